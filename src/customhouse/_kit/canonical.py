@@ -1,0 +1,100 @@
+"""Canonical JSON (RFC 8785, JCS): one byte string per JSON value, so that a digest of it means something."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+MAX_SAFE_INTEGER = 2**53 - 1
+"""RFC 8785 section 3.2.2.3: numbers are IEEE 754 doubles; a larger integer would be read back as another number."""
+
+JsonValue = Any
+"""None, bool, int, float, str, or lists and string-keyed mappings of these."""
+
+
+class CanonicalError(ValueError):
+    """The value has no canonical JSON form; the message says where and why."""
+
+
+def canonical_json(value: JsonValue) -> bytes:
+    """The RFC 8785 form of `value` as UTF-8 bytes.
+
+    Raises CanonicalError for NaN, infinities, integers beyond ±(2^53-1), lone surrogates, non-string keys and types
+    that JSON does not have.
+    """
+    parts: list[str] = []
+    _write(value, parts, "$")
+    try:
+        return "".join(parts).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise CanonicalError(f"a string holds a lone surrogate: {error}") from error
+
+
+def _write(value: JsonValue, parts: list[str], path: str) -> None:
+    if value is None:
+        parts.append("null")
+    elif value is True:
+        parts.append("true")
+    elif value is False:
+        parts.append("false")
+    elif isinstance(value, str):
+        parts.append(json.dumps(value, ensure_ascii=False))
+    elif isinstance(value, int):
+        if abs(value) > MAX_SAFE_INTEGER:
+            raise CanonicalError(f"{path}: integer {value} is beyond 2^53-1; write it as a string")
+        parts.append(str(value))
+    elif isinstance(value, float):
+        parts.append(_number(value, path))
+    elif isinstance(value, Mapping):
+        _write_mapping(value, parts, path)
+    elif isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
+        parts.append("[")
+        for index, item in enumerate(value):
+            if index:
+                parts.append(",")
+            _write(item, parts, f"{path}[{index}]")
+        parts.append("]")
+    else:
+        raise CanonicalError(f"{path}: {type(value).__name__} is not JSON")
+
+
+def _write_mapping(value: Mapping[Any, JsonValue], parts: list[str], path: str) -> None:
+    for key in value:
+        if not isinstance(key, str):
+            raise CanonicalError(f"{path}: key {key!r} is not a string")
+    parts.append("{")
+    # Section 3.2.3: keys are ordered by their UTF-16 code units, not by code points.
+    for index, key in enumerate(sorted(value, key=lambda text: text.encode("utf-16-be", "surrogatepass"))):
+        if index:
+            parts.append(",")
+        parts.append(json.dumps(key, ensure_ascii=False))
+        parts.append(":")
+        _write(value[key], parts, f"{path}.{key}")
+    parts.append("}")
+
+
+def _number(value: float, path: str) -> str:
+    """ECMAScript's Number::toString (ECMA-262 section 6.1.6.1.20) from Python's shortest round-trip digits."""
+    if not math.isfinite(value):
+        raise CanonicalError(f"{path}: {value} is not a JSON number")
+    if value == 0:
+        return "0"
+    digits, _, power = repr(abs(value)).partition("e")
+    whole, _, fraction = digits.partition(".")
+    shown = (whole + fraction).lstrip("0")
+    # `point`: how many of the shown digits stand left of the decimal point (the specification's n).
+    point = len(shown) - len(fraction) + int(power or 0)
+    shown = shown.rstrip("0")
+    sign = "-" if value < 0 else ""
+    count = len(shown)
+    if count <= point <= 21:
+        return sign + shown + "0" * (point - count)
+    if 0 < point <= 21:
+        return sign + shown[:point] + "." + shown[point:]
+    if -6 < point <= 0:
+        return sign + "0." + "0" * -point + shown
+    power10 = point - 1
+    tail = f"e{'+' if power10 > 0 else '-'}{abs(power10)}"
+    return sign + shown[0] + ("." + shown[1:] if count > 1 else "") + tail

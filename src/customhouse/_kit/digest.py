@@ -1,0 +1,140 @@
+"""Digests of bytes, JSON values, files and folders. A digest is text: `sha256:` and 64 lower-case hex digits."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from customhouse._kit.canonical import JsonValue, canonical_json
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_CHUNK = 1 << 20
+MAX_FILES = 100_000
+"""A model folder with more files is refused: the largest sharded checkpoints have a few thousand."""
+
+
+class TreeError(ValueError):
+    """A folder that cannot be given one digest: a link, a device, an odd name, too many files; the message names it."""
+
+
+def is_digest(text: str) -> bool:
+    """Whether `text` is exactly `sha256:` and 64 lower-case hex digits."""
+    return _DIGEST.fullmatch(text) is not None
+
+
+def bytes_digest(data: bytes) -> str:
+    """The digest of a byte string."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def json_digest(value: JsonValue) -> str:
+    """The digest of the RFC 8785 form of a JSON value."""
+    return bytes_digest(canonical_json(value))
+
+
+def same_digest(left: str, right: str) -> bool:
+    """Constant-time comparison, so that a forger learns nothing from how long it takes."""
+    return hmac.compare_digest(left.encode(), right.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One regular file of an artifact: POSIX path relative to the folder, digest of its bytes, size in bytes."""
+
+    path: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The files of an artifact, sorted by path.
+
+    The digest of a single file is the sha256 of its bytes. The digest of a folder is the digest of the canonical JSON
+    `{"files":[{"path","sha256","size"}]}`: names are bound too, so two files cannot change places. Modes, times and
+    empty folders do not count.
+    """
+
+    files: tuple[FileEntry, ...]
+    single: bool = False
+
+    @property
+    def digest(self) -> str:
+        """The digest that declarations pin and evidence speaks of."""
+        if self.single:
+            return self.files[0].digest
+        return json_digest(
+            {
+                "files": [
+                    {"path": f.path, "sha256": f.digest.removeprefix("sha256:"), "size": f.size} for f in self.files
+                ]
+            }
+        )
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        return sum(entry.size for entry in self.files)
+
+
+def file_digest(path: Path, progress: Callable[[int], None] | None = None) -> FileEntry:
+    """Hash one regular file; `progress` is told the bytes read after every chunk. The entry's path is the file's name.
+
+    Raises TreeError when it is not a regular file (links are not followed), OSError when it cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb", buffering=0) as handle:
+        if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+            raise TreeError(f"{path}: not a regular file")
+        hasher = hashlib.sha256()
+        size = 0
+        while chunk := handle.read(_CHUNK):
+            hasher.update(chunk)
+            size += len(chunk)
+            if progress is not None:
+                progress(len(chunk))
+    return FileEntry(path.name, "sha256:" + hasher.hexdigest(), size)
+
+
+def tree(path: Path, progress: Callable[[int], None] | None = None) -> Tree:
+    """The files of a folder (or a single file) with their digests.
+
+    Raises TreeError for symbolic links, devices, sockets, names that are not UTF-8 and more than MAX_FILES files;
+    FileNotFoundError when there is nothing at `path`.
+    """
+    if not path.is_dir() or path.is_symlink():
+        return Tree((file_digest(path, progress),), single=True)
+    found: list[FileEntry] = []
+    for relative in sorted(_walk(path, ""), key=lambda name: name.encode()):
+        entry = file_digest(path / relative, progress)
+        found.append(FileEntry(relative, entry.digest, entry.size))
+    return Tree(tuple(found))
+
+
+def _walk(root: Path, prefix: str) -> Iterator[str]:
+    count = 0
+    for item in os.scandir(root / prefix if prefix else root):
+        name = f"{prefix}/{item.name}" if prefix else item.name
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise TreeError(f"{root}: the name {name!r} is not UTF-8") from error
+        if item.is_symlink():
+            raise TreeError(f"{root}/{name}: a symbolic link; copy the file it names into the folder")
+        if item.is_dir(follow_symlinks=False):
+            for inner in _walk(root, name):
+                count += 1
+                yield inner
+        elif item.is_file(follow_symlinks=False):
+            count += 1
+            yield name
+        else:
+            raise TreeError(f"{root}/{name}: not a regular file")
+        if count > MAX_FILES:
+            raise TreeError(f"{root}: more than {MAX_FILES} files")

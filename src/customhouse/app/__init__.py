@@ -1,0 +1,1 @@
+"""The composer: settings, wiring and the use cases that join planes. Only `app.wiring` names an adapter."""

@@ -1,0 +1,4 @@
+"""Control plane: Git is the truth. May live here: source, render, diff, plan, reconcile, inventory, rollout, rollback, edit.
+
+May not: another plane, HTTP, SQL; the `git` program only in `adapters.git`.
+"""

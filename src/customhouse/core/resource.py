@@ -1,0 +1,86 @@
+"""Declarations: Kubernetes objects as written in Git, with the place of everything in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from customhouse._kit.digest import json_digest
+
+Manifest = Mapping[str, Any]
+"""One Kubernetes object: JSON values only, keys are text. Treated as immutable by everybody."""
+
+PREFIX = "customhouse.dev/"
+"""Our labels and annotations (DESIGN section 4)."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ResourceRef:
+    """What names one object in a target. `namespace` is empty for cluster-scoped kinds."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        place = f"{self.namespace}/" if self.namespace else ""
+        return f"{self.kind} {place}{self.name}"
+
+    def to_json(self) -> dict[str, str]:
+        """`{"apiVersion","kind","namespace","name"}`, as every output of the command line writes it."""
+        return {"apiVersion": self.api_version, "kind": self.kind, "namespace": self.namespace, "name": self.name}
+
+    @classmethod
+    def of(cls, manifest: Manifest, default_namespace: str = "default") -> ResourceRef:
+        """The reference of a manifest that has apiVersion, kind and metadata.name (KeyError or TypeError if not)."""
+        metadata = manifest["metadata"]
+        return cls(
+            manifest["apiVersion"], manifest["kind"], metadata.get("namespace") or default_namespace, metadata["name"]
+        )
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Location:
+    """A place in a file of the repository: POSIX path, line and column counted from 1."""
+
+    file: str
+    line: int = 1
+    column: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """One object as written in Git. `marks` maps a JSON pointer (RFC 6901) into the manifest to its place."""
+
+    ref: ResourceRef
+    manifest: Manifest
+    location: Location
+    marks: Mapping[str, Location] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def digest(self) -> str:
+        """The digest of the manifest's canonical JSON."""
+        return json_digest(self.manifest)
+
+    def locate(self, pointer: str) -> Location:
+        """The place of a JSON pointer, or of its nearest ancestor that has one."""
+        while pointer:
+            if pointer in self.marks:
+                return self.marks[pointer]
+            pointer = pointer.rpartition("/")[0]
+        return self.location
+
+    def label(self, name: str) -> str | None:
+        """A label's value, or None."""
+        value = (self.manifest.get("metadata", {}).get("labels") or {}).get(name)
+        return None if value is None else str(value)
+
+    def annotation(self, name: str) -> str | None:
+        """An annotation's value, or None."""
+        value = (self.manifest.get("metadata", {}).get("annotations") or {}).get(name)
+        return None if value is None else str(value)

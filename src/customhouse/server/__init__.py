@@ -1,0 +1,1 @@
+"""The HTTP face: dashboard, API, metrics. No decisions here: it calls `app` and renders."""

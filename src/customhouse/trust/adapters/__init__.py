@@ -1,0 +1,1 @@
+"""Adapters of the trust plane: the only modules of it that touch the outside. Named by `app.wiring` alone."""
