@@ -1,0 +1,74 @@
+"""Fixtures of the whole suite: where the given data is, and the real parts that `make parts` installs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CI = os.environ.get("CI", "") not in ("", "0", "false")
+
+# Debian calls the browser `chromium`; other systems have it under another name.
+_ALIASES = {"chromium": ("chromium", "chromium-browser", "google-chrome")}
+
+
+def parts_folder() -> Path:
+    """The cache that `make parts` fills (scripts/parts.sh reads the same variables)."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("CUSTOMHOUSE_PARTS") or cache / "customhouse" / "parts")
+
+
+def locate_part(name: str) -> Path | None:
+    """The program of a part: from the cache first (that version is pinned), then from PATH."""
+    own = parts_folder() / "bin" / name
+    if own.is_file() and os.access(own, os.X_OK):
+        return own
+    for alias in _ALIASES.get(name, (name,)):
+        if found := shutil.which(alias):
+            return Path(found)
+    return None
+
+
+def _absent(name: str) -> str:
+    return f"the part {name!r} is not installed: run `make parts`"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose part is missing and say how to get it; in CI a missing part is a failure."""
+    for mark in item.iter_markers("part"):
+        for name in mark.args:
+            if locate_part(str(name)) is None:
+                (pytest.fail if CI else pytest.skip)(_absent(str(name)))
+
+
+@pytest.fixture(scope="session")
+def find_part() -> Callable[[str], Path]:
+    """`find_part("opa")` is the program's path; a test that calls it without the marker skips (fails in CI) itself."""
+
+    def find(name: str) -> Path:
+        found = locate_part(name)
+        if found is None:
+            (pytest.fail if CI else pytest.skip)(_absent(name))
+        return found
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The given data: a folder beside the repository, or CUSTOMHOUSE_SHARED_DATA. A clone alone does not have it."""
+    named = os.environ.get("CUSTOMHOUSE_SHARED_DATA")
+    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no folder {folder}: the given data is not part of a clone; set CUSTOMHOUSE_SHARED_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def repository_root() -> Path:
+    """The root of this clone."""
+    return ROOT
