@@ -1,0 +1,273 @@
+"""customhouse.yaml as values: parsed against the published JSON Schema, every error with its line and the fix."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from customhouse._kit.money import Money
+from customhouse.core.errors import ConfigError
+from customhouse.core.evidence import EvidenceKind
+from customhouse.core.resource import Location
+
+FILE = "customhouse.yaml"
+CURRENCY = "USD"
+"""The packaged price book is in USD; other billing currencies come with dated exchange rates."""
+
+
+@dataclass(frozen=True, slots=True)
+class TierSpec:
+    """What a tier allows. `replica_ceiling` is per replica and month; None means no bound."""
+
+    gpu_classes: tuple[str, ...]
+    spot: str
+    max_replicas: int | None
+    replica_ceiling: Money | None
+    required_evidence: tuple[EvidenceKind, ...]
+
+
+_MODEL_EVIDENCE = (EvidenceKind.SIGNATURE, EvidenceKind.SCAN, EvidenceKind.BOM)
+
+BUILTIN_TIERS: Mapping[str, TierSpec] = {
+    "critical-inference": TierSpec(
+        gpu_classes=("T4", "L4", "A10G", "A10", "L40S", "A100-40GB", "A100-80GB", "H100", "H200"),
+        spot="forbidden",
+        max_replicas=64,
+        replica_ceiling=None,
+        required_evidence=(*_MODEL_EVIDENCE, EvidenceKind.PROVENANCE, EvidenceKind.EVALUATION),
+    ),
+    "standard": TierSpec(
+        gpu_classes=("T4", "L4", "A10G", "A10"),
+        spot="allowed",
+        max_replicas=16,
+        replica_ceiling=None,
+        required_evidence=(*_MODEL_EVIDENCE, EvidenceKind.PROVENANCE),
+    ),
+    "batch": TierSpec(
+        gpu_classes=("T4", "L4", "A10G", "A10", "L40S", "A100-40GB", "A100-80GB"),
+        spot="required",
+        max_replicas=64,
+        replica_ceiling=None,
+        required_evidence=_MODEL_EVIDENCE,
+    ),
+    "experiment": TierSpec(
+        gpu_classes=("T4", "L4"),
+        spot="allowed",
+        max_replicas=2,
+        replica_ceiling=None,
+        required_evidence=_MODEL_EVIDENCE,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TrustKey:
+    """A public key (a file of the repository) and the kinds of evidence that it may sign."""
+
+    name: str
+    public_key: str
+    kinds: tuple[EvidenceKind, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetSpec:
+    """A monthly limit and what it covers."""
+
+    name: str
+    monthly: Money
+    namespaces: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """One revision's customhouse.yaml. Without a file: these defaults, which trust no registry and no key."""
+
+    branch: str = "main"
+    paths: tuple[str, ...] = ()
+    target_port: int = 0
+    volumes: Mapping[str, str] = field(default_factory=dict)
+    images: Mapping[str, str] = field(default_factory=dict)
+    default_tier: str = "standard"
+    tier_namespaces: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tiers: Mapping[str, TierSpec] = field(default_factory=lambda: dict(BUILTIN_TIERS))
+    trusted_registries: tuple[str, ...] = ()
+    required_labels: tuple[str, ...] = ("owner", "team", "project", "cost-centre")
+    require_signed_commits: bool = False
+    bundle: str | None = None
+    waivers: str | None = None
+    allowed_signers: str | None = None
+    gpg_keys: tuple[str, ...] = ()
+    keys: tuple[TrustKey, ...] = ()
+    provider: str = "aws"
+    region: str = "us-east-1"
+    price_book: str | None = None
+    price_max_age_days: int = 180
+    budgets: tuple[BudgetSpec, ...] = ()
+    autonomy: str = "propose"
+    minimum_windows: int = 60
+    window_seconds: int = 60
+
+
+@cache
+def schema() -> Mapping[str, Any]:
+    """The published JSON Schema of customhouse.yaml."""
+    text = resources.files("customhouse.app").joinpath("customhouse.schema.json").read_text(encoding="utf-8")
+    result: Mapping[str, Any] = json.loads(text)
+    return result
+
+
+def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Configuration:
+    """Turn a read document into a Configuration; `marks` are the places of its JSON pointers.
+
+    Raises ConfigError at the first thing that the schema does not allow: an unknown key is named with the nearest
+    known one.
+    """
+    _Checker(marks, file).check(document, schema(), "")
+    target, tiers = document.get("target") or {}, document.get("tiers") or {}
+    policy, trust = document.get("policy") or {}, document.get("trust") or {}
+    prices, optimiser = document.get("prices") or {}, document.get("optimiser") or {}
+    default = Configuration()
+    configuration = Configuration(
+        branch=document.get("branch", default.branch),
+        paths=tuple(document.get("paths") or ()),
+        target_port=target.get("port", 0),
+        volumes=dict(target.get("volumes") or {}),
+        images=dict(target.get("images") or {}),
+        default_tier=tiers.get("default", default.default_tier),
+        tier_namespaces={name: tuple(allowed) for name, allowed in (tiers.get("namespaces") or {}).items()},
+        tiers=_tiers(tiers.get("definitions") or {}),
+        trusted_registries=tuple(policy.get("trustedRegistries") or ()),
+        required_labels=tuple(policy.get("requiredLabels", default.required_labels)),
+        require_signed_commits=policy.get("requireSignedCommits", False),
+        bundle=policy.get("bundle"),
+        waivers=policy.get("waivers"),
+        allowed_signers=trust.get("allowedSigners"),
+        gpg_keys=tuple(trust.get("gpgKeys") or ()),
+        keys=tuple(
+            TrustKey(key["name"], key["publicKey"], tuple(EvidenceKind(kind) for kind in key["kinds"]))
+            for key in trust.get("keys") or ()
+        ),
+        provider=prices.get("provider", default.provider),
+        region=prices.get("region", default.region),
+        price_book=prices.get("book"),
+        price_max_age_days=prices.get("maxAgeDays", default.price_max_age_days),
+        budgets=tuple(
+            BudgetSpec(
+                budget["name"],
+                Money.parse(budget["monthly"], CURRENCY),
+                tuple(budget.get("namespaces") or ()),
+                dict(budget.get("labels") or {}),
+            )
+            for budget in document.get("budgets") or ()
+        ),
+        autonomy=optimiser.get("autonomy", default.autonomy),
+        minimum_windows=optimiser.get("minimumWindows", default.minimum_windows),
+        window_seconds=optimiser.get("windowSeconds", default.window_seconds),
+    )
+    _check_names(configuration, marks, file)
+    return configuration
+
+
+def _tiers(definitions: Mapping[str, Any]) -> Mapping[str, TierSpec]:
+    tiers = dict(BUILTIN_TIERS)
+    for name, given in definitions.items():
+        start = tiers.get(name, BUILTIN_TIERS["standard"])
+        ceiling = given.get("replicaCeiling")
+        tiers[name] = TierSpec(
+            gpu_classes=tuple(given.get("gpuClasses", start.gpu_classes)),
+            spot=given.get("spot", start.spot),
+            max_replicas=given.get("maxReplicas", start.max_replicas),
+            replica_ceiling=start.replica_ceiling if ceiling is None else Money.parse(ceiling, CURRENCY),
+            required_evidence=tuple(
+                EvidenceKind(kind) for kind in given.get("requiredEvidence", [k.value for k in start.required_evidence])
+            ),
+        )
+    return tiers
+
+
+def _check_names(configuration: Configuration, marks: Mapping[str, Location], file: str) -> None:
+    checker = _Checker(marks, file)
+    if configuration.default_tier not in configuration.tiers:
+        checker.fail("/tiers/default", f"no tier is called {configuration.default_tier!r}", list(configuration.tiers))
+    for namespace, allowed in configuration.tier_namespaces.items():
+        for index, name in enumerate(allowed):
+            if name not in configuration.tiers:
+                place = f"/tiers/namespaces/{namespace}/{index}"
+                checker.fail(place, f"no tier is called {name!r}", list(configuration.tiers), near=name)
+    names = [budget.name for budget in configuration.budgets]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            checker.fail(f"/budgets/{index}/name", f"two budgets are called {name!r}")
+
+
+class _Checker:
+    """The part of JSON Schema 2020-12 that our schema uses, with places in the file."""
+
+    def __init__(self, marks: Mapping[str, Location], file: str) -> None:
+        self._marks = marks
+        self._file = file
+
+    def fail(self, pointer: str, message: str, known: Sequence[str] = (), near: str = "") -> None:
+        place = pointer
+        while place and place not in self._marks:
+            place = place.rpartition("/")[0]
+        where = str(self._marks.get(place, Location(self._file)))
+        close = difflib.get_close_matches(near, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else (f"one of: {', '.join(known)}" if known else "")
+        raise ConfigError(message, where=where, hint=hint)
+
+    def check(self, value: Any, rule: Mapping[str, Any], pointer: str) -> None:
+        name = pointer.rpartition("/")[2] or "the file"
+        if "const" in rule and value != rule["const"]:
+            self.fail(pointer, f"{name} must be {rule['const']!r}, not {value!r}")
+        if "enum" in rule and value not in rule["enum"]:
+            self.fail(pointer, f"{name} is {value!r}", rule["enum"], near=str(value))
+        kind = rule.get("type")
+        if kind is not None:
+            self._check_type(value, kind, name, pointer)
+        if kind == "object":
+            self._check_object(value, rule, pointer)
+        elif kind == "array":
+            if len(value) < rule.get("minItems", 0):
+                self.fail(pointer, f"{name} is empty")
+            for index, item in enumerate(value):
+                self.check(item, rule["items"], f"{pointer}/{index}")
+        elif kind == "string":
+            self._check_text(value, rule, name, pointer)
+        elif kind == "integer" and not rule.get("minimum", value) <= value <= rule.get("maximum", value):
+            self.fail(pointer, f"{name} is {value}, outside {rule.get('minimum')} to {rule.get('maximum', 'any')}")
+
+    def _check_type(self, value: Any, kind: str, name: str, pointer: str) -> None:
+        types: Mapping[str, Any] = {"object": Mapping, "array": list, "string": str, "integer": int, "boolean": bool}
+        if not isinstance(value, types[kind]) or (kind == "integer" and isinstance(value, bool)):
+            shown = "money is decimal text in quotes" if name == "monthly" else f"it must be of type {kind}"
+            self.fail(pointer, f"{name} is {value!r}; {shown}"[:300])
+
+    def _check_object(self, value: Mapping[str, Any], rule: Mapping[str, Any], pointer: str) -> None:
+        known = rule.get("properties", {})
+        extra = rule.get("additionalProperties", True)
+        for key in rule.get("required", ()):
+            if key not in value:
+                self.fail(pointer, f"{key} is missing")
+        for key, item in value.items():
+            place = f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}"
+            if key in known:
+                if item is not None:
+                    self.check(item, known[key], place)
+            elif isinstance(extra, Mapping):
+                self.check(item, extra, place)
+            elif extra is False:
+                self.fail(place, f"unknown key {key!r}", list(known), near=key)
+
+    def _check_text(self, value: str, rule: Mapping[str, Any], name: str, pointer: str) -> None:
+        if len(value) < rule.get("minLength", 0):
+            self.fail(pointer, f"{name} is empty")
+        if "pattern" in rule and not re.search(rule["pattern"], value):
+            self.fail(pointer, f"{name} is {value!r}; write it like 500 or 12.50")

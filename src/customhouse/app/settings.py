@@ -1,0 +1,57 @@
+"""Settings of a process: flags over environment over customhouse.yaml over defaults. Only here is the environment read."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from customhouse.core.errors import UsageError
+
+DEFAULT_STATE = ".customhouse"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What one process was told besides the repository's customhouse.yaml.
+
+    `state` holds everything durable; `workspace` is the folder that holds it: relative volume folders start there.
+    `engine` is `auto` (OPA when it is on PATH and `CUSTOMHOUSE_ENGINE` does not say otherwise), `embedded` or `opa`.
+    """
+
+    state: Path
+    engine: str = "embedded"
+    quiet: bool = False
+    colour: bool = True
+    config: Path | None = None
+
+    @property
+    def workspace(self) -> Path:
+        """The folder that holds the state directory."""
+        return self.state.parent
+
+    @property
+    def keys(self) -> Path:
+        """Where Customhouse keeps its own private keys (mode 0700)."""
+        return self.state / "keys"
+
+
+def read_settings(
+    *, state: str | None = None, engine: str | None = None, quiet: bool = False, config: str | None = None
+) -> Settings:
+    """Combine flags (None: not given) with CUSTOMHOUSE_STATE, CUSTOMHOUSE_ENGINE, CUSTOMHOUSE_CONFIG and NO_COLOR."""
+    chosen = engine or os.environ.get("CUSTOMHOUSE_ENGINE") or "embedded"
+    if chosen not in ("auto", "embedded", "opa"):
+        raise UsageError(f"no policy engine is called {chosen!r}", hint="one of: auto, embedded, opa")
+    folder = Path(state or os.environ.get("CUSTOMHOUSE_STATE") or DEFAULT_STATE).absolute()
+    file = config or os.environ.get("CUSTOMHOUSE_CONFIG")
+    if file is not None and not Path(file).is_file():
+        raise UsageError(f"there is no file {file}", hint="--config names a customhouse.yaml")
+    return Settings(
+        state=folder,
+        engine=chosen,
+        quiet=quiet,
+        colour="NO_COLOR" not in os.environ and sys.stdout.isatty(),
+        config=Path(file) if file else None,
+    )

@@ -1,0 +1,83 @@
+"""How results leave the program: data on stdout in the format asked for, talk on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from customhouse.app.settings import Settings, read_settings
+
+
+def formats(*names: str) -> Callable[[Any], Any]:
+    """The `-o` option of a command: `table` first, then the names given."""
+    return click.option(
+        "-o",
+        "--output",
+        "output",
+        type=click.Choice(["table", *names]),
+        default="table",
+        show_default=True,
+        help="Format of the data on stdout.",
+    )
+
+
+def common(command: Any) -> Any:
+    """The options that every command has: `--state`, `--config`, `--engine`, `--quiet`."""
+    for option in reversed(
+        (
+            click.option("--state", metavar="DIR", help="State directory (default .customhouse)."),
+            click.option("--config", metavar="FILE", help="A customhouse.yaml to use where there is no base revision."),
+            click.option("--engine", metavar="NAME", help="Policy engine: embedded (default), opa or auto."),
+            click.option("-q", "--quiet", is_flag=True, help="No talk on stderr."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def settings_of(state: str | None, config: str | None, engine: str | None, quiet: bool) -> Settings:
+    """Settings from the common options."""
+    return read_settings(state=state, engine=engine, quiet=quiet, config=config)
+
+
+def write_json(value: Any) -> None:
+    """One JSON document and a newline on stdout."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def write_text(text: str) -> None:
+    """Plain text on stdout, one newline at its end."""
+    sys.stdout.write(text.rstrip("\n") + "\n")
+
+
+def write_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """A header and one line per row on stdout."""
+    import csv
+
+    writer = csv.DictWriter(sys.stdout, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def write_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], colour: bool = False) -> None:
+    """A table for people; numbers are right-aligned by the caller's text."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title or None, title_justify="left", header_style="bold", expand=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    Console(no_color=not colour, width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def talk(settings: Settings, message: str) -> None:
+    """One line on stderr, unless `--quiet`."""
+    if not settings.quiet:
+        click.echo(message, err=True)

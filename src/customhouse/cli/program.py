@@ -1,0 +1,101 @@
+"""The root command: verbs by name, modules loaded late, errors turned into one message and an exit status."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+
+import click
+
+from customhouse import __version__
+
+VERBS: Mapping[str, tuple[str, str]] = {
+    "demo": ("demo:demo", "Play the whole story on embedded defaults, then serve the dashboard."),
+    "up": ("up:up", "Run the control plane: judge, reconcile, watch, record."),
+    "init": ("init:init", "Make a repository that Customhouse can run."),
+    "doctor": ("doctor:doctor", "Check what this machine has and lacks."),
+    "gate": ("gate:gate", "Judge a change before it is merged."),
+    "cost": ("cost:cost", "Estimate, report and forecast what workloads cost."),
+    "plan": ("plan:plan", "Show what the target needs to reach a revision."),
+    "status": ("status:status", "Show what runs, its health and its drift."),
+    "history": ("status:history", "Show the releases of a workload."),
+    "rollback": ("rollback:rollback", "Write the commit that undoes a release."),
+    "health": ("health:health", "Tell the health of objects in files."),
+    "explain": ("explain:explain", "Explain a rule, a decision or an error."),
+    "model": ("model:model", "Scan, sign, verify and describe models."),
+    "trace": ("trace:trace", "Walk the chain of custody from any node."),
+    "ledger": ("ledger:ledger", "Verify and prove the ledger."),
+    "optimise": ("optimise:optimise", "Recommend and propose right sizes."),
+}
+
+
+class _Verbs(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module, _, name = VERBS[cmd_name][0].partition(":")
+        command = getattr(import_module(f"customhouse.cli.{module}"), name)
+        return command if isinstance(command, click.Command) else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and name not in VERBS:
+            import difflib
+
+            close = difflib.get_close_matches(name, VERBS, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise click.UsageError(f"no command is called {name!r}{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, prog_name="customhouse")
+def root() -> None:
+    """Customhouse: the control plane for AI models. Nothing enters production undeclared, uninspected or unpaid.
+
+    Exit status: 0 allowed or fine, 1 denied or findings, 2 usage, 3 could not decide (the gate stays shut), 4 drift or
+    rolled back, 5 verification failed, 70 a bug.
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; the exit status. Errors go to stderr as one message with a code, a place and a hint."""
+    from customhouse.core.errors import CustomhouseError
+
+    try:
+        result = root.main(list(arguments), prog_name="customhouse", standalone_mode=False)
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)  # noqa: T201 - talk goes to stderr, also without click's machinery
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except CustomhouseError as error:
+        _complain(error.code, error.message, error.where, error.hint)
+        return error.exit_status
+    except OSError as error:
+        _complain("CH030", error.strerror or str(error), str(error.filename or ""), "")
+        return 3
+    return result if isinstance(result, int) else 0
+
+
+def _complain(code: str, message: str, where: str, hint: str) -> None:
+    place = f"{where}: " if where else ""
+    click.echo(f"error[{code}]: {place}{message}", err=True)
+    if hint:
+        click.echo(f"  fix: {hint}", err=True)

@@ -1,0 +1,68 @@
+"""Runs the application beside the control loop: uvicorn on a thread, a port of the loopback, a clean end."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from dataclasses import dataclass
+from types import TracebackType
+
+from customhouse.core.errors import TargetError
+from customhouse.server.application import Board, application
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the server listens."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """As a browser takes it."""
+        return f"http://{self.host}:{self.port}/"
+
+
+class Server:
+    """A context manager: listens when entered (TargetError: the port is taken), ends within two seconds."""
+
+    def __init__(self, board: Board, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._board = board
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind((host, port))
+        except OSError as error:
+            self._socket.close()
+            raise TargetError(
+                f"cannot listen on {host}:{port}: {error.strerror}",
+                where="dashboard",
+                hint="choose another port with --port, or 0 for a free one",
+            ) from error
+        self.address = Address(host, int(self._socket.getsockname()[1]))
+
+    def __enter__(self) -> Server:
+        import uvicorn
+
+        config = uvicorn.Config(
+            application(self._board),
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+            http="httptools",
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="dashboard", daemon=True
+        )
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.should_exit = True
+        self._thread.join(timeout=3)
+        self._socket.close()
