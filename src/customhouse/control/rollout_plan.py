@@ -1,0 +1,200 @@
+"""What a declaration says about its canary, read from annotations.
+
+customhouse.dev/rollout: canary
+customhouse.dev/rollout-steps: "10,50"          # percent of the traffic; promotion follows the last
+customhouse.dev/rollout-analysis: "min-requests=200, min-labelled=200, max-duration=30m, false-abort=1%"
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from customhouse._kit.quantity import QuantityError, parse_duration
+from customhouse.core.errors import DeclarationError
+from customhouse.core.resource import PREFIX, Manifest, ResourceRef
+
+ROLLOUT = PREFIX + "rollout"
+STEPS = PREFIX + "rollout-steps"
+ANALYSIS = PREFIX + "rollout-analysis"
+_NUMBER = re.compile(r"\+?(\d{1,9}(?:\.\d{1,9})?)\s*(%?)")
+_MAX_TEXT = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutPlan:
+    """How a canary walks. Rates are shares (0.01 is 1 %), times seconds, log-loss nats.
+
+    A step ends when both arms have `min_requests` and `min_labelled` (0: quality is not judged) since it began,
+    `min_step_s` have passed and no estimate is outside its bound. `false_abort` is the probability, over the whole
+    rollout, that a candidate which is no worse is rolled back by the analysis; `on_timeout` is `abort` or `promote`.
+    """
+
+    steps: tuple[int, ...] = (10, 50)
+    min_requests: int = 100
+    min_labelled: int = 100
+    min_step_s: float = 0.0
+    max_duration_s: float = 3600.0
+    on_timeout: str = "abort"
+    false_abort: float = 0.01
+    error_increase: float = 0.01
+    latency_quantile: float = 0.95
+    latency_ratio: float = 1.5
+    latency_increase_s: float = 0.02
+    log_loss_increase: float = 0.02
+    cost_ratio: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """For the state store."""
+        return {**asdict(self), "steps": list(self.steps)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> RolloutPlan:
+        """The inverse of `to_json`."""
+        return cls(**{**value, "steps": tuple(value["steps"])})
+
+
+def plan_of(manifest: Manifest) -> RolloutPlan | None:
+    """The canary that a manifest declares; None when it declares none.
+
+    Raises DeclarationError that names the annotation for anything that cannot be read, and for rollout annotations on
+    an object that is not an InferenceService: a canary that would be ignored is not a canary.
+    """
+    annotations = (manifest.get("metadata") or {}).get("annotations") or {}
+    kind = annotations.get(ROLLOUT)
+    where = str(ResourceRef.of(manifest))
+    if kind is None:
+        stray = next((name for name in (STEPS, ANALYSIS) if name in annotations), None)
+        if stray:
+            raise _bad(stray, where, f"has no effect without {ROLLOUT}: canary", "add it, or take this one away")
+        return None
+    if kind != "canary":
+        raise _bad(ROLLOUT, where, f"{str(kind)[:40]!r} is not a way to roll out", "write canary")
+    if manifest.get("kind") != "InferenceService":
+        raise _bad(ROLLOUT, where, "only an InferenceService can be canaried", "take the annotation away")
+    values = _analysis(annotations.get(ANALYSIS, ""), where)
+    if STEPS in annotations:
+        values["steps"] = _steps(annotations[STEPS], where)
+    return RolloutPlan(**values)
+
+
+def _steps(text: Any, where: str) -> tuple[int, ...]:
+    hint = 'write rising percentages, for example "10,50"'
+    parts = str(text)[:_MAX_TEXT].split(",")
+    if not all(re.fullmatch(r"\s*\d{1,3}\s*%?\s*", part) for part in parts) or len(parts) > 20:
+        raise _bad(STEPS, where, f"{str(text)[:60]!r} cannot be read", hint)
+    steps = [int(part.strip().rstrip("% ")) for part in parts]
+    if any(late <= early for early, late in zip([0, *steps], steps, strict=False)) or steps[-1] > 100:
+        raise _bad(STEPS, where, f"{str(text)[:60]!r} does not rise from above 0 to at most 100", hint)
+    if steps[-1] == 100:  # that is the promotion: with all the traffic there is nothing left to compare with
+        steps.pop()
+    if not steps:
+        raise _bad(STEPS, where, "100 alone is no canary", hint)
+    return tuple(steps)
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"\d{1,9}", text):
+        raise ValueError("a whole number, for example 200")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    match = _NUMBER.fullmatch(text)
+    value = -1.0 if match is None else float(match[1]) / (100.0 if match[2] else 1.0)
+    if not 0.0 <= value < 1.0:
+        raise ValueError("a share below 1, for example 0.01 or 1%")
+    return value
+
+
+def _probability(text: str) -> float:
+    value = _share(text)
+    if not 1e-6 <= value <= 0.5:
+        raise ValueError("a share between 0.0001% and 50%, for example 1%")
+    return value
+
+
+def _quantile(text: str) -> float:
+    match = re.fullmatch(r"p(\d{2}(?:\.\d)?)", text)
+    value = float(match[1]) / 100.0 if match else 0.0
+    if not 0.5 <= value <= 0.999:
+        raise ValueError("p50 to p99.9, for example p95")
+    return value
+
+
+def _ratio(text: str) -> float:
+    match = re.fullmatch(r"x?(\d{1,3}(?:\.\d{1,6})?)", text)
+    if match is None or float(match[1]) < 1.0:
+        raise ValueError("a factor of at least 1, for example 1.5")
+    return float(match[1])
+
+
+def _nats(text: str) -> float:
+    match = _NUMBER.fullmatch(text)
+    if match is None or match[2] or float(match[1]) == 0.0:
+        raise ValueError("a positive number of nats, for example 0.02")
+    return float(match[1])
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = parse_duration(text) / 1e9
+    except QuantityError as error:
+        raise ValueError("a duration, for example 30s or 30m") from error
+    if value < 0:
+        raise ValueError("a duration that is not negative")
+    return value
+
+
+def _end(text: str) -> str:
+    if text not in ("abort", "promote"):
+        raise ValueError("abort or promote")
+    return text
+
+
+_KEYS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
+    "min-requests": ("min_requests", _count),
+    "min-labelled": ("min_labelled", _count),
+    "min-step": ("min_step_s", _seconds),
+    "max-duration": ("max_duration_s", _seconds),
+    "on-timeout": ("on_timeout", _end),
+    "false-abort": ("false_abort", _probability),
+    "error-increase": ("error_increase", _share),
+    "latency-quantile": ("latency_quantile", _quantile),
+    "latency-ratio": ("latency_ratio", _ratio),
+    "latency-increase": ("latency_increase_s", _seconds),
+    "log-loss-increase": ("log_loss_increase", _nats),
+    "cost-ratio": ("cost_ratio", _ratio),
+}
+"""The keys of customhouse.dev/rollout-analysis."""
+
+
+def _analysis(text: Any, where: str) -> dict[str, Any]:
+    if not isinstance(text, str) or len(text) > _MAX_TEXT:
+        raise _bad(ANALYSIS, where, f"is not a text of at most {_MAX_TEXT} characters", "write key=value, key=value")
+    values: dict[str, Any] = {}
+    for part in re.split(r"[,;\n]", text):
+        if not part.strip():
+            continue
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals:
+            raise _bad(ANALYSIS, where, f"{part.strip()[:60]!r} is not key=value", "write key=value, key=value")
+        if key not in _KEYS:
+            near = difflib.get_close_matches(key, _KEYS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(_KEYS)}"
+            raise _bad(ANALYSIS, where, f"unknown key {key[:60]!r}", hint)
+        name, read = _KEYS[key]
+        if name in values:
+            raise _bad(ANALYSIS, where, f"{key} is given twice", "keep one")
+        try:
+            values[name] = read(value)
+        except ValueError as error:
+            raise _bad(ANALYSIS, where, f"{key}={value[:60]!r} cannot be read", f"write {error}") from error
+    return values
+
+
+def _bad(annotation: str, where: str, problem: str, hint: str) -> DeclarationError:
+    return DeclarationError(f"annotation {annotation}: {problem}", where=where, hint=hint)
