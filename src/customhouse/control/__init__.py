@@ -1,4 +1,5 @@
-"""Control plane: Git is the truth. May live here: source, render, diff, plan, reconcile, inventory, rollout, rollback, edit.
+"""Control plane: Git is the truth.
 
-May not: another plane, HTTP, SQL; the `git` program only in `adapters.git`.
+May live here: source, render, diff, plan, reconcile, inventory, rollout, rollback, edit. May not: another plane, HTTP,
+SQL; the `git` program only in `adapters.git*`.
 """

@@ -1,0 +1,261 @@
+"""Rendering: the Kubernetes objects that the files of a revision declare, with the place of everything in them.
+
+Plain YAML and JSON. A folder that only Kustomize or Helm can render is not read at all and is reported: half of it
+would be a wrong picture, and a wrong picture prunes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from customhouse.control import yaml_nodes
+from customhouse.control.scope import cluster_scoped, scopes_of
+from customhouse.control.yaml_nodes import LIMITS, Limits, Node
+from customhouse.control.yaml_values import Json, Read, Reader
+from customhouse.core.errors import DeclarationError
+from customhouse.core.resource import Declaration, Location, ResourceRef
+
+_SUFFIXES = (".yaml", ".yml", ".json")
+_KUSTOMIZATIONS = frozenset({"kustomization.yaml", "kustomization.yml", "Kustomization"})
+_CHART = "Chart.yaml"
+_SETTINGS = "customhouse.yaml"
+
+_API_VERSION = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[a-z][a-z0-9]*")
+_KIND = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}")
+_NAME = re.compile(r"[^\s/%\x00-\x1f\x7f]{1,253}")
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True)
+class RenderNote:
+    """A folder that was left out whole, and why."""
+
+    location: Location
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What the files declare, what was left out, and the data files (JSON without apiVersion and kind) passed over."""
+
+    declarations: tuple[Declaration, ...]
+    notes: tuple[RenderNote, ...]
+    passed_over: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    read: Read
+    location: Location
+
+
+def render(
+    files: Mapping[str, bytes], *, default_namespace: str = "default", limits: Limits = LIMITS
+) -> tuple[Declaration, ...]:
+    """Every object that `files` (POSIX path → bytes) declare, in order of path and place.
+
+    Raises DeclarationError (where = `file:line:column`, with a hint) for what cannot be read, an object without
+    apiVersion, kind or name, the same object declared twice, and a folder that needs Kustomize or Helm. Hidden
+    folders and the root's customhouse.yaml are not declarations. Objects without a namespace get
+    `default_namespace`; those of cluster-scoped kinds get none.
+    """
+    rendered = render_noted(files, default_namespace=default_namespace, limits=limits)
+    for note in rendered.notes:
+        raise DeclarationError(note.message, where=str(note.location), hint=note.hint)
+    return rendered.declarations
+
+
+def render_noted(
+    files: Mapping[str, bytes], *, default_namespace: str = "default", limits: Limits = LIMITS
+) -> Rendered:
+    """Like `render`, but a folder that needs Kustomize or Helm becomes a note instead of an error."""
+    visible = sorted(path for path in files if _is_visible(path))
+    notes = tuple(_unrendered(visible, files, limits))
+    closed = tuple(str(PurePosixPath(note.location.file).parent) for note in notes)
+    objects: list[_Object] = []
+    passed_over: list[str] = []
+    for path in visible:
+        if not path.endswith(_SUFFIXES) or path == _SETTINGS or any(_inside(path, folder) for folder in closed):
+            continue
+        found, complete = _objects(path, files[path], limits)
+        objects.extend(found)
+        if not complete:
+            passed_over.append(path)
+    declarations = _declarations(objects, default_namespace)
+    return Rendered(declarations, notes, tuple(passed_over))
+
+
+def _is_visible(path: str) -> bool:
+    return not any(part.startswith(".") for part in path.split("/"))
+
+
+def _inside(path: str, folder: str) -> bool:
+    return folder == "." or path.startswith(folder + "/")
+
+
+def _unrendered(paths: Iterable[str], files: Mapping[str, bytes], limits: Limits) -> Iterator[RenderNote]:
+    for path in paths:
+        name = PurePosixPath(path).name
+        if name in _KUSTOMIZATIONS and not _is_flux(path, files[path], limits):
+            yield RenderNote(
+                Location(path),
+                "this folder needs Kustomize, which is not rendered yet; none of its files were read",
+                "commit the output of `kustomize build` instead",
+            )
+        elif name == _CHART:
+            yield RenderNote(
+                Location(path),
+                "this folder is a Helm chart, which is not rendered yet; none of its files were read",
+                "commit the output of `helm template` instead",
+            )
+
+
+def _is_flux(path: str, data: bytes, limits: Limits) -> bool:
+    """Flux names an object of its own Kustomization too; that one is a plain declaration."""
+    try:
+        roots = yaml_nodes.compose(yaml_nodes.decode(data, path, limits), path, limits)
+        reader = Reader(path, limits)
+        values = [reader.read(root).value for root in roots]
+    except DeclarationError:
+        return False
+    return bool(values) and all(
+        isinstance(value, dict) and str(value.get("apiVersion", "")).startswith("kustomize.toolkit.fluxcd.io/")
+        for value in values
+    )
+
+
+def _objects(path: str, data: bytes, limits: Limits) -> tuple[list[_Object], bool]:
+    """The objects of one file, and False when some document of it is data and not a Kubernetes object."""
+    reader = Reader(path, limits)
+    found: list[_Object] = []
+    complete = True
+    for root in yaml_nodes.compose(yaml_nodes.decode(data, path, limits), path, limits):
+        if path.endswith(".json") and not _looks_declared(root, reader):
+            complete = False
+            continue
+        found.extend(_expand(root, reader, path))
+    return found, complete
+
+
+def _looks_declared(root: Node, reader: Reader) -> bool:
+    if isinstance(root, yaml_nodes.Mapping):
+        return not {"apiVersion", "kind"}.isdisjoint(reader.members(root))
+    # A JSON list of objects is how some tools write several; none of Kubernetes' own reads it.
+    return False
+
+
+def _expand(root: Node, reader: Reader, path: str) -> Iterator[_Object]:
+    location = Location(path, root.line, root.column)
+    if not isinstance(root, yaml_nodes.Mapping):
+        raise DeclarationError(
+            "this document is not a mapping",
+            where=str(location),
+            hint="a Kubernetes object has apiVersion, kind and metadata.name; keep other files in a hidden folder",
+        )
+    members = reader.members(root)
+    kind = members.get("kind")
+    items = members.get("items")
+    if (
+        kind is not None
+        and items is not None
+        and isinstance(kind[1], yaml_nodes.Scalar)
+        and kind[1].text.endswith("List")
+        and isinstance(items[1], yaml_nodes.Sequence)
+    ):
+        for item in items[1].items:
+            yield from _expand(item.target if isinstance(item, yaml_nodes.Alias) else item, reader, path)
+        return
+    yield _Object(reader.read(root), location)
+
+
+def _declarations(objects: Iterable[_Object], default_namespace: str) -> tuple[Declaration, ...]:
+    objects = tuple(objects)
+    scopes = scopes_of(item.read.value for item in objects)
+    seen: dict[tuple[str, str, str, str], Location] = {}
+    result: list[Declaration] = []
+    for item in objects:
+        ref = _ref(item, default_namespace, scopes)
+        key = identity(ref)
+        if key in seen:
+            raise DeclarationError(
+                f"{ref} is declared twice: here and at {seen[key]}", where=str(item.location), hint="remove one"
+            )
+        seen[key] = item.location
+        assert isinstance(item.read.value, dict)  # noqa: S101 - _ref refused everything else
+        result.append(Declaration(ref, item.read.value, item.location, item.read.marks))
+    return tuple(result)
+
+
+def identity(ref: ResourceRef) -> tuple[str, str, str, str]:
+    """What makes two references one object: (group, kind, namespace, name). The version does not count."""
+    group, slash, _ = ref.api_version.rpartition("/")
+    return (group if slash else "", ref.kind, ref.namespace, ref.name)
+
+
+def _ref(item: _Object, default_namespace: str, scopes: Mapping[tuple[str, str], bool]) -> ResourceRef:
+    value = item.read.value
+    if not isinstance(value, dict):
+        raise _wrong(item, "", "this item is not a mapping")
+    api_version = _text(item, value, "apiVersion", _API_VERSION, "for example apps/v1")
+    kind = _text(item, value, "kind", _KIND, "for example Deployment")
+    metadata = value.get("metadata")
+    if not isinstance(metadata, dict):
+        raise _wrong(item, "/metadata", "the object has no metadata", "add metadata.name")
+    for field in ("labels", "annotations"):
+        _check_text_map(item, metadata, field)
+    if metadata.get("name") is None and metadata.get("generateName") is not None:
+        # The server picks the rest. A prefix ends in '-' by custom, which no full name may, so they do not collide.
+        name = _text(item, metadata, "generateName", _NAME, "for example train-", parent="/metadata")
+    else:
+        name = _text(item, metadata, "name", _NAME, "for example fraud-detection", parent="/metadata")
+    group, slash, _ = api_version.rpartition("/")
+    namespace = default_namespace
+    if cluster_scoped(group if slash else "", kind, scopes):
+        namespace = ""
+    elif metadata.get("namespace") not in (None, ""):
+        namespace = _text(
+            item, metadata, "namespace", _NAMESPACE, "lower-case letters, digits and -", parent="/metadata"
+        )
+    return ResourceRef(api_version, kind, namespace, name)
+
+
+def _text(
+    item: _Object, values: Mapping[str, Json], key: str, pattern: re.Pattern[str], example: str, *, parent: str = ""
+) -> str:
+    value = values.get(key)
+    pointer = f"{parent}/{key}"
+    if value is None:
+        shown = pointer.removeprefix("/").replace("/", ".")
+        hint = f"a Kubernetes object has apiVersion, kind and metadata.name; {shown} is {example}"
+        raise _wrong(item, pointer, f"the object has no {shown}", hint)
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise _wrong(item, pointer, f"{key} is not valid", example if isinstance(value, str) else "write it in quotes")
+    return value
+
+
+def _check_text_map(item: _Object, metadata: Mapping[str, Json], field: str) -> None:
+    values = metadata.get(field)
+    if values is None:
+        return
+    if not isinstance(values, dict):
+        raise _wrong(item, f"/metadata/{field}", f"metadata.{field} is not a mapping")
+    for key, value in values.items():
+        if not isinstance(value, str):
+            escaped = key.replace("~", "~0").replace("/", "~1")
+            raise _wrong(
+                item, f"/metadata/{field}/{escaped}", f"the value of {key!r} is not text", "write it in quotes"
+            )
+
+
+def _wrong(item: _Object, pointer: str, message: str, hint: str = "") -> DeclarationError:
+    place = item.location
+    while pointer:
+        if pointer in item.read.marks:
+            place = item.read.marks[pointer]
+            break
+        pointer = pointer.rpartition("/")[0]
+    return DeclarationError(message, where=str(place), hint=hint)

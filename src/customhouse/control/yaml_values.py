@@ -1,0 +1,235 @@
+"""The JSON value of a YAML node, read as Kubernetes reads it, with the place of every part.
+
+Kubernetes' tools read YAML through sigs.k8s.io/yaml, a fork of go-yaml v2. Its `resolve.go` is YAML 1.1 with changes,
+and they are followed here to the letter, since the gate must judge what a cluster would get:
+
+- `y`, `yes`, `on` (and `n`, `no`, `off`; each in three spellings) are booleans, as in YAML 1.1;
+- `0644`, `0o644`, `0x1F`, `0b11` and `1_000` are integers; `08` is the float 8; `1:30` is text (no base 60);
+- timestamps stay text; a number out of range of a double stays text;
+- `<<` merges. Programs differ on a key that stands before the merge which also sets it, so that is refused.
+
+What go-yaml takes and a gate should not is refused as well: duplicate keys, keys that are not text (go-yaml would turn
+`1:` into `"1":`), tags other than the core ones, NaN and infinities, integers that JSON cannot carry exactly.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from customhouse._kit.canonical import MAX_SAFE_INTEGER
+from customhouse.control.yaml_nodes import LIMITS, Alias, Limits, Mapping, Node, Scalar, Sequence
+from customhouse.core.errors import DeclarationError
+from customhouse.core.resource import Location
+
+Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
+
+_CORE = "tag:yaml.org,2002:"
+_WORDS: dict[str, bool | None] = {
+    **{word: True for plain in ("y", "yes", "true", "on") for word in (plain, plain.capitalize(), plain.upper())},
+    **{word: False for plain in ("n", "no", "false", "off") for word in (plain, plain.capitalize(), plain.upper())},
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+}
+_NOT_FINITE = {sign + word for word in (".nan", ".NaN", ".NAN", ".inf", ".Inf", ".INF") for sign in ("", "+", "-")}
+_INTEGER = re.compile(r"([+-]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|(0|[1-9][0-9]*))")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_BASES = (16, 2, 8, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A value and the place of each of its parts by JSON pointer.
+
+    A scalar's place is where it is written; a collection's is its key (or the item itself in a list), which is the
+    line a reader looks for.
+    """
+
+    value: Json
+    marks: dict[str, Location]
+
+
+def plain_value(text: str) -> Json:
+    """What an unquoted scalar means. Raises ValueError for NaN, infinities and integers beyond ±(2^53-1)."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if text in _NOT_FINITE:
+        raise ValueError("not a number that JSON has")
+    if text[0] not in "+-.0123456789":
+        return text
+    digits = text if text[0] == "." else text.replace("_", "")
+    match = _INTEGER.fullmatch(digits)
+    if match is not None:
+        base, number = next((b, n) for b, n in zip(_BASES, match.groups()[1:], strict=True) if n is not None)
+        # Bounded before int(): its cost grows with the square of the number of digits.
+        if len(number) > 64 or abs(value := int(number, base)) > MAX_SAFE_INTEGER:
+            raise ValueError("an integer beyond 2^53-1")
+        return -value if match[1] == "-" else value
+    if _FLOAT.fullmatch(digits):
+        number_value = float(digits)
+        return number_value if math.isfinite(number_value) else text
+    return text
+
+
+class Reader:
+    """Turns the nodes of one file into values; its budget of nodes is shared by all documents of the file."""
+
+    def __init__(self, file: str, limits: Limits = LIMITS) -> None:
+        self._file = file
+        self._limits = limits
+        self._left = limits.nodes
+
+    def read(self, node: Node) -> Read:
+        """The value below `node`, pointers counted from it. Raises DeclarationError with its place."""
+        marks: dict[str, Location] = {}
+        return Read(self._value(node, "", marks, 0), marks)
+
+    def members(self, node: Mapping, depth: int = 0) -> dict[str, tuple[Node, Node]]:
+        """Key and value node by key, merges resolved (an own key wins, then the merge that stands first)."""
+        if depth > self._limits.depth:
+            raise self._refused(node, f"merges nested deeper than {self._limits.depth} levels")
+        own: dict[str, tuple[Node, Node]] = {}
+        merges: list[tuple[Node, Node, frozenset[str]]] = []
+        for key_node, value_node in node.items:
+            self._charge(key_node)
+            if _is_merge(key_node):
+                if merges:
+                    raise self._refused(key_node, "a second '<<' in one mapping", "write one: <<: [*first, *second]")
+                merges.append((key_node, value_node, frozenset(own)))
+                continue
+            key = self._key(key_node)
+            if key in own:
+                first = own[key][0]
+                raise self._refused(
+                    key_node,
+                    f"the key {key!r} is written twice (first at line {first.line}, column {first.column})",
+                    "keep one of them; programs disagree on which one counts",
+                )
+            own[key] = (key_node, value_node)
+        merged: dict[str, tuple[Node, Node]] = {}
+        for key_node, value_node, before in merges:
+            for source in self._merge_sources(key_node, value_node):
+                for key, pair in self.members(source, depth + 1).items():
+                    if key in before:
+                        raise self._refused(
+                            key_node,
+                            f"'<<' stands after the key {key!r} that it sets too",
+                            "put '<<' first in the mapping; programs disagree on which one counts",
+                        )
+                    merged.setdefault(key, pair)
+        return {**merged, **own} if merged else own
+
+    def _merge_sources(self, key_node: Node, value_node: Node) -> list[Mapping]:
+        value = _resolved(value_node)
+        sources = [_resolved(item) for item in value.items] if isinstance(value, Sequence) else [value]
+        mappings = [source for source in sources if isinstance(source, Mapping)]
+        if len(mappings) != len(sources):
+            raise self._refused(key_node, "'<<' merges a mapping or a list of mappings")
+        return mappings
+
+    def _value(self, node: Node, pointer: str, marks: dict[str, Location], depth: int) -> Json:
+        self._charge(node)
+        if depth > self._limits.depth:
+            raise self._refused(node, f"aliases make this nest deeper than {self._limits.depth} levels")
+        target = _resolved(node)
+        if isinstance(target, Scalar):
+            if pointer not in marks or not isinstance(node, Alias):
+                marks[pointer] = Location(self._file, node.line, node.column)
+            return self._scalar(target)
+        if pointer not in marks:
+            marks[pointer] = Location(self._file, node.line, node.column)
+        if isinstance(target, Sequence):
+            self._check_tag(target, "seq")
+            return [
+                self._value(item, f"{pointer}/{index}", marks, depth + 1) for index, item in enumerate(target.items)
+            ]
+        self._check_tag(target, "map")
+        result: dict[str, Json] = {}
+        for key, (key_node, value_node) in self.members(target).items():
+            child = f"{pointer}/{escape(key)}"
+            marks[child] = Location(self._file, key_node.line, key_node.column)
+            result[key] = self._value(value_node, child, marks, depth + 1)
+        return result
+
+    def _scalar(self, node: Scalar) -> Json:
+        tag = node.tag
+        if tag is None:
+            return node.text if node.style else self._plain(node)
+        if tag in ("!", _CORE + "str"):
+            return node.text
+        if tag not in (_CORE + "int", _CORE + "float", _CORE + "bool", _CORE + "null"):
+            raise self._refused(
+                node, f"the tag {tag[:64]!r} is not allowed", "only !!str, !!int, !!float, !!bool and !!null are"
+            )
+        value = self._plain(node)
+        if tag == _CORE + "float" and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if tag != _CORE + _kind(value):
+            raise self._refused(node, f"the value is not what its tag !!{tag.removeprefix(_CORE)} says")
+        return value
+
+    def _plain(self, node: Scalar) -> Json:
+        try:
+            return plain_value(node.text)
+        except ValueError as error:
+            raise self._refused(node, str(error), "write it in quotes if it is text") from error
+
+    def _key(self, node: Node) -> str:
+        target = _resolved(node)
+        if not isinstance(target, Scalar):
+            raise self._refused(node, "a key is a list or a mapping", "keys are text")
+        key = self._scalar(target)
+        if not isinstance(key, str):
+            raise self._refused(
+                node,
+                f"the key {target.text[:64]!r} is read as {_kind(key)}, not as text",
+                f'write it in quotes: "{target.text[:64]}"',
+            )
+        return key
+
+    def _check_tag(self, node: Sequence | Mapping, expected: str) -> None:
+        if node.tag not in (None, "!", _CORE + expected):
+            raise self._refused(node, f"the tag {str(node.tag)[:64]!r} is not allowed", f"only !!{expected} is")
+
+    def _charge(self, node: Node) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise self._refused(
+                node,
+                f"more than {self._limits.nodes} values once aliases are expanded: a YAML bomb",
+                "write the values out, in several files",
+            )
+
+    def _refused(self, node: Node, message: str, hint: str = "") -> DeclarationError:
+        return DeclarationError(message, where=f"{self._file}:{node.line}:{node.column}", hint=hint)
+
+
+def escape(key: str) -> str:
+    """A key as a part of a JSON pointer (RFC 6901 section 3)."""
+    return key.replace("~", "~0").replace("/", "~1") if "~" in key or "/" in key else key
+
+
+def unescape(part: str) -> str:
+    """The key that a part of a JSON pointer stands for."""
+    return part.replace("~1", "/").replace("~0", "~")
+
+
+def _resolved(node: Node) -> Scalar | Sequence | Mapping:
+    return node.target if isinstance(node, Alias) else node
+
+
+def _is_merge(node: Node) -> bool:
+    return (
+        isinstance(node, Scalar)
+        and node.text == "<<"
+        and (node.tag == _CORE + "merge" or (node.tag is None and node.style == ""))
+    )
+
+
+def _kind(value: Json) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "bool"
+    return "int" if isinstance(value, int) else "float" if isinstance(value, float) else "str"
