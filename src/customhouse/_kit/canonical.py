@@ -10,8 +10,13 @@ from typing import Any
 MAX_SAFE_INTEGER = 2**53 - 1
 """RFC 8785 section 3.2.2.3: numbers are IEEE 754 doubles; a larger integer would be read back as another number."""
 
+MAX_DEPTH = 128
+"""Nested deeper than any declaration or statement; the limit is said in words instead of by an exhausted stack."""
+
 JsonValue = Any
 """None, bool, int, float, str, or lists and string-keyed mappings of these."""
+
+_LITERALS = {None: "null", True: "true", False: "false"}
 
 
 class CanonicalError(ValueError):
@@ -21,24 +26,22 @@ class CanonicalError(ValueError):
 def canonical_json(value: JsonValue) -> bytes:
     """The RFC 8785 form of `value` as UTF-8 bytes.
 
-    Raises CanonicalError for NaN, infinities, integers beyond ±(2^53-1), lone surrogates, non-string keys and types
-    that JSON does not have.
+    Raises CanonicalError for NaN, infinities, integers beyond ±(2^53-1), lone surrogates, non-string keys, types that
+    JSON does not have and values nested deeper than MAX_DEPTH.
     """
     parts: list[str] = []
-    _write(value, parts, "$")
+    _write(value, parts, "$", 0)
     try:
         return "".join(parts).encode("utf-8")
     except UnicodeEncodeError as error:
         raise CanonicalError(f"a string holds a lone surrogate: {error}") from error
 
 
-def _write(value: JsonValue, parts: list[str], path: str) -> None:
-    if value is None:
-        parts.append("null")
-    elif value is True:
-        parts.append("true")
-    elif value is False:
-        parts.append("false")
+def _write(value: JsonValue, parts: list[str], path: str, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise CanonicalError(f"{path[:80]}…: nested deeper than {MAX_DEPTH}")
+    if value is None or value is True or value is False:
+        parts.append(_LITERALS[value])
     elif isinstance(value, str):
         parts.append(json.dumps(value, ensure_ascii=False))
     elif isinstance(value, int):
@@ -48,19 +51,19 @@ def _write(value: JsonValue, parts: list[str], path: str) -> None:
     elif isinstance(value, float):
         parts.append(_number(value, path))
     elif isinstance(value, Mapping):
-        _write_mapping(value, parts, path)
+        _write_mapping(value, parts, path, depth)
     elif isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
         parts.append("[")
         for index, item in enumerate(value):
             if index:
                 parts.append(",")
-            _write(item, parts, f"{path}[{index}]")
+            _write(item, parts, f"{path}[{index}]", depth + 1)
         parts.append("]")
     else:
         raise CanonicalError(f"{path}: {type(value).__name__} is not JSON")
 
 
-def _write_mapping(value: Mapping[Any, JsonValue], parts: list[str], path: str) -> None:
+def _write_mapping(value: Mapping[Any, JsonValue], parts: list[str], path: str, depth: int) -> None:
     for key in value:
         if not isinstance(key, str):
             raise CanonicalError(f"{path}: key {key!r} is not a string")
@@ -71,7 +74,7 @@ def _write_mapping(value: Mapping[Any, JsonValue], parts: list[str], path: str) 
             parts.append(",")
         parts.append(json.dumps(key, ensure_ascii=False))
         parts.append(":")
-        _write(value[key], parts, f"{path}.{key}")
+        _write(value[key], parts, f"{path}.{key}", depth + 1)
     parts.append("}")
 
 

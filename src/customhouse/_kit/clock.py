@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
 from typing import Protocol
+
+# Python's fromisoformat takes weeks, dates without dashes and offsets without a colon as well; RFC 3339 does not.
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 class Clock(Protocol):
@@ -73,8 +77,13 @@ def to_rfc3339(at: datetime) -> str:
 
 
 def from_rfc3339(text: str) -> datetime:
-    """The inverse of `to_rfc3339`; any offset is taken and turned into UTC. Raises ValueError for anything else."""
-    at = datetime.fromisoformat(text)
-    if at.tzinfo is None:
-        raise ValueError(f"{text!r} has no zone; write 2026-01-31T10:00:00Z")
-    return at.astimezone(UTC)
+    """The inverse of `to_rfc3339`; any offset is taken and turned into UTC, nanoseconds are cut to microseconds.
+
+    Raises ValueError for anything that RFC 3339 section 5.6 does not allow.
+    """
+    if not _RFC3339.fullmatch(text.upper()):
+        raise ValueError(f"{text[:64]!r} is not a time with a zone; write 2026-01-31T10:00:00Z")
+    try:
+        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{text!r} is before the year 1 or after the year 9999 in UTC") from error

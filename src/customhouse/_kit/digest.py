@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import os
@@ -17,6 +18,8 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _CHUNK = 1 << 20
 MAX_FILES = 100_000
 """A model folder with more files is refused: the largest sharded checkpoints have a few thousand."""
+MAX_DEPTH = 64
+"""Folders nested deeper are refused: no framework writes such a model, and a hostile one has no end."""
 
 
 class TreeError(ValueError):
@@ -88,10 +91,18 @@ def file_digest(path: Path, progress: Callable[[int], None] | None = None) -> Fi
 
     Raises TreeError when it is not a regular file (links are not followed), OSError when it cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise TreeError(f"{path}: a symbolic link; name the file that it leads to") from error
+        if error.errno == errno.ENXIO:  # what open(2) says of a socket
+            raise TreeError(f"{path}: not a regular file") from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise TreeError(f"{path}: not a regular file")
     with os.fdopen(descriptor, "rb", buffering=0) as handle:
-        if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
-            raise TreeError(f"{path}: not a regular file")
         hasher = hashlib.sha256()
         size = 0
         while chunk := handle.read(_CHUNK):
@@ -105,36 +116,47 @@ def file_digest(path: Path, progress: Callable[[int], None] | None = None) -> Fi
 def tree(path: Path, progress: Callable[[int], None] | None = None) -> Tree:
     """The files of a folder (or a single file) with their digests.
 
-    Raises TreeError for symbolic links, devices, sockets, names that are not UTF-8 and more than MAX_FILES files;
-    FileNotFoundError when there is nothing at `path`.
+    Raises TreeError for symbolic links, devices, sockets, names that are not UTF-8, more than MAX_FILES files and
+    folders nested deeper than MAX_DEPTH; FileNotFoundError when there is nothing at `path`.
     """
     if not path.is_dir() or path.is_symlink():
         return Tree((file_digest(path, progress),), single=True)
     found: list[FileEntry] = []
-    for relative in sorted(_walk(path, ""), key=lambda name: name.encode()):
+    for relative in sorted(_walk(path), key=lambda name: name.encode()):
         entry = file_digest(path / relative, progress)
         found.append(FileEntry(relative, entry.digest, entry.size))
     return Tree(tuple(found))
 
 
-def _walk(root: Path, prefix: str) -> Iterator[str]:
+def _walk(root: Path) -> Iterator[str]:
     count = 0
-    for item in os.scandir(root / prefix if prefix else root):
-        name = f"{prefix}/{item.name}" if prefix else item.name
-        try:
-            name.encode()
-        except UnicodeEncodeError as error:
-            raise TreeError(f"{root}: the name {name!r} is not UTF-8") from error
-        if item.is_symlink():
-            raise TreeError(f"{root}/{name}: a symbolic link; copy the file it names into the folder")
-        if item.is_dir(follow_symlinks=False):
-            for inner in _walk(root, name):
+    waiting = [""]
+    while waiting:
+        prefix = waiting.pop()
+        if prefix.count("/") >= MAX_DEPTH:
+            raise TreeError(f"{root}/{prefix[:80]}…: folders nested deeper than {MAX_DEPTH}")
+        with os.scandir(root / prefix) as items:
+            for item in items:
+                name = f"{prefix}/{item.name}" if prefix else item.name
+                if _is_folder(root, name, item):
+                    waiting.append(name)
+                    continue
                 count += 1
-                yield inner
-        elif item.is_file(follow_symlinks=False):
-            count += 1
-            yield name
-        else:
-            raise TreeError(f"{root}/{name}: not a regular file")
-        if count > MAX_FILES:
-            raise TreeError(f"{root}: more than {MAX_FILES} files")
+                if count > MAX_FILES:
+                    raise TreeError(f"{root}: more than {MAX_FILES} files")
+                yield name
+
+
+def _is_folder(root: Path, name: str, item: os.DirEntry[str]) -> bool:
+    """True for a folder, False for a regular file; TreeError for all else."""
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise TreeError(f"{root}: the name {name!r} is not UTF-8") from error
+    if item.is_symlink():
+        raise TreeError(f"{root}/{name}: a symbolic link; copy the file it names into the folder")
+    if item.is_dir(follow_symlinks=False):
+        return True
+    if not item.is_file(follow_symlinks=False):
+        raise TreeError(f"{root}/{name}: not a regular file")
+    return False

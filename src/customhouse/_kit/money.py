@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation, localcontext
+from decimal import Decimal, Inexact, InvalidOperation, localcontext
 
 PICO = 10**12
 MICRO_IN_PICO = 10**6
 _CURRENCY = re.compile(r"[A-Z]{3}")
-_AMOUNT = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
+_AMOUNT = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_DIGITS = 80
+"""Significant digits that an amount may have; more are refused, not rounded."""
 
 
 class MoneyError(ValueError):
@@ -32,18 +34,25 @@ class Money:
 
     @classmethod
     def parse(cls, text: str | Decimal | int, currency: str = "USD") -> Money:
-        """Read a decimal amount exactly. Raises MoneyError for floats, NaN and more than twelve places."""
-        if isinstance(text, float):
-            raise MoneyError(f"{text!r} is a float; money is a decimal text")
+        """Read a decimal amount exactly.
+
+        Raises MoneyError for floats, NaN, more than twelve decimal places and more digits than can be kept exactly.
+        """
+        if isinstance(text, (float, bool)):
+            raise MoneyError(f"{text!r} is a {type(text).__name__}; money is a decimal text")
         if isinstance(text, str) and not _AMOUNT.fullmatch(text.strip()):
             raise MoneyError(f"{text!r} is not an amount")
         with localcontext() as context:
-            context.prec = 80
+            context.prec = _DIGITS
+            # Without the trap the 81st digit would be rounded away in silence.
+            context.traps[Inexact] = True
             try:
                 scaled = Decimal(text) * PICO
                 if not scaled.is_finite():
                     raise MoneyError(f"{text!r} is not an amount")
                 whole = scaled.to_integral_value()
+            except Inexact as error:
+                raise MoneyError(f"{str(text)[:80]!r} has more than {_DIGITS} digits") from error
             except InvalidOperation as error:
                 raise MoneyError(f"{text!r} is not an amount") from error
             if whole != scaled:
@@ -110,7 +119,7 @@ class Money:
     def to_decimal(self) -> Decimal:
         """The exact amount as a Decimal."""
         with localcontext() as context:
-            context.prec = 80
+            context.prec = max(_DIGITS, len(str(self.pico)))
             return Decimal(self.pico) / PICO
 
     def __str__(self) -> str:
@@ -120,7 +129,9 @@ class Money:
         return f"{sign}{whole}.{f'{fraction:012d}'.rstrip('0').ljust(2, '0')}"
 
     def rounded(self, places: int = 2) -> str:
-        """For people: half to even at `places` (0 to 12), thousands not grouped."""
+        """For people: half to even at `places` (0 to 12), thousands not grouped. Raises MoneyError for other places."""
+        if not 0 <= places <= 12:
+            raise MoneyError(f"an amount is shown with 0 to 12 decimal places, not {places}")
         if places == 0:
             return str(self.scale(1, PICO).pico)
         step = 10 ** (12 - places)

@@ -1,7 +1,7 @@
-"""Kubernetes quantities and Go durations, exactly: integers out, never floats.
+"""Kubernetes quantities and Go durations, exactly as their own parsers read them; integers and fractions out.
 
-Sources: apimachinery `resource.Quantity` (grammar: sign, number, suffix; at most three decimal places kept, rounded
-up away from zero) and Go's `time.ParseDuration`.
+Sources: apimachinery `resource.Quantity` (grammar: sign, number, suffix; nine decimal places kept, rounded away from
+zero; capped at 2^63-1) and Go's `time.ParseDuration`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-_QUANTITY = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)(?:([numkMGTPE]|[KMGTPE]i)|([eE][+-]?\d{1,3}))?")
+# ASCII: `\d` alone takes the digits of every script, which no API server does.
+_QUANTITY = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)(?:([numkMGTPE]|[KMGTPE]i)|([eE][+-]?\d{1,3}))?", re.ASCII)
 _SUFFIX: dict[str, Fraction] = {
     "n": Fraction(1, 10**9),
     "u": Fraction(1, 10**6),
@@ -29,7 +30,7 @@ _SUFFIX: dict[str, Fraction] = {
     "Ei": Fraction(2**60),
 }
 _LIMIT = 2**63 - 1
-_DURATION_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_DURATION_PART = re.compile(r"(?=\.?\d)(\d*)(?:\.(\d*))?(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
 _NANOSECONDS = {
     "ns": 1,
     "us": 10**3,
@@ -110,17 +111,31 @@ def parse_duration(text: str) -> int:
     body = text[1:] if text[:1] in "+-" else text
     if body == "0":
         return 0
-    position, nanoseconds = 0, Fraction(0)
+    position, nanoseconds = 0, 0
     while position < len(body):
         match = _DURATION_PART.match(body, position)
         if match is None:
             break
-        nanoseconds += Fraction(match[1].rstrip(".")) * _NANOSECONDS[match[2]]
+        unit = _NANOSECONDS[match[3]]
+        nanoseconds += int(match[1] or "0") * unit + _go_fraction(match[2] or "", unit)
         position = match.end()
     if not body or position != len(body) or nanoseconds > _LIMIT:
         raise QuantityError(f"{text!r} is not a duration; write for example 30s, 5m or 1h30m")
-    value = nanoseconds.numerator // nanoseconds.denominator
-    return -value if text.startswith("-") else value
+    return -nanoseconds if text.startswith("-") else nanoseconds
+
+
+def _go_fraction(digits: str, unit: int) -> int:
+    """What follows the decimal point, in whole nanoseconds, as Go's leadingFraction and ParseDuration compute it.
+
+    Go multiplies in floating point and cuts each part off; exact arithmetic would differ from it by a nanosecond.
+    """
+    value, scale = 0, 1.0
+    for digit in digits:
+        if value > _LIMIT // 10:
+            break
+        value = value * 10 + int(digit)
+        scale *= 10
+    return int(float(value) * (float(unit) / scale))
 
 
 def _ceiling(value: Fraction) -> int:
