@@ -1,0 +1,119 @@
+"""DecisionLog and ReleaseLog over the database: what was judged and what was deployed, newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import select
+
+from customhouse._kit.digest import json_digest
+from customhouse.core.decision import Decision
+from customhouse.core.errors import UsageError
+from customhouse.core.release import Release, RolloutPhase
+from customhouse.store.engine import Database
+from customhouse.store.rows import dump, insert_new, load, resource_columns, resource_of, stamp, unstamp
+from customhouse.store.schema import decisions, facts, releases
+
+_MOST = 10_000
+
+
+class DecisionTable:
+    """Decisions with the Facts that they rest on (stored once per digest)."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record(self, decision: Decision, facts_document: Mapping[str, Any]) -> None:
+        """Store durably; the same body, point and revision twice is one row.
+
+        Raises UsageError when the Facts do not have the digest that the Decision names.
+        """
+        if json_digest(facts_document) != decision.facts_digest:
+            raise UsageError("these are not the Facts that the decision rests on", where=decision.digest)
+        row = {
+            "digest": decision.digest,
+            "point": decision.point.value,
+            "revision": decision.revision or "",
+            "decided_at": stamp(decision.decided_at),
+            "body": dump(decision.body()),
+            "envelope": dump(decision.envelope()),
+            "facts_digest": decision.facts_digest,
+        }
+        with self._database.write() as connection:
+            dialect = connection.dialect.name
+            document = {"digest": decision.facts_digest, "document": dump(facts_document)}
+            connection.execute(insert_new(facts, dialect), document)
+            connection.execute(insert_new(decisions, dialect), row)
+
+    def recent(self, limit: int = 100) -> Sequence[Mapping[str, Any]]:
+        """The newest first: `{"digest","body","envelope"}`."""
+        query = select(decisions).order_by(decisions.c.id.desc()).limit(max(0, min(limit, _MOST)))
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return tuple(_decision(row.digest, row.body, row.envelope) for row in rows)
+
+    def find(self, digest_prefix: str) -> Sequence[Mapping[str, Any]]:
+        """Those whose digest starts with a prefix (`sha256:` may be left out), newest first, with `"facts"`."""
+        prefix = "sha256:" + digest_prefix.removeprefix("sha256:").lower()
+        query = (
+            select(decisions, facts.c.document)
+            .join(facts, facts.c.digest == decisions.c.facts_digest)
+            .where(decisions.c.digest.startswith(prefix, autoescape=True))
+            .order_by(decisions.c.id.desc())
+            .limit(_MOST)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return tuple({**_decision(row.digest, row.body, row.envelope), "facts": load(row.document)} for row in rows)
+
+
+def _decision(digest: str, body: str, envelope: str) -> dict[str, Any]:
+    return {"digest": digest, "body": load(body), "envelope": load(envelope)}
+
+
+class ReleaseTable:
+    """Releases by phase."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record(self, release: Release) -> None:
+        """Append; (resource, release, revision, phase) twice is one row."""
+        row = {
+            **resource_columns(release.resource),
+            "release": release.release,
+            "revision": release.revision,
+            "phase": release.phase.value,
+            "author": release.author,
+            "artifact": release.artifact,
+            "verdict": release.verdict,
+            "decision": release.decision,
+            "at": stamp(release.at),
+            "reason": release.reason,
+        }
+        with self._database.write() as connection:
+            connection.execute(insert_new(releases, connection.dialect.name), row)
+
+    def history(self, name: str | None = None, limit: int = 100) -> Sequence[Release]:
+        """The newest first (as recorded); `name` is that of the resource."""
+        query = select(releases).order_by(releases.c.id.desc()).limit(max(0, min(limit, _MOST)))
+        if name is not None:
+            query = query.where(releases.c.name == name)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return tuple(
+            Release(
+                resource=resource_of(row),
+                release=row.release,
+                revision=row.revision,
+                author=row.author,
+                artifact=row.artifact,
+                verdict=row.verdict,
+                decision=row.decision,
+                phase=RolloutPhase(row.phase),
+                at=unstamp(row.at),
+                reason=row.reason,
+            )
+            for row in rows
+        )

@@ -1,0 +1,1 @@
+"""One module a migration, named by its number. A migration that was released is never edited."""

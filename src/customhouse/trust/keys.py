@@ -1,0 +1,230 @@
+"""Keys: Ed25519 and ECDSA pairs that sign, and trust roots that say who may sign what.
+
+New keys are Ed25519 (RFC 8032) or ECDSA P-256 with SHA-256; signatures of P-384 and P-521 keys are verified too, since
+the field's models carry them. A private key never leaves this module except as an encrypted-at-rest PEM file's bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from customhouse.core.errors import ConfigError, StateError, UsageError
+from customhouse.core.evidence import EvidenceKind
+
+MAX_PEM_BYTES = 64 * 1024
+ALL_KINDS = frozenset(EvidenceKind)
+
+
+class Algorithm(StrEnum):
+    """What a key signs with; names and hashes as in Sigstore's `PublicKeyDetails`."""
+
+    ED25519 = "PKIX_ED25519"
+    ECDSA_P256 = "PKIX_ECDSA_P256_SHA_256"
+    ECDSA_P384 = "PKIX_ECDSA_P384_SHA_384"
+    ECDSA_P521 = "PKIX_ECDSA_P521_SHA_512"
+
+
+_CURVES: dict[str, tuple[Algorithm, hashes.HashAlgorithm]] = {
+    "secp256r1": (Algorithm.ECDSA_P256, hashes.SHA256()),
+    "secp384r1": (Algorithm.ECDSA_P384, hashes.SHA384()),
+    "secp521r1": (Algorithm.ECDSA_P521, hashes.SHA512()),
+}
+_PrivateHandle = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
+_PublicHandle = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey
+
+
+class PublicKey:
+    """A key that verifies. Equal when the SPKI DER is equal."""
+
+    __slots__ = ("_handle", "algorithm", "der")
+
+    def __init__(self, handle: object, where: str = "") -> None:
+        """Take a `cryptography` public key. Raises ConfigError for a kind of key that is not used here."""
+        if isinstance(handle, ed25519.Ed25519PublicKey):
+            self.algorithm = Algorithm.ED25519
+        elif isinstance(handle, ec.EllipticCurvePublicKey) and handle.curve.name in _CURVES:
+            self.algorithm = _CURVES[handle.curve.name][0]
+        else:
+            raise ConfigError(
+                "this kind of key is not used here", where=where, hint="use Ed25519 or ECDSA on P-256, P-384 or P-521"
+            )
+        self._handle: _PublicHandle = handle
+        self.der = handle.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+    @classmethod
+    def from_pem(cls, pem: bytes, where: str = "") -> PublicKey:
+        """Read a PEM `PUBLIC KEY`. Raises ConfigError; a private key is refused, for it must not be shared."""
+        if len(pem) > MAX_PEM_BYTES:
+            raise ConfigError("the key file is larger than any key", where=where)
+        if b"PRIVATE KEY" in pem:
+            raise ConfigError("a private key where a public one belongs", where=where, hint="export the public half")
+        try:
+            return cls(serialization.load_pem_public_key(pem), where)
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise ConfigError("not a PEM public key", where=where, hint="it starts with BEGIN PUBLIC KEY") from error
+
+    @property
+    def key_id(self) -> str:
+        """The sha256 of the SPKI DER, 64 hex digits: what bundles name the key by."""
+        return hashlib.sha256(self.der).hexdigest()
+
+    @property
+    def raw(self) -> bytes:
+        """The 32 bytes of an Ed25519 key. Raises UsageError for others."""
+        if not isinstance(self._handle, ed25519.Ed25519PublicKey):
+            raise UsageError("only an Ed25519 key has a raw form", hint="a ledger is signed with Ed25519")
+        return self._handle.public_bytes_raw()
+
+    def pem(self) -> bytes:
+        """The key as PEM."""
+        return self._handle.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+    def verify(self, message: bytes, signature: bytes) -> bool:
+        """Whether `signature` (raw Ed25519, DER ECDSA) is this key's over `message`."""
+        try:
+            if isinstance(self._handle, ed25519.Ed25519PublicKey):
+                self._handle.verify(signature, message)
+            else:
+                self._handle.verify(signature, message, ec.ECDSA(_CURVES[self._handle.curve.name][1]))
+        except InvalidSignature:
+            return False
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PublicKey) and self.der == other.der
+
+    def __hash__(self) -> int:
+        return hash(self.der)
+
+    def __repr__(self) -> str:
+        return f"PublicKey({self.algorithm.value}, {self.key_id[:12]}…)"
+
+
+class PrivateKey:
+    """A key that signs. Its repr shows the public half only."""
+
+    __slots__ = ("_handle", "public")
+
+    def __init__(self, handle: object, where: str = "") -> None:
+        """Take a `cryptography` private key. Raises ConfigError for a kind of key that is not used here."""
+        if not isinstance(handle, (ed25519.Ed25519PrivateKey, ec.EllipticCurvePrivateKey)):
+            raise ConfigError("this kind of key is not used here", where=where, hint="use Ed25519 or ECDSA P-256")
+        self._handle: _PrivateHandle = handle
+        self.public = PublicKey(handle.public_key(), where)
+
+    def sign(self, message: bytes) -> bytes:
+        """Raw Ed25519, or DER ECDSA with the hash of the curve."""
+        if isinstance(self._handle, ed25519.Ed25519PrivateKey):
+            return self._handle.sign(message)
+        return self._handle.sign(message, ec.ECDSA(_CURVES[self._handle.curve.name][1]))
+
+    def save(self, path: Path) -> None:
+        """Write an unencrypted PKCS#8 PEM, mode 0600, all or nothing; an existing file is never replaced.
+
+        Raises StateError when it exists or cannot be written.
+        """
+        pem = self._handle.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        _write_new(path, pem, 0o600)
+
+    def __repr__(self) -> str:
+        return f"PrivateKey(of {self.public!r})"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a private key is not serialised")
+
+
+def generate(algorithm: Algorithm = Algorithm.ED25519) -> PrivateKey:
+    """A new pair from the operating system's randomness. Raises UsageError for curves that are only verified."""
+    if algorithm is Algorithm.ED25519:
+        return PrivateKey(ed25519.Ed25519PrivateKey.generate())
+    if algorithm is Algorithm.ECDSA_P256:
+        return PrivateKey(ec.generate_private_key(ec.SECP256R1()))
+    raise UsageError(f"no new keys of {algorithm.value}", hint="use Ed25519 or ECDSA P-256")
+
+
+def generate_pair(folder: Path, name: str, algorithm: Algorithm = Algorithm.ED25519) -> PrivateKey:
+    """Generate and save `NAME.key` (0600) and `NAME.pub` (0644) in `folder`. Raises StateError when one exists."""
+    key = generate(algorithm)
+    key.save(folder / f"{name}.key")
+    _write_new(folder / f"{name}.pub", key.public.pem(), 0o644)
+    return key
+
+
+def load_private(path: Path, password: bytes | None = None) -> PrivateKey:
+    """Read a PEM private key. Raises ConfigError when missing, readable by others, encrypted without password, wrong.
+
+    The message never holds a byte of the file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigError(f"cannot read the key: {error.strerror}", where=str(path)) from error
+    with os.fdopen(descriptor, "rb") as handle:
+        if os.fstat(handle.fileno()).st_mode & 0o077:
+            raise ConfigError("others can read this private key", where=str(path), hint=f"chmod 600 {path}")
+        pem = handle.read(MAX_PEM_BYTES + 1)
+    if len(pem) > MAX_PEM_BYTES:
+        raise ConfigError("the key file is larger than any key", where=str(path))
+    try:
+        return PrivateKey(serialization.load_pem_private_key(pem, password), str(path))
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        # Not chained: the library's text could quote what it could not parse.
+        raise ConfigError(
+            "not a PEM private key, or its password is wrong", where=str(path), hint="PKCS#8 PEM is expected"
+        ) from None
+
+
+def load_public(path: Path) -> PublicKey:
+    """Read a PEM public key. Raises ConfigError when missing or wrong."""
+    try:
+        with path.open("rb") as handle:
+            pem = handle.read(MAX_PEM_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot read the key: {error.strerror}", where=str(path)) from error
+    return PublicKey.from_pem(pem, str(path))
+
+
+@dataclass(frozen=True, slots=True)
+class TrustRoot:
+    """A public key of the base revision's trust roots, and the kinds of evidence that it may sign (none: nothing).
+
+    Raises ConfigError when the PEM is wrong.
+    """
+
+    name: str
+    public_key: bytes
+    kinds: frozenset[EvidenceKind] = ALL_KINDS
+    key: PublicKey = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", PublicKey.from_pem(self.public_key, f"trust root {self.name}"))
+
+
+def _write_new(path: Path, data: bytes, mode: int) -> None:
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            with os.fdopen(descriptor, "wb") as handle:
+                handle.write(data)
+                handle.flush()
+                os.fsync(handle.fileno())
+            os.link(draft, path)  # fails when the name is taken, unlike rename
+        finally:
+            draft.unlink(missing_ok=True)
+    except FileExistsError as error:
+        raise StateError("the key exists already", where=str(path), hint="choose another name") from error
+    except OSError as error:
+        raise StateError(f"cannot write the key: {error.strerror}", where=str(path)) from error

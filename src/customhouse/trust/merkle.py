@@ -1,0 +1,269 @@
+"""Merkle trees of RFC 6962 (section 2.1), with proofs checked as in RFC 9162 (sections 2.1.3.2 and 2.1.4.2).
+
+Hashes are 32-byte SHA-256 values. Leaves and nodes are hashed with different prefixes, so neither passes for the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Iterable, Sequence
+
+from customhouse.core.errors import TamperError
+
+HASH_BYTES = 32
+EMPTY_ROOT = hashlib.sha256(b"").digest()
+
+NodeReader = Callable[[int, int], bytes]
+"""(level, index) → the hash of the complete subtree that covers leaves [index << level, (index + 1) << level)."""
+
+
+def leaf_hash(data: bytes) -> bytes:
+    """The hash of one leaf's data."""
+    return hashlib.sha256(b"\x00" + data).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """The hash of an inner node."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+class MerkleTree:
+    """An append-only tree that keeps the hash of every complete subtree: 64 bytes a leaf.
+
+    `append` costs two hashes on average, a root or proof O(log² n) at worst and O(log n) reads.
+    """
+
+    __slots__ = ("_levels",)
+
+    def __init__(self, leaves: Iterable[bytes] = ()) -> None:
+        self._levels: list[bytearray] = [bytearray()]
+        self.extend(leaves)
+
+    @property
+    def size(self) -> int:
+        """How many leaves there are."""
+        return len(self._levels[0]) // HASH_BYTES
+
+    def append(self, leaf: bytes) -> None:
+        """Add one leaf hash."""
+        self.extend((leaf,))
+
+    def extend(self, leaves: Iterable[bytes]) -> None:
+        """Add leaf hashes, then complete the levels above in one pass each."""
+        self._levels[0].extend(b"".join(leaves))
+        level = 0
+        while len(self._levels[level]) >= 2 * HASH_BYTES:
+            if level + 1 == len(self._levels):
+                self._levels.append(bytearray())
+            below, above = self._levels[level], self._levels[level + 1]
+            sha256 = hashlib.sha256
+            pairs = len(below) // (2 * HASH_BYTES)
+            for start in range(len(above) * 2, pairs * 2 * HASH_BYTES, 2 * HASH_BYTES):
+                above += sha256(b"\x01" + below[start : start + 2 * HASH_BYTES]).digest()
+            level += 1
+
+    def node(self, level: int, index: int) -> bytes:
+        """The hash of a complete subtree (a NodeReader). Raises IndexError when it is not complete."""
+        start = index * HASH_BYTES
+        found = bytes(self._levels[level][start : start + HASH_BYTES]) if 0 <= level < len(self._levels) else b""
+        if len(found) != HASH_BYTES:
+            raise IndexError(f"no complete subtree at level {level}, index {index}")
+        return found
+
+    def nodes(self, level: int, start: int, end: int) -> bytes:
+        """The hashes [start, end) of one level, joined; shorter when there are fewer."""
+        if level >= len(self._levels):
+            return b""
+        return bytes(self._levels[level][start * HASH_BYTES : end * HASH_BYTES])
+
+    def root(self, size: int | None = None) -> bytes:
+        """The root of the first `size` leaves (default: all)."""
+        return range_root(0, self.size if size is None else size, self.node)
+
+    def inclusion_proof(self, index: int, size: int | None = None) -> tuple[bytes, ...]:
+        """See `inclusion_proof`."""
+        return inclusion_proof(index, self.size if size is None else size, self.node)
+
+    def consistency_proof(self, old: int, new: int | None = None) -> tuple[bytes, ...]:
+        """See `consistency_proof`."""
+        return consistency_proof(old, self.size if new is None else new, self.node)
+
+
+class CompactRange:
+    """The root of a stream of leaves in O(log n) memory: the peaks of RFC 6962's tree, largest first."""
+
+    __slots__ = ("_peaks", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._peaks: list[bytes] = []
+
+    def append(self, leaf: bytes) -> None:
+        """Add one leaf hash; complete subtrees of equal size merge."""
+        merges = self.size
+        while merges & 1:
+            leaf = node_hash(self._peaks.pop(), leaf)
+            merges >>= 1
+        self._peaks.append(leaf)
+        self.size += 1
+
+    def root(self) -> bytes:
+        """The root over all leaves so far."""
+        if not self._peaks:
+            return EMPTY_ROOT
+        result = self._peaks[-1]
+        for peak in reversed(self._peaks[:-1]):
+            result = node_hash(peak, result)
+        return result
+
+
+def root(leaves: Iterable[bytes]) -> bytes:
+    """The root over leaf hashes (MTH of RFC 6962)."""
+    peaks = CompactRange()
+    for leaf in leaves:
+        peaks.append(leaf)
+    return peaks.root()
+
+
+def range_root(start: int, end: int, node: NodeReader) -> bytes:
+    """MTH(D[start:end]). `start` must be a multiple of the largest power of two below the width."""
+    width = end - start
+    if width < 0:
+        raise ValueError(f"[{start}, {end}) is not a range")
+    if width == 0:
+        return EMPTY_ROOT
+    result: bytes | None = None
+    # Complete subtrees from the right (smallest) to the left; each becomes the left sibling of all that is right of it.
+    while width:
+        low = (width & -width).bit_length() - 1
+        width -= 1 << low
+        peak = node(low, (start + width) >> low)
+        result = peak if result is None else node_hash(peak, result)
+    assert result is not None  # noqa: S101 - width was positive, so one peak was read
+    return result
+
+
+def inclusion_proof(index: int, size: int, node: NodeReader) -> tuple[bytes, ...]:
+    """PATH(index, D[size]) of RFC 6962 section 2.1.1, leaf to root. Raises ValueError unless 0 ≤ index < size."""
+    if not 0 <= index < size:
+        raise ValueError(f"leaf {index} is not in a tree of {size}")
+    return tuple(_path(index, 0, size, node))
+
+
+def _path(index: int, start: int, end: int, node: NodeReader) -> list[bytes]:
+    siblings: list[bytes] = []
+    while end - start > 1:
+        middle = start + _split(end - start)
+        if index < middle:
+            siblings.append(range_root(middle, end, node))
+            end = middle
+        else:
+            siblings.append(range_root(start, middle, node))
+            start = middle
+    siblings.reverse()
+    return siblings
+
+
+def consistency_proof(old: int, new: int, node: NodeReader) -> tuple[bytes, ...]:
+    """PROOF(old, D[new]) of RFC 6962 section 2.1.2. Raises ValueError unless 0 < old ≤ new."""
+    if not 0 < old <= new:
+        raise ValueError(f"no proof from size {old} to size {new}")
+    proof: list[bytes] = []
+    start, end, whole = 0, new, True
+    # `whole`: the old tree still is the complete left part, so its root is known to the verifier and left out.
+    while old != end:
+        middle = start + _split(end - start)
+        if old <= middle:
+            proof.append(range_root(middle, end, node))
+            end = middle
+        else:
+            proof.append(range_root(start, middle, node))
+            start, whole = middle, False
+    if not whole:
+        proof.append(range_root(start, end, node))
+    proof.reverse()
+    return tuple(proof)
+
+
+def _split(width: int) -> int:
+    """The largest power of two smaller than `width`."""
+    return 1 << ((width - 1).bit_length() - 1)
+
+
+def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes], root_hash: bytes) -> None:
+    """Check that `leaf` is number `index` of the tree of `size` under `root_hash`; raises TamperError."""
+    if not 0 <= index < size:
+        raise TamperError(f"inclusion proof: leaf {index} is not in a tree of {size}")
+    _check_lengths(proof, leaf, root_hash)
+    first, last, result = index, size - 1, leaf
+    for sibling in proof:
+        if last == 0:
+            raise TamperError("inclusion proof: too long")
+        if first & 1 or first == last:
+            result = node_hash(sibling, result)
+            while first and not first & 1:
+                first >>= 1
+                last >>= 1
+        else:
+            result = node_hash(result, sibling)
+        first >>= 1
+        last >>= 1
+    if last != 0:
+        raise TamperError("inclusion proof: too short")
+    if not hmac.compare_digest(result, root_hash):
+        raise TamperError("inclusion proof: it leads to another root")
+
+
+def verify_consistency(old: int, new: int, proof: Sequence[bytes], old_root: bytes, new_root: bytes) -> None:
+    """Check that the tree of `new` leaves begins with the tree of `old` leaves; raises TamperError.
+
+    An old size of 0 proves nothing and is refused.
+    """
+    if not 0 < old <= new:
+        raise TamperError(f"consistency proof: sizes {old} and {new} are not 0 < old ≤ new")
+    _check_lengths(proof, old_root, new_root)
+    if old == new:
+        if proof:
+            raise TamperError("consistency proof: not empty between equal sizes")
+        if not hmac.compare_digest(old_root, new_root):
+            raise TamperError("consistency proof: two roots for one size")
+        return
+    if not proof:
+        raise TamperError("consistency proof: empty")
+    # The root of an old tree that is a complete subtree of the new one is left out of the proof.
+    path = list(proof) if old & (old - 1) else [old_root, *proof]
+    old_result, new_result = _climb(path, old - 1, new - 1)
+    if not hmac.compare_digest(old_result, old_root):
+        raise TamperError("consistency proof: it leads to another old root")
+    if not hmac.compare_digest(new_result, new_root):
+        raise TamperError("consistency proof: it leads to another new root")
+
+
+def _climb(path: Sequence[bytes], first: int, last: int) -> tuple[bytes, bytes]:
+    """Steps 3 to 6 of RFC 9162 section 2.1.4.2: the old and the new root that the path leads to."""
+    while first & 1:
+        first >>= 1
+        last >>= 1
+    old_result = new_result = path[0]
+    for sibling in path[1:]:
+        if last == 0:
+            raise TamperError("consistency proof: too long")
+        if first & 1 or first == last:
+            old_result = node_hash(sibling, old_result)
+            new_result = node_hash(sibling, new_result)
+            while first and not first & 1:
+                first >>= 1
+                last >>= 1
+        else:
+            new_result = node_hash(new_result, sibling)
+        first >>= 1
+        last >>= 1
+    if last != 0:
+        raise TamperError("consistency proof: too short")
+    return old_result, new_result
+
+
+def _check_lengths(proof: Sequence[bytes], *hashes: bytes) -> None:
+    if any(len(item) != HASH_BYTES for item in (*proof, *hashes)):
+        raise TamperError("proof: a hash that is not 32 bytes")
