@@ -45,8 +45,8 @@ class Table:
 def pipeline(x: Array, name: str) -> Array:
     """The features as a pipeline delivers them.
 
-    `serving` is what live requests bring: device age in days. `warehouse` is an export that counts it in minutes; a model
-    trained on it looks as good on that export's own holdout, and on live traffic takes every device for a new one.
+    `serving` is what live requests bring: device age in days. `warehouse` is an export that counts it in minutes: a
+    model trained on it looks as good on that export's own holdout, and on live traffic takes every device for new.
     """
     if name == "serving":
         return x
