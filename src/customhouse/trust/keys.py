@@ -88,13 +88,17 @@ class PublicKey:
         """The key as PEM."""
         return self._handle.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
-    def verify(self, message: bytes, signature: bytes) -> bool:
-        """Whether `signature` (raw Ed25519, DER ECDSA) is this key's over `message`."""
+    def verify(self, message: bytes, signature: bytes, *, sha256: bool = False) -> bool:
+        """Whether `signature` (raw Ed25519, DER ECDSA) is this key's over `message`.
+
+        `sha256`: ECDSA with SHA-256 on every curve, as tools before 2025 wrote it.
+        """
         try:
             if isinstance(self._handle, ed25519.Ed25519PublicKey):
                 self._handle.verify(signature, message)
             else:
-                self._handle.verify(signature, message, ec.ECDSA(_CURVES[self._handle.curve.name][1]))
+                used = hashes.SHA256() if sha256 else _CURVES[self._handle.curve.name][1]
+                self._handle.verify(signature, message, ec.ECDSA(used))
         except InvalidSignature:
             return False
         return True
