@@ -1,1 +1,1 @@
-"""Observability plane: prices, usage, Charges, telemetry. May not live here: another plane, a binary float for money."""
+"""Observability plane: prices, usage, Charges, telemetry. May not live here: another plane, a float for money."""
