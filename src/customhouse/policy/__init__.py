@@ -1,4 +1,5 @@
-"""Policy plane: one gate for security and cost. May live here: projection, facts, bundle, gate, waivers, explanations, Rego.
+"""Policy plane: one gate for security and cost.
 
-May not: another plane; an engine outside `adapters`.
+May live here: projection, Facts, bundles and their lint, the gate, waivers, explanations, Rego. May not: another plane;
+an engine outside `adapters`.
 """

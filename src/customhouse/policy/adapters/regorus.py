@@ -1,0 +1,107 @@
+"""The embedded Rego engine (regorus, Rust) behind `core.ports.PolicyEngine`.
+
+What keeps a hang from holding the gate open: nothing is decided until `evaluate` returns, so a hang is a shut gate;
+and it is made unlikely, since Rego has no recursion, inputs are bounded (1 MiB, texts of 64 KiB, checked again here),
+modules are bounded and linted (no network, no clock, none of the built-ins that are slow on hostile text), and the
+engine's regular expressions are linear. A panic of the engine is a BaseException in Python; it becomes a PolicyError.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+from customhouse._kit.canonical import CanonicalError, canonical_json
+from customhouse.core.errors import PolicyError
+
+MAX_INPUT = 1024 * 1024
+"""Bytes of canonical JSON that the engine is given at most."""
+_CACHED = 8
+_STACK = "\n\nStack backtrace:"
+
+
+class RegorusEngine:
+    """Compiled bundles are kept per thread (the engine's values belong to one thread), the last eight of them."""
+
+    name = "regorus"
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def evaluate(
+        self, modules: Mapping[str, str], data: Mapping[str, Any], document: Mapping[str, Any], query: str
+    ) -> Any:
+        """The JSON value of the rule `query`; sets are sorted lists. Raises PolicyError, never gives a part."""
+        try:
+            text = canonical_json(document)
+        except CanonicalError as error:
+            raise PolicyError(f"the input has no canonical JSON: {error}") from error
+        if len(text) > MAX_INPUT:
+            raise PolicyError(f"the input is {len(text)} bytes; the limit is {MAX_INPUT}")
+        engine = self._compiled(modules, data)
+        try:
+            engine.set_input_json(text.decode())
+            answer = json.loads(engine.eval_rule_as_json(query))
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            # After a panic the engine's state is unknown: it is not used again.
+            self._cache().clear()
+            raise _failure("the policies could not be evaluated", error) from error
+        if answer == "<undefined>":
+            raise PolicyError(f"{query} is undefined", hint="the bundle has to define it as a set")
+        return answer
+
+    def _cache(self) -> OrderedDict[bytes, Any]:
+        if not hasattr(self._local, "cache"):
+            self._local.cache = OrderedDict()
+        cache: OrderedDict[bytes, Any] = self._local.cache
+        return cache
+
+    def _compiled(self, modules: Mapping[str, str], data: Mapping[str, Any]) -> Any:
+        key = _key(modules, data)
+        cache = self._cache()
+        if key in cache:
+            cache.move_to_end(key)
+            return cache[key]
+        engine = _compile(modules, data)
+        cache[key] = engine
+        while len(cache) > _CACHED:
+            cache.popitem(last=False)
+        return engine
+
+
+def _compile(modules: Mapping[str, str], data: Mapping[str, Any]) -> Any:
+    import regorus  # type: ignore[import-untyped]  # the wheel has no stubs
+
+    engine = regorus.Engine()
+    engine.set_gather_prints(True)
+    try:
+        for name in sorted(modules):
+            engine.add_policy(name, modules[name])
+        if data:
+            engine.add_data_json(canonical_json(data).decode())
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise _failure("the policies do not compile", error) from error
+    return engine
+
+
+def _failure(what: str, error: BaseException) -> PolicyError:
+    text = " ".join(str(error).partition(_STACK)[0].split())
+    return PolicyError(f"{what}: {text[:2000] or type(error).__name__}")
+
+
+def _key(modules: Mapping[str, str], data: Mapping[str, Any]) -> bytes:
+    hasher = hashlib.sha256()
+    for name in sorted(modules):
+        for part in (name.encode(), modules[name].encode()):
+            hasher.update(len(part).to_bytes(8, "big"))
+            hasher.update(part)
+    hasher.update(canonical_json(data) if data else b"")
+    return hasher.digest()

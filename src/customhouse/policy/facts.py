@@ -1,0 +1,323 @@
+"""Facts: everything that rules may know about one Change, folded into one canonical, bounded document.
+
+`build_facts` is pure: the same Change and FactsContext give the same bytes. What is missing is never filled in with
+something harmless: an artifact without Evidence stays without, a workload without a price is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from customhouse._kit.clock import to_rfc3339
+from customhouse._kit.money import Money
+from customhouse.core.change import Change, Operation
+from customhouse.core.cost import BookRef, BudgetState, WorkloadCost
+from customhouse.core.errors import CannotDecideError
+from customhouse.core.evidence import ArtifactRef, Evidence
+from customhouse.core.facts import SCHEMA, Facts
+from customhouse.policy.pods import artifacts as named_artifacts
+from customhouse.policy.projection import check_bounds, project
+from customhouse.policy.summary import summarise
+
+DEFAULT_LABELS = ("owner", "team", "project", "cost-centre")
+
+
+@dataclass(frozen=True, slots=True)
+class TierSpec:
+    """What a tier allows. None means: no rule of its own."""
+
+    gpu_classes: tuple[str, ...] | None = None
+    """Accelerator classes that may be used; an empty tuple allows none, None allows any that is named."""
+    spot: str = "allowed"
+    """`required` (batch workloads must run on spot capacity), `allowed` or `forbidden`."""
+    max_replicas: int | None = None
+    max_accelerators: int | None = None
+    """Whole accelerators that one replica may have."""
+    replica_ceiling: Money | None = None
+    """The most that one replica may cost a month."""
+    required_evidence: tuple[str, ...] = ("signature", "scan", "bom")
+    """Values of `EvidenceKind` that every model artifact needs, verified."""
+    evidence_max_age_days: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TierJudgement:
+    """The tier a workload is judged as. A label only requests a tier; reviewed configuration grants it."""
+
+    name: str = "standard"
+    requested: str | None = None
+    granted: bool = True
+    spec: TierSpec = field(default_factory=TierSpec)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySettings:
+    """What the base revision's configuration says to the rules.
+
+    A required label without `/` gets the prefix `customhouse.dev/`. A trusted registry is a prefix of whole path
+    components: `apexlogic.com` does not trust `apexlogic.com.evil.example`.
+    """
+
+    trusted_registries: tuple[str, ...] = ()
+    required_labels: tuple[str, ...] = DEFAULT_LABELS
+    require_signed_commits: bool = True
+    require_revision: bool = False
+    """Whether an object that no commit declares is refused (admission of hand-made changes)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactEvidence:
+    """One artifact with all the statements that were found about its digest, verified or not."""
+
+    artifact: ArtifactRef
+    evidence: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetImpact:
+    """A budget that covers the resource, and what the whole change set adds to it for a month (may be negative)."""
+
+    state: BudgetState
+    change: Money
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """A cheaper way to run the same workload; `monthly` is its price."""
+
+    description: str
+    monthly: Money
+
+
+@dataclass(frozen=True, slots=True)
+class FactsContext:
+    """Everything beside the Change. `as_of` is the one time that rules know; `book` is None when nothing is priced."""
+
+    as_of: datetime
+    book: BookRef | None = None
+    tier: TierJudgement = field(default_factory=TierJudgement)
+    artifacts: tuple[ArtifactEvidence, ...] = ()
+    cost_before: WorkloadCost | None = None
+    cost_after: WorkloadCost | None = None
+    change_set_delta: Money | None = None
+    """What the whole set of changes adds to the month; None: only this change."""
+    budgets: tuple[BudgetImpact, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
+    settings: PolicySettings = field(default_factory=PolicySettings)
+    currency: str = "USD"
+
+
+def build_facts(change: Change, context: FactsContext) -> Facts:
+    """The Facts of a Change. Money is in whole micro-units, rounded up.
+
+    Raises DeclarationError for an object that cannot be read; CannotDecideError for a workload without a price
+    estimate, mixed currencies, a Change without the side its operation needs, and a document beyond the limits.
+    """
+    _check_sides(change)
+    before = None if change.before is None else project(change.before.manifest, change.before.ref)
+    after = None if change.after is None else project(change.after.manifest, change.after.ref)
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "as_of": to_rfc3339(context.as_of),
+        "change": {
+            "operation": change.operation.value,
+            "resource": change.ref.to_json(),
+            "before": before,
+            "after": after,
+        },
+        "revision": _revision(change),
+        "actor": {"kind": change.actor.kind.value, "name": change.actor.name},
+        "tier": _tier(context),
+        "artifacts": _artifacts(change, context),
+        "cost": _cost(change, context, after),
+        "change_set": {"monthly_delta_micro": _change_set_delta(context)},
+        "budgets": [_budget(impact, context.currency) for impact in context.budgets],
+        "prices": {
+            "book_digest": None if context.book is None else context.book.digest,
+            "as_of": None if context.book is None else context.book.as_of,
+        },
+        "settings": {
+            "trusted_registries": list(context.settings.trusted_registries),
+            "required_labels": list(context.settings.required_labels),
+            "require_signed_commits": context.settings.require_signed_commits,
+            "require_revision": context.settings.require_revision,
+        },
+    }
+    check_bounds(document, f"the facts about {change.ref}")
+    return Facts(document)
+
+
+def _check_sides(change: Change) -> None:
+    wanted = {
+        Operation.CREATE: (False, True),
+        Operation.UPDATE: (True, True),
+        Operation.DELETE: (True, False),
+    }[change.operation]
+    if (change.before is not None, change.after is not None) != wanted:
+        raise CannotDecideError(
+            f"a change that should {change.operation} {change.ref} lacks a side or has one too many"
+        )
+    for side in (change.before, change.after):
+        if side is not None and side.ref != change.ref:
+            raise CannotDecideError(f"a change of {change.ref} carries a declaration of {side.ref}")
+
+
+def _revision(change: Change) -> dict[str, Any] | None:
+    revision = change.revision
+    if revision is None:
+        return None
+    return {
+        "id": revision.id,
+        "author": revision.author,
+        "signer": revision.signer,
+        "signature": revision.signature.value,
+        "descends": revision.descends,
+        "reviewers": list(revision.reviewers),
+    }
+
+
+def _tier(context: FactsContext) -> dict[str, Any]:
+    spec = context.tier.spec
+    if spec.spot not in ("required", "allowed", "forbidden"):
+        raise CannotDecideError(
+            f"tier {context.tier.name}: spot is {spec.spot!r}", hint="write required, allowed or forbidden"
+        )
+    ceiling = spec.replica_ceiling
+    return {
+        "name": context.tier.name,
+        "requested": context.tier.requested,
+        "granted": context.tier.granted,
+        "spec": {
+            "gpu_classes": None if spec.gpu_classes is None else list(spec.gpu_classes),
+            "spot": spec.spot,
+            "max_replicas": spec.max_replicas,
+            "max_accelerators": spec.max_accelerators,
+            "replica_ceiling_micro": None if ceiling is None else _micro(ceiling, context.currency),
+            "required_evidence": list(spec.required_evidence),
+            "evidence_max_age_days": spec.evidence_max_age_days,
+        },
+    }
+
+
+def _artifacts(change: Change, context: FactsContext) -> list[dict[str, Any]]:
+    """What the object names, each with its Evidence; then what the app adds (datasets, code)."""
+    given = list(context.artifacts)
+    result: list[dict[str, Any]] = []
+    named = () if change.after is None else named_artifacts(change.after.manifest, change.ref)
+    for artifact in named:
+        match = next((item for item in given if _same(item.artifact, artifact)), None)
+        if match is None:
+            result.append(_artifact(artifact, (), context))
+            continue
+        given.remove(match)
+        # The pin is what is written; the digest may have been resolved by the app.
+        resolved = ArtifactRef(
+            artifact.role,
+            artifact.reference,
+            artifact.digest or match.artifact.digest,
+            artifact.pinned,
+            artifact.pointer,
+        )
+        result.append(_artifact(resolved, match.evidence, context))
+    result.extend(_artifact(item.artifact, item.evidence, context) for item in given)
+    return result
+
+
+def _same(given: ArtifactRef, named: ArtifactRef) -> bool:
+    return (given.role, given.reference, given.pointer) == (named.role, named.reference, named.pointer)
+
+
+def _artifact(artifact: ArtifactRef, evidence: Sequence[Evidence], context: FactsContext) -> dict[str, Any]:
+    ordered = sorted(evidence, key=lambda item: (item.kind.value, item.digest))
+    return {
+        "role": artifact.role,
+        "reference": artifact.reference,
+        "digest": artifact.digest,
+        "pinned": artifact.pinned,
+        "pointer": artifact.pointer,
+        "evidence": [_evidence(item, artifact, context.as_of) for item in ordered],
+    }
+
+
+def _evidence(item: Evidence, artifact: ArtifactRef, as_of: datetime) -> dict[str, Any]:
+    # A statement about other bytes proves nothing about these, however well it is signed.
+    fits = artifact.digest is not None and _hex(item.subject) == _hex(artifact.digest)
+    verified = item.verified and fits
+    problem = item.problem
+    if not fits:
+        problem = f"it speaks of {item.subject}, not of {artifact.digest or 'an artifact without a digest'}"
+    return {
+        "kind": item.kind.value,
+        "predicate_type": item.predicate_type,
+        "verified": verified,
+        "signer": item.signer,
+        "issued_at": None if item.issued_at is None else to_rfc3339(item.issued_at),
+        "age_seconds": None if item.issued_at is None else int((as_of - item.issued_at).total_seconds()),
+        "digest": item.digest,
+        "problem": problem[:1000],
+        "summary": summarise(item.kind, item.predicate),
+    }
+
+
+def _hex(digest: str) -> str:
+    return digest.removeprefix("sha256:").lower()
+
+
+def _cost(change: Change, context: FactsContext, after: Mapping[str, Any] | None) -> dict[str, Any]:
+    zero = Money.zero(context.currency)
+    cost = context.cost_after
+    if after is not None and after["workload"] is not None and after["workload"]["known"] and cost is None:
+        raise CannotDecideError(
+            f"{change.ref} runs something but has no price estimate", hint="name a price book in customhouse.yaml"
+        )
+    if after is None:
+        cost = None
+    before = context.cost_before
+    replicas = 1 if after is None or after["workload"] is None else max(after["workload"]["replicas_max"], 1)
+    high = _micro(zero if cost is None else cost.high, context.currency)
+    return {
+        "currency": context.currency,
+        "monthly_before_micro": _micro(zero if before is None else before.monthly, context.currency),
+        "monthly_after_micro": _micro(zero if cost is None else cost.monthly, context.currency),
+        "monthly_low_micro": _micro(zero if cost is None else cost.low, context.currency),
+        "monthly_high_micro": high,
+        "monthly_replica_micro": -(-high // replicas),
+        "unpriced": [] if cost is None else list(cost.unpriced),
+        "alternatives": [
+            {"description": item.description, "monthly_micro": _micro(item.monthly, context.currency)}
+            for item in sorted(context.alternatives, key=lambda item: (item.monthly.pico, item.description))[:10]
+        ],
+    }
+
+
+def _change_set_delta(context: FactsContext) -> int:
+    if context.change_set_delta is not None:
+        return _micro(context.change_set_delta, context.currency)
+    zero = Money.zero(context.currency)
+    after = zero if context.cost_after is None else context.cost_after.monthly
+    before = zero if context.cost_before is None else context.cost_before.monthly
+    return _micro(after, context.currency) - _micro(before, context.currency)
+
+
+def _budget(impact: BudgetImpact, currency: str) -> dict[str, Any]:
+    state = impact.state
+    return {
+        "name": state.name,
+        "limit_micro": _micro(state.limit, currency),
+        "month_to_date_micro": _micro(state.month_to_date, currency),
+        "forecast_micro": _micro(state.forecast, currency),
+        "left_micro": _micro(state.left, currency),
+        "change_micro": _micro(impact.change, currency),
+        "snapshot": state.snapshot,
+    }
+
+
+def _micro(amount: Money, currency: str) -> int:
+    if amount.currency != currency:
+        raise CannotDecideError(
+            f"an amount in {amount.currency} beside amounts in {currency}", hint="convert with a dated rate first"
+        )
+    return amount.to_micro_ceiling()

@@ -1,0 +1,147 @@
+"""The gate: Facts and a Bundle in, a Decision out. Any trouble on the way is an exception, and the gate stays shut."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from customhouse._kit.clock import from_rfc3339
+from customhouse._kit.digest import json_digest
+from customhouse._kit.money import MICRO_IN_PICO, Money
+from customhouse.core.change import Change, SignatureState
+from customhouse.core.decision import Category, Decision, Finding, Point, Severity, verdict_of
+from customhouse.core.errors import CannotDecideError, PolicyError
+from customhouse.core.facts import SCHEMA, Facts
+from customhouse.core.ports import PolicyEngine
+from customhouse.core.resource import Location, ResourceRef
+from customhouse.policy import waiver as waiving
+from customhouse.policy.bundle import QUERY, Bundle
+from customhouse.policy.waiver import Waiver
+
+MAX_FINDINGS = 1000
+MAX_TEXT = 16 * 1024
+_SEVERITY_ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
+_REQUIRED = frozenset({"rule", "category", "severity", "message", "fix", "pointer"})
+_OPTIONAL = frozenset({"cost_delta_micro"})
+
+
+class Gate:
+    """Judges changes with one engine, one bundle and the waivers in force."""
+
+    def __init__(self, engine: PolicyEngine, bundle: Bundle, waivers: Sequence[Waiver] = ()) -> None:
+        self._engine = engine
+        self._bundle = bundle
+        self._waivers = tuple(waivers)
+        # DESIGN section 1: a bundle is policies, data and waivers; a Decision has to name all that it rests on.
+        self.bundle_digest = (
+            json_digest({"bundle": bundle.digest, "waivers": [item.to_json() for item in self._waivers]})
+            if self._waivers
+            else bundle.digest
+        )
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle that is judged with."""
+        return self._bundle
+
+    def judge(self, change: Change, facts: Facts, *, point: Point, decided_at: datetime) -> Decision:
+        """The Decision on one Change. Its body depends on the Facts, the Bundle and the waivers alone.
+
+        Raises PolicyError when the engine fails or answers with something that is no finding, CannotDecideError when
+        the Facts are those of another Change or a required signature could not be checked.
+        """
+        # 1. The facts have to be about this change.
+        _check_facts(change, facts)
+        # 2. What could not be checked is not judged.
+        _check_signature(change, facts)
+        # 3. The rules.
+        answer = self._engine.evaluate(self._bundle.modules, self._bundle.data, facts.document, QUERY)
+        currency = facts.document["cost"]["currency"]
+        found = {_finding(item, change.ref, currency) for item in _items(answer)}
+        # 4. The waivers, as of the facts' own time.
+        as_of = from_rfc3339(facts.document["as_of"])
+        findings = waiving.apply(sorted(found, key=_order), self._waivers, as_of)
+        # 5. The verdict; places are outside the body.
+        return Decision(
+            resource=change.ref,
+            verdict=verdict_of(findings),
+            findings=findings,
+            facts_digest=facts.digest,
+            bundle_digest=self.bundle_digest,
+            point=point,
+            decided_at=decided_at,
+            locations=tuple(_locate(change, finding.pointer) for finding in findings),
+            revision=None if change.revision is None else change.revision.id,
+        )
+
+
+def _check_facts(change: Change, facts: Facts) -> None:
+    document = facts.document
+    about = document.get("change", {}) if document.get("schema") == SCHEMA else {}
+    if about.get("resource") != change.ref.to_json() or about.get("operation") != change.operation.value:
+        raise CannotDecideError(f"the facts are not those of the change of {change.ref}")
+
+
+def _check_signature(change: Change, facts: Facts) -> None:
+    if change.revision is None or not facts.document["settings"]["require_signed_commits"]:
+        return
+    if change.revision.signature is SignatureState.UNKNOWN:
+        raise CannotDecideError(
+            f"the signature of commit {change.revision.id[:12]} could not be checked",
+            hint="install gpg or ssh-keygen, or set policy.require_signed_commits to false by review",
+        )
+
+
+def _items(answer: Any) -> list[Any]:
+    if not isinstance(answer, list):
+        raise PolicyError(f"{QUERY} is a {type(answer).__name__}, not a set of findings")
+    if len(answer) > MAX_FINDINGS:
+        raise PolicyError(f"{len(answer)} findings on one change; the limit is {MAX_FINDINGS}")
+    return answer
+
+
+def _finding(item: Any, ref: ResourceRef, currency: str) -> Finding:
+    if not isinstance(item, Mapping) or not _REQUIRED <= item.keys() <= _REQUIRED | _OPTIONAL:
+        raise PolicyError(
+            f"a rule answered {str(item)[:200]}, which is no finding",
+            hint=f"a finding has {', '.join(sorted(_REQUIRED))} and may have cost_delta_micro",
+        )
+    texts = [item[key] for key in ("rule", "message", "fix", "pointer")]
+    if not all(isinstance(text, str) and len(text) <= MAX_TEXT for text in texts) or not item["rule"]:
+        raise PolicyError(f"a finding of rule {str(item['rule'])[:100]!r} has a field that is no text, or too long")
+    delta = item.get("cost_delta_micro")
+    if delta is not None and (isinstance(delta, bool) or not isinstance(delta, int)):
+        raise PolicyError(f"rule {item['rule']}: cost_delta_micro is {delta!r}, not a whole number")
+    try:
+        category, severity = Category(item["category"]), Severity(item["severity"])
+    except ValueError as error:
+        raise PolicyError(f"rule {item['rule']}: {error}") from error
+    return Finding(
+        rule=item["rule"],
+        category=category,
+        severity=severity,
+        resource=ref,
+        message=item["message"],
+        fix=item["fix"],
+        pointer=item["pointer"],
+        cost_delta=None if delta is None else Money(delta * MICRO_IN_PICO, currency),
+    )
+
+
+def _order(finding: Finding) -> tuple[int, str, str, str, str, str, int]:
+    delta = 0 if finding.cost_delta is None else finding.cost_delta.pico
+    return (
+        _SEVERITY_ORDER[finding.severity],
+        finding.category.value,
+        finding.rule,
+        finding.pointer,
+        finding.message,
+        finding.fix,
+        delta,
+    )
+
+
+def _locate(change: Change, pointer: str) -> Location | None:
+    declaration = change.after or change.before
+    return None if declaration is None else declaration.locate(pointer)

@@ -1,0 +1,180 @@
+"""Lint of Rego: what a bundle may call. Allowlist first: a built-in is refused until both engines are known to agree.
+
+Reads tokens, not text: comments and strings do not count, and `http["send"]` is `http.send` (to OPA they are one term).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from customhouse.core.errors import PolicyError
+
+_BUILT_INS = """
+abs ceil floor round count max min product sum sort
+array.concat array.reverse array.slice intersection union
+object.filter object.get object.keys object.remove object.subset object.union object.union_n
+concat contains endswith format_int indexof lower replace split sprintf startswith substring
+strings.any_prefix_match strings.any_suffix_match strings.count strings.reverse
+trim trim_left trim_prefix trim_right trim_space trim_suffix upper
+regex.is_valid regex.match regex.split
+is_array is_boolean is_null is_number is_object is_set is_string type_name
+to_number json.is_valid json.marshal json.unmarshal base64.decode base64.encode base64.is_valid
+crypto.sha256 hex.encode semver.compare semver.is_valid time.parse_rfc3339_ns
+bits.and bits.or glob.match net.cidr_contains walk numbers.range
+"""
+ALLOWED = frozenset(_BUILT_INS.split())
+"""Built-ins that have no side effect, need no clock, network or chance, and are the same in both engines."""
+REFUSED = {
+    "http.send": "it opens a network connection while judging",
+    "net.lookup_ip_addr": "it opens a network connection while judging",
+    "opa.runtime": "it reads the environment of the engine, secrets included",
+    "time.now_ns": "rules call no clock: use input.as_of",
+    "rand.intn": "a decision may not depend on chance",
+    "uuid.rfc4122": "a decision may not depend on chance",
+    "units.parse": "a hostile text takes the embedded engine seconds; facts carry quantities as integers",
+    "units.parse_bytes": "a hostile text takes the embedded engine seconds; facts carry quantities as integers",
+    "trace": "it writes while judging",
+    "print": "it writes while judging",
+    "rego.parse_module": "it reads other policies",
+    "io.jwt.decode_verify": "it reads the clock",
+}
+_RESERVED = "package import as default else if in some every contains not with null true false set"
+_KEYWORDS = frozenset(_RESERVED.split())
+_TOKEN = re.compile(
+    r"(?P<space>[ \t\r]+)|(?P<newline>\n)|(?P<comment>\#[^\n]*)|(?P<raw>`[^`]*`)"
+    r'|(?P<string>"(?:[^"\\\n]|\\.)*")|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<number>\d[\w.]*)|(?P<other>.)',
+)
+_PACKAGE = re.compile(r"^package[ \t]+([A-Za-z_][\w.]*)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token with its place, line and column counted from 1."""
+
+    kind: str
+    text: str
+    line: int
+    column: int
+
+
+def package_of(source: str, name: str) -> str:
+    """The package of a module. Raises PolicyError when it names none."""
+    tokens = [token for token in _tokens(source, name) if token.kind != "newline"]
+    if not tokens or tokens[0].text != "package":
+        raise PolicyError("the module does not start with its package", where=f"{name}:1")
+    path, _ = _path(tokens, 1)
+    return ".".join(path)
+
+
+def check_module(name: str, source: str, *, packages: frozenset[str], test: bool) -> None:
+    """Refuse a module that calls what is not allowed. `packages` are those of the bundle.
+
+    Raises PolicyError with file, line and column. Test modules may also call `time.now_ns` and the like by `with`.
+    """
+    tokens = [token for token in _tokens(source, name) if token.kind != "newline"]
+    aliases, functions = _imports(tokens, name, packages), _functions(tokens)
+    index = 0
+    while index < len(tokens):
+        token = tokens[index]
+        if token.kind != "name" or (token.text in _KEYWORDS and not _calls(tokens, index + 1)):
+            index += 1
+            continue
+        path, after = _path(tokens, index)
+        dotted = ".".join(path)
+        where = f"{name}:{token.line}:{token.column}"
+        if dotted in REFUSED and not test and dotted not in functions:
+            raise PolicyError(f"the built-in {dotted} is refused: {REFUSED[dotted]}", where=where)
+        known = (
+            dotted in ALLOWED or path[0] in aliases or path[0] == "data" or dotted in functions or dotted in _KEYWORDS
+        )
+        if _calls(tokens, after) and not known:
+            raise PolicyError(
+                f"{dotted} is no built-in that both engines are known to treat alike",
+                where=where,
+                hint="use one of those that `customhouse explain lint` lists, or a function of your own",
+            )
+        index = after
+
+
+def _calls(tokens: list[Token], index: int) -> bool:
+    if index >= len(tokens) or tokens[index].text != "(":
+        return False
+    left = tokens[index - 1]
+    return left.line == tokens[index].line and left.column + len(left.text) == tokens[index].column
+
+
+def _path(tokens: list[Token], index: int) -> tuple[list[str], int]:
+    """The dotted path that starts at a name, `["text"]` included; and the index after it."""
+    path = [tokens[index].text]
+    index += 1
+    while index + 1 < len(tokens):
+        following = tokens[index + 1]
+        if tokens[index].text == "." and following.kind == "name":
+            path.append(following.text)
+            index += 2
+        elif (
+            tokens[index].text == "["
+            and following.kind in ("string", "raw")
+            and index + 2 < len(tokens)
+            and tokens[index + 2].text == "]"
+        ):
+            path.append(_string(following))
+            index += 3
+        else:
+            break
+    return path, index
+
+
+def _string(token: Token) -> str:
+    if token.kind == "raw":
+        return token.text[1:-1]
+    try:
+        return str(json.loads(token.text))
+    except ValueError:
+        return token.text
+
+
+def _imports(tokens: list[Token], name: str, packages: frozenset[str]) -> set[str]:
+    """Names that imports bind. Only `rego.v1`, `data.…` of this bundle and `input.…` may be imported."""
+    aliases: set[str] = set()
+    for index, token in enumerate(tokens):
+        # An import starts its line; inside a rule the word would be a syntax error anyway.
+        if token.text != "import" or token.column != 1:
+            continue
+        path, after = _path(tokens, index + 1)
+        alias = path[-1]
+        if after + 1 < len(tokens) and tokens[after].text == "as":
+            alias = tokens[after + 1].text
+        if path[0] not in ("data", "input", "rego", "future"):
+            raise PolicyError(f"cannot import {'.'.join(path)}", where=f"{name}:{token.line}:{token.column}")
+        if path[0] == "data":
+            target = ".".join(path[1:])
+            if not any(package == target or package.startswith(f"{target}.") for package in packages):
+                continue  # bundle data: cannot be called
+            aliases.add(alias)
+    return aliases
+
+
+def _functions(tokens: list[Token]) -> set[str]:
+    """Functions that the module defines: a name at the start of a line, directly followed by `(`."""
+    return {
+        token.text
+        for index, token in enumerate(tokens)
+        if token.kind == "name" and token.column == 1 and token.text not in _KEYWORDS and _calls(tokens, index + 1)
+    }
+
+
+def _tokens(source: str, name: str) -> Iterator[Token]:
+    line, start = 1, 0
+    for match in _TOKEN.finditer(source):
+        kind, text = match.lastgroup or "other", match[0]
+        if kind == "other" and text in ('"', "`"):
+            raise PolicyError("a text that does not end", where=f"{name}:{line}:{match.start() - start + 1}")
+        if kind not in ("space", "comment"):
+            yield Token(kind, text, line, match.start() - start + 1)
+        line += text.count("\n")
+        if "\n" in text:
+            start = match.start() + text.rindex("\n") + 1

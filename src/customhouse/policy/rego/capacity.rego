@@ -1,0 +1,196 @@
+package customhouse.rules.capacity
+
+import data.customhouse.lib
+
+# METADATA
+# title: A tier that is asked for has to be granted
+# description: >-
+#   The label customhouse.dev/tier only asks. customhouse.yaml lists which namespaces and paths may use a tier; what is
+#   not listed is judged as the default tier, and refused.
+# custom:
+#   id: tier-not-granted
+#   category: compliance
+#   severity: error
+#   fix: Remove the label, or have the namespace added to the tier in customhouse.yaml.
+findings contains lib.error("compliance", "tier-not-granted", "/metadata/labels/customhouse.dev~1tier", message, fix) if {
+	input.change.after != null
+	not input.tier.granted
+	message := sprintf("The tier %s is not granted to namespace %q; it was judged as %s.", [
+		input.tier.requested,
+		input.change.after.namespace,
+		input.tier.name,
+	])
+	fix := "Remove the label, or have the namespace added to the tier in customhouse.yaml."
+}
+
+# METADATA
+# title: The accelerator is one that the tier may use
+# description: >-
+#   Every tier lists the accelerator classes it may use, so that scarce and dear hardware stays with what needs it.
+# custom:
+#   id: gpu-class
+#   category: cost
+#   severity: error
+#   fix: Ask for a class of the tier, or for the tier that has the class.
+findings contains lib.error("cost", "gpu-class", accelerator_pointer, message, fix) if {
+	lib.workload
+	input.tier.spec.gpu_classes != null
+	some class in lib.workload.accelerator_classes
+	class != "unknown"
+	not class in input.tier.spec.gpu_classes
+	message := sprintf("Tier %s may not use %s (%d per replica); it may use: %s.", [
+		input.tier.name,
+		class,
+		lib.workload.accelerators,
+		allowed_classes,
+	])
+	fix := "Ask for a class of the tier, or for the tier that has the class."
+}
+
+# METADATA
+# title: Whoever asks for accelerators says which
+# description: >-
+#   A number of accelerators without a class (a node selector such as nvidia.com/gpu.product) may become anything from
+#   a T4 to an H100: it can be neither priced nor judged.
+# custom:
+#   id: gpu-class-unknown
+#   category: cost
+#   severity: error
+#   fix: "Name the class in nodeSelector, for example nvidia.com/gpu.product: NVIDIA-L4."
+findings contains lib.error("cost", "gpu-class-unknown", accelerator_pointer, message, fix) if {
+	lib.workload
+	"unknown" in lib.workload.accelerator_classes
+	message := sprintf("The workload asks for %d accelerators per replica and names no class.", [lib.workload.accelerators])
+	fix := "Name the class in nodeSelector, for example nvidia.com/gpu.product: NVIDIA-L4."
+}
+
+# METADATA
+# title: A replica has no more accelerators than the tier allows
+# description: The tier bounds the whole accelerators of one replica.
+# custom:
+#   id: gpu-count
+#   category: cost
+#   severity: error
+#   fix: Ask for fewer accelerators.
+findings contains lib.error("cost", "gpu-count", accelerator_pointer, message, fix) if {
+	lib.workload
+	limit := input.tier.spec.max_accelerators
+	limit != null
+	lib.workload.accelerators > limit
+	message := sprintf("One replica asks for %d accelerators; tier %s allows %d.", [
+		lib.workload.accelerators,
+		input.tier.name,
+		limit,
+	])
+	fix := sprintf("Ask for at most %d.", [limit])
+}
+
+# METADATA
+# title: Batch work runs on spot capacity where the tier says so
+# description: >-
+#   A Job can start again when its machine is taken away, so it has no claim to on-demand prices in a tier with spot
+#   required.
+# custom:
+#   id: spot-required
+#   category: cost
+#   severity: error
+#   fix: "Set nodeSelector customhouse.dev/capacity: spot (or your cloud's label)."
+findings contains lib.error("cost", "spot-required", pod_pointer("nodeSelector"), message, fix) if {
+	lib.workload.batch
+	not lib.workload.spot
+	input.tier.spec.spot == "required"
+	message := sprintf("Tier %s runs batch work on spot capacity; this workload does not ask for it.", [input.tier.name])
+	fix := "Set nodeSelector customhouse.dev/capacity: spot (or your cloud's label)."
+}
+
+# METADATA
+# title: No spot capacity where the tier forbids it
+# description: A spot machine can go within two minutes; a tier that promises availability forbids it.
+# custom:
+#   id: spot-forbidden
+#   category: reliability
+#   severity: error
+#   fix: Remove the node selector that asks for spot capacity.
+findings contains lib.error("reliability", "spot-forbidden", pod_pointer("nodeSelector"), message, fix) if {
+	lib.workload.spot
+	input.tier.spec.spot == "forbidden"
+	message := sprintf("Tier %s forbids spot capacity; this workload asks for it.", [input.tier.name])
+	fix := "Remove the node selector that asks for spot capacity."
+}
+
+# METADATA
+# title: The range of replicas is bounded
+# description: >-
+#   An InferenceService without maxReplicas grows with its traffic without end, and so does its bill; a range has to
+#   have its ends in order.
+# custom:
+#   id: replicas-unbounded
+#   category: cost
+#   severity: error
+#   fix: Set spec.predictor.maxReplicas.
+findings contains lib.error("cost", "replicas-unbounded", "/spec/predictor", message, fix) if {
+	input.change.after.kind == "InferenceService"
+	lib.workload
+	input.change.after.spec.max_replicas == null
+	message := "The InferenceService has no maxReplicas: its cost has no upper bound."
+	fix := "Set spec.predictor.maxReplicas."
+}
+
+findings contains lib.error("cost", "replicas-unbounded", "/spec/predictor/maxReplicas", message, fix) if {
+	input.change.after.kind == "InferenceService"
+	lib.workload
+	input.change.after.spec.max_replicas != null # null sorts below every number
+	input.change.after.spec.max_replicas < lib.workload.replicas_min
+	message := sprintf("maxReplicas (%d) is below minReplicas (%d).", [
+		input.change.after.spec.max_replicas,
+		lib.workload.replicas_min,
+	])
+	fix := "Set maxReplicas to at least minReplicas."
+}
+
+# METADATA
+# title: No more replicas than the tier allows
+# description: The upper end of the range, of an autoscaler too, is within the tier's max_replicas.
+# custom:
+#   id: replicas-over-bound
+#   category: cost
+#   severity: error
+#   fix: Lower the number of replicas, or ask for another tier.
+findings contains lib.error("cost", "replicas-over-bound", replicas.pointer, message, fix) if {
+	limit := input.tier.spec.max_replicas
+	limit != null
+	some replicas in declared_replicas
+	replicas.count > limit
+	message := sprintf("Up to %d replicas are declared; tier %s allows %d.", [replicas.count, input.tier.name, limit])
+	fix := sprintf("Declare at most %d.", [limit])
+}
+
+declared_replicas contains {"count": lib.workload.replicas_max, "pointer": replica_pointer}
+
+declared_replicas contains {"count": input.change.after.spec.max_replicas, "pointer": "/spec/maxReplicas"} if {
+	input.change.after.kind == "HorizontalPodAutoscaler"
+}
+
+default replica_pointer := "/spec/replicas"
+
+replica_pointer := "/spec/predictor/maxReplicas" if input.change.after.kind == "InferenceService"
+
+replica_pointer := "/spec/parallelism" if input.change.after.kind == "Job"
+
+replica_pointer := "/spec/jobTemplate/spec/parallelism" if input.change.after.kind == "CronJob"
+
+allowed_classes := "none" if count(input.tier.spec.gpu_classes) == 0
+
+allowed_classes := concat(", ", input.tier.spec.gpu_classes) if count(input.tier.spec.gpu_classes) > 0
+
+default accelerator_pointer := ""
+
+accelerator_pointer := places[0] if count(places) > 0
+
+places := [sprintf("%s/resources/limits", [container.pointer]) |
+	some pod in lib.pods
+	some container in pod.containers
+	container.accelerators > 0
+]
+
+pod_pointer(field) := sprintf("%s/%s", [lib.pods[0].pointer, field])

@@ -1,0 +1,126 @@
+package customhouse.rules.cost
+
+import data.customhouse.lib
+
+delta := input.cost.monthly_after_micro - input.cost.monthly_before_micro
+
+# METADATA
+# title: What has no price is not free
+# description: Something that the workload asks for is not in the price book; its cost is unknown, which is not zero.
+# custom:
+#   id: cost-unpriced
+#   category: cost
+#   severity: error
+#   fix: Use a resource that the price book has, or add a dated price to the book by review.
+findings contains lib.error("cost", "cost-unpriced", "", message, fix) if {
+	lib.workload
+	count(input.cost.unpriced) > 0
+	message := sprintf("There is no price for %s, so the cost of this change is unknown.", [concat(", ", input.cost.unpriced)])
+	fix := "Use a resource that the price book has, or add a dated price to the book by review."
+}
+
+# METADATA
+# title: One replica costs no more than the tier's ceiling
+# description: The monthly price of one replica at the book's prices, against the tier's replica_ceiling.
+# custom:
+#   id: replica-price-ceiling
+#   category: cost
+#   severity: error
+#   fix: Choose smaller or cheaper hardware; the finding names alternatives when there are any.
+findings contains object.union(
+	lib.error("cost", "replica-price-ceiling", "", message, fix),
+	{"cost_delta_micro": delta},
+) if {
+	lib.workload
+	ceiling := input.tier.spec.replica_ceiling_micro
+	ceiling != null
+	input.cost.monthly_replica_micro > ceiling
+	message := sprintf("One replica costs %s a month; the ceiling of tier %s is %s.%s", [
+		lib.money(input.cost.monthly_replica_micro),
+		input.tier.name,
+		lib.money(ceiling),
+		alternatives,
+	])
+	fix := "Choose smaller or cheaper hardware."
+}
+
+# METADATA
+# title: A change stays within its budgets
+# description: >-
+#   For every budget that covers the resource: spent this month, plus what the rest of the month is expected to add,
+#   plus what this set of changes adds, must not be more than the limit. A change that adds nothing is not denied for a
+#   budget that others have used up.
+# custom:
+#   id: budget-exceeded
+#   category: cost
+#   severity: error
+#   fix: Take a cheaper alternative, free something else, or have the budget raised by its owner.
+findings contains object.union(
+	lib.error("cost", "budget-exceeded", "", message, fix),
+	{"cost_delta_micro": delta},
+) if {
+	some budget in input.budgets
+	budget.change_micro > 0
+	delta > 0
+	over := over_by(budget)
+	over > 0
+	message := sprintf("Budget %s is exceeded by %s: limit %s, spent %s, forecast %s, this change %s a month.%s", [
+		budget.name,
+		lib.money(over),
+		lib.money(budget.limit_micro),
+		lib.money(budget.month_to_date_micro),
+		lib.money(budget.forecast_micro),
+		lib.money(budget.change_micro),
+		alternatives,
+	])
+	fix := "Take a cheaper alternative, free something else, or have the budget raised by its owner."
+}
+
+# METADATA
+# title: A budget is used up already
+# description: The budget will be exceeded without this change, which adds nothing to it.
+# custom:
+#   id: budget-used-up
+#   category: cost
+#   severity: warning
+#   fix: Look for what can be made smaller (customhouse optimise recommend).
+findings contains lib.warning("cost", "budget-used-up", "", message, fix) if {
+	some budget in input.budgets
+	budget.change_micro <= 0
+	over := over_by(budget)
+	over > 0
+	message := sprintf("Budget %s will be exceeded by %s this month, though this change adds nothing to it.", [
+		budget.name,
+		lib.money(over),
+	])
+	fix := "Look for what can be made smaller (customhouse optimise recommend)."
+}
+
+# METADATA
+# title: A kind that runs containers but cannot be priced
+# description: >-
+#   The object holds pods in a kind that Customhouse does not know as a workload; its containers are judged, its cost
+#   is not known.
+# custom:
+#   id: cost-unknown-kind
+#   category: cost
+#   severity: warning
+#   fix: Run it as a kind that is known (Deployment, Job, InferenceService …) where that is possible.
+findings contains lib.warning("cost", "cost-unknown-kind", "", message, fix) if {
+	not lib.workload.known
+	lib.workload.known == false
+	message := sprintf("A %s runs containers, but its cost is not known.", [input.change.after.kind])
+	fix := "Run it as a kind that is known (Deployment, Job, InferenceService …) where that is possible."
+}
+
+over_by(budget) := ((budget.month_to_date_micro + budget.forecast_micro) + budget.change_micro) - budget.limit_micro
+
+cheaper := [text |
+	some item in input.cost.alternatives
+	item.monthly_micro < input.cost.monthly_after_micro
+	text := sprintf("%s for %s a month", [item.description, lib.money(item.monthly_micro)])
+]
+
+alternatives := "" if count(cheaper) == 0
+
+alternatives := sprintf(" Cheaper: %s.", [concat("; ", array.slice(cheaper, 0, 3))]) if count(cheaper) > 0

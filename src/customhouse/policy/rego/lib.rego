@@ -1,0 +1,60 @@
+# What the rules share: shapes of findings, money as text, and the readings of Facts that several topics need.
+package customhouse.lib
+
+error(category, rule, pointer, message, fix) := finding(category, "error", rule, pointer, message, fix)
+
+warning(category, rule, pointer, message, fix) := finding(category, "warning", rule, pointer, message, fix)
+
+note(category, rule, pointer, message, fix) := finding(category, "note", rule, pointer, message, fix)
+
+finding(category, severity, rule, pointer, message, fix) := {
+	"rule": rule,
+	"category": category,
+	"severity": severity,
+	"pointer": pointer,
+	"message": message,
+	"fix": fix,
+}
+
+# Micro-units as exact decimal text with two places, more when there are more: integers only, since a float that is
+# divided by a million is already another amount.
+money(micro) := sprintf("%s%s.%s %s", [sign(micro), format_int(whole(micro), 10), places(micro), input.cost.currency])
+
+sign(micro) := "-" if micro < 0
+
+sign(micro) := "" if micro >= 0
+
+whole(micro) := (abs(micro) - (abs(micro) % 1000000)) / 1000000
+
+places(micro) := substring(digits(micro), 0, 2) if abs(micro) % 10000 == 0
+
+places(micro) := trim_right(digits(micro), "0") if abs(micro) % 10000 != 0
+
+digits(micro) := substring(format_int(1000000 + (abs(micro) % 1000000), 10), 1, -1)
+
+default pods := []
+
+pods := input.change.after.workload.pods
+
+workload := input.change.after.workload if input.change.after.workload != null
+
+# A container's own setting wins over its pod's.
+effective(_, container, field) := container.security[field] if container.security[field] != null
+
+effective(pod, container, field) := pod.security[field] if container.security[field] == null
+
+spec_pointer(field) := sprintf("/spec/%s", [field])
+
+listed(items) := concat(", ", sort(items))
+
+called(container) := "the model container" if container.name == "kserve-container"
+
+called(container) := sprintf("%s container %q", [container.role, container.name]) if {
+	container.name != "kserve-container"
+	container.role != "main"
+}
+
+called(container) := sprintf("container %q", [container.name]) if {
+	container.name != "kserve-container"
+	container.role == "main"
+}

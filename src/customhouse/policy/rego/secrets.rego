@@ -1,0 +1,49 @@
+package customhouse.rules.secrets
+
+import data.customhouse.lib
+
+# METADATA
+# title: No Secret with values is in Git
+# description: >-
+#   The values of a Secret are only encoded, not encrypted: whoever can read the repository, or any copy of it, has
+#   them.
+# custom:
+#   id: secret-in-git
+#   category: security
+#   severity: error
+#   fix: Commit a SealedSecret or an ExternalSecret instead, and change the values that were committed.
+findings contains lib.error("security", "secret-in-git", "", message, fix) if {
+	input.change.after.kind == "Secret"
+	input.change.after.api_version == "v1"
+	keys := input.change.after.spec.keys
+	count(keys) > 0
+	message := sprintf("The Secret carries its values in plain sight (keys: %s).", [lib.listed(keys)])
+	fix := "Commit a SealedSecret or an ExternalSecret instead, and change the values that were committed."
+}
+
+# METADATA
+# title: No credential is written into a container
+# description: >-
+#   A literal environment variable or argument that looks like a credential, by a prefix its issuer documents or by its
+#   name. The value is shown nowhere.
+# custom:
+#   id: secret-in-container
+#   category: security
+#   severity: error
+#   fix: Take it from a Secret (valueFrom.secretKeyRef), and change the value that was committed.
+findings contains lib.error("security", "secret-in-container", variable.pointer, message, fix) if {
+	some pod in lib.pods
+	some container in pod.containers
+	some variable in container.environment
+	variable.looks_like != null
+	message := sprintf("The environment variable %s of %s holds %s.", [variable.name, lib.called(container), variable.looks_like])
+	fix := "Take it from a Secret (valueFrom.secretKeyRef), and change the value that was committed."
+}
+
+findings contains lib.error("security", "secret-in-container", found.pointer, message, fix) if {
+	some pod in lib.pods
+	some container in pod.containers
+	some found in container.credentials
+	message := sprintf("An argument of %s holds %s.", [lib.called(container), found.looks_like])
+	fix := "Take it from a Secret (an environment variable with valueFrom.secretKeyRef), and change the value."
+}

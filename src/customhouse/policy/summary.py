@@ -1,0 +1,128 @@
+"""What Facts keep of a predicate: a bounded summary per kind. Predicates come from files that anybody can commit.
+
+Money and counts stay integers; measured metrics become decimal text, since floats do not compare equal over engines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from customhouse._kit.digest import is_digest
+from customhouse.core.evidence import EvidenceKind
+
+_MAX_ITEMS = 64
+_MAX_TEXT = 512
+WORST_FIRST = ("malicious", "suspicious", "unscannable", "clean")
+"""Scan verdicts."""
+
+
+def summarise(kind: EvidenceKind, predicate: Mapping[str, Any]) -> dict[str, Any]:
+    """The summary of one predicate; a field that is missing or of a wrong type is null, which no rule accepts."""
+    readers = {
+        EvidenceKind.SCAN: _scan,
+        EvidenceKind.BOM: _bom,
+        EvidenceKind.EVALUATION: _evaluation,
+        EvidenceKind.PROVENANCE: _provenance,
+    }
+    reader = readers.get(kind)
+    return {} if reader is None else reader(predicate)
+
+
+def _scan(predicate: Mapping[str, Any]) -> dict[str, Any]:
+    files = [item for item in _items(predicate.get("files")) if isinstance(item, Mapping)]
+    findings = [item for file in files for item in _items(file.get("findings")) if isinstance(item, Mapping)]
+    findings += [item for item in _items(predicate.get("findings")) if isinstance(item, Mapping)]
+    # A headline that is better than its own rows is not believed; one that is no known word is no verdict.
+    said = [predicate["verdict"]] if "verdict" in predicate else []
+    verdict = _worst([*said, *(file.get("verdict") for file in files)]) if not said or said[0] in WORST_FIRST else None
+    return {
+        "verdict": verdict,
+        "scanner": _scanner(predicate.get("scanner")),
+        "files": len(files),
+        "findings": len(findings),
+        "bad_files": [_text(file.get("path")) for file in files if file.get("verdict") != "clean"][:_MAX_ITEMS],
+        "rules": sorted({str(item.get("rule"))[:_MAX_TEXT] for item in findings})[:_MAX_ITEMS],
+    }
+
+
+def _worst(verdicts: Sequence[Any]) -> str | None:
+    known = [verdict if verdict in WORST_FIRST else "unscannable" for verdict in verdicts]
+    return next((name for name in WORST_FIRST if name in known), None)
+
+
+def _scanner(value: Any) -> str | None:
+    if isinstance(value, Mapping):
+        return " ".join(str(value[key])[:_MAX_TEXT] for key in ("name", "version") if key in value) or None
+    return _text(value)
+
+
+def _bom(predicate: Mapping[str, Any]) -> dict[str, Any]:
+    components = [item for item in _items(predicate.get("components")) if isinstance(item, Mapping)]
+    counts: dict[str, int] = {}
+    for item in components:
+        name = str(item.get("type"))[:64]
+        counts[name] = counts.get(name, 0) + 1
+    return {
+        "format": _text(predicate.get("bomFormat")),
+        "spec_version": _text(predicate.get("specVersion")),
+        "components": len(components),
+        "by_type": dict(sorted(counts.items())[:_MAX_ITEMS]),
+        "licences": sorted(
+            {
+                str(licence.get("id") or licence.get("name"))[:_MAX_TEXT]
+                for item in components
+                for entry in _items(item.get("licenses"))
+                if isinstance(entry, Mapping)
+                for licence in (entry.get("license"),)
+                if isinstance(licence, Mapping)
+            }
+        )[:_MAX_ITEMS],
+    }
+
+
+def _evaluation(predicate: Mapping[str, Any]) -> dict[str, Any]:
+    metrics = predicate.get("metrics")
+    pairs = sorted(metrics.items())[:_MAX_ITEMS] if isinstance(metrics, Mapping) else []
+    return {
+        "metrics": {
+            str(name)[:128]: str(value)[:64]
+            for name, value in pairs
+            if isinstance(value, (int, float, str)) and not isinstance(value, bool)
+        },
+        "passed": predicate["passed"] if isinstance(predicate.get("passed"), bool) else None,
+        "dataset": _text(predicate.get("dataset")) if isinstance(predicate.get("dataset"), str) else None,
+    }
+
+
+def _provenance(predicate: Mapping[str, Any]) -> dict[str, Any]:
+    """SLSA v1: runDetails.builder.id and buildDefinition.resolvedDependencies."""
+    details = _mapping(predicate.get("runDetails"))
+    definition = _mapping(predicate.get("buildDefinition"))
+    materials = [item for item in _items(definition.get("resolvedDependencies")) if isinstance(item, Mapping)]
+    return {
+        "builder": _text(_mapping(details.get("builder")).get("id")),
+        "build_type": _text(definition.get("buildType")),
+        "materials": [
+            {"name": _text(item.get("name") or item.get("uri")), "digest": _digest(item.get("digest"))}
+            for item in materials[:_MAX_ITEMS]
+        ],
+    }
+
+
+def _digest(value: Any) -> str | None:
+    found = _mapping(value).get("sha256")
+    text = f"sha256:{found}"
+    return text if is_digest(text) else None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _items(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else ()
+
+
+def _text(value: Any) -> str | None:
+    return value[:_MAX_TEXT] if isinstance(value, str) else None
