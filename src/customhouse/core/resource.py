@@ -34,11 +34,24 @@ class ResourceRef:
 
     @classmethod
     def of(cls, manifest: Manifest, default_namespace: str = "default") -> ResourceRef:
-        """The reference of a manifest that has apiVersion, kind and metadata.name (KeyError or TypeError if not)."""
+        """The reference of a manifest that has apiVersion, kind and metadata.name, all of them text.
+
+        Raises KeyError for one that is missing, TypeError for one that is something else.
+        """
         metadata = manifest["metadata"]
-        return cls(
-            manifest["apiVersion"], manifest["kind"], metadata.get("namespace") or default_namespace, metadata["name"]
+        if not isinstance(metadata, Mapping):
+            raise TypeError("metadata is not a mapping")
+        namespace = metadata.get("namespace")
+        parts = (
+            manifest["apiVersion"],
+            manifest["kind"],
+            default_namespace if namespace is None or namespace == "" else namespace,
+            metadata["name"],
         )
+        for name, part in zip(("apiVersion", "kind", "metadata.namespace", "metadata.name"), parts, strict=True):
+            if not isinstance(part, str):
+                raise TypeError(f"{name} is {part!r}; write a text")
+        return cls(*parts)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -77,10 +90,15 @@ class Declaration:
 
     def label(self, name: str) -> str | None:
         """A label's value, or None."""
-        value = (self.manifest.get("metadata", {}).get("labels") or {}).get(name)
-        return None if value is None else str(value)
+        return self._marking("labels", name)
 
     def annotation(self, name: str) -> str | None:
         """An annotation's value, or None."""
-        value = (self.manifest.get("metadata", {}).get("annotations") or {}).get(name)
+        return self._marking("annotations", name)
+
+    def _marking(self, field_name: str, name: str) -> str | None:
+        # What is not a mapping marks nothing: a label that a rule asks for is then missing, and the gate stays shut.
+        metadata = self.manifest.get("metadata")
+        markings = metadata.get(field_name) if isinstance(metadata, Mapping) else None
+        value = markings.get(name) if isinstance(markings, Mapping) else None
         return None if value is None else str(value)

@@ -6,7 +6,7 @@ documented defaults are filled in (requests follow limits; replicas 1; Inference
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -138,7 +138,9 @@ def workload(manifest: Manifest, ref: ResourceRef | None = None) -> Workload | N
 
     Raises DeclarationError (with the JSON pointer in `where`) for a spec that Kubernetes would refuse.
     """
-    kind = manifest.get("kind", "")
+    kind = manifest.get("kind")
+    if not isinstance(kind, str):
+        raise DeclarationError(f"kind is {kind!r}; write a text", where="/kind")
     group, slash, _ = str(manifest.get("apiVersion", "")).rpartition("/")
     if kind not in _GROUPS or (group if slash else "") not in _GROUPS[kind]:
         return None
@@ -166,21 +168,19 @@ def workload(manifest: Manifest, ref: ResourceRef | None = None) -> Workload | N
 
 
 def _inference_service(manifest: Manifest, ref: ResourceRef) -> Workload:
-    predictor = _mapping(_mapping(manifest, "spec", ""), "predictor", "/spec")
-    pointer = "/spec/predictor"
-    containers = list(_containers(predictor, pointer))
-    artifacts: list[ArtifactRef] = []
-    model_key = next((key for key in predictor if _is_model(key, predictor[key])), None)
-    if model_key is not None:
-        model = _mapping(predictor, model_key, pointer)
-        containers.insert(0, _container(model, f"{pointer}/{model_key}", init=False, name="kserve-container"))
-        artifacts.extend(_model_artifact(manifest, model, f"{pointer}/{model_key}"))
-    artifacts.extend(_images(containers))
-    low = _count(predictor, "minReplicas", pointer, default=1)
-    high = _count(predictor, "maxReplicas", pointer, default=0)
+    spec = _mapping(manifest, "spec", "")
+    predictor = _mapping(spec, "predictor", "/spec")
+    containers, artifacts = _component(manifest, predictor, "/spec/predictor")
+    # A transformer and an explainer are pods beside the predictor: their images and needs are the release's too.
+    for name in ("transformer", "explainer"):
+        more, others = _component(manifest, _mapping(spec, name, "/spec"), f"/spec/{name}")
+        containers.extend(more)
+        artifacts.extend(others)
+    low = _count(predictor, "minReplicas", "/spec/predictor", default=1)
+    high = _count(predictor, "maxReplicas", "/spec/predictor", default=0)
     return Workload(
         ref=ref,
-        pod_pointer=pointer,
+        pod_pointer="/spec/predictor",
         pod=predictor,
         containers=tuple(containers),
         replicas_min=low,
@@ -193,13 +193,30 @@ def _inference_service(manifest: Manifest, ref: ResourceRef) -> Workload:
     )
 
 
+def _component(
+    manifest: Manifest, component: Mapping[str, Any], pointer: str
+) -> tuple[list[Container], list[ArtifactRef]]:
+    """The containers and artifacts of one component of an InferenceService; the model's own container first."""
+    containers = list(_containers(component, pointer))
+    worker = _mapping(component, "workerSpec", pointer)
+    containers.extend(_containers(worker, f"{pointer}/workerSpec"))
+    artifacts: list[ArtifactRef] = []
+    for key in (key for key in component if _is_model(key, component[key])):
+        place = f"{pointer}/{key}"
+        model = _mapping(component, key, pointer)
+        containers.insert(0, _container(model, place, init=False, name="kserve-container"))
+        artifacts.extend(_model_artifact(manifest, model, place))
+    artifacts.extend(_images(containers))
+    return containers, artifacts
+
+
 def _is_model(key: str, value: Any) -> bool:
     return key == "model" or (isinstance(value, Mapping) and "storageUri" in value)
 
 
 def _model_artifact(manifest: Manifest, model: Mapping[str, Any], pointer: str) -> Iterator[ArtifactRef]:
-    uri = model.get("storageUri")
-    if not isinstance(uri, str):
+    uri = _text(model, "storageUri", pointer)
+    if not uri:
         return
     annotations = _mapping(_mapping(manifest, "metadata", ""), "annotations", "/metadata")
     _, at, tail = uri.rpartition("@")
@@ -218,14 +235,11 @@ def _images(containers: tuple[Container, ...] | list[Container]) -> Iterator[Art
 
 def _containers(pod: Mapping[str, Any], pointer: str) -> Iterator[Container]:
     for key in ("initContainers", "containers"):
-        items = pod.get(key) or []
-        if not isinstance(items, (list, tuple)):
-            raise DeclarationError(f"{key} is not a list", where=f"{pointer}/{key}")
-        for index, item in enumerate(items):
+        for index, item in enumerate(_list(pod, key, pointer)):
             place = f"{pointer}/{key}/{index}"
             if not isinstance(item, Mapping):
                 raise DeclarationError("a container is not a mapping", where=place)
-            yield _container(item, place, init=key == "initContainers", name=str(item.get("name", "")))
+            yield _container(item, place, init=key == "initContainers", name=_text(item, "name", place))
 
 
 def _container(item: Mapping[str, Any], pointer: str, *, init: bool, name: str) -> Container:
@@ -236,7 +250,7 @@ def _container(item: Mapping[str, Any], pointer: str, *, init: bool, name: str) 
     # A sidecar (initContainer with restartPolicy Always) runs beside the others, so it counts with them.
     return Container(
         name=name,
-        image=str(item.get("image", "") or ""),
+        image=_text(item, "image", pointer),
         pointer=pointer,
         cpu_request=_read(parse_milli, requests, "cpu", place),
         cpu_limit=_read(parse_milli, limits, "cpu", place),
@@ -244,11 +258,11 @@ def _container(item: Mapping[str, Any], pointer: str, *, init: bool, name: str) 
         memory_limit=_read(parse_bytes, limits, "memory", place),
         accelerators=sum(_read(parse_count, requests, key, place) for key in requests if _is_accelerator(key)),
         init=init and item.get("restartPolicy") != "Always",
-        command=tuple(str(word) for word in item.get("command") or ()),
-        arguments=tuple(str(word) for word in item.get("args") or ()),
+        command=tuple(str(word) for word in _list(item, "command", pointer)),
+        arguments=tuple(str(word) for word in _list(item, "args", pointer)),
         environment={
             str(entry["name"]): str(entry.get("value", ""))
-            for entry in item.get("env") or ()
+            for entry in _list(item, "env", pointer)
             if isinstance(entry, Mapping) and "name" in entry and "valueFrom" not in entry
         },
     )
@@ -315,16 +329,15 @@ def _node_values(pod: Mapping[str, Any], keys: tuple[str, ...]) -> Iterator[str]
             yield str(selector[key])
     affinity = _mapping(_mapping(pod, "affinity", ""), "nodeAffinity", "")
     required = _mapping(affinity, "requiredDuringSchedulingIgnoredDuringExecution", "")
-    terms = [term for term in required.get("nodeSelectorTerms") or () if isinstance(term, Mapping)]
-    if len(terms) != 1:  # terms are alternatives: with several, none is required
+    terms = _list(required, "nodeSelectorTerms", "")
+    if len(terms) != 1 or not isinstance(terms[0], Mapping):  # terms are alternatives: with several, none is required
         return
-    for expression in terms[0].get("matchExpressions") or ():
-        if (
-            expression.get("key") in keys
-            and expression.get("operator") == "In"
-            and len(expression.get("values", ())) == 1
-        ):
-            yield str(expression["values"][0])
+    for expression in _list(terms[0], "matchExpressions", ""):
+        if not isinstance(expression, Mapping):
+            raise DeclarationError("a matchExpression is not a mapping")
+        values = _list(expression, "values", "")
+        if expression.get("key") in keys and expression.get("operator") == "In" and len(values) == 1:
+            yield str(values[0])
 
 
 def _effective(containers: tuple[Container, ...], read: Callable[[Container], int]) -> int:
@@ -338,6 +351,24 @@ def _mapping(values: Any, key: str, pointer: str) -> Mapping[str, Any]:
         return {}
     if not isinstance(value, Mapping):
         raise DeclarationError(f"{key} is not a mapping", where=f"{pointer}/{key}")
+    return value
+
+
+def _list(values: Mapping[str, Any], key: str, pointer: str) -> Sequence[Any]:
+    value = values.get(key)
+    if value is None:
+        return ()
+    if not isinstance(value, (list, tuple)):
+        raise DeclarationError(f"{key} is not a list", where=f"{pointer}/{key}")
+    return value
+
+
+def _text(values: Mapping[str, Any], key: str, pointer: str) -> str:
+    value = values.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise DeclarationError(f"{key} is {value!r}; write a text", where=f"{pointer}/{key}")
     return value
 
 
