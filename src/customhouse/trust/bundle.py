@@ -1,7 +1,7 @@
 """DSSE envelopes (v1.0.2) in Sigstore bundles (v0.3 JSON): write, read, verify with a public key.
 
 One envelope, one signature (the bundle's specification allows no more). What is verified is the payload's very bytes,
-before anything in them is read.
+before anything in them counts.
 """
 
 from __future__ import annotations

@@ -178,10 +178,13 @@ class Ledger:
             checkpoint = self.checkpoint()
             if not 0 <= index < checkpoint.size:
                 raise UsageError(f"no entry {index} under the checkpoint of {checkpoint.size}", where=self.origin)
-            (data,) = self._store.read(index, index + 1)
-            if not hmac.compare_digest(merkle.leaf_hash(data), self._tree.node(0, index)):
-                raise TamperError("the stored entry is not what was appended", where=f"entry {index}")
+            self._proved_data(index)
             return self._receipt(index, checkpoint)
+
+    def proved(self, index: int) -> tuple[Receipt, Entry]:
+        """`prove`, with the Entry itself (what `custody.trace` takes)."""
+        receipt = self.prove(index)
+        return receipt, parse_entry(self._proved_data(index))
 
     def consistency(self, old: int, new: int) -> tuple[bytes, ...]:
         """The proof that the ledger of `new` entries begins with that of `old`. Raises UsageError unless 0<old≤new."""
@@ -297,6 +300,12 @@ class Ledger:
                 self._published = mine
                 return mine
         raise StateError("another process keeps publishing checkpoints", where=self.origin, hint="try again")
+
+    def _proved_data(self, index: int) -> bytes:
+        (data,) = self._store.read(index, index + 1)
+        if not hmac.compare_digest(merkle.leaf_hash(data), self._tree.node(0, index)):
+            raise TamperError("the stored entry is not what was appended", where=f"entry {index}")
+        return bytes(data)
 
     def _receipt(self, index: int, checkpoint: Checkpoint) -> Receipt:
         proof = self._tree.inclusion_proof(index, checkpoint.size)
