@@ -1,0 +1,304 @@
+"""The read side of a Git repository: revisions, files, history. Nothing here changes anything."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+from customhouse.control.adapters.git_program import Git, check_word
+from customhouse.control.adapters.git_signature import verify
+from customhouse.core.change import Revision
+from customhouse.core.errors import SourceError
+
+MAX_FILE = 4 * 1024 * 1024
+"""Bytes of one file that `files` and `read` give out; artifacts are exported instead."""
+MAX_FILES = 20_000
+MAX_EXPORT_FILE = 512 * 1024 * 1024
+_BATCH_BYTES = 32 * 1024 * 1024
+_MAX_COMMITS = 10_000
+_REGULAR = ("100644", "100755", "100664")
+
+
+@dataclass(frozen=True, slots=True)
+class TreeEntry:
+    """One entry of a revision's tree. `refused` says why its content is not given out; empty for a regular file."""
+
+    path: str
+    mode: str
+    object_id: str
+    size: int
+    refused: str = ""
+
+
+class TreeFiles(Mapping[str, bytes]):
+    """The files of a revision by path. Content is fetched in batches, when the first file of a kind is asked for.
+
+    Links and submodules are among the names, so that a reader cannot overlook them: asking for one raises
+    SourceError.
+    """
+
+    def __init__(self, git: Git, rev: str, entries: Sequence[TreeEntry]) -> None:
+        self._git = git
+        self._rev = rev
+        self._entries = {entry.path: entry for entry in entries}
+        self._loaded: dict[str, bytes] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, path: str) -> bytes:
+        entry = self._entries[path]
+        if path not in self._loaded:
+            if entry.refused:
+                raise SourceError(entry.refused, where=f"{path} at {self._rev[:12]}", hint="commit a regular file")
+            self._load(entry)
+        return self._loaded[path]
+
+    def entry(self, path: str) -> TreeEntry:
+        """Mode, object and size of a path (KeyError when there is none)."""
+        return self._entries[path]
+
+    @property
+    def refused(self) -> tuple[TreeEntry, ...]:
+        """Links, submodules, oversized files and odd names."""
+        return tuple(entry for entry in self._entries.values() if entry.refused)
+
+    def _load(self, first: TreeEntry) -> None:
+        suffix = PurePosixPath(first.path).suffix
+        wanted, size = [first], first.size
+        for entry in self._entries.values():
+            if (
+                entry is not first
+                and not entry.refused
+                and entry.path not in self._loaded
+                and PurePosixPath(entry.path).suffix == suffix
+                and size + entry.size <= _BATCH_BYTES
+            ):
+                wanted.append(entry)
+                size += entry.size
+        self._loaded.update(_contents(self._git, wanted))
+
+
+class GitObjects:
+    """Reads one repository by its git directory. Every `rev` may be any name that git knows."""
+
+    def __init__(self, git: Git) -> None:
+        self.git = git
+
+    def resolve(self, rev: str) -> str:
+        """The commit id of a revision. Raises SourceError when there is none."""
+        check_word(rev, "revision")
+        done = self.git.run(
+            "rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev}^{{commit}}", accept=(0, 1, 128)
+        )
+        if done.status != 0:
+            raise SourceError(f"there is no revision {rev!r}", where="git", hint="fetch it, or look at `git log`")
+        return done.stdout.decode().strip()
+
+    def files(self, rev: str, prefix: str = "") -> TreeFiles:
+        """The files of a revision below a folder (all by default), by path from the root.
+
+        Raises SourceError for more than MAX_FILES entries; asking it for a link, a submodule or a file over MAX_FILE
+        raises SourceError too.
+        """
+        commit = self.resolve(rev)
+        return TreeFiles(self.git, commit, list(self._entries(commit, prefix, MAX_FILE)))
+
+    def read(self, rev: str, path: str) -> bytes | None:
+        """One file, None when there is none. Raises SourceError for a link, a folder or a file over MAX_FILE."""
+        commit = self.resolve(rev)
+        for entry in self._entries(commit, path, MAX_FILE):
+            if entry.path == path:
+                return TreeFiles(self.git, commit, [entry])[path]
+        return None
+
+    def revision(
+        self,
+        rev: str,
+        *,
+        allowed_signers: bytes | None,
+        last_deployed: str | None,
+        gpg_keys: Sequence[bytes] = (),
+    ) -> Revision:
+        """A commit with what its signature is worth.
+
+        `allowed_signers` (ssh-keygen's format) and `gpg_keys` are those of the *base* revision: a commit that brings
+        its own key must not vouch for itself. `reviewers` stays empty: a trailer in the message is the author's
+        word, and only a forge knows better. `descends` is False when `last_deployed` is no longer behind it.
+        """
+        commit = self.resolve(rev)
+        raw = self.git.run("cat-file", "commit", commit).stdout
+        header = _Header.parse(raw, commit)
+        # A key that has expired could still sign a commit dated before; a commit is never taken to be older than its
+        # parents, so backdating beyond the branch's head gains nothing.
+        verify_at = max([header.committed_at, *(self._committed_at(parent) for parent in header.parents)])
+        state, signer = verify(raw, allowed_signers, gpg_keys, at=verify_at, environment=self.git.environment)
+        return Revision(
+            id=commit,
+            parents=header.parents,
+            author=header.author,
+            committed_at=header.committed_at,
+            subject=header.subject,
+            signature=state,
+            signer=signer,
+            descends=last_deployed is None or self.is_ancestor(last_deployed, commit),
+        )
+
+    def commits(self, base: str | None, head: str) -> tuple[str, ...]:
+        """The commits after `base` up to `head` along first parents, oldest first; all of them without a base.
+
+        Raises SourceError for more than 10,000.
+        """
+        wanted = self.resolve(head) if base is None else f"{self.resolve(base)}..{self.resolve(head)}"
+        found = self.git.text(
+            "rev-list", "--first-parent", "--reverse", f"--max-count={_MAX_COMMITS + 1}", wanted, "--"
+        ).split()
+        if len(found) > _MAX_COMMITS:
+            raise SourceError(f"more than {_MAX_COMMITS} commits to look at", hint="give a newer base revision")
+        return tuple(found)
+
+    def is_ancestor(self, ancestor: str, descendant: str) -> bool:
+        """Whether `descendant` has `ancestor` behind it (or is it). An unknown `ancestor` is behind nothing."""
+        check_word(ancestor, "revision")
+        done = self.git.run("merge-base", "--is-ancestor", ancestor, self.resolve(descendant), accept=(0, 1, 128))
+        return done.status == 0
+
+    def message(self, rev: str) -> str:
+        """The whole message of a commit."""
+        raw = self.git.run("cat-file", "commit", self.resolve(rev)).stdout
+        return raw.partition(b"\n\n")[2].decode("utf-8", "replace")
+
+    def export(self, rev: str, subtree: str, destination: Path) -> int:
+        """Write the files below `subtree` (or that one file) into the new folder `destination`; how many.
+
+        All or nothing: written beside it and renamed. Raises SourceError when there is nothing at `subtree`, for
+        links, submodules, files over 512 MiB, and when `destination` exists.
+        """
+        commit = self.resolve(rev)
+        subtree = subtree.strip("/")
+        entries = list(self._entries(commit, subtree, MAX_EXPORT_FILE))
+        if not entries:
+            raise SourceError(f"there is nothing at {subtree!r}", where=commit[:12], hint="name a folder in Git")
+        if destination.exists():
+            raise SourceError("the folder to export to exists already", where=str(destination), hint="remove it first")
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
+        try:
+            for entry in entries:
+                if entry.refused:
+                    raise SourceError(
+                        entry.refused, where=f"{entry.path} at {commit[:12]}", hint="commit a regular file"
+                    )
+                inner = entry.path[len(subtree) :].lstrip("/") if entry.path != subtree else PurePosixPath(subtree).name
+                place = part / inner
+                place.parent.mkdir(parents=True, exist_ok=True)
+                with place.open("xb") as handle:
+                    handle.write(self.git.run("cat-file", "blob", entry.object_id).stdout)
+            part.chmod(0o755)
+            part.rename(destination)
+        except OSError as error:
+            raise SourceError(f"cannot write: {error}", where=str(destination), hint="free some space") from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        return len(entries)
+
+    def _committed_at(self, commit: str) -> datetime:
+        done = self.git.run("cat-file", "commit", commit, accept=(0, 128))
+        # A shallow clone lacks the parent's object; then only the commit's own date is known.
+        if done.status != 0:
+            return datetime.fromtimestamp(0, UTC)
+        return _Header.parse(done.stdout, commit).committed_at
+
+    def _entries(self, commit: str, prefix: str, max_size: int) -> Iterator[TreeEntry]:
+        inside = prefix.strip("/")
+        paths = ["--", check_word(inside, "path")] if inside else []
+        done = self.git.run("ls-tree", "-r", "-z", "-l", "--full-tree", commit, *paths)
+        lines = [line for line in done.stdout.split(b"\0") if line]
+        if len(lines) > MAX_FILES:
+            raise SourceError(
+                f"the revision holds {len(lines)} files; at most {MAX_FILES} are read",
+                where=commit[:12],
+                hint="give the folder that holds the declarations",
+            )
+        for line in lines:
+            meta, _, name = line.partition(b"\t")
+            mode, _, object_id, size = meta.decode("ascii").split()
+            yield _entry(name, mode, object_id, 0 if size == "-" else int(size), max_size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    parents: tuple[str, ...]
+    author: str
+    committed_at: datetime
+    subject: str
+
+    @classmethod
+    def parse(cls, raw: bytes, commit: str) -> _Header:
+        head, _, message = raw.partition(b"\n\n")
+        parents, author, seconds = [], "", None
+        for line in head.decode("utf-8", "replace").split("\n"):
+            name, _, value = line.partition(" ")
+            if name == "parent":
+                parents.append(value)
+            elif name == "author" and not author:
+                author = value.rpartition(">")[0] + ">"
+            elif name == "committer" and seconds is None:
+                seconds = value.rpartition(">")[2].split()[0]
+        try:
+            at = datetime.fromtimestamp(int(seconds or ""), UTC)
+        except (ValueError, OverflowError, OSError) as error:
+            raise SourceError("the commit has no readable date", where=commit[:12]) from error
+        first = message.decode("utf-8", "replace").lstrip("\n").partition("\n")[0]
+        return cls(tuple(parents), author, at, first[:200])
+
+
+def _entry(name: bytes, mode: str, object_id: str, size: int, max_size: int) -> TreeEntry:
+    path = name.decode("utf-8", "replace")
+    refused = ""
+    if mode == "120000":
+        refused = "a symbolic link is not followed"
+    elif mode == "160000":
+        refused = "a submodule is not read"
+    elif mode not in _REGULAR:
+        refused = f"an entry of mode {mode} is not read"
+    elif size > max_size:
+        refused = f"the file has {size} bytes; at most {max_size} are read"
+    elif not _is_safe(name):
+        refused = "the name of this path is not safe"
+    return TreeEntry(path, mode, object_id, size, refused)
+
+
+def _is_safe(name: bytes) -> bool:
+    """No way out of the folder, no `.git`, no name that is not UTF-8 or holds a control character."""
+    try:
+        text = name.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    parts = text.split("/")
+    return (
+        not any(part in ("", ".", "..") or part.lower() == ".git" for part in parts)
+        and "\\" not in text
+        and all(ord(character) >= 32 and ord(character) != 127 for character in text)
+    )
+
+
+def _contents(git: Git, entries: Sequence[TreeEntry]) -> dict[str, bytes]:
+    done = git.run("cat-file", "--batch", stdin="".join(f"{entry.object_id}\n" for entry in entries).encode())
+    data, position, found = done.stdout, 0, {}
+    for entry in entries:
+        end = data.index(b"\n", position)
+        words = data[position:end].split()
+        if len(words) != 3 or words[1] != b"blob":
+            raise SourceError("the repository lacks an object", where=entry.path, hint="fetch it again")
+        size = int(words[2])
+        found[entry.path] = data[end + 1 : end + 1 + size]
+        position = end + 1 + size + 1
+    return found
