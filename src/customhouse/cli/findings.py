@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from customhouse._kit.digest import json_digest
 from customhouse._kit.money import Money
-from customhouse.core.cost import CostReport
+from customhouse.core.cost import BudgetState, CostReport
 from customhouse.core.decision import Decision, Finding, Severity, Verdict, overall
 from customhouse.core.resource import Location
 
@@ -47,32 +47,28 @@ def decisions_json(decisions: Sequence[Decision], cost_report: CostReport | None
 
 
 def decisions_table(decisions: Sequence[Decision], cost_report: CostReport | None = None) -> RenderableType:
-    """What a terminal shows: the verdict, a row a finding with what to do, and the cost."""
+    """What a terminal shows: the verdict, three lines a finding (columns would be a word wide on 80), and the cost."""
     from rich.console import Group
-    from rich.table import Table
+    from rich.padding import Padding
     from rich.text import Text
 
     verdict = overall(decisions)
-    parts: list[RenderableType] = [Text(_SENTENCES[verdict], style=_VERDICT_STYLES[verdict])]
     rows = _rows(decisions)
-    if rows:
-        table = Table(show_edge=False, pad_edge=False, header_style="bold")
-        for title in ("severity", "rule", "where", "what and what to do"):
-            table.add_column(title, overflow="fold", no_wrap=title == "severity")
-        for finding, place in rows:
-            what = Text(f"{finding.resource}: {finding.message}")
-            what.append(f"\n{_waived(finding) or finding.fix}", style="dim")
-            # Text, not markup: a message may hold square brackets, which rich would take for styles.
-            table.add_row(
-                Text(finding.severity.value, style="dim" if finding.waiver else _STYLES[finding.severity]),
-                Text(finding.rule),
-                Text("" if place is None else str(place)),
-                what,
-            )
-        parts.append(table)
+    head = Text(_SENTENCES[verdict], style=_VERDICT_STYLES[verdict])
+    head.append(f" {_counts(rows, len(decisions))}", style="not bold default")
+    parts: list[RenderableType] = [head]
+    for finding, place in rows:
+        # Text, not markup: a message may hold square brackets, which rich would take for styles.
+        style = "dim" if finding.waiver else _STYLES[finding.severity]
+        title = Text(f"\n{finding.severity.value:<8}", style=style)
+        title.append(f"{_printable(finding.rule)}  ", style="bold")
+        title.append(f"{_printable(str(place or finding.resource))}", style="cyan")
+        parts.append(title)
+        parts.append(Padding(Text(_printable(f"{finding.resource}: {finding.message}")), (0, 0, 0, 8)))
+        parts.append(Padding(Text(_printable(_waived(finding) or finding.fix), style="dim"), (0, 0, 0, 8)))
     if cost_report is not None:
-        parts.append(Text(_cost_sentence(cost_report)))
-        parts.extend(Text(_budget_sentence(report)) for report in _budgets(cost_report))
+        parts.append(Text(_printable(f"\n{_cost_sentence(cost_report)}")))
+        parts.extend(Text(_printable(_budget_sentence(budget))) for budget in cost_report.budgets)
     return Group(*parts)
 
 
@@ -207,20 +203,20 @@ def _cost_sentence(report: CostReport) -> str:
     return f"{sentence} No price is known for {', '.join(report.unpriced)}." if report.unpriced else sentence
 
 
-def _budgets(report: CostReport) -> list[tuple[str, Money, Money, Money, Money]]:
-    return [(item.name, item.limit, item.month_to_date, item.forecast, item.left) for item in report.budgets]
-
-
-def _budget_sentence(budget: tuple[str, Money, Money, Money, Money]) -> str:
-    name, limit, spent, forecast, left = budget
+def _budget_sentence(budget: BudgetState) -> str:
     return (
-        f"Budget {name}: limit {limit.rounded()}, spent {spent.rounded()}, "
-        f"forecast {forecast.rounded()}, left {left.rounded()} {limit.currency}."
+        f"Budget {budget.name}: limit {budget.limit.rounded()}, spent {budget.month_to_date.rounded()}, "
+        f"forecast {budget.forecast.rounded()}, left {budget.left.rounded()} {budget.limit.currency}."
     )
 
 
 def _signed(amount: Money) -> str:
     return f"+{amount.rounded()}" if amount.pico > 0 else amount.rounded()
+
+
+def _printable(text: str) -> str:
+    """Without control characters: an escape sequence in a manifest must not drive the reader's terminal."""
+    return "".join(character for character in text if character.isprintable() or character == "\n")
 
 
 def _escaped(text: str) -> str:

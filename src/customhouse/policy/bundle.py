@@ -20,7 +20,7 @@ from customhouse._kit.canonical import CanonicalError
 from customhouse._kit.digest import json_digest
 from customhouse.core.decision import Category, Severity
 from customhouse.core.errors import PolicyError
-from customhouse.policy.lint import check_module, package_of
+from customhouse.policy.lint import TEST_SUFFIX, check_modules, package_of
 from customhouse.policy.strictyaml import StrictYamlError, parse_yaml
 
 QUERY = "data.customhouse.findings"
@@ -30,7 +30,6 @@ MAX_BUNDLE_BYTES = 4 * 1024 * 1024
 MAX_MODULE_BYTES = 512 * 1024
 MAX_MODULES = 500
 _METADATA = re.compile(r"^# METADATA[ \t]*\n((?:#.*\n)+)", re.MULTILINE)
-_TEST_SUFFIX = "_test.rego"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +103,11 @@ def load_bundle(files: Mapping[str, bytes], *, base: Bundle | None = None, versi
 
 
 def _assemble(sources: Mapping[str, str], data: Mapping[str, Any], version: str) -> Bundle:
-    modules = {name: source for name, source in sorted(sources.items()) if not name.endswith(_TEST_SUFFIX)}
-    tests = {name: source for name, source in sorted(sources.items()) if name.endswith(_TEST_SUFFIX)}
+    modules = {name: source for name, source in sorted(sources.items()) if not name.endswith(TEST_SUFFIX)}
+    tests = {name: source for name, source in sorted(sources.items()) if name.endswith(TEST_SUFFIX)}
     if not modules:
         raise PolicyError("the bundle has no Rego module", hint="an empty bundle would allow everything")
-    functions = frozenset(package_of(source, name) for name, source in sources.items())
-    for name, source in modules.items():
-        check_module(name, source, packages=functions, test=False)
-    for name, source in tests.items():
-        check_module(name, source, packages=functions, test=True)
+    check_modules(sources)
     rules = tuple(sorted(_rules(modules), key=lambda doc: doc.id))
     try:
         digest = json_digest({"modules": modules, "data": data, "version": version})

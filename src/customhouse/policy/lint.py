@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from customhouse.core.errors import PolicyError
 
+TEST_SUFFIX = "_test.rego"
 _BUILT_INS = """
 abs ceil floor round count max min product sum sort
 array.concat array.reverse array.slice intersection union
@@ -47,7 +48,6 @@ _TOKEN = re.compile(
     r"(?P<space>[ \t\r]+)|(?P<newline>\n)|(?P<comment>\#[^\n]*)|(?P<raw>`[^`]*`)"
     r'|(?P<string>"(?:[^"\\\n]|\\.)*")|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<number>\d[\w.]*)|(?P<other>.)',
 )
-_PACKAGE = re.compile(r"^package[ \t]+([A-Za-z_][\w.]*)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,13 @@ def package_of(source: str, name: str) -> str:
         raise PolicyError("the module does not start with its package", where=f"{name}:1")
     path, _ = _path(tokens, 1)
     return ".".join(path)
+
+
+def check_modules(modules: Mapping[str, str]) -> None:
+    """Lint all modules of a bundle; `*_test.rego` as tests. Raises PolicyError for the first that is refused."""
+    packages = frozenset(package_of(source, name) for name, source in modules.items())
+    for name, source in modules.items():
+        check_module(name, source, packages=packages, test=name.endswith(TEST_SUFFIX))
 
 
 def check_module(name: str, source: str, *, packages: frozenset[str], test: bool) -> None:

@@ -1,0 +1,128 @@
+"""Open Policy Agent itself behind `core.ports.PolicyEngine`: exact by definition, a child process an evaluation.
+
+`opa eval` and not a server: the process ends with the answer or is killed at the time limit, so a hang cannot outlive
+it, nothing is kept between calls and nothing listens. It costs some 50 ms a call; `evaluate_all` judges many documents
+in one. The child gets an empty environment, no network built-ins (capabilities), and stops at the first built-in error.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from customhouse._kit.canonical import CanonicalError, canonical_json
+from customhouse._kit.process import ProgramError, ProgramMissingError, run
+from customhouse.core.errors import PolicyError
+
+MAX_INPUT = 1024 * 1024
+"""Bytes of canonical JSON of one document."""
+REFUSED = ("http.send", "net.lookup_ip_addr", "opa.runtime", "time.now_ns", "rand.intn", "uuid.rfc4122", "trace")
+"""Left out of the capabilities, so that not even a bundle that was never linted can call them."""
+
+
+class OpaEngine:
+    """`program` is a name on PATH or a path; `timeout_s` bounds one call. May be used by any thread."""
+
+    name = "opa"
+
+    def __init__(self, program: str = "opa", *, timeout_s: float = 30.0) -> None:
+        self._program = program
+        self._timeout_s = timeout_s
+        self._capabilities: bytes | None = None
+
+    def evaluate(
+        self, modules: Mapping[str, str], data: Mapping[str, Any], document: Mapping[str, Any], query: str
+    ) -> Any:
+        """The JSON value of `query`; sets are sorted lists. Raises PolicyError, never gives a part."""
+        return self._run(modules, data, _input(document), query)
+
+    def evaluate_all(
+        self, modules: Mapping[str, str], data: Mapping[str, Any], documents: Sequence[Mapping[str, Any]], query: str
+    ) -> list[Any]:
+        """The value of `query` for each document, in order, by one process. Raises PolicyError."""
+        joined = b'{"documents":[' + b",".join(_input(document) for document in documents) + b"]}"
+        each = f"[value | some document in input.documents; value := {query} with input as document]"
+        # A document for which the query is undefined would be left out of the comprehension.
+        values = self._run(modules, data, joined, each)
+        if not isinstance(values, list) or len(values) != len(documents):
+            raise PolicyError(f"{query} is undefined for some of {len(documents)} documents")
+        return values
+
+    def version(self) -> str:
+        """What `opa version` calls itself, its first line. Raises PolicyError when there is no program."""
+        return self._call(["version"], b"").decode(errors="replace").partition("\n")[0].strip()
+
+    def _run(self, modules: Mapping[str, str], data: Mapping[str, Any], document: bytes, query: str) -> Any:
+        with tempfile.TemporaryDirectory(prefix="customhouse-opa-") as name:
+            folder = Path(name)
+            arguments = ["eval", "--format", "json", "--stdin-input", "--strict-builtin-errors", "--fail"]
+            arguments += ["--capabilities", str(_write(folder / "capabilities.json", self._known_capabilities()))]
+            labels = {}
+            for index, module in enumerate(sorted(modules)):
+                # Names of modules come from a repository: they label errors and never become paths.
+                path = _write(folder / f"module{index}.rego", modules[module].encode())
+                labels[str(path)] = module
+                arguments += ["--data", str(path)]
+            if data:
+                arguments += ["--data", str(_write(folder / "data.json", canonical_json(data)))]
+            answer = self._call([*arguments, "--", query], document, labels)
+        try:
+            return json.loads(answer)["result"][0]["expressions"][0]["value"]
+        except (ValueError, LookupError, TypeError) as error:
+            raise PolicyError(f"{query} is undefined", hint="the bundle has to define it as a set") from error
+
+    def _known_capabilities(self) -> bytes:
+        if self._capabilities is None:
+            known = json.loads(self._call(["capabilities", "--current"], b""))
+            known["builtins"] = [item for item in known["builtins"] if item["name"] not in REFUSED]
+            known["allow_net"] = []
+            self._capabilities = json.dumps(known).encode()
+        return self._capabilities
+
+    def _call(self, arguments: Sequence[str], stdin: bytes, labels: Mapping[str, str] | None = None) -> bytes:
+        try:
+            done = run([self._program, *arguments], env={}, stdin=stdin, timeout_s=self._timeout_s, accept=(0, 1, 2))
+        except ProgramMissingError as error:
+            raise PolicyError("the program opa is missing", hint="run `make parts`, or use engine: embedded") from error
+        except ProgramError as error:
+            raise PolicyError(f"opa: {error}") from error
+        if done.status != 0:
+            raise PolicyError(
+                f"the policies could not be evaluated by opa: {_problem(done.stdout, done.stderr, labels)}"
+            )
+        return done.stdout
+
+
+def _input(document: Mapping[str, Any]) -> bytes:
+    try:
+        text = canonical_json(document)
+    except CanonicalError as error:
+        raise PolicyError(f"the input has no canonical JSON: {error}") from error
+    if len(text) > MAX_INPUT:
+        raise PolicyError(f"the input is {len(text)} bytes; the limit is {MAX_INPUT}")
+    return text
+
+
+def _write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def _problem(stdout: bytes, stderr: str, labels: Mapping[str, str] | None) -> str:
+    """What opa said, with the names of the modules instead of those of temporary files."""
+    text = stderr.strip()
+    try:
+        listed = json.loads(stdout).get("errors", [])
+    except (ValueError, AttributeError):
+        listed = []
+    parts = []
+    for item in listed[:5]:
+        place = item.get("location") or {}
+        parts.append(f"{place.get('file', '')}:{place.get('row', '')}: {item.get('message', '')}".lstrip(": "))
+    text = "; ".join(parts) or text or "the query is undefined"
+    for path, module in (labels or {}).items():
+        text = text.replace(path, module)
+    return " ".join(text.split())[:2000]
