@@ -38,7 +38,7 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     "DaemonSet": ("apps",),
     "Job": ("batch",),
     "CronJob": ("batch",),
-    "InferenceService": ("serving.kserve.io",),
+    "InferenceService": ("serving.kserve.io", "serving.kubeflow.org"),  # the second is the name before KServe
 }
 _ACCELERATOR_LABELS = (
     "nvidia.com/gpu.product",
@@ -169,18 +169,26 @@ def workload(manifest: Manifest, ref: ResourceRef | None = None) -> Workload | N
 
 def _inference_service(manifest: Manifest, ref: ResourceRef) -> Workload:
     spec = _mapping(manifest, "spec", "")
-    predictor = _mapping(spec, "predictor", "/spec")
-    containers, artifacts = _component(manifest, predictor, "/spec/predictor")
+    # v1alpha2 kept the same components one level down, and a second set for the canary.
+    roots = [("/spec", spec)] + [(f"/spec/{key}", _mapping(spec, key, "/spec")) for key in ("default", "canary")]
+    places = [place for place, root in roots if root.get("predictor") is not None]
+    if not places:
+        raise DeclarationError("an InferenceService without a predictor", where="/spec/predictor")
+    containers: list[Container] = []
+    artifacts: list[ArtifactRef] = []
     # A transformer and an explainer are pods beside the predictor: their images and needs are the release's too.
-    for name in ("transformer", "explainer"):
-        more, others = _component(manifest, _mapping(spec, name, "/spec"), f"/spec/{name}")
-        containers.extend(more)
-        artifacts.extend(others)
-    low = _count(predictor, "minReplicas", "/spec/predictor", default=1)
-    high = _count(predictor, "maxReplicas", "/spec/predictor", default=0)
+    for place, root in roots:
+        for name in ("predictor", "transformer", "explainer"):
+            more, others = _component(manifest, _mapping(root, name, place), f"{place}/{name}")
+            containers.extend(more)
+            artifacts.extend(others)
+    pointer = f"{places[0]}/predictor"
+    predictor = _at(manifest, pointer)
+    low = _count(predictor, "minReplicas", pointer, default=1)
+    high = _count(predictor, "maxReplicas", pointer, default=0)
     return Workload(
         ref=ref,
-        pod_pointer="/spec/predictor",
+        pod_pointer=pointer,
         pod=predictor,
         containers=tuple(containers),
         replicas_min=low,
@@ -200,6 +208,10 @@ def _component(
     containers = list(_containers(component, pointer))
     worker = _mapping(component, "workerSpec", pointer)
     containers.extend(_containers(worker, f"{pointer}/workerSpec"))
+    custom = _mapping(component, "custom", pointer)
+    if custom.get("container") is not None:  # v1alpha2
+        place = f"{pointer}/custom/container"
+        containers.append(_container(_mapping(custom, "container", f"{pointer}/custom"), place, init=False, name=""))
     artifacts: list[ArtifactRef] = []
     for key in (key for key in component if _is_model(key, component[key])):
         place = f"{pointer}/{key}"
