@@ -1,0 +1,92 @@
+"""The Python libraries of this environment: versions, licences and what needs what, from their own metadata."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from customhouse.core.errors import ArtifactError
+
+_REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
+_CLASSIFIERS = {
+    "Apache Software License": "Apache-2.0",
+    "MIT License": "MIT",
+    "ISC License (ISCL)": "ISC",
+    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+    "Python Software Foundation License": "PSF-2.0",
+    "BSD License": "BSD",
+    "The Unlicense (Unlicense)": "Unlicense",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A library. `licence` is an SPDX id or expression when its metadata has one, else its own words, else empty."""
+
+    name: str
+    version: str
+    purl: str
+    licence: str = ""
+    requires: tuple[str, ...] = ()
+    """Names of the libraries it needs that are there too, sorted."""
+
+
+def installed_libraries(names: Iterable[str]) -> tuple[Library, ...]:
+    """The named libraries and, transitively, what they need, sorted by name; extras are left out.
+
+    A requirement under a marker counts when it is installed. Raises ArtifactError when a named one is not installed.
+    """
+    from importlib import metadata
+
+    pending = [(_plain(name), True) for name in names]
+    found: dict[str, Library] = {}
+    while pending:
+        name, asked = pending.pop()
+        if name in found:
+            continue
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError as error:
+            if asked:
+                raise ArtifactError(
+                    f"the library {name!r} is not installed", hint="install it or leave it out"
+                ) from error
+            continue
+        needs = sorted({_needed(text) for text in distribution.requires or () if "extra ==" not in text} - {name, ""})
+        version = distribution.version
+        found[name] = Library(
+            name, version, f"pkg:pypi/{name}@{version}", _licence(distribution.metadata), tuple(needs)
+        )
+        pending.extend((need, False) for need in needs)
+    return tuple(
+        Library(
+            item.name, item.version, item.purl, item.licence, tuple(name for name in item.requires if name in found)
+        )
+        for item in sorted(found.values(), key=lambda item: item.name)
+    )
+
+
+def _plain(name: str) -> str:
+    """PEP 503: runs of `-_.` are one dash, lower case."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _needed(requirement: str) -> str:
+    match = _REQUIREMENT.match(requirement)
+    return _plain(match[1]) if match else ""
+
+
+def _licence(fields: object) -> str:
+    get_all = getattr(fields, "get_all", None)
+    if get_all is None:
+        return ""
+    expression = next(iter(get_all("License-Expression") or ()), "")
+    if expression:
+        return str(expression)
+    classifiers = [str(line).rpartition(" :: ")[2] for line in get_all("Classifier") or () if "License ::" in str(line)]
+    known = [_CLASSIFIERS.get(name, name) for name in classifiers if name != "OSI Approved"]
+    if known:
+        return " OR ".join(sorted(set(known))) if len(set(known)) > 1 else known[0]
+    text = str(next(iter(get_all("License") or ()), "")).strip()
+    return text if len(text) <= 60 and "\n" not in text else ""

@@ -1,0 +1,177 @@
+"""From paths to verdicts: open a file safely, scan it, gather a folder, write the predicate of scan evidence."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from customhouse._kit.clock import Clock, SystemClock
+from customhouse._kit.digest import Tree
+from customhouse.core.errors import ArtifactError
+from customhouse.trust.scan.detect import dispatch
+from customhouse.trust.scan.files import RefusedError, digest_of, entries, open_source
+from customhouse.trust.scan.inspection import Budget, Inspection, Limits
+from customhouse.trust.scan.source import Source
+from customhouse.trust.scan.verdict import FileScan, ScanFinding, ScanSeverity, TreeScan, Verdict, verdict_of
+
+SCANNER_VERSION = "1"
+"""Raised with every change of what is found; part of the evidence."""
+
+
+def scan_bytes(data: bytes, name: str = "", *, limits: Limits | None = None, clock: Clock | None = None) -> FileScan:
+    """Scan bytes in memory; `name` is what they call themselves (a hint only). Never raises for bad bytes."""
+    scan, references = _scan(Source.of(data), name, name, limits or Limits(), clock or SystemClock())
+    return _with_missing(scan, list(references))
+
+
+def scan_file(path: Path, *, limits: Limits | None = None, clock: Clock | None = None, name: str = "") -> FileScan:
+    """Scan one regular file; `name` replaces its path in the result.
+
+    Links are not followed: they, devices and files that may not be read are `unscannable`. Raises ArtifactError when
+    nothing is there.
+    """
+    return _scan_path(path, name or str(path), limits or Limits(), clock or SystemClock())[0]
+
+
+def scan_tree(
+    path: Path,
+    progress: Callable[[FileScan], None] | None = None,
+    *,
+    limits: Limits | None = None,
+    clock: Clock | None = None,
+) -> TreeScan:
+    """Scan a folder (or one file): a FileScan a file, paths relative to the folder, sorted by their bytes.
+
+    `progress` is told each as it is done. Raw weights that only an ONNX file of the folder explains are taken as
+    explained. Raises ArtifactError when nothing is there or there are too many files.
+    """
+    limits, clock = limits or Limits(), clock or SystemClock()
+    if path.is_symlink() or not path.is_dir():
+        scan = _scan_path(path, path.name, limits, clock)[0]
+        if progress is not None:
+            progress(scan)
+        return TreeScan((scan,))
+    scans: list[FileScan] = []
+    needed: dict[str, int] = {}
+    for name in entries(path):
+        scan, references = _scan_path(path / name, name, limits, clock)
+        folder = name.rpartition("/")[0]
+        for reference, size in references.items():
+            place = os.path.normpath(f"{folder}/{reference}" if folder else reference)
+            needed[place] = max(needed.get(place, 0), size)
+        scans.append(scan)
+        if progress is not None:
+            progress(scan)
+    return TreeScan(tuple(_explained(scan, needed) for scan in scans))
+
+
+def scan_paths(
+    paths: Sequence[Path],
+    progress: Callable[[FileScan], None] | None = None,
+    *,
+    limits: Limits | None = None,
+    clock: Clock | None = None,
+) -> TreeScan:
+    """What `model scan PATH…` prints: one row a regular file in the order of the arguments, paths as they were given."""
+    files: list[FileScan] = []
+    for path in paths:
+        found = scan_tree(path, progress, limits=limits, clock=clock).files
+        single = path.is_symlink() or not path.is_dir()
+        files.extend(replace(scan, path=str(path) if single else str(path / scan.path)) for scan in found)
+    return TreeScan(tuple(files))
+
+
+def scan_predicate(tree: Tree, scan: TreeScan, *, limits: Limits | None = None) -> dict[str, Any]:
+    """The predicate of scan evidence (https://customhouse.dev/attestations/scan/v1), bound to the tree's digest.
+
+    Raises ArtifactError when the scan is of other files or other bytes than the tree.
+    """
+    listed = {entry.path: entry for entry in tree.files}
+    names = {file.path for file in scan.files}
+    if tree.single and len(scan.files) == 1:
+        listed = {scan.files[0].path: tree.files[0]}
+    if names != set(listed):
+        odd = sorted(names ^ set(listed))[0]
+        raise ArtifactError("the scan and the digest are of different files", where=odd, hint="scan the artifact again")
+    for file in scan.files:
+        if file.digest is not None and file.digest != listed[file.path].digest:
+            raise ArtifactError("the file changed between scan and digest", where=file.path, hint="scan it again")
+    return {
+        "scanner": {"name": "customhouse", "version": SCANNER_VERSION, "rules_digest": rules_digest()},
+        "subject_digest": tree.digest,
+        "verdict": scan.verdict.value,
+        "counts": {verdict.value: sum(file.verdict is verdict for file in scan.files) for verdict in Verdict},
+        "files": [
+            {
+                "path": file.path,
+                "digest": listed[file.path].digest,
+                "size": listed[file.path].size,
+                "format": file.format,
+                "verdict": file.verdict.value,
+                "findings": [finding.to_json() for finding in file.findings],
+            }
+            for file in scan.files
+        ],
+    }
+
+
+@cache
+def rules_digest() -> str:
+    """The digest of the scanner's own source: evidence says by exactly which rules a verdict was reached."""
+    hasher = sha256()
+    folder = resources.files("customhouse.trust.scan")
+    for item in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if item.name.endswith(".py"):
+            data = item.read_bytes()
+            hasher.update(f"{item.name} {len(data)}\n".encode() + data)
+    return "sha256:" + hasher.hexdigest()
+
+
+def _scan(
+    source: Source, name: str, title: str, limits: Limits, clock: Clock, digest: str | None = None
+) -> tuple[FileScan, Mapping[str, int]]:
+    budget = Budget(limits, clock, started=clock.monotonic())
+    look = Inspection("", budget, dispatch, title=title)
+    look.scan(source)
+    findings = tuple(budget.findings)
+    return FileScan(name, look.format, verdict_of(findings), findings, source.size, digest), budget.references
+
+
+def _scan_path(path: Path, name: str, limits: Limits, clock: Clock) -> tuple[FileScan, Mapping[str, int]]:
+    try:
+        with open_source(path) as source:
+            digest = digest_of(source)
+            scan, references = _scan(source, name, path.name, limits, clock, digest)
+    except RefusedError as error:
+        finding = ScanFinding(error.rule, ScanSeverity.UNSCANNABLE, error.why)
+        return FileScan(name, "unknown", Verdict.UNSCANNABLE, (finding,)), {}
+    return _with_missing(
+        scan, [item for item, size in references.items() if not _holds(path.parent / item, size)]
+    ), references
+
+
+def _holds(path: Path, size: int) -> bool:
+    """Whether a file that a model reads is there, is no link and is long enough."""
+    return path.is_file() and not path.is_symlink() and path.stat().st_size >= size
+
+
+def _with_missing(scan: FileScan, missing: Sequence[str]) -> FileScan:
+    if not missing:
+        return scan
+    what = f"reads {sorted(missing)[0]!r} beside it, which is not there or too short; scan the whole folder"
+    findings = (*scan.findings, ScanFinding("external-data-missing", ScanSeverity.UNSCANNABLE, what))
+    return replace(scan, findings=findings, verdict=verdict_of(findings))
+
+
+def _explained(scan: FileScan, needed: Mapping[str, int]) -> FileScan:
+    """A file of no known format is clean as raw weights when a model of the folder reads it and nothing was found."""
+    if scan.path not in needed or [finding.rule for finding in scan.findings] != ["unknown-format"]:
+        return scan
+    note = ScanFinding("raw-weights", ScanSeverity.NOTE, "raw weights that a model of this folder reads")
+    return replace(scan, format="raw", verdict=Verdict.CLEAN, findings=(note,))

@@ -1,0 +1,86 @@
+"""Jinja templates of chat models: text for a template engine that may be unsandboxed, so its reach is judged.
+
+Own tokens, since templates use tags (`generation`, `break`) that a plain parser refuses, and so that the verdict does
+not change with an installed version. A template may read what it is given; it may not walk into Python's objects.
+"""
+
+from __future__ import annotations
+
+import re
+
+from customhouse.trust.scan.inspection import Inspection
+from customhouse.trust.scan.words import words
+
+_BLOCK = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{\{.*|\{%.*", re.DOTALL)
+_COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
+_TOKEN = re.compile(
+    r"""(?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?P<name>[^\W\d]\w*)|(?P<number>\d[\w.]*)|(?P<sign>[^\s\w])""",
+    re.DOTALL,
+)
+_DUNDER = re.compile(r"__\w+__|^__|__$")
+_INTERNAL = words(
+    """mro func_globals func_code gi_frame gi_code cr_frame cr_code ag_frame ag_code f_globals f_locals f_builtins f_back
+    tb_frame tb_next co_code im_func im_self im_class popen subprocess builtins globals_ _module load_module
+    subclasses environ"""
+)
+_OBJECTS = words(
+    """lipsum cycler joiner self config request url_for get_flashed_messages g session current_app handler application"""
+)
+_TAGS = frozenset({"include", "import", "extends", "from"})
+_MAX_TEMPLATE = 1 << 20
+
+
+def inspect_template(text: str, look: Inspection, where: str) -> None:
+    """Judge one template; `where` names it in the findings."""
+    if len(text) > _MAX_TEMPLATE:
+        look.unscannable("template-size", f"{where}: a template of {len(text)} characters")
+        return
+    look.spend(1 + len(text) // 16)
+    for block in _BLOCK.findall(_COMMENT.sub("", text)):
+        problem = _problem(block)
+        if problem is not None:
+            severe, message = problem
+            (look.malicious if severe else look.suspicious)("template-injection", f"{where}: {message}")
+            if severe:
+                return
+
+
+def _problem(block: str) -> tuple[bool, str] | None:
+    """(malicious, what) of one `{{ }}` or `{% %}`; None when it only reads what it is given."""
+    tokens = [(match.lastgroup or "", match[0]) for match in _TOKEN.finditer(block[2:])]
+    first = next((text for kind, text in tokens if kind == "name"), "")
+    if block.startswith("{%") and first in _TAGS:
+        return True, f"loads another template ({first})"
+    softer: tuple[bool, str] | None = None
+    for index, (kind, text) in enumerate(tokens):
+        before = tokens[index - 1][1] if index else ""
+        after = tokens[index + 1][1] if index + 1 < len(tokens) else ""
+        if kind == "name":
+            if _DUNDER.search(text) or text in _INTERNAL:
+                return True, f"walks into Python's objects ({text[:40]})"
+            if before == "|" and text == "attr":
+                return True, "reads attributes by computed names (attr)"
+            if before == "." and (text.startswith("_") or (text == "system" and after == "(")):
+                return True, f"reads a private attribute ({text[:40]})"
+            if text in _OBJECTS and before != "." and after in (".", "[", "|", "("):
+                softer = softer or (False, f"uses {text}, a way into the host's objects")
+            if before == "." and text in ("format", "format_map"):
+                softer = softer or (False, "formats text, which can read attributes")
+        elif kind == "text":
+            value = _unescaped(text[1:-1])
+            if _DUNDER.fullmatch(value) or re.fullmatch(r"__\w+__", value) or value in ("os", "popen", "subclasses"):
+                return True, f"names a Python internal in text ({value[:40]!r})"
+            if (before == "~" or after == "~" or before == "+" or after == "+") and re.search(r"__\w|\w__", value):
+                softer = softer or (False, f"puts a name together ({value[:40]!r})")
+            if value != text[1:-1] and re.search(r"__\w+__", value):
+                return True, f"hides a Python internal in escapes ({value[:40]!r})"
+    return softer
+
+
+def _unescaped(text: str) -> str:
+    if "\\" not in text:
+        return text
+    try:
+        return text.encode("ascii", "backslashreplace").decode("unicode_escape")
+    except (UnicodeDecodeError, ValueError):
+        return text

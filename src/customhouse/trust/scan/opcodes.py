@@ -1,0 +1,297 @@
+"""The opcodes of pickle protocols 0 to 5, each as a move of the machine, and the loop that drives it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from customhouse.trust.scan.machine import LIST, NUMBER, SET, Blob, Machine, Named, Outcome, Table, Unknown, Value
+from customhouse.trust.scan.source import UnreadableError
+
+Move = Callable[[Machine], None]
+_MAX_ENTRIES = 1_000_000
+_KEEP_ITEMS = 64
+
+
+def simulate(machine: Machine) -> Outcome:
+    """Read one pickle to its STOP. Raises UnreadableError for broken opcodes; findings made before stay."""
+    cursor, steps = machine.cursor, 0
+    while True:
+        machine.at = cursor.position
+        code = cursor.byte()
+        if code == 0x2E:  # STOP
+            machine.look.spend(steps)
+            return Outcome(cursor.position, machine.pop(), machine.protocol, machine.named, machine.storages)
+        move = MOVES.get(code)
+        if move is None:
+            what = "the pickle ends without STOP" if code < 0 else f"byte 0x{code:02x} is no pickle opcode"
+            raise UnreadableError(what, offset=machine.at, rule="pickle-broken", hint="write the file again")
+        move(machine)
+        steps += 1
+        if steps == 4096:
+            machine.look.spend(steps)
+            steps = 0
+            if len(machine.stack) > _MAX_ENTRIES or len(machine.memo) > _MAX_ENTRIES:
+                raise UnreadableError("stack or memo of over a million values", offset=machine.at, rule="limit-steps")
+
+
+def _broken(machine: Machine, what: str) -> UnreadableError:
+    return UnreadableError(what, offset=machine.at, rule="pickle-broken")
+
+
+def _decimal(machine: Machine, line: bytes) -> int:
+    """A decimal of protocol 0, as `int(text, 0)` would not read it: plain digits only."""
+    text = line.strip().removesuffix(b"L")
+    if len(text) > 1000 or not text.lstrip(b"-").isdigit():
+        raise _broken(machine, "a number that is not one")
+    return int(text)
+
+
+def _int_line(m: Machine) -> None:
+    line = m.cursor.line()
+    m.push({b"00": False, b"01": True}[line] if line in (b"00", b"01") else _decimal(m, line))
+
+
+def _float_line(m: Machine) -> None:
+    line = m.cursor.line()
+    try:
+        float(line)
+    except ValueError as error:
+        raise _broken(m, "a number that is not one") from error
+    m.push(NUMBER)
+
+
+def _quoted(m: Machine) -> None:
+    line = m.cursor.line(1 << 20).strip()
+    if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
+        raise _broken(m, "a string without quotes")
+    body = line[1:-1]
+    if b"\\" in body:
+        # Python 2 escapes could spell a name: read them as the unpickler does.
+        try:
+            body = body.decode("unicode_escape").encode("latin-1")
+        except (UnicodeDecodeError, UnicodeEncodeError) as error:
+            raise _broken(m, "a string with broken escapes") from error
+    m.text(body, "latin-1")
+
+
+def _unicode_line(m: Machine) -> None:
+    line = m.cursor.line(1 << 20)
+    try:
+        text = line.decode("raw-unicode-escape")
+    except UnicodeDecodeError as error:
+        raise _broken(m, "a text with broken escapes") from error
+    m.text(text.encode("utf-8", "surrogatepass"))
+
+
+def _long(m: Machine, size: int) -> None:
+    if size < 0:
+        raise _broken(m, "a negative length")
+    if size > 256:
+        m.cursor.skip(size)
+        m.push(NUMBER)
+    else:
+        m.push(m.cursor.number(size, signed=True))
+
+
+def _word(line: bytes, m: Machine) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _broken(m, "a name that is not UTF-8") from error
+
+
+def _global(m: Machine) -> None:
+    module = _word(m.cursor.line(4096), m)
+    m.name(module, _word(m.cursor.line(4096), m))
+
+
+def _inst(m: Machine) -> None:
+    _global(m)
+    named = m.pop()
+    m.call(named, tuple(m.marked()))
+
+
+def _obj(m: Machine) -> None:
+    items = m.marked()
+    if not items:
+        raise _broken(m, "OBJ without a class")
+    m.call(items[0], tuple(items[1:]))
+
+
+def _stack_global(m: Machine) -> None:
+    name = m.pop()
+    m.name(m.pop(), name)
+
+
+def _reduce(m: Machine) -> None:
+    arguments = m.pop()
+    m.call(m.pop(), arguments)
+
+
+def _newobj_ex(m: Machine) -> None:
+    m.pop()
+    _reduce(m)
+
+
+def _extension(m: Machine, width: int) -> None:
+    code = m.cursor.number(width)
+    m.look.suspicious("pickle-extension", f"names extension {code}, which only its reader's registry resolves", m.at)
+    m.push(Unknown("extension"))
+
+
+def _proto(m: Machine) -> None:
+    m.protocol = m.cursor.number(1)
+    if m.protocol > 5:
+        raise _broken(m, f"protocol {m.protocol} is newer than 5")
+
+
+def _frame(m: Machine) -> None:
+    size = m.cursor.number(8)
+    if size > m.cursor.left:
+        raise _broken(m, "a frame reaches past the end")
+
+
+def _pop(m: Machine) -> None:
+    if m.marks and m.marks[-1] == len(m.stack):
+        m.marks.pop()
+    else:
+        m.pop()
+
+
+def _tuple(m: Machine, items: list[Value]) -> None:
+    m.push(tuple(items[: _KEEP_ITEMS * 4]))
+
+
+def _last(m: Machine, count: int) -> None:
+    items = [m.pop() for _ in range(count)]
+    _tuple(m, items[::-1])
+
+
+def _dict(m: Machine) -> None:
+    items = m.marked()
+    table = Table()
+    m.fill(table, items)
+    m.push(table)
+
+
+def _append(m: Machine, items: list[Value]) -> None:
+    target = m.top()
+    if isinstance(target, Named):
+        m.look.malicious("pickle-patches-class", f"calls append or extend of {target} itself", m.at)
+    elif items and target is not LIST and target is not SET and not isinstance(target, (Unknown, Table)):
+        m.look.note("pickle-append", "appends to an object that is not a plain list", m.at)
+
+
+def _replaced(value: Value) -> Move:
+    def move(m: Machine) -> None:
+        m.marked()
+        m.push(value)
+
+    return move
+
+
+def _setitem(m: Machine) -> None:
+    value = m.pop()
+    key = m.pop()
+    m.fill(m.top(), [key, value])
+
+
+def _setitems(m: Machine) -> None:
+    items = m.marked()
+    m.fill(m.top(), items)
+
+
+def _appends(m: Machine) -> None:
+    items = m.marked()
+    _append(m, items)
+
+
+def _append_one(m: Machine) -> None:
+    item = m.pop()
+    _append(m, [item])
+
+
+def _skip(m: Machine, count: int) -> None:
+    m.cursor.skip(count)
+    m.push(NUMBER)
+
+
+def _mark(m: Machine) -> None:
+    m.marks.append(len(m.stack))
+
+
+def _next_buffer(m: Machine) -> None:
+    m.look.unscannable("pickle-buffer", "its data lies outside of the pickle (protocol 5 buffers); scan that too", m.at)
+    m.push(Blob(0, 0))
+
+
+MOVES: Mapping[int, Move] = {
+    ord("("): _mark,
+    ord("0"): _pop,
+    ord("1"): lambda m: m.marked().clear(),
+    ord("2"): lambda m: m.push(m.top()),
+    ord("N"): lambda m: m.push(None),
+    0x88: lambda m: m.push(True),
+    0x89: lambda m: m.push(False),
+    ord(")"): lambda m: m.push(()),
+    ord("]"): lambda m: m.push(LIST),
+    ord("}"): lambda m: m.push(Table()),
+    0x8F: lambda m: m.push(SET),
+    ord("F"): _float_line,
+    ord("G"): lambda m: _skip(m, 8),
+    ord("I"): _int_line,
+    ord("L"): lambda m: m.push(_decimal(m, m.cursor.line())),
+    ord("J"): lambda m: m.push(m.cursor.number(4, signed=True)),
+    ord("K"): lambda m: m.push(m.cursor.number(1)),
+    ord("M"): lambda m: m.push(m.cursor.number(2)),
+    0x8A: lambda m: _long(m, m.cursor.number(1)),
+    0x8B: lambda m: _long(m, m.cursor.number(4, signed=True)),
+    ord("S"): _quoted,
+    ord("T"): lambda m: m.long_text(m.cursor.number(4), binary=True),
+    ord("U"): lambda m: m.long_text(m.cursor.number(1), binary=True),
+    ord("V"): _unicode_line,
+    ord("X"): lambda m: m.long_text(m.cursor.number(4)),
+    0x8C: lambda m: m.long_text(m.cursor.number(1)),
+    0x8D: lambda m: m.long_text(m.cursor.number(8)),
+    ord("B"): lambda m: m.blob(m.cursor.number(4)),
+    ord("C"): lambda m: m.blob(m.cursor.number(1)),
+    0x8E: lambda m: m.blob(m.cursor.number(8)),
+    0x96: lambda m: m.blob(m.cursor.number(8)),
+    0x97: _next_buffer,
+    0x98: lambda m: m.push(m.pop()),
+    ord("t"): lambda m: _tuple(m, m.marked()),
+    0x85: lambda m: _last(m, 1),
+    0x86: lambda m: _last(m, 2),
+    0x87: lambda m: _last(m, 3),
+    ord("l"): _replaced(LIST),
+    ord("d"): _dict,
+    0x91: _replaced(SET),
+    ord("a"): _append_one,
+    ord("e"): _appends,
+    0x90: _appends,
+    ord("s"): _setitem,
+    ord("u"): _setitems,
+    ord("p"): lambda m: m.remember(_decimal(m, m.cursor.line())),
+    ord("q"): lambda m: m.remember(m.cursor.number(1)),
+    ord("r"): lambda m: m.remember(m.cursor.number(4)),
+    0x94: lambda m: m.remember(len(m.memo)),
+    ord("g"): lambda m: m.recall(_decimal(m, m.cursor.line())),
+    ord("h"): lambda m: m.recall(m.cursor.number(1)),
+    ord("j"): lambda m: m.recall(m.cursor.number(4)),
+    ord("c"): _global,
+    ord("i"): _inst,
+    0x93: _stack_global,
+    ord("o"): _obj,
+    ord("R"): _reduce,
+    0x81: _reduce,
+    0x92: _newobj_ex,
+    ord("b"): lambda m: m.build(),
+    0x82: lambda m: _extension(m, 1),
+    0x83: lambda m: _extension(m, 2),
+    0x84: lambda m: _extension(m, 4),
+    ord("P"): lambda m: m.persistent(m.cursor.line()),
+    ord("Q"): lambda m: m.persistent(m.pop()),
+    0x80: _proto,
+    0x95: _frame,
+}
+"""By opcode byte; STOP is the loop's."""

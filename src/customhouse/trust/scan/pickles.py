@@ -1,0 +1,154 @@
+"""Files made of pickles: one, several in a row, joblib's with arrays in line, torch's old format with storages behind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from customhouse.trust.scan.inspection import Inspection
+from customhouse.trust.scan.machine import Machine, Made, Named, Outcome, Value
+from customhouse.trust.scan.opcodes import simulate
+from customhouse.trust.scan.source import Cursor, Source, UnreadableError
+from customhouse.trust.scan.verdict import ScanSeverity
+
+TORCH_MAGIC = 0x1950A86A20F9469CFC6C
+"""The first pickle of torch's legacy files (torch/serialization.py MAGIC_NUMBER)."""
+
+ELEMENT_SIZE: Mapping[str, int] = {
+    "DoubleStorage": 8, "FloatStorage": 4, "HalfStorage": 2, "LongStorage": 8, "IntStorage": 4, "ShortStorage": 2,
+    "CharStorage": 1, "ByteStorage": 1, "BoolStorage": 1, "BFloat16Storage": 2, "ComplexFloatStorage": 8,
+    "ComplexDoubleStorage": 16, "QInt8Storage": 1, "QUInt8Storage": 1, "QInt32Storage": 4, "UntypedStorage": 1,
+}  # fmt: skip
+_DTYPE = re.compile(r"[<>=|]?([biufcSUVOmM?])(\d{0,9})(?:\[\w+\])?")
+_ONE_LETTER = {"?": 1, "b": 1, "B": 1, "O": 8}
+_MAX_STREAM = 10_000
+
+
+def inspect_pickles(source: Source, look: Inspection) -> None:
+    """Read every pickle of the file; what follows the last one must be explained, else the file is unscannable."""
+    look.format = "pickle"
+    first = read_pickle(source, look, 0)
+    if first.result == TORCH_MAGIC:
+        _torch_legacy(source, look, first)
+        return
+    position, count = first.end, 1
+    while position < source.size:
+        rest = source.peek(position, 1)
+        if rest in (b"\x00", b"\n", b" ", b"\r") and not source.window(position, source.size - position).peek(
+            0, 4096
+        ).strip(b"\x00\r\n "):
+            if source.size - position <= 4096:
+                look.note("pickle-padding", f"{source.size - position} bytes of padding at the end", position)
+                return
+        elif rest in (b"\x80", b"(", b"c", b"]", b"}", b")", b"N"):
+            position = read_pickle(source, look, position).end
+            count += 1
+            look.note("pickle-stream", "several pickles in one file", position)
+            if count > _MAX_STREAM:
+                raise UnreadableError(f"more than {_MAX_STREAM} pickles in a row", rule="limit-steps")
+            continue
+        _raise_trailing(source, position)
+
+
+def read_pickle(source: Source, look: Inspection, start: int) -> Outcome:
+    """Simulate the pickle at `start`, with joblib's arrays in line."""
+    return simulate(Machine(source, look, start, lambda cursor, made: _inline_array(source, look, cursor, made)))
+
+
+def _raise_trailing(source: Source, position: int) -> None:
+    raise UnreadableError(
+        f"{source.size - position} bytes follow the pickle's end and explain nothing",
+        offset=position,
+        rule="pickle-trailing-bytes",
+        hint="save the model again, without them",
+    )
+
+
+def _torch_legacy(source: Source, look: Inspection, first: Outcome) -> None:
+    """Magic, protocol, system information, the object, the storages' keys, then each storage: count and raw bytes."""
+    look.format = "torch-legacy"
+    position = first.end
+    outcomes: list[Outcome] = []
+    for _ in range(4):
+        if position >= source.size:
+            look.unscannable("torch-legacy-short", "a torch file that ends before its storages", position)
+            return
+        outcome = read_pickle(source, look, position)
+        outcomes.append(outcome)
+        position = outcome.end
+    storages = outcomes[2].storages
+    cursor = Cursor(source, position)
+    for _ in range(len(storages)):
+        elements = cursor.number(8, signed=True)
+        sizes = {ELEMENT_SIZE.get(kind, 0) * count for kind, count in storages.values() if count == elements}
+        if len(sizes) != 1 or 0 in sizes:
+            raise UnreadableError(
+                "storages of several types, whose order is not kept", offset=cursor.position, rule="torch-legacy-mixed"
+            )
+        cursor.skip(sizes.pop())
+    if cursor.left:
+        _raise_trailing(source, cursor.position)
+
+
+def _inline_array(source: Source, look: Inspection, cursor: Cursor, wrapper: Made) -> None:
+    """Pass over the raw bytes that joblib writes after an array's wrapper; object arrays are pickles in line."""
+    look.format = "joblib"
+    state = getattr(wrapper.state, "items", None)
+    if not isinstance(state, dict):
+        raise UnreadableError("an array without a description", offset=cursor.position, rule="joblib-array")
+    shape, width = state.get("shape"), item_size(state.get("dtype"))
+    if not isinstance(shape, tuple) or not all(isinstance(side, int) and side >= 0 for side in shape):
+        raise UnreadableError("an array without a shape", offset=cursor.position, rule="joblib-array")
+    if width is None:
+        cursor.position = read_pickle(source, look, cursor.position).end
+        return
+    size = width
+    for side in shape:
+        size *= side
+        if size > source.size:
+            raise UnreadableError("an array larger than its file", offset=cursor.position, rule="joblib-array")
+    if isinstance(state.get("numpy_array_alignment_bytes"), int):
+        cursor.skip(cursor.number(1))
+    cursor.skip(size)
+
+
+def item_size(dtype: Value) -> int | None:
+    """Bytes of one element of a pickled numpy dtype; None for objects. Raises UnreadableError when it is neither."""
+    if isinstance(dtype, Made) and dtype.callee == Named("numpy", "dtype") and dtype.arguments:
+        return text_item_size(dtype.arguments[0])
+    raise UnreadableError("an array of a type that is not understood", rule="joblib-array")
+
+
+def text_item_size(text: Value) -> int | None:
+    """Bytes of one element of a dtype string such as `<f4`, `|S10`, `U3`; None for objects (`O`)."""
+    match = _DTYPE.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise UnreadableError(f"an array type {str(text)[:40]!r} that is not understood", rule="numpy-dtype")
+    letter, digits = match.groups()
+    if letter == "O":
+        return None
+    size = int(digits) if digits else _ONE_LETTER.get(letter, 8 if letter in "mM" else 0)
+    return size * 4 if letter == "U" else size
+
+
+def looks_like_pickle(source: Source, look: Inspection) -> bool:
+    """Whether the bytes are meant as a pickle: they start like one, and read to STOP or name something.
+
+    Protocol 0 is printable, so prose can start like a pickle; prose does not name globals or end in STOP.
+    """
+    head = source.peek(0, 2)
+    if not head:
+        return False
+    if head[0] == 0x80 and len(head) == 2 and head[1] <= 5:
+        return True
+    found: list[Outcome] = []
+
+    def trial(inner: Source, quiet: Inspection) -> None:
+        found.append(simulate(Machine(inner, quiet)))
+
+    findings = look.quiet(source, look.name, trial)
+    if any(finding.severity is ScanSeverity.MALICIOUS for finding in findings):
+        return True
+    if not found:
+        return False
+    return bool(found[0].named) or found[0].end == source.size
