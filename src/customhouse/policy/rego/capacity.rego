@@ -42,7 +42,7 @@ findings contains lib.error("cost", "gpu-class", accelerator_pointer, message, f
 		input.tier.name,
 		class,
 		lib.workload.accelerators,
-		allowed_classes,
+		lib.shown(input.tier.spec.gpu_classes, "none"),
 	])
 	fix := "Ask for a class of the tier, or for the tier that has the class."
 }
@@ -179,13 +179,9 @@ replica_pointer := "/spec/parallelism" if input.change.after.kind == "Job"
 
 replica_pointer := "/spec/jobTemplate/spec/parallelism" if input.change.after.kind == "CronJob"
 
-allowed_classes := "none" if count(input.tier.spec.gpu_classes) == 0
-
-allowed_classes := concat(", ", input.tier.spec.gpu_classes) if count(input.tier.spec.gpu_classes) > 0
-
 default accelerator_pointer := ""
 
-accelerator_pointer := places[0] if count(places) > 0
+accelerator_pointer := places[0]
 
 places := [sprintf("%s/resources/limits", [container.pointer]) |
 	some pod in lib.pods

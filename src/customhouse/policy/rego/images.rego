@@ -40,7 +40,7 @@ findings contains lib.error("security", "image-untrusted-registry", pointer(cont
 	message := sprintf("The image %s of %s is not in a trusted registry (trusted: %s).", [
 		container.image.reference,
 		lib.called(container),
-		shown_registries,
+		lib.shown(input.settings.trusted_registries, "none is configured"),
 	])
 	fix := "Push the image to a trusted registry and name it there."
 }
@@ -92,9 +92,5 @@ trusted(repository) if {
 matches(repository, prefix) if repository == prefix
 
 matches(repository, prefix) if startswith(repository, concat("", [prefix, "/"]))
-
-shown_registries := "none is configured" if count(input.settings.trusted_registries) == 0
-
-shown_registries := concat(", ", input.settings.trusted_registries) if count(input.settings.trusted_registries) > 0
 
 pointer(container) := concat("", [container.pointer, "/image"])

@@ -43,7 +43,10 @@ effective(_, container, field) := container.security[field] if container.securit
 
 effective(pod, container, field) := pod.security[field] if container.security[field] == null
 
-spec_pointer(field) := sprintf("/spec/%s", [field])
+# A function and not a rule: the embedded engine evaluates rules ahead of the guards of those that use them.
+shown(items, empty) := empty if count(items) == 0
+
+shown(items, _) := concat(", ", items) if count(items) > 0
 
 listed(items) := concat(", ", sort(items))
 

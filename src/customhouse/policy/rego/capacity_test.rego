@@ -1,0 +1,145 @@
+package customhouse.tests.capacity
+
+import data.customhouse.fixtures
+import data.customhouse.rules.capacity
+
+gpus(class, count) := fixtures.with_workload({
+	"accelerator": class,
+	"accelerators": count,
+	"accelerator_classes": [class],
+	"pods": [object.union(fixtures.pod, {"containers": [object.union(fixtures.container, {"accelerators": count})]})],
+})
+
+job(spot) := object.union(fixtures.with_workload({"batch": true, "spot": spot}), {"change": {"after": {"kind": "Job"}}})
+
+scaler(limit) := fixtures.with_after({"kind": "HorizontalPodAutoscaler", "workload": null, "spec": {"max_replicas": limit}})
+
+tier(change) := object.union(fixtures.facts, {"tier": change})
+
+max_replicas(limit) := object.union(fixtures.service, {"change": {"after": {"spec": {"max_replicas": limit}}}})
+
+test_tier_not_granted_fires_with_the_tier_it_was_judged_as if {
+	found := capacity.findings with input as tier({"requested": "critical", "granted": false})
+	fixtures.rules(found) == {"tier-not-granted"}
+	some finding in found
+	contains(finding.message, `critical is not granted to namespace "fraud"; it was judged as standard`)
+}
+
+test_tier_not_granted_is_silent_for_a_deletion if {
+	count(capacity.findings) == 0 with input as object.union(fixtures.deletion, {"tier": {"granted": false}})
+}
+
+test_tier_not_granted_is_silent_for_a_granted_one if {
+	count(capacity.findings) == 0 with input as tier({"requested": "standard"})
+}
+
+test_gpu_class_fires_for_a_class_of_another_tier if {
+	found := capacity.findings with input as gpus("H100", 1)
+	fixtures.rules(found) == {"gpu-class"}
+	some finding in found
+	finding.pointer == "/spec/template/spec/containers/0/resources/limits"
+	contains(finding.message, "H100 (1 per replica); it may use: L4, T4")
+}
+
+test_gpu_class_fires_when_the_tier_may_use_none if {
+	found := capacity.findings with input as fixtures.with_tier(gpus("L4", 1), {"gpu_classes": []})
+	fixtures.rules(found) == {"gpu-class"}
+	some finding in found
+	contains(finding.message, "it may use: none")
+}
+
+test_gpu_class_fires_when_no_container_can_be_named if {
+	found := capacity.findings with input as fixtures.with_workload({"accelerator_classes": ["H100"]})
+	fixtures.rules(found) == {"gpu-class"}
+}
+
+test_gpu_class_is_silent_for_a_class_of_the_tier if {
+	count(capacity.findings) == 0 with input as gpus("L4", 1)
+}
+
+test_gpu_class_is_silent_when_the_tier_has_no_list if {
+	count(capacity.findings) == 0 with input as fixtures.with_tier(gpus("H100", 1), {"gpu_classes": null})
+}
+
+test_gpu_class_unknown_fires_even_without_a_list if {
+	found := capacity.findings with input as fixtures.with_tier(gpus("unknown", 2), {"gpu_classes": null})
+	fixtures.rules(found) == {"gpu-class-unknown"}
+}
+
+test_gpu_class_unknown_is_silent_without_accelerators if {
+	count(capacity.findings) == 0 with input as fixtures.facts
+}
+
+test_gpu_count_fires_above_the_bound if {
+	found := capacity.findings with input as gpus("L4", 8)
+	fixtures.rules(found) == {"gpu-count"}
+}
+
+test_gpu_count_is_silent_at_the_bound if {
+	count(capacity.findings) == 0 with input as gpus("L4", 2)
+}
+
+test_spot_required_fires_for_batch_on_demand if {
+	found := capacity.findings with input as job(false)
+	fixtures.rules(found) == {"spot-required"}
+}
+
+test_spot_required_is_silent_for_batch_on_spot if {
+	count(capacity.findings) == 0 with input as job(true)
+}
+
+test_spot_required_is_silent_for_what_serves if {
+	count(capacity.findings) == 0 with input as fixtures.facts
+}
+
+test_spot_forbidden_fires if {
+	found := capacity.findings with input as fixtures.with_tier(fixtures.with_workload({"spot": true}), {"spot": "forbidden"})
+	fixtures.rules(found) == {"spot-forbidden"}
+}
+
+test_spot_forbidden_is_silent_where_it_is_allowed if {
+	count(capacity.findings) == 0 with input as fixtures.with_tier(fixtures.with_workload({"spot": true}), {"spot": "allowed"})
+}
+
+test_replicas_unbounded_fires_without_a_maximum if {
+	found := capacity.findings with input as max_replicas(null)
+	fixtures.rules(found) == {"replicas-unbounded"}
+}
+
+test_replicas_unbounded_fires_for_a_range_upside_down if {
+	service := object.union(max_replicas(1), {"change": {"after": {"workload": {"replicas_min": 2}}}})
+	found := capacity.findings with input as service
+	fixtures.rules(found) == {"replicas-unbounded"}
+}
+
+test_replicas_unbounded_is_silent_for_a_range if {
+	count(capacity.findings) == 0 with input as max_replicas(3)
+}
+
+test_replicas_over_bound_fires_with_the_place_of_its_kind if {
+	every kind, pointer in {
+		"Deployment": "/spec/replicas",
+		"InferenceService": "/spec/predictor/maxReplicas",
+		"Job": "/spec/parallelism",
+		"CronJob": "/spec/jobTemplate/spec/parallelism",
+	} {
+		many := fixtures.with_after({"kind": kind, "workload": {"replicas_max": 6}, "spec": {"max_replicas": 6}})
+		found := capacity.findings with input as many
+		fixtures.rules(found) == {"replicas-over-bound"}
+		some finding in found
+		finding.pointer == pointer
+	}
+}
+
+test_replicas_over_bound_fires_for_an_autoscaler if {
+	found := capacity.findings with input as scaler(6)
+	fixtures.rules(found) == {"replicas-over-bound"}
+}
+
+test_replicas_over_bound_is_silent_at_the_bound if {
+	count(capacity.findings) == 0 with input as scaler(5)
+}
+
+test_replicas_over_bound_is_silent_without_a_bound if {
+	count(capacity.findings) == 0 with input as fixtures.with_tier(scaler(600), {"max_replicas": null})
+}

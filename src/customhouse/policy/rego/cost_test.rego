@@ -1,0 +1,81 @@
+package customhouse.tests.cost
+
+import data.customhouse.fixtures
+import data.customhouse.rules.cost
+
+priced(change) := object.union(fixtures.facts, {"cost": change})
+
+budget(change) := object.union(fixtures.facts, {"budgets": [object.union(fixtures.facts.budgets[0], change)]})
+
+test_cost_unpriced_fires_and_says_what if {
+	found := cost.findings with input as priced({"unpriced": ["accelerator GB300"]})
+	fixtures.rules(found) == {"cost-unpriced"}
+	some finding in found
+	contains(finding.message, "accelerator GB300")
+}
+
+test_cost_unpriced_is_silent_for_a_deletion if {
+	count(cost.findings) == 0 with input as object.union(fixtures.deletion, {"cost": {"unpriced": ["x"]}})
+}
+
+test_replica_price_ceiling_fires_with_figures_and_alternatives if {
+	found := cost.findings with input as priced({
+		"monthly_replica_micro": 2500000001,
+		"alternatives": [
+			{"description": "1 × L4", "monthly_micro": 250000000},
+			{"description": "16 × H100", "monthly_micro": 900000000},
+		],
+	})
+	fixtures.rules(found) == {"replica-price-ceiling"}
+	some finding in found
+	contains(finding.message, "2500.000001 USD a month; the ceiling of tier standard is 2500.00 USD. Cheaper: 1 × L4 for 250.00 USD a month.")
+	finding.cost_delta_micro == 200000000
+}
+
+test_replica_price_ceiling_is_silent_at_the_ceiling if {
+	count(cost.findings) == 0 with input as priced({"monthly_replica_micro": 2500000000})
+}
+
+test_replica_price_ceiling_is_silent_without_one if {
+	facts := fixtures.with_tier(priced({"monthly_replica_micro": 9000000000}), {"replica_ceiling_micro": null})
+	count(cost.findings) == 0 with input as facts
+}
+
+test_budget_exceeded_fires_with_every_figure if {
+	found := cost.findings with input as budget({"forecast_micro": 500000001})
+	fixtures.rules(found) == {"budget-exceeded"}
+	some finding in found
+	finding.message == concat(" ", [
+		"Budget risk is exceeded by 0.000001 USD: limit 1000.00 USD, spent 300.00 USD,",
+		"forecast 500.000001 USD, this change 200.00 USD a month.",
+	])
+}
+
+test_budget_exceeded_is_silent_at_the_limit if {
+	count(cost.findings) == 0 with input as fixtures.facts
+}
+
+test_budget_exceeded_is_silent_for_the_part_of_a_set_that_adds_nothing if {
+	still := object.union(budget({"change_micro": 900000000}), {"cost": {"monthly_after_micro": 100000000}})
+	count(cost.findings) == 0 with input as still
+}
+
+test_budget_used_up_fires_for_a_change_that_saves if {
+	found := cost.findings with input as budget({"month_to_date_micro": 900000000, "change_micro": -100000000})
+	fixtures.rules(found) == {"budget-used-up"}
+	some finding in found
+	finding.severity == "warning"
+}
+
+test_budget_used_up_is_silent_while_something_is_left if {
+	count(cost.findings) == 0 with input as budget({"change_micro": 0})
+}
+
+test_cost_unknown_kind_fires_for_containers_in_a_kind_of_its_own if {
+	found := cost.findings with input as fixtures.with_workload({"known": false})
+	fixtures.rules(found) == {"cost-unknown-kind"}
+}
+
+test_cost_unknown_kind_is_silent_for_kinds_without_pods if {
+	count(cost.findings) == 0 with input as fixtures.with_after({"workload": null})
+}

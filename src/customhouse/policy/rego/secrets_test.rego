@@ -1,0 +1,41 @@
+package customhouse.tests.secrets
+
+import data.customhouse.fixtures
+import data.customhouse.rules.secrets
+
+secret(keys) := fixtures.with_after({"kind": "Secret", "api_version": "v1", "workload": null, "spec": {"keys": keys}})
+
+test_secret_in_git_fires_and_shows_keys_only if {
+	found := secrets.findings with input as secret(["password", "user"])
+	fixtures.rules(found) == {"secret-in-git"}
+	some finding in found
+	contains(finding.message, "password, user")
+}
+
+test_secret_in_git_is_silent_for_a_secret_without_values if {
+	count(secrets.findings) == 0 with input as secret([])
+}
+
+test_secret_in_git_is_silent_for_a_sealed_secret if {
+	sealed := object.union(secret(["a"]), {"change": {"after": {"kind": "SealedSecret", "api_version": "bitnami.com/v1alpha1"}}})
+	count(secrets.findings) == 0 with input as sealed
+}
+
+test_secret_in_container_fires_for_a_variable if {
+	variable := {"name": "TOKEN", "source": "literal", "value": null, "looks_like": "a GitHub token", "pointer": "/e/0"}
+	found := secrets.findings with input as fixtures.with_container({"environment": [variable]})
+	fixtures.rules(found) == {"secret-in-container"}
+	some finding in found
+	finding.pointer == "/e/0"
+}
+
+test_secret_in_container_fires_for_an_argument if {
+	argument := {"name": "an argument", "looks_like": "a GitHub token", "pointer": "/c"}
+	found := secrets.findings with input as fixtures.with_container({"credentials": [argument]})
+	fixtures.rules(found) == {"secret-in-container"}
+}
+
+test_secret_in_container_is_silent_for_a_reference if {
+	variable := {"name": "TOKEN", "source": "secretKeyRef", "value": null, "looks_like": null, "pointer": "/e/0"}
+	count(secrets.findings) == 0 with input as fixtures.with_container({"environment": [variable]})
+}
