@@ -13,6 +13,7 @@ import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from pathlib import Path
@@ -217,8 +218,7 @@ def _take(layer: CsvLayer, row: Mapping[Any, Any], where: str) -> None:
         raise PriceError("provider, region and instance_type must not be empty", where=where)
     if pricing not in (ON_DEMAND, PREEMPTIBLE):
         raise PriceError(f"pricing {pricing!r} is not {ON_DEMAND} or {PREEMPTIBLE}", where=where)
-    if len(as_of) < 10 or not as_of[:4].isdigit():
-        raise PriceError(f"as_of {as_of!r} is not a date", where=where, hint="write 2026-07-20")
+    _check_date(as_of, where)
     try:
         if Money.parse(usd).pico < 0:
             raise PriceError(f"the price {usd} is negative", where=where)
@@ -231,6 +231,16 @@ def _take(layer: CsvLayer, row: Mapping[Any, Any], where: str) -> None:
     layer.regions[provider, region] = min(as_of, layer.regions.get((provider, region), as_of))
     if row.get("vcpu", "").strip():
         layer.catalogue.setdefault(provider, {})[name] = _shape(row, provider, name, where)
+
+
+def _check_date(text: str, where: str) -> None:
+    try:
+        # Dates are compared as text, so only the extended form will do.
+        good = text[4:5] == "-" and bool(datetime.fromisoformat(text))
+    except ValueError:
+        good = False
+    if not good:
+        raise PriceError(f"as_of {text[:40]!r} is not a date", where=where, hint="write 2026-07-20")
 
 
 def _shape(row: Mapping[Any, Any], provider: str, name: str, where: str) -> Shape:

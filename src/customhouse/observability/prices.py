@@ -43,6 +43,7 @@ class Machine:
     devices: int
     accelerator: str | None
     share: str
+    architecture: str = ""
 
     @property
     def name(self) -> str:
@@ -181,9 +182,17 @@ class PriceBook:
                 continue
             rate = self.machine(provider, region, name, pricing)
             if rate is not None:
-                share = str(shape.share)
                 found.append(
-                    Machine(rate, pricing, shape.vcpu, shape.memory_mib, shape.devices, shape.accelerator, share)
+                    Machine(
+                        rate,
+                        pricing,
+                        shape.vcpu,
+                        shape.memory_mib,
+                        shape.devices,
+                        shape.accelerator,
+                        str(shape.share),
+                        shape.architecture,
+                    )
                 )
         return tuple(found)
 
