@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 say() { printf 'environment: %s\n' "$*" >&2; }
 
 # The newest interpreter that is new enough; `python3` of an older system may be 3.9 beside a python3.12.
-python() {
+newest_python() {
   local name
   for name in python3 python3.14 python3.13 python3.12 python3.11 python; do
     if command -v "$name" >/dev/null && "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
@@ -34,7 +34,7 @@ with_uv() {
 
 with_pip() {
   local interpreter
-  interpreter=$(python)
+  interpreter=$(newest_python)
   say "$folder from requirements/$kind.txt with $("$interpreter" --version)"
   if [[ ! -x $folder/bin/python ]] || ! "$folder/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
     rm -rf "$folder"
