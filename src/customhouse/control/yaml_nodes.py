@@ -231,5 +231,18 @@ class _Composer:
         return DeclarationError(message, where=where, hint=hint)
 
 
+def walk(root: Node) -> Iterator[Node]:
+    """Every node as it is written: aliases themselves, not what they stand for."""
+    left = [root]
+    while left:
+        node = left.pop()
+        yield node
+        if isinstance(node, Sequence):
+            left.extend(reversed(node.items))
+        elif isinstance(node, Mapping):
+            for key, value in reversed(node.items):
+                left.extend((value, key))
+
+
 def _is_empty(root: Node) -> bool:
     return isinstance(root, Scalar) and root.text == "" and root.style == "" and root.tag is None
