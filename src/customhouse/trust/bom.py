@@ -119,7 +119,16 @@ def model_bom(
         for entry in tree.files
     ]
     library_parts = [_library(item) for item in shelf.values()]
-    card = _card(onnx, task, approach, architecture_family, architecture, data, metrics, considerations)
+    card = _card(
+        onnx=onnx,
+        task=task,
+        approach=approach,
+        family=architecture_family,
+        architecture=architecture,
+        data=data,
+        metrics=metrics,
+        considerations=considerations,
+    )
     subject: dict[str, Any] = {
         "type": "machine-learning-model",
         "bom-ref": model_ref,
@@ -160,6 +169,7 @@ def _check(name: str, approach: str, datasets: Sequence[Material], code: Materia
 
 
 def _card(
+    *,
     onnx: OnnxModel | None,
     task: str,
     approach: str,
@@ -295,7 +305,7 @@ def _dependencies(
     code: Sequence[Mapping[str, Any]],
     shelf: Mapping[str, Library],
 ) -> list[dict[str, Any]]:
-    """The model rests on files, data and code; the code (or the model, without one) on the libraries nobody else needs."""
+    """The model rests on files, data and code; the code (else the model) on the libraries that nothing needs."""
     wanted = {name for item in shelf.values() for name in item.requires}
     roots = sorted(item.purl for item in shelf.values() if item.name not in wanted) or sorted(
         item.purl for item in shelf.values()

@@ -45,7 +45,8 @@ def _valid(document: dict[str, object]) -> None:
 
 
 def _tree() -> Tree:
-    return Tree((FileEntry("config.json", bytes_digest(b"{}"), 2), FileEntry("model.onnx", bytes_digest(ONNX), len(ONNX))))
+    config = FileEntry("config.json", bytes_digest(b"{}"), 2)
+    return Tree((config, FileEntry("model.onnx", bytes_digest(ONNX), len(ONNX))))
 
 
 def test_full_model_card_is_valid_cyclonedx(tmp_path: Path) -> None:
@@ -78,7 +79,8 @@ def test_full_model_card_is_valid_cyclonedx(tmp_path: Path) -> None:
     assert parameters["datasets"] == [{"ref": f"data:transactions@{bytes_digest(b'd')}"}]
     assert component["modelCard"]["quantitativeAnalysis"]["performanceMetrics"][0]["value"] == "0.97"
     names = {part["name"] for part in document["components"]}
-    assert {"model.onnx", "config.json", "transactions", "train.py", "numpy", "sqlalchemy", "typing-extensions"} <= names
+    assert {"model.onnx", "config.json", "transactions", "train.py"} <= names
+    assert {"numpy", "sqlalchemy", "typing-extensions"} <= names
 
 
 def test_every_dependency_refers_to_a_part_that_is_listed() -> None:
@@ -106,9 +108,7 @@ def test_the_same_model_gives_the_same_document_at_any_order_of_inputs() -> None
         name="m", version="1", tree=_tree(), issued_at=AT, libraries=libraries[::-1], datasets=data[::-1]
     )
     assert first == second
-    other = model_bom(
-        name="m", version="1", tree=Tree((FileEntry("a", bytes_digest(b"a"), 1),)), issued_at=AT
-    )
+    other = model_bom(name="m", version="1", tree=Tree((FileEntry("a", bytes_digest(b"a"), 1),)), issued_at=AT)
     assert other["serialNumber"] != first["serialNumber"]
 
 

@@ -41,13 +41,13 @@ def inspect_tar(source: Source, look: Inspection) -> None:
             if name in seen:
                 look.suspicious("tar-duplicate", f"holds {name!r} twice", position)
             seen.add(name)
-            _entry(data, look, name, long_link or _text(head[157:257]), kind, position)
+            _entry(data, look, name, link=long_link or _text(head[157:257]), kind=kind, offset=position)
             long_name = long_link = ""
         position += _BLOCK + -(-size // _BLOCK) * _BLOCK
     look.unscannable("tar-cut-short", "the archive has no end mark", position)
 
 
-def _entry(data: Source, look: Inspection, name: str, link: str, kind: bytes, offset: int) -> None:
+def _entry(data: Source, look: Inspection, name: str, *, link: str, kind: bytes, offset: int) -> None:
     check_name(name, look, offset)
     if kind in (b"0", b"\x00", b"7"):
         inside = look.inner(name)

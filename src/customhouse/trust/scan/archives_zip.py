@@ -41,7 +41,7 @@ def inspect_zip(source: Source, look: Inspection) -> None:
     """Steps: 1 directory, 2 entries, 3 names, 4 local headers, 5 cover, 6 data and checksums, 7 contents."""
     look.format = "zip"
     start, count, size, shift = _directory(source, look)  # 1
-    entries = list(_entries(source, look, start, count, size, shift))  # 2
+    entries = list(_entries(source, look, start=start, count=count, size=size, shift=shift))  # 2
     names: set[str] = set()
     for entry in entries:  # 3
         check_name(entry.name, look, entry.header)
@@ -108,7 +108,7 @@ def _directory64(source: Source, end: int, count: int, size: int, offset: int) -
     return at, numbers[0], numbers[1], numbers[2]
 
 
-def _entries(source: Source, look: Inspection, start: int, count: int, size: int, shift: int) -> Iterator[Entry]:
+def _entries(source: Source, look: Inspection, *, start: int, count: int, size: int, shift: int) -> Iterator[Entry]:
     cursor = Cursor(source.window(0, start + size), start)
     for _ in range(count):
         look.member()

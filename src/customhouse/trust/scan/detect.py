@@ -65,8 +65,8 @@ FORMATS: tuple[Format, ...] = (
     Format("safetensors", lambda source, _: is_safetensors(source), inspect_safetensors),
     Format("pickle", looks_like_pickle, inspect_pickles),
     Format("compressed", _starts(b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"), inspect_compressed),
-    Format("onnx", lambda source, look: is_onnx(source, look), inspect_onnx),
-    Format("saved-model", lambda source, look: is_saved_model(source, look), inspect_saved_model),
+    Format("onnx", is_onnx, inspect_onnx),
+    Format("saved-model", is_saved_model, inspect_saved_model),
     Format("text", is_text, inspect_text),
 )
 

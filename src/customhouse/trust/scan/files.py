@@ -25,7 +25,10 @@ class RefusedError(Exception):
 
 @contextmanager
 def open_source(path: Path) -> Iterator[Source]:
-    """A source over one regular file. Raises ArtifactError when nothing is there, RefusedError when it is no such file."""
+    """A source over one regular file.
+
+    Raises ArtifactError when nothing is there, RefusedError when it is no regular file or may not be read.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError) as error:

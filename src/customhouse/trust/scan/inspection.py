@@ -59,6 +59,16 @@ class Budget:
                 f"not read within {self.limits.seconds:g} s", rule="limit-time", hint="raise limits.seconds"
             )
 
+    def expand(self, count: int) -> None:
+        """Raises UnreadableError when more has come out of decompression than may."""
+        self.expanded += count
+        if self.expanded > self.limits.expanded:
+            raise UnreadableError(
+                f"expands to more than {self.limits.expanded} bytes",
+                rule="limit-expansion",
+                hint="a bomb, or raise limits.expanded",
+            )
+
 
 class Inspection:
     """The view of one level (a file, an archive's member, a decompressed stream)."""
@@ -174,13 +184,7 @@ class Inspection:
             try:
                 for piece in pieces:
                     self.spend(1 + len(piece) // 4096)
-                    self.budget.expanded += len(piece)
-                    if self.budget.expanded > self.budget.limits.expanded:
-                        raise UnreadableError(
-                            f"expands to more than {self.budget.limits.expanded} bytes",
-                            rule="limit-expansion",
-                            hint="a bomb, or raise limits.expanded",
-                        )
+                    self.budget.expand(len(piece))
                     spool.write(piece)
                     size += len(piece)
             except UnreadableError as error:

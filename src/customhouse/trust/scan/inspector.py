@@ -26,7 +26,7 @@ SCANNER_VERSION = "1"
 
 def scan_bytes(data: bytes, name: str = "", *, limits: Limits | None = None, clock: Clock | None = None) -> FileScan:
     """Scan bytes in memory; `name` is what they call themselves (a hint only). Never raises for bad bytes."""
-    scan, references = _scan(Source.of(data), name, name, limits or Limits(), clock or SystemClock())
+    scan, references = _scan(Source.of(data), name, name, limits or Limits(), clock=clock or SystemClock())
     return _with_missing(scan, list(references))
 
 
@@ -78,7 +78,7 @@ def scan_paths(
     limits: Limits | None = None,
     clock: Clock | None = None,
 ) -> TreeScan:
-    """What `model scan PATH…` prints: one row a regular file in the order of the arguments, paths as they were given."""
+    """What `model scan PATH…` prints: one row a regular file, in the order of the arguments, paths as given."""
     files: list[FileScan] = []
     for path in paths:
         found = scan_tree(path, progress, limits=limits, clock=clock).files
@@ -87,7 +87,7 @@ def scan_paths(
     return TreeScan(tuple(files))
 
 
-def scan_predicate(tree: Tree, scan: TreeScan, *, limits: Limits | None = None) -> dict[str, Any]:
+def scan_predicate(tree: Tree, scan: TreeScan) -> dict[str, Any]:
     """The predicate of scan evidence (https://customhouse.dev/attestations/scan/v1), bound to the tree's digest.
 
     Raises ArtifactError when the scan is of other files or other bytes than the tree.
@@ -97,7 +97,7 @@ def scan_predicate(tree: Tree, scan: TreeScan, *, limits: Limits | None = None) 
     if tree.single and len(scan.files) == 1:
         listed = {scan.files[0].path: tree.files[0]}
     if names != set(listed):
-        odd = sorted(names ^ set(listed))[0]
+        odd = min(names ^ set(listed))
         raise ArtifactError("the scan and the digest are of different files", where=odd, hint="scan the artifact again")
     for file in scan.files:
         if file.digest is not None and file.digest != listed[file.path].digest:
@@ -134,7 +134,7 @@ def rules_digest() -> str:
 
 
 def _scan(
-    source: Source, name: str, title: str, limits: Limits, clock: Clock, digest: str | None = None
+    source: Source, name: str, title: str, limits: Limits, *, clock: Clock, digest: str | None = None
 ) -> tuple[FileScan, Mapping[str, int]]:
     budget = Budget(limits, clock, started=clock.monotonic())
     look = Inspection("", budget, dispatch, title=title)
@@ -147,7 +147,7 @@ def _scan_path(path: Path, name: str, limits: Limits, clock: Clock) -> tuple[Fil
     try:
         with open_source(path) as source:
             digest = digest_of(source)
-            scan, references = _scan(source, name, path.name, limits, clock, digest)
+            scan, references = _scan(source, name, path.name, limits, clock=clock, digest=digest)
     except RefusedError as error:
         finding = ScanFinding(error.rule, ScanSeverity.UNSCANNABLE, error.why)
         return FileScan(name, "unknown", Verdict.UNSCANNABLE, (finding,)), {}
@@ -164,7 +164,7 @@ def _holds(path: Path, size: int) -> bool:
 def _with_missing(scan: FileScan, missing: Sequence[str]) -> FileScan:
     if not missing:
         return scan
-    what = f"reads {sorted(missing)[0]!r} beside it, which is not there or too short; scan the whole folder"
+    what = f"reads {min(missing)!r} beside it, which is not there or too short; scan the whole folder"
     findings = (*scan.findings, ScanFinding("external-data-missing", ScanSeverity.UNSCANNABLE, what))
     return replace(scan, findings=findings, verdict=verdict_of(findings))
 

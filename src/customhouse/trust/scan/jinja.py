@@ -17,14 +17,15 @@ _TOKEN = re.compile(
     r"""(?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?P<name>[^\W\d]\w*)|(?P<number>\d[\w.]*)|(?P<sign>[^\s\w])""",
     re.DOTALL,
 )
-_DUNDER = re.compile(r"__\w+__|^__|__$")
+_DUNDER = re.compile(r"__\w+__|^__\w|\w__$")
 _INTERNAL = words(
-    """mro func_globals func_code gi_frame gi_code cr_frame cr_code ag_frame ag_code f_globals f_locals f_builtins f_back
-    tb_frame tb_next co_code im_func im_self im_class popen subprocess builtins globals_ _module load_module
+    """mro func_globals func_code gi_frame gi_code cr_frame cr_code ag_frame ag_code f_globals f_locals f_builtins
+    f_back tb_frame tb_next co_code im_func im_self im_class popen subprocess builtins globals_ _module load_module
     subclasses environ"""
 )
 _OBJECTS = words(
-    """lipsum cycler joiner self config request url_for get_flashed_messages g session current_app handler application"""
+    """lipsum cycler joiner self config request url_for get_flashed_messages g session current_app handler
+    application"""
 )
 _TAGS = frozenset({"include", "import", "extends", "from"})
 _MAX_TEMPLATE = 1 << 20
@@ -55,26 +56,40 @@ def _problem(block: str) -> tuple[bool, str] | None:
     for index, (kind, text) in enumerate(tokens):
         before = tokens[index - 1][1] if index else ""
         after = tokens[index + 1][1] if index + 1 < len(tokens) else ""
-        if kind == "name":
-            if _DUNDER.search(text) or text in _INTERNAL:
-                return True, f"walks into Python's objects ({text[:40]})"
-            if before == "|" and text == "attr":
-                return True, "reads attributes by computed names (attr)"
-            if before == "." and (text.startswith("_") or (text == "system" and after == "(")):
-                return True, f"reads a private attribute ({text[:40]})"
-            if text in _OBJECTS and before != "." and after in (".", "[", "|", "("):
-                softer = softer or (False, f"uses {text}, a way into the host's objects")
-            if before == "." and text in ("format", "format_map"):
-                softer = softer or (False, "formats text, which can read attributes")
-        elif kind == "text":
-            value = _unescaped(text[1:-1])
-            if _DUNDER.fullmatch(value) or re.fullmatch(r"__\w+__", value) or value in ("os", "popen", "subclasses"):
-                return True, f"names a Python internal in text ({value[:40]!r})"
-            if (before == "~" or after == "~" or before == "+" or after == "+") and re.search(r"__\w|\w__", value):
-                softer = softer or (False, f"puts a name together ({value[:40]!r})")
-            if value != text[1:-1] and re.search(r"__\w+__", value):
-                return True, f"hides a Python internal in escapes ({value[:40]!r})"
+        judged = {"name": _name, "text": _literal}.get(kind, _nothing)(text, before, after)
+        if judged is not None and judged[0]:
+            return judged
+        softer = softer or judged
     return softer
+
+
+def _nothing(_text: str, _before: str, _after: str) -> None:
+    return None
+
+
+def _name(text: str, before: str, after: str) -> tuple[bool, str] | None:
+    if _DUNDER.search(text) or text in _INTERNAL:
+        return True, f"walks into Python's objects ({text[:40]})"
+    if before == "|" and text == "attr":
+        return True, "reads attributes by computed names (attr)"
+    if before == "." and (text.startswith("_") or (text == "system" and after == "(")):
+        return True, f"reads a private attribute ({text[:40]})"
+    if text in _OBJECTS and before != "." and after in (".", "[", "|", "("):
+        return False, f"uses {text}, a way into the host's objects"
+    if before == "." and text in ("format", "format_map"):
+        return False, "formats text, which can read attributes"
+    return None
+
+
+def _literal(text: str, before: str, after: str) -> tuple[bool, str] | None:
+    value = _unescaped(text[1:-1])
+    if _DUNDER.fullmatch(value) or value in ("os", "popen", "subclasses"):
+        return True, f"names a Python internal in text ({value[:40]!r})"
+    if value != text[1:-1] and _DUNDER.search(value):
+        return True, f"hides a Python internal in escapes ({value[:40]!r})"
+    if {before, after} & {"~", "+"} and re.search(r"__\w|\w__", value):
+        return False, f"puts a name together ({value[:40]!r})"
+    return None
 
 
 def _unescaped(text: str) -> str:

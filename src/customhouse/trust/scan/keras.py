@@ -1,4 +1,4 @@
-"""Keras configurations (JSON of .keras archives and .h5 attributes): layers that carry code, modules, paths and URLs."""
+"""Keras configurations (JSON of .keras archives, .h5 attributes): layers with code, modules, paths and URLs."""
 
 from __future__ import annotations
 

@@ -88,7 +88,10 @@ class Outcome:
 
 
 class Machine:
-    """The state and its moves; `opcodes.simulate` drives it. `arrays` is called after BUILD of a joblib array wrapper, whose raw bytes follow in line."""
+    """The state and its moves; `opcodes.simulate` drives it.
+
+    `arrays` is called after BUILD of a joblib array wrapper, whose raw bytes follow in line.
+    """
 
     def __init__(
         self,

@@ -71,24 +71,14 @@ def read_onnx(source: Source, look: Inspection) -> OnnxModel:
     graphs: list[Source] = []
     functions: list[Source] = []
     for item in fields(source, look):
-        if item.number == 1:
-            model.ir_version = item.value
-        elif item.number == 2:
-            model.producer = item.text()[:200]
-        elif item.number == 7:
+        if item.number == 7:
             graphs.append(item.message())
-        elif item.number == 8:
-            domain, version = _opset(item, look)
-            model.opsets[domain] = version
-        elif item.number == 14:
-            key, value = _pair(item.message(), look)
-            model.metadata[key] = value
+        elif item.number == 20:  # training information: an initialisation and an algorithm
+            graphs.extend(part.message() for part in fields(item.message(), look) if part.number in (1, 2))
         elif item.number == 25:
             functions.append(item.message())
-        elif item.number == 20:
-            for part in fields(item.message(), look):
-                if part.number in (1, 2):
-                    graphs.append(part.message())
+        else:
+            _about(item, look, model)
     for body in functions:
         model.own_domains.add(next((f.text() for f in fields(body, look) if f.number == 10), ""))
     for body in functions:
@@ -100,6 +90,19 @@ def read_onnx(source: Source, look: Inspection) -> OnnxModel:
     for domain in sorted(set(model.opsets) - KNOWN_DOMAINS - model.own_domains):
         look.suspicious("onnx-custom-domain", f"needs operators of {domain[:80]!r}, which come from a library of code")
     return model
+
+
+def _about(item: Field, look: Inspection, model: OnnxModel) -> None:
+    if item.number == 1:
+        model.ir_version = item.value
+    elif item.number == 2:
+        model.producer = item.text()[:200]
+    elif item.number == 8:
+        domain, version = _opset(item, look)
+        model.opsets[domain] = version
+    elif item.number == 14:
+        key, value = _pair(item.message(), look)
+        model.metadata[key] = value
 
 
 def _graph(source: Source, look: Inspection, model: OnnxModel, depth: int, *, main: bool = False) -> None:
@@ -115,9 +118,7 @@ def _graph(source: Source, look: Inspection, model: OnnxModel, depth: int, *, ma
             model.parameters += elements
             model.initializers.add(name)
         elif item.number == 15:
-            for part in fields(item.message(), look):
-                if part.number in (1, 2):
-                    model.parameters += _tensor(part.message(), look)[1]
+            model.parameters += _sparse(item.message(), look)
         elif item.number in (11, 12) and main:
             (model.inputs if item.number == 11 else model.outputs).append(_value(item.message(), look))
 
@@ -134,12 +135,7 @@ def _node(source: Source, look: Inspection, model: OnnxModel, depth: int) -> Non
             attributes.append(item.message())
     shown = f"{domain}::{operator}" if domain else operator
     model.operators[shown] = model.operators.get(shown, 0) + 1
-    if operator in ("PyOp", "PythonOp", "PyCustomOp"):
-        look.malicious("onnx-python-operator", f"runs Python ({shown[:80]})")
-    elif domain in ("", "ai.onnx") and operator not in STANDARD and "" not in model.own_domains:
-        look.suspicious("onnx-unknown-operator", f"{operator[:80]!r} is no operator of ONNX")
-    elif domain not in KNOWN_DOMAINS and domain not in model.own_domains:
-        look.suspicious("onnx-custom-domain", f"needs operators of {domain[:80]!r}, which come from a library of code")
+    _operator(operator, domain, look, model.own_domains)
     for attribute in attributes:
         for item in fields(attribute, look):
             if item.number in (5, 10):
@@ -147,9 +143,21 @@ def _node(source: Source, look: Inspection, model: OnnxModel, depth: int) -> Non
             elif item.number in (6, 11):
                 _graph(item.message(), look, model, depth + 1)
             elif item.number in (22, 23):
-                for part in fields(item.message(), look):
-                    if part.number in (1, 2):
-                        _tensor(part.message(), look)
+                _sparse(item.message(), look)
+
+
+def _operator(operator: str, domain: str, look: Inspection, own: set[str]) -> None:
+    if operator in ("PyOp", "PythonOp", "PyCustomOp"):
+        look.malicious("onnx-python-operator", f"runs Python ({domain[:40]} {operator})")
+    elif domain in ("", "ai.onnx") and operator not in STANDARD and "" not in own:
+        look.suspicious("onnx-unknown-operator", f"{operator[:80]!r} is no operator of ONNX")
+    elif domain not in KNOWN_DOMAINS and domain not in own:
+        look.suspicious("onnx-custom-domain", f"needs operators of {domain[:80]!r}, which come from a library of code")
+
+
+def _sparse(source: Source, look: Inspection) -> int:
+    """Elements of a sparse tensor's values and indices."""
+    return sum(_tensor(part.message(), look)[1] for part in fields(source, look) if part.number in (1, 2))
 
 
 def _tensor(source: Source, look: Inspection) -> tuple[str, int]:

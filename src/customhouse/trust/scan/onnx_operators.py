@@ -1,4 +1,4 @@
-"""Operators of the domain ai.onnx (opsets 1 to 24, experimental ones of opset 1 included) and domains that need no code.
+"""Operators of the domain ai.onnx (opsets 1 to 24, the experimental ones of opset 1 too), domains that need no code.
 
 Source: docs/Operators.md and docs/Changelog.md of ONNX. Domains of onnxruntime itself are compiled into it.
 """

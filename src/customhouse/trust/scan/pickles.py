@@ -1,4 +1,4 @@
-"""Files made of pickles: one, several in a row, joblib's with arrays in line, torch's old format with storages behind."""
+"""Files made of pickles: one, several in a row, joblib's with arrays in line, torch's old format with storages."""
 
 from __future__ import annotations
 
