@@ -9,14 +9,20 @@ import shutil
 import struct
 import subprocess
 import sys
+import time
 import zipfile
 import zlib
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 
+from customhouse._kit.clock import SystemClock
 from customhouse._kit.digest import tree
+from customhouse.core.plan import Action, ActionKind, HealthStatus
+from customhouse.core.resource import ResourceRef
+from customhouse.execution.adapters.local.target import LocalSettings, LocalTarget
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "file-type"
@@ -158,3 +164,33 @@ def test_the_input_is_the_two_ends_of_a_file_padded_inwards(identify, model, tmp
     assert bytes(row[:11]) == b"hello world"
     assert row[13] == config.padding
     assert bytes(row[-11:]) == b"hello world"
+
+
+def test_the_declared_service_answers_for_real_files(model, files, tmp_path):
+    """The whole way: the manifest as it is written, the local target, HTTP, the client as a program of its own."""
+    manifest = yaml.safe_load((EXAMPLE / "file-type.yaml").read_text())
+    ref = ResourceRef.of(manifest)
+    target = LocalTarget(LocalSettings(state=tmp_path / "state", volumes={"models": model.parent}), SystemClock())
+    target.start()
+    try:
+        (applied,) = target.apply([Action(ActionKind.CREATE, ref, manifest)])
+        assert applied.ok, applied.message
+        end = time.monotonic() + 20
+        while (health := target.read([ref])[ref].health).status is not HealthStatus.HEALTHY:
+            assert time.monotonic() < end, health
+            time.sleep(0.05)
+        url = f"http://127.0.0.1:{target.port}/{ref.namespace}/{ref.name}"
+        command = [sys.executable, str(EXAMPLE / "identify.py"), "--url", url, "--model", str(model), *map(str, files)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    finally:
+        target.stop()
+    assert done.returncode == 0, done.stderr
+    said = dict(line.rpartition(" (")[0].split(": ") for line in done.stdout.splitlines())
+    assert said == {str(path): label for path, label in files.items()}
+
+
+def test_the_client_says_when_nobody_answers(identify):
+    with pytest.raises(SystemExit, match="is the control plane up"):
+        identify.infer("http://127.0.0.1:9/examples/file-type", identify.request([[0] * 2048]))
+    with pytest.raises(SystemExit, match="not an http address"):
+        identify.infer("file:///etc/passwd", identify.request([[0] * 2048]))
