@@ -150,7 +150,7 @@ def _placed(path: str, data: bytes, digest: str, roots: Sequence[TrustRoot], tre
     if tree is not None and read[0].kind is EvidenceKind.SIGNATURE:
         from customhouse.trust.signing import bind
 
-        read = tuple(bind(item, data, tree, path) for item in read)
+        read = tuple(bind(item, data, tree, roots, path) for item in read)
     matching = [item for item in read if item.subject == digest]
     if matching:
         return matching

@@ -222,7 +222,6 @@ def verify_consistency(old: int, new: int, proof: Sequence[bytes], old_root: byt
     """
     if not 0 < old <= new:
         raise TamperError(f"consistency proof: sizes {old} and {new} are not 0 < old ≤ new")
-    _check_lengths(proof, old_root, new_root)
     if old == new:
         if proof:
             raise TamperError("consistency proof: not empty between equal sizes")
@@ -231,6 +230,7 @@ def verify_consistency(old: int, new: int, proof: Sequence[bytes], old_root: byt
         return
     if not proof:
         raise TamperError("consistency proof: empty")
+    _check_lengths(proof, old_root, new_root)
     # The root of an old tree that is a complete subtree of the new one is left out of the proof.
     path = list(proof) if old & (old - 1) else [old_root, *proof]
     old_result, new_result = _climb(path, old - 1, new - 1)

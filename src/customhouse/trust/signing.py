@@ -124,21 +124,23 @@ def verify_model(
     )
 
 
-def bind(evidence: Evidence, data: bytes, tree: Tree, where: str = "model signature") -> Evidence:
+def bind(
+    evidence: Evidence, data: bytes, tree: Tree, roots: Sequence[TrustRoot], where: str = "model signature"
+) -> Evidence:
     """Model-signature Evidence checked against the files themselves; its subject is then the Tree's digest.
 
     For signatures of other tools, which do not say that digest, this is the only way to bind them.
     """
-    said = read_bundle(data, where).statement()
+    bundle = read_bundle(data, where)
+    said = bundle.statement()
     signed = _resources(said, where)
     files = _signed_names(tree)
     same = signed.keys() == files.keys() and all(same_digest(files[n].digest, signed[n]) for n in signed)
     if not same or _statement_problem(said, tree):
         problem = "it was signed over other files than the artifact's"
         return replace(evidence, subject=tree.digest, verified=False, problem=problem)
-    if evidence.signer is not None and not evidence.verified and TREE_DIGEST not in said.subjects[0].annotations:
-        return replace(evidence, subject=tree.digest, verified=True, problem="")
-    return replace(evidence, subject=tree.digest)
+    signer, problem = authenticate(bundle, EvidenceKind.SIGNATURE, roots)
+    return replace(evidence, subject=tree.digest, signer=signer, verified=not problem, problem=problem)
 
 
 def _authenticate(
