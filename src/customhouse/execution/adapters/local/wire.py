@@ -22,6 +22,7 @@ MAX_RESPONSE = 64 << 20
 RECEIVE_S = 30.0
 """A request must be complete this long after its first byte; slower senders are cut off."""
 IDLE_S = 75.0
+LINGER_S = 2.0
 
 _PHRASES = {
     200: "OK",
@@ -255,7 +256,11 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             body = b'{"error":"%s"}' % message.encode()
             self._transport.write(encode_response(Response(status, body), close=True))
-            self._transport.close()
+            # Closing with unread bytes would reset the connection and the client would never see why; what it still
+            # sends is read and dropped for a moment.
+            self._transport.write_eof()
+            self._receiving = False
+            self._arm(LINGER_S)
 
     def _arm(self, seconds: float | None) -> None:
         if self._timer is not None:
