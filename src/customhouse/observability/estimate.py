@@ -22,6 +22,7 @@ from typing import Any
 from customhouse._kit.money import Money, total
 from customhouse.core.change import Change
 from customhouse.core.cost import HOURS_PER_MONTH, BudgetState, CostReport, Rate, WorkloadCost
+from customhouse.core.errors import PriceError
 from customhouse.core.resource import Declaration, Manifest, ResourceRef
 from customhouse.core.workload import UNKNOWN_ACCELERATOR, Workload, workload
 from customhouse.observability.prices import BOOK_CURRENCY, Machine, PriceBook, require_currency
@@ -29,6 +30,8 @@ from customhouse.observability.rates import GIB, VCPU, RateCard
 from customhouse.observability.runs import run_time
 
 GIB_BYTES = 2**30
+MOST = Money.parse("1000000000", BOOK_CURRENCY)
+"""More a month is no declaration but a mistake or an attack, and would not fit the numbers that Facts can carry."""
 HELD = "held with the accelerators"
 
 
@@ -143,7 +146,8 @@ def workload_cost(
 
     `monthly` counts the declared minimum of replicas, one when that is 0 (scale to zero: `low` is then 0). `manifest`
     lets a Job state its schedule and run time; without it the assumptions of `settings` hold. Raises PriceError for a
-    provider, region or currency that the book does not have, DeclarationError for a broken annotation.
+    provider, region or currency that the book does not have and for a cost above `MOST`, DeclarationError for a broken
+    annotation.
     """
     require_currency(settings.currency)
     card = RateCard(book, settings.provider, settings.region, spot=work.spot)
@@ -160,11 +164,18 @@ def workload_cost(
             unpriced.append("a DaemonSet runs on every node: their number is not set, one is counted")
         else:
             replicas = low = high = settings.daemonset_nodes
+    most = quoted.cost(max(high, replicas) * hours_high)
+    if most > MOST:
+        raise PriceError(
+            f"it would cost more than {MOST.rounded(0)} {BOOK_CURRENCY} a month",
+            where=str(work.ref),
+            hint="check its requests and replicas",
+        )
     return WorkloadCost(
         resource=work.ref,
         monthly=quoted.cost(replicas * hours),
         low=quoted.cost(min(low, replicas) * hours),
-        high=quoted.cost(max(high, replicas) * hours_high),
+        high=most,
         breakdown=tuple(_row(part, replicas, hours, note) for part in quoted.parts),
         unpriced=tuple(unpriced),
     )

@@ -54,7 +54,7 @@ _FAMILIES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         (r"Standard_ND96asr_(A100_)?v4", "A100-40GB", "1"),
         (r"Standard_NC\d+as_T4_v3", "T4", "1"),
         (r"Standard_NC\d+l?ds_xl_RTXPRO6000BSE_v6", "RTX-PRO-6000", "1"),
-        (r"Standard_NC\d+ads_A10_v4", "A10", "1"),
+        # NCads A10 v4 is left out: nothing published says which part of an A10 its smallest size is.
         # The small NVads A10 v5 sizes are a sixth, a third and a half of one A10, though the catalogue counts a device.
         (r"Standard_NV6ads_A10_v5", "A10", "1/6"),
         (r"Standard_NV12ads_A10_v5", "A10", "1/3"),

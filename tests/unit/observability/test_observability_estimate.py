@@ -291,6 +291,20 @@ def test_a_setting_that_the_book_cannot_serve_is_an_error(book: PriceBook) -> No
         cost(service(), book, PriceSettings(currency="EUR"))
 
 
+@pytest.mark.parametrize("changes", [{"cpu": "9e18"}, {"memory": "8Ei"}, {"high": 10**30}, {"low": 10**18}])
+def test_a_declaration_of_absurd_size_is_refused_and_breaks_nothing(book: PriceBook, changes: dict[str, Any]) -> None:
+    with pytest.raises(PriceError, match="1000000000 USD a month"):
+        cost(service(**changes), book)
+
+
+def test_an_unnamed_accelerator_is_shown_classes_that_have_a_price(book: PriceBook) -> None:
+    work = workload(service(gpus=2))
+    assert work
+    found = alternatives(work, book, AWS)
+    assert found
+    assert all(item.saving == Money.zero() and "2 × unknown" in item.description for item in found)
+
+
 def test_the_denied_eight_h100_are_shown_one_h100_and_smaller_classes(book: PriceBook) -> None:
     work = workload(service(gpus=8, product="NVIDIA-H100-80GB-HBM3"))
     assert work
