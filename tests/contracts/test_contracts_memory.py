@@ -13,6 +13,7 @@ from customhouse.testing.memory import (
     MemoryMeasurements,
     MemoryReleaseLog,
     MemoryStateStore,
+    MemoryTarget,
 )
 from customhouse.testing.storage_contracts import (
     DecisionLogContract,
@@ -21,6 +22,7 @@ from customhouse.testing.storage_contracts import (
     ReleaseLogContract,
     StateStoreContract,
 )
+from customhouse.testing.target_contracts import TargetContract
 
 
 class TestMemoryLedgerStore(LedgerStoreContract):
@@ -56,3 +58,21 @@ class TestMemoryMeasurements(MeasurementsContract):
     def open_store(self) -> Callable[[], Measurements]:
         store = MemoryMeasurements()
         return lambda: store
+
+
+class TestMemoryTarget(TargetContract):
+    @pytest.fixture
+    def target(self) -> MemoryTarget:
+        return MemoryTarget(refused=frozenset({"Secret"}))
+
+    @pytest.fixture
+    def manifest(self) -> dict[str, object]:
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "spec": {"n": 1}}
+
+    @pytest.fixture
+    def altered(self, manifest: dict[str, object]) -> dict[str, object]:
+        return {**manifest, "spec": {"n": 2}}
+
+    @pytest.fixture
+    def refused(self) -> dict[str, object]:
+        return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "spec": {}}
