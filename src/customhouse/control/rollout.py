@@ -221,6 +221,8 @@ def arm_stats(
     for seen in observations:
         if seen.release != release or (resource is not None and seen.resource != resource):
             continue
+        if not math.isfinite(seen.value):
+            continue
         key = (seen.metric.removeprefix("customhouse_"), seen.instance, tuple(sorted(seen.labels.items())))
         if key not in latest or latest[key].at <= seen.at:
             latest[key] = seen
@@ -229,8 +231,9 @@ def arm_stats(
     outcomes: dict[str, int] = {}
     for (metric, _, _), seen in latest.items():
         if metric == "request_duration_seconds_bucket":
-            bound = float(seen.labels["le"].replace("+Inf", "inf"))
-            buckets[bound] = buckets.get(bound, 0) + int(seen.value)
+            bound = _bound(seen.labels.get("le", ""))
+            if bound is not None:
+                buckets[bound] = buckets.get(bound, 0) + int(seen.value)
         elif metric == "prediction_outcomes_total":
             name = seen.labels.get("outcome", "")
             outcomes[name] = outcomes.get(name, 0) + int(seen.value)
@@ -246,6 +249,15 @@ def arm_stats(
         outcomes=outcomes,
         cost_per_1000=cost,
     )
+
+
+def _bound(text: str) -> float | None:
+    """A bucket's upper bound in seconds (`+Inf`: infinite); None for a label that is not one."""
+    try:
+        bound = float(text)
+    except ValueError:
+        return None
+    return bound if bound > 0 else None
 
 
 def _comparisons(plan: RolloutPlan, ours: ArmStats, theirs: ArmStats) -> tuple[Comparison, ...]:

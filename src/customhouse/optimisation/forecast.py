@@ -16,6 +16,8 @@ from datetime import datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from customhouse.core.errors import UsageError
+
 Array = NDArray[np.float64]
 Member = Callable[[Array, int, int], Array]
 
@@ -26,7 +28,7 @@ _ORIGINS = 24
 """Back-test origins at most: enough for a 90 % quantile, and a forecast stays under 100 ms."""
 
 
-class SeriesError(ValueError):
+class SeriesError(UsageError):
     """A series that cannot be forecast: too short, not in order, not finite; the message says which."""
 
 
