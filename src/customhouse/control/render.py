@@ -63,10 +63,10 @@ def render(
     folders and the root's customhouse.yaml are not declarations. Objects without a namespace get
     `default_namespace`; those of cluster-scoped kinds get none.
     """
-    rendered = render_noted(files, default_namespace=default_namespace, limits=limits)
-    for note in rendered.notes:
+    # First of all: in such a folder other errors are only its consequence.
+    for note in _unrendered(sorted(filter(_is_visible, files)), files, limits):
         raise DeclarationError(note.message, where=str(note.location), hint=note.hint)
-    return rendered.declarations
+    return render_noted(files, default_namespace=default_namespace, limits=limits).declarations
 
 
 def render_noted(
