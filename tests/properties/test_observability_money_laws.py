@@ -7,19 +7,20 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from customhouse._kit.money import Money, total
 from customhouse.core.change import Actor, ActorKind, Change, Operation
 from customhouse.core.cost import Charge, Usage
+from customhouse.core.errors import PriceError
 from customhouse.core.observation import Observation
 from customhouse.core.resource import Declaration, Location, ResourceRef
 from customhouse.core.workload import workload
 from customhouse.observability.allocate import allocate, by_label, charges_total
 from customhouse.observability.budgets import Budget, spent
 from customhouse.observability.estimate import PriceSettings, report
-from customhouse.observability.prices import PriceBook
+from customhouse.observability.prices import PACKAGED, PriceBook
 from customhouse.observability.rates import RateCard
 from customhouse.observability.telemetry import quantile
 from customhouse.observability.usage import CPU_SECONDS, REQUESTS, usage
@@ -130,6 +131,44 @@ def test_any_cuts_of_time_spend_a_charge_exactly_once(pico: int, seconds: int, c
     budget = Budget("all", Money.parse("1"))
     parts = [spent(budget, [charge], T0 + timedelta(seconds=a), T0 + timedelta(seconds=b)) for a, b in pairwise(bounds)]
     assert total(parts) == charge.amount
+
+
+PACKED = PACKAGED.read_bytes()
+SHOWN = [("aws", "us-east-1", "p5.48xlarge"), ("azure", "eastus", "Standard_D4s_v5")]
+
+
+@given(st.lists(st.tuples(st.integers(0, len(PACKED) - 1), st.integers(1, 255)), min_size=1, max_size=3))
+@settings(deadline=None, max_examples=150)
+@example([(0, 255)])
+@example([(len(PACKED) - 4, 1)])
+def test_a_damaged_archive_is_refused_or_gives_the_prices_that_were_packaged(flips: list[tuple[int, int]]) -> None:
+    data = bytearray(PACKED)
+    for place, mask in flips:
+        data[place] ^= mask
+    try:
+        book = PriceBook.read(bytes(data), "damaged")
+        prices = [book.machine(*key) for key in SHOWN]
+        shapes = [book.shape(provider, name) for provider, _, name in SHOWN]
+    except PriceError:
+        return
+    assert book.digest == BOOK.digest
+    assert prices == [BOOK.machine(*key) for key in SHOWN]
+    assert shapes == [BOOK.shape(provider, name) for provider, _, name in SHOWN]
+
+
+HEADER = b"provider,region,instance_type,usd_per_hour,as_of\n"
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"", b"PK", HEADER, HEADER + b'aws,r,"']))
+@settings(deadline=None)
+def test_any_bytes_are_a_book_or_a_price_error(data: bytes, start: bytes) -> None:
+    try:
+        book = PriceBook.read(start + data, "any.csv")
+    except PriceError:
+        return
+    for provider in book.providers():
+        for region in book.regions(provider):
+            RateCard(book, provider, region).rate("vcpu")
 
 
 containers = st.fixed_dictionaries(

@@ -10,7 +10,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -32,6 +34,8 @@ UNIT = "unit/"
 MAX_FILE_BYTES = 32 << 20
 MAX_PART_BYTES = 8 << 20
 MAX_ROWS = 500_000
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, struct.error, KeyError, ValueError, OSError, RuntimeError, EOFError)
+"""What `zipfile` raises for a broken archive (RuntimeError covers encryption, odd methods and deep recursion)."""
 _REQUIRED = ("provider", "region", "instance_type", "usd_per_hour", "as_of")
 
 
@@ -85,9 +89,14 @@ def read_bytes(path: Path) -> bytes:
             data = handle.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise PriceError(f"the price book cannot be read: {error.strerror}", where=str(path)) from error
-    if len(data) > MAX_FILE_BYTES:
-        raise PriceError("the price book is larger than 32 MiB", where=str(path), hint="keep only the regions you use")
+    check_size(data, str(path))
     return data
+
+
+def check_size(data: bytes, label: str) -> None:
+    """Raise PriceError for more than 32 MiB."""
+    if len(data) > MAX_FILE_BYTES:
+        raise PriceError("the price book is larger than 32 MiB", where=label, hint="keep only the regions you use")
 
 
 class ArchiveLayer:
@@ -107,7 +116,7 @@ class ArchiveLayer:
                 (provider, region): str(part["as_of"])
                 for provider, region, part in ((*name.split("/"), part) for name, part in self._parts.items())
             }
-        except (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        except (*_UNREADABLE, TypeError, AttributeError) as error:
             raise PriceError(f"not a price book archive: {error}", where=label, hint="build it again") from error
         self.digest = bytes_digest(index_bytes)
 
@@ -119,7 +128,7 @@ class ArchiveLayer:
             with self._zip.open(info) as handle:
                 # One byte more than allowed: the size in a ZIP's directory is only a claim.
                 data = handle.read(MAX_PART_BYTES + 1)
-        except (zipfile.BadZipFile, KeyError, OSError, RuntimeError, NotImplementedError, EOFError) as error:
+        except _UNREADABLE as error:
             raise PriceError(f"{name} cannot be read: {error}", where=self.label, hint="build it again") from error
         if len(data) > MAX_PART_BYTES:
             raise PriceError(f"{name} is larger than 8 MiB", where=self.label)

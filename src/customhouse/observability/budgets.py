@@ -20,7 +20,9 @@ _MICROSECOND = timedelta(microseconds=1)
 class Budget:
     """A limit per calendar month. A scope that is empty covers everything; several must all hold.
 
-    `labels` keys may leave out the prefix `customhouse.dev/`. Raises ConfigError for a limit below 0.
+    `labels` keys may leave out the prefix `customhouse.dev/`. With `tiers`, Charges count by their tier label, so
+    whoever makes them must write the tier as judged into it (`allocate.Owner.labels`), not the one that was asked for.
+    Raises ConfigError for a limit below 0.
     """
 
     name: str

@@ -74,11 +74,17 @@ class PriceBook:
 
         Raises PriceError when it cannot be read or does not have `expected_digest` (that of the file read).
         """
-        from customhouse.observability.book_files import ArchiveLayer, read_bytes, read_csv
+        from customhouse.observability.book_files import read_bytes
 
         place = path or PACKAGED
-        data = read_bytes(place)
-        label = place.name
+        return cls.read(read_bytes(place), place.name, expected_digest=expected_digest, over=over)
+
+    @classmethod
+    def read(cls, data: bytes, label: str, *, expected_digest: str = "", over: PriceBook | None = None) -> PriceBook:
+        """As `load`, of bytes that are already there (a file of a Git revision); `label` names them in figures."""
+        from customhouse.observability.book_files import ArchiveLayer, check_size, read_csv
+
+        check_size(data, label)
         layer: Layer = ArchiveLayer(data, label) if data[:2] == b"PK" else read_csv(data, label)
         if expected_digest and not (is_digest(expected_digest) and same_digest(layer.digest, expected_digest)):
             raise PriceError(

@@ -165,6 +165,25 @@ def test_own_prices_go_before_list_prices_and_change_the_digest(tmp_path: Path, 
     assert layered.reference("aws", "us-east-1").digest == layered.digest
 
 
+def test_a_region_of_ones_own_needs_prices_only_since_the_shapes_are_known(tmp_path: Path, book: PriceBook) -> None:
+    rows = [
+        f"aws,eu-west-1,{name},,{price},2026-08-01" for name, price in (("m7i.xlarge", "0.2"), ("r7i.xlarge", "0.28"))
+    ]
+    layered = PriceBook.load(own(tmp_path, *rows, "aws,eu-west-1,g6.xlarge,,0.9,2026-08-01"), over=book)
+    card = RateCard(layered, "aws", "eu-west-1")
+    rates = [card.rate(unit) for unit in ("vcpu", "GiB", "L4")]
+    assert [str(rate.per_hour) for rate in rates if rate] == ["0.03", "0.005", "0.70"]
+
+
+def test_a_book_of_a_git_revision_is_read_from_its_bytes(tmp_path: Path, book: PriceBook) -> None:
+    path = own(tmp_path, "aws,us-east-1,x,OnDemand,1,2026-01-01")
+    read = PriceBook.read(path.read_bytes(), "finance/prices.csv", over=book)
+    assert read.digest == PriceBook.load(path, over=book).digest
+    assert read.machine("aws", "us-east-1", "x").source.startswith("finance/prices.csv:2")  # type: ignore[union-attr]
+    with pytest.raises(PriceError, match="larger than 32 MiB"):
+        PriceBook.read(b" " * ((32 << 20) + 1), "big.csv")
+
+
 def test_an_own_price_of_zero_takes_the_list_price_away(tmp_path: Path, book: PriceBook) -> None:
     path = own(tmp_path, "aws,us-east-1,p5.48xlarge,OnDemand,0,2026-08-01")
     assert PriceBook.load(path, over=book).machine("aws", "us-east-1", "p5.48xlarge") is None

@@ -22,6 +22,7 @@ from customhouse.observability.allocate import (
     charges_total,
     unit_cost,
 )
+from customhouse.observability.estimate import PriceSettings, workload_cost
 from customhouse.observability.prices import PriceBook
 from customhouse.observability.rates import RateCard
 from customhouse.observability.usage import (
@@ -202,6 +203,18 @@ def test_use_above_the_request_is_charged_and_use_below_is_not_deducted(card: Ra
     assert below[0].amount == allocate([row()], card)[0].amount
     peak = allocate([row(memory_peak_bytes=3 * 2**30)], card)
     assert str(peak[1].amount) == "0.012711"
+
+
+def test_a_month_as_declared_is_charged_what_was_estimated(card: RateCard, work: Workload) -> None:
+    hours = 730
+    month = row(
+        end=T0 + hours * HOUR,
+        replica_milliseconds=hours * 3_600_000,
+        cpu_request_millicore_milliseconds=work.cpu * hours * 3_600_000,
+        memory_request_byte_milliseconds=work.memory * hours * 3_600_000,
+    )
+    estimated = workload_cost(work, card.book, PriceSettings("gcp", "us-central1"))
+    assert charges_total(allocate([month], card)) == estimated.monthly
 
 
 def test_accelerators_are_charged_for_the_time_of_the_replica(card: RateCard) -> None:
