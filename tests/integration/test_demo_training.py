@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import string
 import subprocess
 import sys
@@ -15,9 +16,13 @@ import pytest
 import yaml
 
 import customhouse
+from customhouse._kit.clock import SystemClock
 from customhouse._kit.digest import tree
 from customhouse.control.rollout import plan_of
+from customhouse.core.plan import Action, ActionKind, HealthStatus
+from customhouse.core.resource import ResourceRef
 from customhouse.core.workload import workload
+from customhouse.execution.adapters.local.target import LocalSettings, LocalTarget
 
 FILES = Path(customhouse.__file__).parent / "app" / "demo" / "files"
 TRAINING = FILES / "training"
@@ -219,3 +224,30 @@ def test_the_job_template_pins_code_and_data_and_asks_for_spot():
     security = manifest["spec"]["template"]["spec"]["containers"][0]["securityContext"]
     assert security["readOnlyRootFilesystem"] is True
     assert security["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_the_declared_job_trains_on_the_local_target_and_gives_the_pinned_bytes(dataset, models, tmp_path):
+    """The manifest as the workspace has it: code and data pinned, paths of the container, run as a process."""
+    code = tmp_path / "trainer"
+    shutil.copytree(TRAINING, code, ignore=shutil.ignore_patterns("__pycache__"))
+    volumes = {"data": dataset.parent, "models": tmp_path / "models"}
+    volumes["models"].mkdir()
+    text = (FILES / "manifests" / "training-job.yaml").read_text()
+    values = {"VERSION": "v2.1", "VERSION_SLUG": "v2-1", "SEED": "1", "TRAINER_DIGEST": tree(code).digest}
+    manifest = yaml.safe_load(string.Template(text).substitute(values, DATASET_DIGEST=tree(dataset).digest))
+    ref = ResourceRef.of(manifest)
+    settings = LocalSettings(tmp_path / "state", volumes, {"apexlogic.com/fraud/trainer": code})
+    target = LocalTarget(settings, SystemClock())
+    target.start()
+    try:
+        (applied,) = target.apply([Action(ActionKind.CREATE, ref, manifest)])
+        assert applied.ok, applied.message
+        end = time.monotonic() + 20
+        while (live := target.read([ref])[ref]).health.status is not HealthStatus.HEALTHY:
+            assert time.monotonic() < end, live
+            assert live.health.status is not HealthStatus.DEGRADED, live
+            time.sleep(0.05)
+    finally:
+        target.stop()
+    assert tree(volumes["models"] / "fraud-detection" / "v2.1").digest == tree(models / "v2.1").digest
+    assert tree(code).digest == values["TRAINER_DIGEST"]
