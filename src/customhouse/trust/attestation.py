@@ -16,11 +16,19 @@ from customhouse._kit.clock import from_rfc3339, to_rfc3339
 from customhouse._kit.digest import Tree, bytes_digest, is_digest
 from customhouse.core.errors import EvidenceError, UsageError
 from customhouse.core.evidence import Evidence, EvidenceKind
-from customhouse.core.resource import PREFIX
-from customhouse.trust.bundle import Bundle, Subject, read_bundle, seal, statement
+from customhouse.trust.bundle import (
+    ISSUED_AT,
+    SIGNATURE_TYPE,
+    TREE_DIGEST,
+    Subject,
+    authenticate,
+    read_bundle,
+    seal,
+    statement,
+)
 from customhouse.trust.keys import PrivateKey, TrustRoot
+from customhouse.trust.signing import bind
 
-SIGNATURE_TYPE = "https://model_signing/signature/v1.0"
 PREDICATE_TYPES: Mapping[EvidenceKind, str] = {
     EvidenceKind.SIGNATURE: SIGNATURE_TYPE,
     EvidenceKind.SCAN: "https://customhouse.dev/attestations/scan/v1",
@@ -32,10 +40,6 @@ PREDICATE_TYPES: Mapping[EvidenceKind, str] = {
     EvidenceKind.FORECAST: "https://customhouse.dev/attestations/forecast/v1",
 }
 _KINDS = {predicate_type: kind for kind, predicate_type in PREDICATE_TYPES.items()}
-ISSUED_AT = PREFIX + "issued-at"
-"""Annotation of the subject (in-toto has no time of its own): when the statement was made, RFC 3339."""
-TREE_DIGEST = PREFIX + "tree-digest"
-"""Annotation of the subject of a model signature: the digest that declarations pin (`_kit.digest.Tree.digest`)."""
 SUFFIX = ".sigstore.json"
 FOLDER = ".evidence"
 
@@ -89,22 +93,6 @@ def read_evidence(data: bytes, roots: Sequence[TrustRoot], where: str = "evidenc
     return tuple(_about(subject, read, where) for subject in said.subjects)
 
 
-def authenticate(bundle: Bundle, kind: EvidenceKind, roots: Sequence[TrustRoot]) -> tuple[str | None, str]:
-    """(name of the root that signed, problem); no problem means: it verifies and this root may sign this kind."""
-    if bundle.method != "key":
-        return None, f"signed by {bundle.method}, and trust roots here are public keys"
-    signers = [root for root in roots if bundle.signed_by(root.key)]
-    for root in signers:
-        if kind in root.kinds:
-            return root.name, ""
-    if signers:
-        return signers[0].name, f"{signers[0].name} may not sign {kind.value}"
-    named = next((root for root in roots if bundle.hint and root.key.key_id == bundle.hint), None)
-    if named is not None:
-        return None, f"the signature of {named.name} does not verify: the statement was changed after signing"
-    return None, f"signed by an unknown key{f' ({bundle.hint[:16]}…)' if bundle.hint else ''}"
-
-
 def _about(subject: Subject, read: Evidence, where: str) -> Evidence:
     """What was read, as a statement about one of its subjects."""
     issued_at = _issued_at(subject, where)
@@ -148,8 +136,6 @@ def collect(
 def _placed(path: str, data: bytes, digest: str, roots: Sequence[TrustRoot], tree: Tree | None) -> list[Evidence]:
     read = read_evidence(data, roots, path)
     if tree is not None and read[0].kind is EvidenceKind.SIGNATURE:
-        from customhouse.trust.signing import bind
-
         read = tuple(bind(item, data, tree, roots, path) for item in read)
     matching = [item for item in read if item.subject == digest]
     if matching:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,19 @@ import orjson
 
 from customhouse._kit.canonical import canonical_json
 from customhouse.core.errors import EvidenceError
+from customhouse.core.evidence import EvidenceKind
+from customhouse.core.resource import PREFIX
 from customhouse.trust import strict_json
-from customhouse.trust.keys import PrivateKey, PublicKey
+from customhouse.trust.keys import PrivateKey, PublicKey, TrustRoot
 
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+SIGNATURE_TYPE = "https://model_signing/signature/v1.0"
+ISSUED_AT = PREFIX + "issued-at"
+"""Annotation of the subject (in-toto has no time of its own): when the statement was made, RFC 3339."""
+TREE_DIGEST = PREFIX + "tree-digest"
+"""Annotation of the subject of a model signature: the digest that declarations pin (`_kit.digest.Tree.digest`)."""
 _MAX_CERTIFICATES = 10
 
 
@@ -145,6 +152,22 @@ def read_bundle(data: bytes, where: str = "bundle") -> Bundle:
         certificates=certificates,
         where=where,
     )
+
+
+def authenticate(bundle: Bundle, kind: EvidenceKind, roots: Sequence[TrustRoot]) -> tuple[str | None, str]:
+    """(name of the root that signed, problem); no problem means: it verifies and this root may sign this kind."""
+    if bundle.method != "key":
+        return None, f"signed by {bundle.method}, and trust roots here are public keys"
+    signers = [root for root in roots if bundle.signed_by(root.key)]
+    for root in signers:
+        if kind in root.kinds:
+            return root.name, ""
+    if signers:
+        return signers[0].name, f"{signers[0].name} may not sign {kind.value}"
+    named = next((root for root in roots if bundle.hint and root.key.key_id == bundle.hint), None)
+    if named is not None:
+        return None, f"the signature of {named.name} does not verify: the statement was changed after signing"
+    return None, f"signed by an unknown key{f' ({bundle.hint[:16]}…)' if bundle.hint else ''}"
 
 
 def _material(material: Mapping[str, Any], where: str) -> tuple[str, str, tuple[bytes, ...]]:

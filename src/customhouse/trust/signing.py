@@ -22,8 +22,17 @@ from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.digest import FileEntry, Tree, same_digest
 from customhouse.core.errors import EvidenceError, TamperError
 from customhouse.core.evidence import Evidence, EvidenceKind
-from customhouse.trust.attestation import ISSUED_AT, SIGNATURE_TYPE, TREE_DIGEST, authenticate
-from customhouse.trust.bundle import Bundle, Statement, read_bundle, seal, statement
+from customhouse.trust.bundle import (
+    ISSUED_AT,
+    SIGNATURE_TYPE,
+    TREE_DIGEST,
+    Bundle,
+    Statement,
+    authenticate,
+    read_bundle,
+    seal,
+    statement,
+)
 from customhouse.trust.keys import PrivateKey, TrustRoot
 
 if TYPE_CHECKING:
