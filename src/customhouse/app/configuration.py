@@ -15,52 +15,38 @@ from customhouse._kit.money import Money
 from customhouse.core.errors import ConfigError
 from customhouse.core.evidence import EvidenceKind
 from customhouse.core.resource import Location
+from customhouse.policy.facts import DEFAULT_LABELS, TierSpec
 
 FILE = "customhouse.yaml"
 CURRENCY = "USD"
 """The packaged price book is in USD; other billing currencies come with dated exchange rates."""
 
 
-@dataclass(frozen=True, slots=True)
-class TierSpec:
-    """What a tier allows. `replica_ceiling` is per replica and month; None means no bound."""
-
-    gpu_classes: tuple[str, ...]
-    spot: str
-    max_replicas: int | None
-    replica_ceiling: Money | None
-    required_evidence: tuple[EvidenceKind, ...]
-
-
-_MODEL_EVIDENCE = (EvidenceKind.SIGNATURE, EvidenceKind.SCAN, EvidenceKind.BOM)
+_MODEL_EVIDENCE = ("signature", "scan", "bom")
 
 BUILTIN_TIERS: Mapping[str, TierSpec] = {
     "critical-inference": TierSpec(
         gpu_classes=("T4", "L4", "A10G", "A10", "L40S", "A100-40GB", "A100-80GB", "H100", "H200"),
         spot="forbidden",
         max_replicas=64,
-        replica_ceiling=None,
-        required_evidence=(*_MODEL_EVIDENCE, EvidenceKind.PROVENANCE, EvidenceKind.EVALUATION),
+        required_evidence=(*_MODEL_EVIDENCE, "provenance", "evaluation"),
     ),
     "standard": TierSpec(
         gpu_classes=("T4", "L4", "A10G", "A10"),
         spot="allowed",
         max_replicas=16,
-        replica_ceiling=None,
-        required_evidence=(*_MODEL_EVIDENCE, EvidenceKind.PROVENANCE),
+        required_evidence=(*_MODEL_EVIDENCE, "provenance"),
     ),
     "batch": TierSpec(
         gpu_classes=("T4", "L4", "A10G", "A10", "L40S", "A100-40GB", "A100-80GB"),
         spot="required",
         max_replicas=64,
-        replica_ceiling=None,
         required_evidence=_MODEL_EVIDENCE,
     ),
     "experiment": TierSpec(
         gpu_classes=("T4", "L4"),
         spot="allowed",
         max_replicas=2,
-        replica_ceiling=None,
         required_evidence=_MODEL_EVIDENCE,
     ),
 }
@@ -98,7 +84,7 @@ class Configuration:
     tier_namespaces: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     tiers: Mapping[str, TierSpec] = field(default_factory=lambda: dict(BUILTIN_TIERS))
     trusted_registries: tuple[str, ...] = ()
-    required_labels: tuple[str, ...] = ("owner", "team", "project", "cost-centre")
+    required_labels: tuple[str, ...] = DEFAULT_LABELS
     require_signed_commits: bool = False
     bundle: str | None = None
     waivers: str | None = None
@@ -185,9 +171,9 @@ def _tiers(definitions: Mapping[str, Any]) -> Mapping[str, TierSpec]:
             spot=given.get("spot", start.spot),
             max_replicas=given.get("maxReplicas", start.max_replicas),
             replica_ceiling=start.replica_ceiling if ceiling is None else Money.parse(ceiling, CURRENCY),
-            required_evidence=tuple(
-                EvidenceKind(kind) for kind in given.get("requiredEvidence", [k.value for k in start.required_evidence])
-            ),
+            max_accelerators=given.get("maxAccelerators", start.max_accelerators),
+            required_evidence=tuple(given.get("requiredEvidence", start.required_evidence)),
+            evidence_max_age_days=given.get("evidenceMaxAgeDays", start.evidence_max_age_days),
         )
     return tiers
 

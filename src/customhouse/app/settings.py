@@ -1,10 +1,11 @@
-"""Settings of a process: flags over environment over customhouse.yaml over defaults. Only here is the environment read."""
+"""Settings of a process: flags over environment over customhouse.yaml over defaults. Nobody else reads these."""
 
 from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from customhouse.core.errors import UsageError
@@ -25,6 +26,8 @@ class Settings:
     quiet: bool = False
     colour: bool = True
     config: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The process environment: adapters pick out what the programs that they start may see."""
 
     @property
     def workspace(self) -> Path:
@@ -54,4 +57,5 @@ def read_settings(
         quiet=quiet,
         colour="NO_COLOR" not in os.environ and sys.stdout.isatty(),
         config=Path(file) if file else None,
+        environment=dict(os.environ),
     )

@@ -1,0 +1,281 @@
+"""Clearance: the use case of the gate.
+
+It asks trust for Evidence and observability for prices, folds both into Facts per Change and lets policy judge; the
+planes themselves never meet. The steps are numbered as in ARCHITECTURE.md, "The way of one change".
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from customhouse._kit.clock import Clock
+from customhouse._kit.money import Money, total
+from customhouse.app.artifacts import Volumes, read_artifact
+from customhouse.app.configuration import CURRENCY, FILE
+from customhouse.app.governance import Governance, read_configuration
+from customhouse.app.identity import PRINCIPAL
+from customhouse.control.diff import changes
+from customhouse.control.render import render
+from customhouse.control.source import SourceTree
+from customhouse.core.change import Actor, ActorKind, Change, Revision, SignatureState
+from customhouse.core.cost import Charge, CostReport
+from customhouse.core.decision import Decision, Point, Verdict, overall
+from customhouse.core.errors import CannotDecideError, DeclarationError
+from customhouse.core.facts import Facts
+from customhouse.core.ports import PolicyEngine
+from customhouse.core.resource import PREFIX, Declaration
+from customhouse.core.workload import workload
+from customhouse.observability.alternatives import alternatives
+from customhouse.observability.budgets import budget_change, budget_state, month_of
+from customhouse.observability.estimate import ChangeCost, change_costs, summary, workload_cost
+from customhouse.policy.facts import (
+    Alternative,
+    ArtifactEvidence,
+    BudgetImpact,
+    FactsContext,
+    TierJudgement,
+    build_facts,
+)
+from customhouse.policy.gate import Gate
+from customhouse.trust.attestation import FOLDER, collect
+
+TIER = PREFIX + "tier"
+_SUFFIXES = (".yaml", ".yml", ".json")
+_UNRENDERED = ("kustomization.yaml", "kustomization.yml", "Kustomization", "Chart.yaml")
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What was charged this month, as of a moment: the Charges, and the digest of the snapshot they come from.
+
+    `known` False: this process has no spend record at all; with a budget declared the gate then cannot decide.
+    """
+
+    charges: tuple[Charge, ...] = ()
+    known: bool = True
+    snapshot: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is to be judged: `head` of `tree` against the `base` Declarations, under `governing`.
+
+    `revision` is None for a work tree or bare files; `author` is who asks for the changes.
+    """
+
+    governing: Governance
+    tree: SourceTree
+    head: str
+    base: tuple[Declaration, ...]
+    revision: Revision | None
+    author: str
+    spend: Spend
+    point: Point = Point.GATE
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """All that was said of one set of changes, in the order of the changes."""
+
+    revision: Revision | None
+    changes: tuple[Change, ...]
+    decisions: tuple[Decision, ...]
+    facts: tuple[Facts, ...]
+    cost: CostReport
+    declarations: tuple[Declaration, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The strictest verdict; allow when nothing changes."""
+        return overall(self.decisions)
+
+
+class Clearance:
+    """Judges changes with one engine. `workspace` is where relative volume folders start."""
+
+    def __init__(self, engine: PolicyEngine, clock: Clock, workspace: Path) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._workspace = workspace
+
+    def judge(self, question: Question) -> Judgement:
+        """Judge every Change of a question.
+
+        Raises CannotDecideError (or a subclass) when anything that a rule needs is not known: the gate stays shut.
+        """
+        governing, revision = question.governing, question.revision
+        # 1. The revision: who wrote it, and whether that could be found out.
+        if governing.configuration.require_signed_commits and revision is not None:
+            _require_decided(revision)
+        # 2. What it declares, also about itself: a customhouse.yaml that cannot be read must not be merged.
+        settings = question.tree.read(question.head, FILE)
+        if settings is not None:
+            read_configuration(settings)
+        declared = declarations_of(question.tree, question.head, governing.configuration.paths)
+        # 3. The changes.
+        actor = Actor(_actor_kind(revision), question.author)
+        found = changes(question.base, declared, revision, actor)
+        # 4. Money: before, after, and what the whole set adds to each budget.
+        now = self._clock.now()
+        costs = change_costs(found, governing.book, governing.prices)
+        budgets = _budgets(question, costs, now)
+        report = summary(costs, governing.book, governing.prices, [impact.state for impact in budgets])
+        # 5. Facts and Decision, per Change.
+        shared = FactsContext(
+            as_of=now,
+            book=governing.book.reference(governing.prices.provider, governing.prices.region),
+            change_set_delta=total((cost.delta for cost in costs), CURRENCY),
+            budgets=budgets,
+            settings=governing.policy,
+            currency=CURRENCY,
+        )
+        gate = Gate(self._engine, governing.bundle, governing.waivers)
+        by_ref = {cost.ref: cost for cost in costs}
+        decisions, facts = [], []
+        for change in found:
+            document = build_facts(change, self._context(question, change, by_ref.get(change.ref), shared))
+            facts.append(document)
+            decisions.append(gate.judge(change, document, point=question.point, decided_at=now))
+        return Judgement(revision, found, tuple(decisions), tuple(facts), report, declared)
+
+    def _context(
+        self, question: Question, change: Change, cost: ChangeCost | None, shared: FactsContext
+    ) -> FactsContext:
+        tier = judged_tier(question.governing, change.after or change.before)
+        return replace(
+            shared,
+            tier=tier,
+            artifacts=tuple(self._evidence(question, change)),
+            cost_before=None if cost is None else cost.before,
+            cost_after=None if cost is None else cost.after,
+            budgets=tuple(
+                impact for impact in shared.budgets if _covers(question.governing, impact, change, tier.name)
+            ),
+            alternatives=tuple(_cheaper(question.governing, change, tier)),
+        )
+
+    def _evidence(self, question: Question, change: Change) -> Iterator[ArtifactEvidence]:
+        if change.after is None:
+            return
+        work = workload(change.after.manifest, change.ref)
+        volumes = Volumes.of(question.governing.configuration.volumes, self._workspace)
+        for artifact in () if work is None else work.artifacts:
+            files = read_artifact(artifact, change.after, volumes) if artifact.role == "model" else None
+            if artifact.digest is None:
+                continue
+            folder = f"{FOLDER}/{artifact.digest.removeprefix('sha256:')}/"
+            found = question.tree.files(question.head, folder)
+            yield ArtifactEvidence(artifact, collect(found, artifact.digest, question.governing.roots, files))
+
+
+def _budgets(question: Question, costs: Sequence[ChangeCost], now: datetime) -> tuple[BudgetImpact, ...]:
+    governing, spend = question.governing, question.spend
+    if not governing.budgets:
+        return ()
+    if not spend.known:
+        raise CannotDecideError(
+            "a budget is declared, and what was spent this month is not known here",
+            where=FILE,
+            hint="fetch refs/customhouse/snapshot of the remote that `customhouse up` publishes, or name --state",
+        )
+    start, end = month_of(now)
+    microsecond = timedelta(microseconds=1)
+    impacts = []
+    for budget in governing.budgets:
+        covered = (item for item in question.base if budget.covers(item.ref, labels_of(item)))
+        running = monthly_total(governing, covered)
+        # What already runs goes on running for the rest of the month.
+        forecast = running.scale((end - now) // microsecond, (end - start) // microsecond)
+        state = budget_state(budget, spend.charges, forecast, now, spend.snapshot)
+        impacts.append(BudgetImpact(state, budget_change(budget, costs)))
+    return tuple(impacts)
+
+
+def declarations_of(tree: SourceTree, revision: str, paths: Sequence[str]) -> tuple[Declaration, ...]:
+    """The Declarations of a revision, in the folders that the base configuration names (none named: everywhere)."""
+    return render(dict(_declared_files(tree.files(revision), paths)))
+
+
+def _declared_files(files: Mapping[str, bytes], paths: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    folders = [path.strip("/") + "/" for path in paths]
+    for name in files:
+        if folders and not any(name.startswith(folder) for folder in folders):
+            continue
+        if name.endswith(_SUFFIXES) or name.rpartition("/")[2] in _UNRENDERED:
+            yield name, files[name]
+
+
+def judged_tier(governing: Governance, declaration: Declaration | None) -> TierJudgement:
+    """The tier a Declaration is judged as: a label requests, reviewed configuration grants (DESIGN section 4)."""
+    configuration = governing.configuration
+    default = configuration.default_tier
+    requested = None if declaration is None else declaration.label(TIER)
+    if requested is None or requested == default:
+        return TierJudgement(default, requested, True, configuration.tiers[default])
+    namespace = "" if declaration is None else declaration.ref.namespace
+    allowed = [
+        name
+        for pattern, names in configuration.tier_namespaces.items()
+        if fnmatch.fnmatchcase(namespace, pattern)
+        for name in names
+    ]
+    if requested in allowed and requested in configuration.tiers:
+        return TierJudgement(requested, requested, True, configuration.tiers[requested])
+    return TierJudgement(default, requested, False, configuration.tiers[default])
+
+
+def _require_decided(revision: Revision) -> None:
+    if revision.signature is SignatureState.UNKNOWN:
+        raise CannotDecideError(
+            "the commit's signature could not be checked",
+            where=revision.id[:12],
+            hint="install ssh-keygen (openssh-client) or gpg where the gate runs",
+        )
+
+
+def _actor_kind(revision: Revision | None) -> ActorKind:
+    if revision is not None and revision.signature is SignatureState.VERIFIED and revision.signer == PRINCIPAL:
+        return ActorKind.CUSTOMHOUSE
+    return ActorKind.PERSON
+
+
+def labels_of(declaration: Declaration) -> Mapping[str, str]:
+    """The labels of a Declaration as text."""
+    return {str(key): str(value) for key, value in (declaration.manifest["metadata"].get("labels") or {}).items()}
+
+
+def _covers(governing: Governance, impact: BudgetImpact, change: Change, tier: str) -> bool:
+    budget = next(item for item in governing.budgets if item.name == impact.state.name)
+    side = change.after or change.before
+    return side is not None and budget.covers(change.ref, labels_of(side), tier)
+
+
+def _monthly(governing: Governance, declaration: Declaration) -> Money:
+    work = workload(declaration.manifest, declaration.ref)
+    if work is None:
+        return Money.zero(CURRENCY)
+    return workload_cost(work, governing.book, governing.prices, declaration.manifest).monthly
+
+
+def monthly_total(governing: Governance, declarations: Iterable[Declaration]) -> Money:
+    """What a set of Declarations costs in a full month at its declared size."""
+    return total((_monthly(governing, declaration) for declaration in declarations), CURRENCY)
+
+
+def _cheaper(governing: Governance, change: Change, tier: TierJudgement) -> Iterator[Alternative]:
+    if change.after is None:
+        return
+    try:
+        work = workload(change.after.manifest, change.ref)
+    except DeclarationError:
+        return
+    if work is None or not work.accelerators:
+        return
+    for item in alternatives(
+        work, governing.book, governing.prices, tier.spec.gpu_classes, change.after.manifest, other_regions=False
+    ):
+        yield Alternative(item.description, item.monthly)

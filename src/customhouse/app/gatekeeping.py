@@ -1,0 +1,112 @@
+"""`customhouse gate` and `cost estimate`: which two states are compared, under whose governance, with which spend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from customhouse.app import wiring
+from customhouse.app.clearance import Clearance, Judgement, Question, Spend, declarations_of
+from customhouse.app.governance import Governance, governance
+from customhouse.app.settings import Settings
+from customhouse.app.spend import month_charges
+from customhouse.core.errors import SourceError, UsageError
+
+MAX_FILE = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class GateRequest:
+    """What the command line asked for. `paths` and a repository exclude one another."""
+
+    repo: str = "."
+    base: str | None = None
+    head: str | None = None
+    worktree: bool = False
+    paths: tuple[str, ...] = ()
+
+
+def judge(settings: Settings, request: GateRequest) -> Judgement:
+    """Judge what the request names. Raises CannotDecideError (exit 3) and UsageError (exit 2)."""
+    return Clearance(wiring.engine(settings), wiring.clock(), settings.workspace).judge(question(settings, request))
+
+
+def question(settings: Settings, request: GateRequest) -> Question:
+    """The question that a request puts to the gate."""
+    if request.paths:
+        if request.base or request.head or request.worktree:
+            raise UsageError("PATH arguments and --base, --head or --worktree exclude one another")
+        return _of_paths(settings, request.paths)
+    return _of_repository(settings, request)
+
+
+def _of_repository(settings: Settings, request: GateRequest) -> Question:
+    objects = wiring.commits(settings, request.repo)
+    head = objects.resolve(request.head or "HEAD")
+    base = _base(objects, request, head)
+    governing = governance(objects, base, settings.config)
+    before = () if base is None else declarations_of(objects, base, governing.configuration.paths)
+    spend = spend_of(settings, governing)
+    if request.worktree:
+        if request.head is not None:
+            raise UsageError("--head and --worktree exclude one another")
+        tree = wiring.work_tree(settings, Path(request.repo))
+        return Question(governing, tree, "worktree", before, None, "work tree", spend)
+    revision = objects.revision(
+        head, allowed_signers=governing.allowed_signers, last_deployed=base, gpg_keys=governing.gpg_keys
+    )
+    return Question(governing, objects, head, before, revision, revision.author, spend)
+
+
+def _base(objects: wiring.Commits, request: GateRequest, head: str) -> str | None:
+    """The base revision: as named, HEAD for a work tree, else the head's first parent; None for a first commit."""
+    if request.base is not None:
+        return objects.resolve(request.base)
+    if request.worktree:
+        return head
+    try:
+        return objects.resolve(f"{head}^")
+    except SourceError:
+        return None
+
+
+def spend_of(settings: Settings, governing: Governance) -> Spend:
+    """What was charged this month as this state directory knows it; unknown without one."""
+    if not governing.budgets:
+        return Spend()
+    if not (settings.state / wiring.STORE_FILE).exists():
+        return Spend(known=False)
+    with wiring.store(settings) as opened:
+        return Spend(month_charges(opened.measurements, wiring.clock().now()))
+
+
+def _of_paths(settings: Settings, paths: Sequence[str]) -> Question:
+    tree = _Paths(dict(_read_paths(paths)))
+    governing = governance(None, None, settings.config)
+    return Question(governing, tree, "files", (), None, "files", spend_of(settings, governing))
+
+
+def _read_paths(paths: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    for given in paths:
+        place = Path(given)
+        if not place.exists():
+            raise UsageError(f"there is nothing at {given}")
+        files = [place] if place.is_file() else sorted(item for item in place.rglob("*") if item.is_file())
+        for file in files:
+            if file.is_symlink() or file.stat().st_size > MAX_FILE:
+                raise SourceError("a link or a file over 4 MiB is not read", where=str(file))
+            yield file.as_posix().lstrip("/"), file.read_bytes()
+
+
+class _Paths:
+    """Files of the file system as a SourceTree."""
+
+    def __init__(self, contents: Mapping[str, bytes]) -> None:
+        self._contents = contents
+
+    def files(self, rev: str, prefix: str = "") -> Mapping[str, bytes]:
+        return {name: data for name, data in self._contents.items() if name.startswith(prefix)}
+
+    def read(self, rev: str, path: str) -> bytes | None:
+        return self._contents.get(path)

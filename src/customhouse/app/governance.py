@@ -1,0 +1,155 @@
+"""Governance: what a base revision says about how its successors are judged. Read once per revision, then a value."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from customhouse.app.configuration import CURRENCY, FILE, Configuration, parse
+from customhouse.control import yaml_nodes
+from customhouse.control.source import SourceTree
+from customhouse.control.yaml_values import Read, Reader
+from customhouse.core.errors import ConfigError, CustomhouseError
+from customhouse.observability.budgets import Budget
+from customhouse.observability.estimate import PriceSettings
+from customhouse.observability.prices import PriceBook
+from customhouse.policy.bundle import Bundle, builtin_bundle, load_bundle
+from customhouse.policy.facts import PolicySettings
+from customhouse.policy.waiver import Waiver, parse_waivers
+from customhouse.trust.keys import TrustRoot
+
+
+@dataclass(frozen=True, slots=True)
+class Governance:
+    """Everything of a revision that decides about Changes, besides the Changes themselves."""
+
+    configuration: Configuration
+    bundle: Bundle
+    book: PriceBook
+    roots: tuple[TrustRoot, ...] = ()
+    allowed_signers: bytes | None = None
+    gpg_keys: tuple[bytes, ...] = ()
+    waivers: tuple[Waiver, ...] = ()
+    budgets: tuple[Budget, ...] = field(default=())
+
+    @property
+    def prices(self) -> PriceSettings:
+        """Where workloads run, for the estimate."""
+        return PriceSettings(self.configuration.provider, self.configuration.region, CURRENCY)
+
+    @property
+    def policy(self) -> PolicySettings:
+        """What the rules are told."""
+        return PolicySettings(
+            trusted_registries=self.configuration.trusted_registries,
+            required_labels=self.configuration.required_labels,
+            require_signed_commits=self.configuration.require_signed_commits,
+        )
+
+
+def read_configuration(data: bytes, file: str = FILE) -> Configuration:
+    """Read one customhouse.yaml. Raises ConfigError with file, line, column and the fix."""
+    read = _read_yaml(data, file)
+    return parse(read.value, read.marks, file)
+
+
+def _read_yaml(data: bytes, file: str) -> Read:
+    try:
+        roots = yaml_nodes.compose(yaml_nodes.decode(data, file), file)
+        read = Reader(file).read(roots[0]) if len(roots) == 1 else None
+    except CustomhouseError as error:
+        raise ConfigError(error.message, where=error.where, hint=error.hint) from error
+    if read is None:
+        raise ConfigError(f"it holds {len(roots)} documents; one is expected", where=file)
+    return read
+
+
+def _waivers(data: bytes, file: str) -> tuple[Waiver, ...]:
+    value: Any = _read_yaml(data, file).value
+    if not isinstance(value, list):
+        raise ConfigError("it is not a list of waivers", where=file, hint="write `- id: …` for each")
+    return parse_waivers(value, file)
+
+
+def governance(tree: SourceTree | None, revision: str | None, fallback: Path | None = None) -> Governance:
+    """The governance of a base revision.
+
+    Without a revision, or without customhouse.yaml in it: `fallback` (the file of `--config`; its other files are
+    read beside it), else the built-in defaults, which trust nobody. Raises ConfigError, PolicyError and PriceError
+    that name the file.
+    """
+    if tree is not None and revision is not None:
+        data = tree.read(revision, FILE)
+        if data is not None:
+            return _assemble(read_configuration(data), _Files(tree, revision))
+    if fallback is not None:
+        return _assemble(read_configuration(fallback.read_bytes(), fallback.name), _Beside(fallback.parent))
+    return Governance(Configuration(), builtin_bundle(), PriceBook.load())
+
+
+class _Files:
+    def __init__(self, tree: SourceTree, revision: str) -> None:
+        self._tree, self._revision = tree, revision
+
+    def read(self, path: str) -> bytes:
+        data = self._tree.read(self._revision, path)
+        if data is None:
+            raise ConfigError(f"it names {path}, which does not exist at {self._revision[:12]}", where=FILE)
+        return data
+
+    def folder(self, path: str) -> Mapping[str, bytes]:
+        return dict(self._tree.files(self._revision, path.rstrip("/") + "/"))
+
+
+class _Beside:
+    def __init__(self, root: Path) -> None:
+        self._root = root.resolve()
+
+    def read(self, path: str) -> bytes:
+        place = (self._root / path).resolve()
+        if not place.is_relative_to(self._root) or not place.is_file():
+            raise ConfigError(f"it names {path}, which is not a file beside it", where=FILE)
+        return place.read_bytes()
+
+    def folder(self, path: str) -> Mapping[str, bytes]:
+        root = (self._root / path).resolve()
+        if not root.is_relative_to(self._root):
+            raise ConfigError(f"it names {path}, which is not beside it", where=FILE)
+        return {
+            item.relative_to(self._root).as_posix(): item.read_bytes()
+            for item in sorted(root.rglob("*"))
+            if item.is_file() and not item.is_symlink()
+        }
+
+
+def _assemble(configuration: Configuration, files: _Files | _Beside) -> Governance:
+    bundle = builtin_bundle()
+    if configuration.bundle:
+        bundle = load_bundle(files.folder(configuration.bundle), base=bundle)
+    book = PriceBook.load()
+    if configuration.price_book:
+        book = _own_book(files.read(configuration.price_book), book)
+    return Governance(
+        configuration=configuration,
+        bundle=bundle,
+        book=book,
+        roots=tuple(
+            TrustRoot(key.name, files.read(key.public_key), frozenset(key.kinds)) for key in configuration.keys
+        ),
+        allowed_signers=files.read(configuration.allowed_signers) if configuration.allowed_signers else None,
+        gpg_keys=tuple(files.read(path) for path in configuration.gpg_keys),
+        waivers=_waivers(files.read(configuration.waivers), configuration.waivers) if configuration.waivers else (),
+        budgets=tuple(
+            Budget(budget.name, budget.monthly, budget.namespaces, budget.labels) for budget in configuration.budgets
+        ),
+    )
+
+
+def _own_book(data: bytes, over: PriceBook) -> PriceBook:
+    with tempfile.TemporaryDirectory(prefix="customhouse-book-") as folder:
+        place = Path(folder) / "prices.csv"
+        place.write_bytes(data)
+        return PriceBook.load(place, over=over)

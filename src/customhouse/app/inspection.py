@@ -1,0 +1,159 @@
+"""Inspection: from a model folder to the evidence that the gate asks for, signed with one key.
+
+It is what a build pipeline runs after training (`customhouse model attest`): the files it gives are committed beside
+the declaration, under `.evidence/<digest>/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from customhouse._kit.digest import Tree, TreeError, tree
+from customhouse.core.errors import ArtifactError, CustomhouseError
+from customhouse.core.evidence import EvidenceKind
+from customhouse.trust.attestation import attest, evidence_path
+from customhouse.trust.bom import Material, Metric, model_bom
+from customhouse.trust.keys import PrivateKey
+from customhouse.trust.libraries import installed_libraries
+from customhouse.trust.provenance import Build, provenance
+from customhouse.trust.scan import FileScan, TreeScan, scan_predicate, scan_tree
+from customhouse.trust.scan.model_description import describe_onnx
+from customhouse.trust.signing import sign_model
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What is known of a model besides its files. `evaluation` is what an evaluation program wrote (JSON)."""
+
+    name: str
+    version: str
+    task: str = ""
+    datasets: tuple[Material, ...] = ()
+    code: Material | None = None
+    libraries: tuple[str, ...] = ()
+    evaluation: Mapping[str, Any] | None = None
+    build: Build | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """The files to commit (repository path → bytes), the digest to pin, and what the scan said."""
+
+    digest: str
+    files: Mapping[str, bytes]
+    scan: TreeScan
+    kinds: tuple[EvidenceKind, ...] = field(default=())
+
+
+def read_tree(path: Path) -> Tree:
+    """The files of an artifact. Raises ArtifactError instead of the kit's errors."""
+    try:
+        return tree(path)
+    except FileNotFoundError as error:
+        raise ArtifactError("there is nothing there", where=str(path)) from error
+    except (TreeError, OSError) as error:
+        raise ArtifactError(f"cannot be read: {error}", where=str(path)) from error
+
+
+def inspect(
+    path: Path,
+    card: ModelCard,
+    key: PrivateKey,
+    now: datetime,
+    progress: Callable[[FileScan], None] | None = None,
+) -> Inspected:
+    """Scan, describe, sign. The evidence says what was found, good or bad: it is the gate that judges.
+
+    Raises ArtifactError when the files cannot be read or changed meanwhile.
+    """
+    files = read_tree(path)
+    digest = files.digest
+    found: dict[EvidenceKind, bytes] = {}
+    # 1. What is in the files.
+    scan = scan_tree(path, progress)
+    found[EvidenceKind.SCAN] = _signed(card, digest, EvidenceKind.SCAN, scan_predicate(files, scan), key, now)
+    # 2. What it is made of.
+    bom = _bom(path, files, card, now)
+    found[EvidenceKind.BOM] = _signed(card, digest, EvidenceKind.BOM, bom, key, now)
+    # 3. Where it comes from.
+    if card.build is not None:
+        said = provenance(card.build)
+        found[EvidenceKind.PROVENANCE] = _signed(card, digest, EvidenceKind.PROVENANCE, said, key, now)
+    # 4. How good it is.
+    if card.evaluation is not None:
+        measured = _evaluation(card)
+        found[EvidenceKind.EVALUATION] = _signed(card, digest, EvidenceKind.EVALUATION, measured, key, now)
+    # 5. The signature over the files, last: it stands for all that was inspected.
+    found[EvidenceKind.SIGNATURE] = sign_model(files, card.name, key, now)
+    if read_tree(path).digest != digest:
+        raise ArtifactError("the files changed while they were inspected", where=str(path), hint="inspect them again")
+    placed = {evidence_path(digest, kind): data for kind, data in found.items()}
+    return Inspected(digest, placed, scan, tuple(found))
+
+
+def _signed(
+    card: ModelCard, digest: str, kind: EvidenceKind, predicate: Mapping[str, Any], key: PrivateKey, now: datetime
+) -> bytes:
+    return attest(card.name, digest, kind, predicate, key=key, issued_at=now)
+
+
+def _bom(path: Path, files: Tree, card: ModelCard, now: datetime) -> dict[str, Any]:
+    described = None
+    weights = [entry.path for entry in files.files if entry.path.endswith(".onnx")]
+    if weights:
+        try:
+            described = describe_onnx(path / weights[0] if path.is_dir() else path)
+        except CustomhouseError:
+            described = None  # the scan says what is wrong with it; the bill lists the file all the same
+    return model_bom(
+        name=card.name,
+        version=card.version,
+        tree=files,
+        issued_at=now,
+        onnx=described,
+        task=card.task,
+        datasets=card.datasets,
+        training_code=card.code,
+        libraries=installed_libraries(card.libraries),
+        metrics=tuple(_metrics(card.evaluation or {})),
+    )
+
+
+def _evaluation(card: ModelCard) -> dict[str, Any]:
+    measured = dict(card.evaluation or {})
+    # Facts and bills carry decimal text: a float has more than one spelling.
+    return {**_texts(measured), "metrics": {item.type: str(item.value) for item in _metrics(measured)}}
+
+
+def _texts(value: Any) -> Any:
+    if isinstance(value, bool) or value is None or isinstance(value, (str, int)):
+        return value
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return {str(key): _texts(item) for key, item in value.items()}
+    return [_texts(item) for item in value]
+
+
+def _metrics(evaluation: Mapping[str, Any]) -> Sequence[Metric]:
+    """Numbers of `holdout` (or `metrics`): plain, or with `value`, `low` and `high`."""
+    listed = evaluation.get("metrics") or evaluation.get("holdout") or {}
+    found = []
+    for name, value in sorted(listed.items()) if isinstance(listed, Mapping) else ():
+        if isinstance(value, Mapping) and "value" in value:
+            low, high = value.get("low"), value.get("high")
+            found.append(
+                Metric(
+                    str(name),
+                    repr(value["value"]),
+                    low=None if low is None else repr(low),
+                    high=None if high is None else repr(high),
+                )
+            )
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            found.append(Metric(str(name), repr(value)))
+    return found

@@ -1,0 +1,249 @@
+"""The journal: what the control plane does, as ledger Entries that carry their part of the custody graph.
+
+Every function gives the Entry of one event. Keys are made of what the event is about, never of when it was written, so
+that a process that was killed and repeats itself writes nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from customhouse._kit.clock import to_rfc3339
+from customhouse._kit.digest import json_digest
+from customhouse._kit.money import Money, total
+from customhouse.core.change import Revision
+from customhouse.core.cost import Charge
+from customhouse.core.decision import Decision
+from customhouse.core.facts import Facts
+from customhouse.core.ledger import Entry
+from customhouse.core.proposal import Proposal
+from customhouse.core.resource import PREFIX, Declaration, ResourceRef
+from customhouse.core.workload import workload
+from customhouse.trust.custody import Link, LinkKind, Node, NodeKind, entry
+
+DATASET = PREFIX + "dataset"
+TRAINING_RUN = PREFIX + "training-run"
+ACTOR = "customhouse"
+
+
+def commit_node(revision: str) -> Node:
+    """A commit."""
+    return Node(NodeKind.COMMIT, revision, aliases=(revision[:12],))
+
+
+def deployment_node(ref: ResourceRef, release: str) -> Node:
+    """One release of one resource; the resource's name leads to all its releases."""
+    name = f"{ref.namespace}/{ref.name}@{release.removeprefix('sha256:')[:12]}"
+    return Node(NodeKind.DEPLOYMENT, name, release, aliases=(ref.name, f"{ref.namespace}/{ref.name}", str(ref)))
+
+
+def run_node(namespace: str, name: str) -> Node:
+    """A training run: the Job that Git declares under this name."""
+    return Node(NodeKind.TRAINING_RUN, f"{namespace}/{name}", aliases=(name,))
+
+
+def model_node(digest: str, *names: str) -> Node:
+    """A model by its digest."""
+    return Node.of(NodeKind.MODEL, digest, *names)
+
+
+def model_digest(declaration: Declaration) -> str:
+    """The digest of the model that a Declaration serves; empty when it serves none."""
+    work = workload(declaration.manifest, declaration.ref)
+    found = (a.digest for a in work.artifacts if a.role == "model" and a.digest) if work else iter(())
+    return next(found, "")
+
+
+def founded(revision: str, configuration_digest: str, at: datetime) -> Entry:
+    """The first revision whose customhouse.yaml is taken as given: the root of every later judgement."""
+    body = {"text": "trusted on first use: the governance of this commit", "configuration": configuration_digest}
+    return entry("founding", f"founding:{revision}", at, ACTOR, nodes=[commit_node(revision)], body=body)
+
+
+def dataset_registered(name: str, digest: str, size: int, files: int, at: datetime, actor: str) -> Entry:
+    """A dataset, immutable by digest."""
+    body = {"text": f"dataset {name}, {files} files, {size} bytes", "size": size, "files": files}
+    return entry("dataset", f"dataset:{digest}", at, actor, nodes=[Node.of(NodeKind.DATASET, digest, name)], body=body)
+
+
+def judged(revision: Revision, decision: Decision, facts: Facts, declaration: Declaration | None) -> Iterator[Entry]:
+    """The Decision on one Change of a commit, and the evidence that it rests on."""
+    commit = commit_node(revision.id)
+    made = Node.of(NodeKind.DECISION, decision.digest, time=decision.decided_at)
+    models = []
+    for artifact in facts.document["artifacts"]:
+        if artifact["role"] != "model" or not artifact["digest"]:
+            continue
+        model = model_node(artifact["digest"], artifact["reference"])
+        models.append(model)
+        for item in artifact["evidence"]:
+            yield _evidence(model, item, decision.decided_at, declaration)
+    reason = next((finding.message for finding in decision.findings if finding.waiver is None), "every rule is met")
+    yield entry(
+        "decision",
+        f"decision:{revision.id}:{decision.resource}:{decision.point.value}",
+        decision.decided_at,
+        revision.author,
+        nodes=[commit, made, *models],
+        links=[
+            Link.between(commit, made, LinkKind.JUDGED_BY),
+            *(Link.between(model, commit, LinkKind.DECLARED_IN) for model in models),
+        ],
+        body={
+            "text": f"{decision.verdict.value} {decision.resource}: {reason}"[:1000],
+            "verdict": decision.verdict.value,
+            "resource": decision.resource.to_json(),
+            "decision": decision.digest,
+            "facts": decision.facts_digest,
+            "bundle": decision.bundle_digest,
+            "rules": sorted({finding.rule for finding in decision.findings}),
+            "waivers": sorted({finding.waiver for finding in decision.findings if finding.waiver}),
+            "signer": revision.signer,
+        },
+    )
+
+
+def _evidence(model: Node, item: Mapping[str, Any], at: datetime, declaration: Declaration | None) -> Entry:
+    kind = item["kind"]
+    said = Node.of(NodeKind.EVIDENCE, item["digest"], f"{kind}/{model.digest[7:19]}")
+    nodes, links = [model, said], [Link.between(model, said, LinkKind.ATTESTED_BY)]
+    # Only provenance that verified may say where a model comes from.
+    if kind == "provenance" and item["verified"]:
+        run = _run_of(declaration)
+        for part in item["summary"].get("materials", ()):
+            if part["digest"] and part["name"] in (NodeKind.DATASET, NodeKind.CODE, NodeKind.IMAGE, NodeKind.MODEL):
+                source = Node.of(part["name"], part["digest"])
+                nodes.append(source)
+                links.append(Link.between(source, run or model, LinkKind.INPUT_OF))
+        if run is not None:
+            nodes.append(run)
+            links.append(Link.between(run, model, LinkKind.PRODUCED))
+    state = "verified" if item["verified"] else f"not verified: {item['problem']}"
+    body = {"text": f"{kind} of {model.digest[7:19]}, {state}"[:500], "signer": item["signer"], "kind": kind}
+    key = f"evidence:{item['digest']}:{item['verified']}"
+    return entry("evidence", key, at, ACTOR, nodes=nodes, links=links, body=body)
+
+
+def _run_of(declaration: Declaration | None) -> Node | None:
+    name = None if declaration is None else declaration.annotation(TRAINING_RUN)
+    return run_node(declaration.ref.namespace, name) if declaration is not None and name else None
+
+
+def refused(revision: str, author: str, code: str, message: str, at: datetime) -> Entry:
+    """A commit that could not be judged: the gate stayed shut."""
+    body = {"text": f"could not decide: {message}"[:1000], "code": code}
+    return entry("refused", f"refused:{revision}:{code}", at, author, nodes=[commit_node(revision)], body=body)
+
+
+def deployed(declaration: Declaration, release: str, revision: str, decision: str, at: datetime) -> Entry:
+    """A release was handed to the target, on the strength of a Decision."""
+    commit, running = commit_node(revision), deployment_node(declaration.ref, release)
+    nodes, links = [commit, running], [Link.between(commit, running, LinkKind.SERVED_AS)]
+    if decision:
+        made = Node.of(NodeKind.DECISION, decision)
+        nodes.append(made)
+        links.append(Link.between(made, running, LinkKind.ALLOWED))
+    digest = model_digest(declaration)
+    if digest:
+        model = model_node(digest)
+        nodes.append(model)
+        links.append(Link.between(model, running, LinkKind.SERVED_AS))
+    body = {"text": f"{declaration.ref} release {release[7:19]}", "resource": declaration.ref.to_json()}
+    key = f"deployment:{revision}:{declaration.ref}:{release}"
+    return entry("deployment", key, at, ACTOR, nodes=nodes, links=links, body=body)
+
+
+def deleted(ref: ResourceRef, revision: str, at: datetime) -> Entry:
+    """An object that left Git left the target."""
+    body = {"text": f"{ref} removed", "resource": ref.to_json()}
+    return entry("removal", f"removal:{revision}:{ref}", at, ACTOR, nodes=[commit_node(revision)], body=body)
+
+
+def job_finished(declaration: Declaration, revision: str, status: str, message: str, at: datetime) -> Entry:
+    """A declared Job ended; a training run when it names its dataset."""
+    run = run_node(declaration.ref.namespace, declaration.ref.name)
+    nodes, links = [commit_node(revision), run], [Link.between(commit_node(revision), run, LinkKind.PRODUCED)]
+    dataset = declaration.annotation(DATASET)
+    if dataset:
+        source = Node.of(NodeKind.DATASET, dataset)
+        nodes.append(source)
+        links.append(Link.between(source, run, LinkKind.INPUT_OF))
+    body = {"text": f"{declaration.ref} {status}: {message}"[:500], "manifest": declaration.digest, "status": status}
+    key = f"job:{declaration.ref}:{declaration.digest}:{status}"
+    return entry("training-run", key, at, ACTOR, nodes=nodes, links=links, body=body)
+
+
+def rolled(ref: ResourceRef, release: str, revision: str, phase: str, text: str, at: datetime) -> Entry:
+    """A step of a canary: begun, moved, promoted or rolled back."""
+    running = deployment_node(ref, release)
+    step = Node(NodeKind.ROLLOUT, f"{running.name}:{phase}", aliases=(phase,))
+    body = {"text": f"{ref} {phase}: {text}"[:1000], "phase": phase, "revision": revision}
+    links = [Link.between(running, step, LinkKind.ROLLED_OUT_BY)]
+    key = f"rollout:{revision}:{ref}:{release}:{phase}"
+    return entry("rollout", key, at, ACTOR, nodes=[running, step], links=links, body=body)
+
+
+def reverted(ref: ResourceRef, bad: str, commit: str, at: datetime) -> Entry:
+    """The commit that undoes a release in Git."""
+    before, after = commit_node(bad), commit_node(commit)
+    body = {"text": f"{ref}: {commit[:12]} reverts {bad[:12]}"}
+    links = [Link.between(before, after, LinkKind.REPLACED_BY)]
+    return entry("revert", f"revert:{bad}:{ref}", at, ACTOR, nodes=[before, after], links=links, body=body)
+
+
+def drifted(ref: ResourceRef, kind: str, fields: Sequence[Mapping[str, Any]], revision: str, at: datetime) -> Entry:
+    """The target was found otherwise than declared, and was put right."""
+    shown = ", ".join(str(item["pointer"]) for item in fields) or "the object"
+    body = {"text": f"{ref} {kind} ({shown}), corrected"[:500], "fields": list(fields)}
+    # Drift can come back: unlike a deployment the same drift at another time is another event.
+    key = f"drift:{ref}:{to_rfc3339(at)}"
+    return entry("drift", key, at, ACTOR, nodes=[commit_node(revision)], body=body)
+
+
+def charged(charges: Iterable[Charge], start: datetime, end: datetime) -> Entry:
+    """Money of one interval, a node per release. The rows themselves are bound by their digest."""
+    by_release: dict[tuple[ResourceRef, str, str], list[Charge]] = {}
+    rows = list(charges)
+    for charge in rows:
+        by_release.setdefault((charge.resource, charge.release, charge.artifact), []).append(charge)
+    interval = f"{to_rfc3339(start)}/{to_rfc3339(end)}"
+    nodes, links = [], []
+    for (ref, release, artifact), parts in by_release.items():
+        amount = total(charge.amount for charge in parts)
+        running = deployment_node(ref, release)
+        money = Node(
+            NodeKind.CHARGE, f"{ref.namespace}/{ref.name}@{release[7:19]}:{interval}", aliases=(f"{amount} USD",)
+        )
+        nodes += [running, money]
+        links.append(Link.between(running, money, LinkKind.CHARGED))
+        if artifact:
+            nodes.append(model_node(artifact))
+            links.append(Link.between(model_node(artifact), running, LinkKind.SERVED_AS))
+    amount = total((charge.amount for charge in rows), "USD")
+    body = {"text": f"{amount} {amount.currency} for {len(by_release)} releases", "rows": _rows_digest(rows)}
+    return entry("charge", f"charge:{interval}", end, ACTOR, nodes=nodes, links=links, body=body)
+
+
+def _rows_digest(rows: Sequence[Charge]) -> str:
+    return json_digest(
+        [
+            [str(row.resource), row.release, to_rfc3339(row.start), to_rfc3339(row.end), row.category, str(row.amount)]
+            for row in rows
+        ]
+    )
+
+
+def proposed(proposal: Proposal, branch: str, commit: str, at: datetime) -> Entry:
+    """The optimiser wrote a branch."""
+    node = Node(NodeKind.PROPOSAL, proposal.id, aliases=(branch,))
+    body = {"text": f"{proposal.title} on {branch}", "saving": str(proposal.saving), "risk": proposal.risk}
+    links = [Link.between(node, commit_node(commit), LinkKind.PROPOSED)]
+    key = f"proposal:{proposal.id}"
+    return entry("proposal", key, at, "optimiser", nodes=[node, commit_node(commit)], links=links, body=body)
+
+
+def amount_of(charges: Iterable[Charge]) -> Money:
+    """The exact sum of Charges."""
+    return total((charge.amount for charge in charges), "USD")

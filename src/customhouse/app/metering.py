@@ -1,0 +1,123 @@
+"""Metering: Observations in, Charges and ledger entries out, one window after another without a gap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from customhouse._kit.clock import from_rfc3339, to_rfc3339
+from customhouse.app import journal
+from customhouse.app.governance import Governance
+from customhouse.app.memory import CHARGED, RELEASE, Memory, ref_of
+from customhouse.core.cost import Charge, Usage
+from customhouse.core.ledger import Entry
+from customhouse.core.observation import Observation
+from customhouse.core.ports import Measurements
+from customhouse.core.resource import Manifest, ResourceRef
+from customhouse.core.workload import Workload, workload
+from customhouse.observability import usage as metrics
+from customhouse.observability.allocate import Owner, allocate
+from customhouse.observability.rates import RateCard
+
+_KEPT = (metrics.CPU_SECONDS, metrics.MEMORY_BYTES, metrics.REQUESTS, metrics.ERRORS)
+_LOOK_BACK = timedelta(minutes=10)
+"""How far before a window the last sample of a series is looked for: twice the longest gap that usage allows."""
+
+
+class Metering:
+    """Charges what runs. Everything it needs to go on after a restart is in the store."""
+
+    def __init__(self, memory: Memory, measurements: Measurements) -> None:
+        self._memory = memory
+        self._measurements = measurements
+        self._sampled: datetime | None = None
+
+    def remember(self, ref: ResourceRef, release: str, manifest: Manifest, artifact: str) -> dict[str, Any]:
+        """The document that lets a release be charged for later, also when Git has moved on."""
+        value = {"resource": ref.to_json(), "manifest": dict(manifest), "artifact": artifact}
+        return {f"{RELEASE}{release}": value}
+
+    def due(self, now: datetime, window: timedelta) -> bool:
+        """Whether a window has passed since the last charge (the first call begins the first window)."""
+        until = self._memory.charged_until
+        if until is None:
+            self._memory.put({CHARGED: to_rfc3339(now)})
+            return False
+        return now - from_rfc3339(until) >= window
+
+    def sample(self, observations: Sequence[Observation]) -> None:
+        """Keep what Charges and right-sizing are made of."""
+        self._measurements.append([seen for seen in observations if seen.metric in _KEPT and _is_service(seen)])
+
+    def charge(self, governing: Governance, now: datetime) -> tuple[Entry, ...]:
+        """Charge everything since the last charge up to `now`; the ledger Entry of it. A second call adds nothing."""
+        until = self._memory.charged_until
+        start = now if until is None else from_rfc3339(until)
+        if start >= now:
+            return ()
+        report = metrics.usage(self._series(start), self._declared, start, now)
+        charges = self.price(governing, report.rows)
+        self._measurements.charge(charges)
+        self._memory.put({CHARGED: to_rfc3339(now)})
+        return (journal.charged(charges, start, now),) if charges else ()
+
+    def price(self, governing: Governance, rows: Sequence[Usage]) -> tuple[Charge, ...]:
+        """The Charges of usage rows, with the artifact and labels of what was declared."""
+        releases = self._memory.all(RELEASE)
+        owners = {
+            (ref_of(value["resource"]), key.removeprefix(RELEASE)): Owner(value["artifact"], _labels(value["manifest"]))
+            for key, value in releases.items()
+        }
+        spot = frozenset(
+            (ref, release)
+            for ref, release in owners
+            if (work := workload(releases[f"{RELEASE}{release}"]["manifest"], ref)) is not None and work.spot
+        )
+        prices = governing.prices
+        card = RateCard(governing.book, prices.provider, prices.region)
+        cheap = RateCard(governing.book, prices.provider, prices.region, spot=True)
+        return allocate(rows, card, owners, spot=cheap, spot_releases=spot)
+
+    def charge_job(
+        self, governing: Governance, ref: ResourceRef, release: str, outcome: Mapping[str, Any]
+    ) -> tuple[Entry, ...]:
+        """Charge one run of a Job from what the target measured of it, once."""
+        found = self._memory.get(f"{RELEASE}{release}")
+        work = None if found is None else workload(found["manifest"], ref)
+        start, end = from_rfc3339(outcome["started"]), from_rfc3339(outcome["finished"])
+        if work is None or start >= end:
+            return ()
+        milliseconds = (end - start) // timedelta(milliseconds=1)
+        row = Usage(
+            resource=ref,
+            release=release,
+            start=start,
+            end=end,
+            replica_milliseconds=milliseconds,
+            cpu_request_millicore_milliseconds=work.cpu * milliseconds,
+            cpu_used_microseconds=round(float(outcome.get("cpu_s", 0.0)) * 10**6),
+            memory_request_byte_milliseconds=work.memory * milliseconds,
+            memory_peak_bytes=int(outcome.get("peak_bytes", 0)),
+            gpu_milliseconds={work.accelerator: work.accelerators * milliseconds} if work.accelerator else {},
+        )
+        charges = self.price(governing, (row,))
+        self._measurements.charge(charges)
+        return (journal.charged(charges, start, end),)
+
+    def _series(self, start: datetime) -> list[Observation]:
+        since = to_rfc3339(start - _LOOK_BACK)
+        return [seen for metric in _KEPT for seen in self._measurements.series(metric, None, since)]
+
+    def _declared(self, ref: ResourceRef, release: str) -> Workload | None:
+        found = self._memory.get(f"{RELEASE}{release}")
+        return None if found is None else workload(found["manifest"], ref)
+
+
+def _is_service(seen: Observation) -> bool:
+    """A Job is charged once, when it has ended, from its whole run: sampling would miss the short ones."""
+    return seen.resource.kind != "Job"
+
+
+def _labels(manifest: Manifest) -> dict[str, str]:
+    return {str(key): str(value) for key, value in (manifest["metadata"].get("labels") or {}).items()}

@@ -1,0 +1,206 @@
+"""Rollouts: walks canaries by what the target measures, and undoes those that are worse.
+
+A rollback is two things: the last good state at once (traffic goes back before anything else is done), then a revert
+commit, so that Git stays the truth. Until that commit is deployed the release is *held*: what Git still declares for
+it is replaced by the stable manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from customhouse.app.memory import HELD, ROLLOUT, Memory, key_of, ref_of
+from customhouse.control.rollback import is_rollback
+from customhouse.control.rollout import (
+    Move,
+    RolloutState,
+    RolloutVerdict,
+    abort,
+    advance,
+    arm_stats,
+    begin,
+    overlay,
+    plan_of,
+)
+from customhouse.core.change import Change, Operation
+from customhouse.core.observation import Observation
+from customhouse.core.plan import HealthStatus, LiveObject
+from customhouse.core.release import RolloutPhase
+from customhouse.core.resource import Declaration, Manifest, ResourceRef
+from customhouse.execution.objects import release_of
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """One rollout as stored: its state machine, the manifest to go back to, and the commit that brought the change."""
+
+    state: RolloutState
+    stable: Manifest
+    commit: str
+
+    def to_json(self) -> dict[str, Any]:
+        """For the state store."""
+        return {"state": self.state.to_json(), "stable": dict(self.stable), "commit": self.commit}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Walk:
+        """The inverse of `to_json`."""
+        return cls(RolloutState.from_json(value["state"]), value["stable"], value["commit"])
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A release that was rolled back and that Git still declares."""
+
+    ref: ResourceRef
+    release: str
+    stable: Manifest
+    commit: str
+    reason: str
+    reverted: str = ""
+    """The revert commit, once it is written; a text that begins with `!` says why none could be."""
+
+    def to_json(self) -> dict[str, Any]:
+        """For the state store."""
+        return {
+            "resource": self.ref.to_json(),
+            "release": self.release,
+            "stable": dict(self.stable),
+            "commit": self.commit,
+            "reason": self.reason,
+            "reverted": self.reverted,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Held:
+        """The inverse of `to_json`."""
+        return cls(
+            ref_of(value["resource"]),
+            value["release"],
+            value["stable"],
+            value["commit"],
+            value["reason"],
+            value["reverted"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A rollout that went on: by how much, or that it ended."""
+
+    walk: Walk
+    verdict: RolloutVerdict
+
+
+class Rollouts:
+    """All canaries of one control plane."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    def walks(self) -> dict[ResourceRef, Walk]:
+        """The canaries in progress."""
+        found = (Walk.from_json(value) for value in self._memory.all(ROLLOUT).values())
+        return {walk.state.resource: walk for walk in found}
+
+    def held(self) -> dict[ResourceRef, Held]:
+        """The releases that were rolled back and are still declared."""
+        found = (Held.from_json(value) for value in self._memory.all(HELD).values())
+        return {item.ref: item for item in found}
+
+    def begun_by(
+        self,
+        changes: Iterable[Change],
+        running: Mapping[ResourceRef, LiveObject],
+        commit: str,
+        message: str,
+        now: datetime,
+    ) -> tuple[dict[str, Any], tuple[Walk, ...]]:
+        """The documents and walks that the changes of an allowed revision start; canaries they supersede are dropped.
+
+        A canary needs something to be compared with: a first release, or one whose stable version does not run, goes
+        straight to all of the traffic. So does a revert of ours.
+        """
+        documents: dict[str, Any] = {}
+        walks = []
+        current, held = self.walks(), self.held()
+        for change in changes:
+            key = key_of(ROLLOUT, change.ref)
+            documents[key] = documents[key_of(HELD, change.ref)] = None
+            if change.operation is not Operation.UPDATE or change.before is None or change.after is None:
+                continue
+            stable: Manifest = change.before.manifest
+            # What is compared with is what serves, not what Git last said: a held or half-walked release serves nobody.
+            if change.ref in held:
+                stable = held[change.ref].stable
+            elif change.ref in current:
+                stable = current[change.ref].stable
+            walk = _start(change.after, stable, change.ref in running, commit, now)
+            if walk is not None and not is_rollback(message):
+                documents[key] = walk.to_json()
+                walks.append(walk)
+        return documents, tuple(walks)
+
+    def shaped(self, declarations: Sequence[Declaration]) -> tuple[Declaration, ...]:
+        """What the target is to be now: canaries with their present weight, held releases as the stable one."""
+        walks, held = self.walks(), self.held()
+        result = []
+        for declaration in declarations:
+            walk, hold = walks.get(declaration.ref), held.get(declaration.ref)
+            manifest = declaration.manifest
+            if hold is not None and release_of(manifest) == hold.release:
+                manifest = hold.stable
+            elif walk is not None and release_of(manifest) == walk.state.candidate:
+                manifest = overlay(manifest, walk.state)
+            result.append(declaration if manifest is declaration.manifest else replace(declaration, manifest=manifest))
+        return tuple(result)
+
+    def advance(
+        self, observations: Sequence[Observation], live: Mapping[ResourceRef, LiveObject], now: datetime
+    ) -> tuple[Moved, ...]:
+        """Look at every canary once; what moved is stored before it is returned."""
+        moved = []
+        for ref, walk in self.walks().items():
+            state, verdict = self._look(walk, observations, live.get(ref), now)
+            following = replace(walk, state=state)
+            if state != walk.state:
+                self._memory.put(self._documents(ref, following, verdict))
+            if verdict.move is not Move.WAIT:
+                moved.append(Moved(following, verdict))
+        return tuple(moved)
+
+    def _look(
+        self, walk: Walk, observations: Sequence[Observation], live: LiveObject | None, now: datetime
+    ) -> tuple[RolloutState, RolloutVerdict]:
+        state = walk.state
+        if live is not None and live.health.status is HealthStatus.DEGRADED:
+            return abort(state, f"the new release does not become ready: {live.health.message}")
+        candidate = arm_stats(observations, state.candidate, state.resource)
+        stable = arm_stats(observations, state.stable, state.resource)
+        return advance(state, candidate, stable, now)
+
+    def _documents(self, ref: ResourceRef, walk: Walk, verdict: RolloutVerdict) -> dict[str, Any]:
+        key = key_of(ROLLOUT, ref)
+        if walk.state.phase is RolloutPhase.ROLLED_BACK:
+            hold = Held(ref, walk.state.candidate, walk.stable, walk.commit, verdict.reason)
+            return {key: None, key_of(HELD, ref): hold.to_json()}
+        if walk.state.phase is RolloutPhase.PROMOTED:
+            return {key: None}
+        return {key: walk.to_json()}
+
+    def reverted(self, hold: Held, outcome: str) -> None:
+        """Remember the revert commit (or why there is none)."""
+        self._memory.put({key_of(HELD, hold.ref): replace(hold, reverted=outcome).to_json()})
+
+
+def _start(after: Declaration, stable: Manifest, runs: bool, commit: str, now: datetime) -> Walk | None:
+    plan = plan_of(after.manifest)
+    if plan is None or not runs or after.ref.kind != "InferenceService":
+        return None
+    before, new = release_of(stable), release_of(after.manifest)
+    if before == new:  # scaled, or a comment: nothing new is served
+        return None
+    return Walk(begin(plan, after.ref, stable=before, candidate=new, now=now), stable, commit)

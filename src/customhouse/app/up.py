@@ -1,0 +1,87 @@
+"""`customhouse up`: the loop around the control plane, with the board that the dashboard shows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+from customhouse.app import board
+from customhouse.app.controlplane import ControlPlane
+from customhouse.app.optimiser import Optimiser
+from customhouse.app.overview import Overview
+from customhouse.core.errors import CustomhouseError, StateError
+
+PULSE_S = 0.5
+"""The longest pause between two steps: a push is fetched, judged and applied within one or two of them."""
+WALKING_PULSE_S = 0.15
+"""While a canary runs."""
+
+
+class LiveBoard:
+    """The latest Overview and its version, for the server's threads. Only the loop's thread refreshes it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._overview: Overview | None = None
+        self._version = 0
+
+    def show(self, picture: Overview) -> None:
+        """Take a new picture; the version grows when anything but its time differs."""
+        with self._lock:
+            before = self._overview
+            if before is None or replace(before, at="") != replace(picture, at=""):
+                self._version += 1
+            self._overview = picture
+
+    def overview(self) -> Overview:
+        """The current picture. Raises StateError before there is one."""
+        with self._lock:
+            if self._overview is None:
+                raise StateError("nothing has been looked at yet")
+            return self._overview
+
+    def version(self) -> int:
+        """Grows with every change."""
+        with self._lock:
+            return self._version
+
+    def metrics(self) -> str:
+        """The control plane's own metrics, Prometheus text format 0.0.4."""
+        picture = self.overview()
+        denied = sum(row.verdict == "deny" for row in picture.decisions)
+        rows = [
+            ("customhouse_ledger_entries", "gauge", "Entries in the ledger.", picture.ledger_size),
+            ("customhouse_decisions_denied_recent", "gauge", "Denials among the newest 50 decisions.", denied),
+            ("customhouse_releases", "gauge", "Releases shown on the board.", len(picture.releases)),
+            ("customhouse_problem", "gauge", "1 when the control plane reports a problem.", int(bool(picture.problem))),
+        ]
+        lines = []
+        for name, kind, text, value in rows:
+            lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", f"{name} {value}"]
+        return "\n".join(lines) + "\n"
+
+
+def run(
+    plane: ControlPlane, live: LiveBoard, stop: threading.Event, on_problem: Callable[[str], None] | None = None
+) -> None:
+    """Step until `stop` is set. A problem is told once when it comes up, and the loop goes on.
+
+    Raises StateError: without its state the control plane must not act.
+    """
+    optimiser = Optimiser(plane)
+    told = ""
+    while not stop.is_set():
+        plane.step()
+        try:
+            optimiser.step()
+        except StateError:
+            raise
+        except CustomhouseError as error:
+            plane.problem = "; ".join(filter(None, [plane.problem, f"optimiser: {error}"]))
+        if plane.problem != told and on_problem is not None:
+            told = plane.problem
+            on_problem(told or "all is well again")
+        live.show(board.overview(plane))
+        if not stop.is_set():
+            plane.wait(WALKING_PULSE_S if plane.rollouts.walks() else PULSE_S)

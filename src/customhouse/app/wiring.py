@@ -1,0 +1,172 @@
+"""Wiring: the only module that names adapters. It turns Settings into the ports that use cases ask for."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from customhouse._kit.clock import Clock, SystemClock
+from customhouse._kit.digest import bytes_digest
+from customhouse.app.artifacts import Volumes
+from customhouse.app.settings import Settings
+from customhouse.control.source import Identity, SourceTree
+from customhouse.core.change import Revision
+from customhouse.core.errors import SourceError, UsageError
+from customhouse.core.ports import PolicyEngine
+
+if TYPE_CHECKING:
+    from customhouse.app.configuration import Configuration
+    from customhouse.control.adapters.git import GitRepository
+    from customhouse.execution.adapters.local.jobs import SecretProvider
+    from customhouse.execution.adapters.local.target import LocalTarget
+    from customhouse.store.database import Store
+    from customhouse.trust.ledger import Ledger
+
+STORE_FILE = "state.db"
+LEDGER_KEY = "ledger"
+LEDGER_ORIGIN = "customhouse.dev/ledger"
+
+
+def clock() -> Clock:
+    """The machine's clock."""
+    return SystemClock()
+
+
+def engine(settings: Settings) -> PolicyEngine:
+    """The policy engine that was asked for; `auto` takes OPA when it is on PATH. Raises UsageError."""
+    found = shutil.which("opa", path=settings.environment.get("PATH"))
+    if settings.engine == "opa" or (settings.engine == "auto" and found):
+        if found is None:
+            raise UsageError("the program `opa` is not on PATH", hint="install it (`make parts`), or --engine embedded")
+        from customhouse.policy.adapters.opa import OpaEngine
+
+        return OpaEngine(found)
+    from customhouse.policy.adapters.regorus import RegorusEngine
+
+    return RegorusEngine()
+
+
+def store(settings: Settings, *, create: bool = True) -> Store:
+    """The state of `--state`. Raises UsageError when it is only to be read and there is none, StateError."""
+    from customhouse.store import open_store
+
+    place = settings.state / STORE_FILE
+    if not create and not place.exists():
+        raise UsageError(
+            f"there is no state in {settings.state}", hint="run `customhouse up` or `customhouse demo`, or name --state"
+        )
+    return open_store(place)
+
+
+def ledger(settings: Settings, opened: Store, *, write: bool) -> Ledger:
+    """The ledger of a store. Writing makes its key (mode 0600) the first time."""
+    from customhouse.trust.keys import generate_pair, load_private, load_public
+    from customhouse.trust.ledger import Ledger
+
+    private = settings.keys / f"{LEDGER_KEY}.key"
+    if not write:
+        return Ledger(opened.ledger, load_public(settings.keys / f"{LEDGER_KEY}.pub"), LEDGER_ORIGIN, clock())
+    key = load_private(private) if private.exists() else generate_pair(settings.keys, LEDGER_KEY)
+    return Ledger(opened.ledger, key, LEDGER_ORIGIN, clock())
+
+
+def repository(settings: Settings, location: str, branch: str = "main") -> GitRepository:
+    """A mirror of a remote below the state directory. Raises SourceError."""
+    from customhouse.control.adapters.git import GitRepository
+
+    name = bytes_digest(location.encode())[7:23]
+    return GitRepository(location, settings.state / "git" / f"{name}.git", branch, environment=settings.environment)
+
+
+class _Uncommitted:
+    """A work tree as a SourceTree: whatever revision is asked for, it is the files as they lie there."""
+
+    def __init__(self, path: Path, environment: Mapping[str, str]) -> None:
+        from customhouse.control.adapters.git_worktree import WorkTree
+
+        self._tree = WorkTree(path, environment)
+
+    def files(self, rev: str, prefix: str = "") -> Mapping[str, bytes]:
+        return self._tree.files(prefix)
+
+    def read(self, rev: str, path: str) -> bytes | None:
+        return self._tree.read(path)
+
+
+def work_tree(settings: Settings, path: Path) -> SourceTree:
+    """The uncommitted files of a work tree. Raises SourceError."""
+    return _Uncommitted(path, settings.environment)
+
+
+class Commits(SourceTree, Protocol):
+    """The history of a repository, to be read."""
+
+    def resolve(self, rev: str) -> str:
+        """The commit id of a name. Raises SourceError."""
+
+    def revision(
+        self, rev: str, *, allowed_signers: bytes | None, last_deployed: str | None, gpg_keys: Sequence[bytes] = ()
+    ) -> Revision:
+        """A commit with what its signature is worth."""
+
+
+class Exporter(SourceTree, Protocol):
+    """A repository that can write a folder of a revision out."""
+
+    def export(self, rev: str, subtree: str, destination: Path) -> int:
+        """Write the files below `subtree` into the new folder `destination`; how many. Raises SourceError."""
+
+
+class Writer(SourceTree, Protocol):
+    """A repository that can be committed to."""
+
+    def commit(
+        self,
+        base: str,
+        branch: str,
+        files: Mapping[str, bytes | None],
+        message: str,
+        *,
+        identity: Identity,
+        signing_key: Path | None = None,
+        replace: bool = False,
+    ) -> str:
+        """Commit files on top of `base` and push them to `branch`; the commit's id. Raises SourceError."""
+
+
+def commits(settings: Settings, location: str) -> Commits:
+    """The commits of a local clone where it lies, or of a remote through a mirror. Raises SourceError."""
+    from customhouse.control.adapters.git_worktree import WorkTree
+
+    if "://" not in location and Path(location).is_dir():
+        try:
+            return WorkTree(Path(location), settings.environment).objects
+        except SourceError:
+            if not (Path(location) / "HEAD").exists():
+                raise
+    remote = repository(settings, location)
+    remote.fetch()
+    return remote
+
+
+def target(settings: Settings, configuration: Configuration, secrets: SecretProvider | None = None) -> LocalTarget:
+    """The local target below the state directory; image folders are those that `image_folder` names."""
+    from customhouse.execution.adapters.local.target import LocalSettings, LocalTarget
+
+    return LocalTarget(
+        LocalSettings(
+            state=settings.state,
+            volumes=Volumes.of(configuration.volumes, settings.workspace).folders,
+            images={name: image_folder(settings, name) for name in configuration.images},
+            port=configuration.target_port,
+            secrets=secrets,
+        ),
+        clock(),
+    )
+
+
+def image_folder(settings: Settings, image: str) -> Path:
+    """Where the files of an image of the repository lie for the local target; replaced with every revision."""
+    return settings.state / "images" / bytes_digest(image.encode())[7:23]
