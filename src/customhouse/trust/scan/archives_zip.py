@@ -222,7 +222,8 @@ def _content(packed: Source, look: Inspection, entry: Entry, package: Package) -
             inside.unreadable(problem)
         elif source.size != entry.size:
             inside.suspicious("zip-sizes-differ", f"unpacks to {source.size} bytes, {entry.size} are declared")
-        _checksum(source, inside, entry)
+        else:
+            _checksum(source, inside, entry)
         package.read(source, inside, entry.name)
 
 

@@ -73,18 +73,26 @@ FORMATS: tuple[Format, ...] = (
 
 def dispatch(source: Source, look: Inspection) -> None:
     """Detect, read, and turn whatever the reader could not understand into findings. Never raises for bad bytes."""
+    if not _guarded(_first_face, source, look):
+        _guarded(_search_markers, source, look)
+    _guarded(_second_face, source, look)
+
+
+def _guarded(read: Reader, source: Source, look: Inspection) -> bool:
+    """Run a reader; False when it gave up, which is a finding."""
     try:
         look.spend()
-        _dispatch(source, look)
+        read(source, look)
     except UnreadableError as error:
         look.unreadable(error)
-        _search_markers(source, look)
+        return False
     except (ValueError, IndexError, KeyError, OverflowError, RecursionError, MemoryError, OSError) as error:
         look.unscannable("reader-failed", f"the {look.format} reader gave up: {type(error).__name__}")
-        _search_markers(source, look)
+        return False
+    return True
 
 
-def _dispatch(source: Source, look: Inspection) -> None:
+def _first_face(source: Source, look: Inspection) -> None:
     if source.size == 0:
         look.format = "empty"
         return
@@ -92,8 +100,6 @@ def _dispatch(source: Source, look: Inspection) -> None:
         if known.matches(source, look):
             look.format = known.name
             known.read(source, look)
-            if known.name != "zip":
-                _second_face(source, look, known.name)
             _disguise(look)
             return
     head = source.peek(0, 16)
@@ -107,25 +113,20 @@ def _dispatch(source: Source, look: Inspection) -> None:
         why = "of no format that is known here; convert it to one (safetensors, ONNX, GGUF, NumPy, JSON)"
     look.unscannable("unknown-format", why)
     _search_markers(source, look)
-    _second_face(source, look, look.format)
 
 
-def _second_face(source: Source, look: Inspection, name: str) -> None:
+def _second_face(source: Source, look: Inspection) -> None:
     """A zip is found from its end: any file can be one too, and torch would open it as such."""
-    if name in ("text", "compressed") or look.depth >= look.budget.limits.depth:
+    starts_as_zip = source.peek(0, 4) in (b"PK\x03\x04", b"PK\x05\x06")
+    if starts_as_zip or look.format in ("text", "tar") or look.depth >= look.budget.limits.depth:
         return
     tail = source.peek(max(0, source.size - 65_557), 65_557)
     index = tail.rfind(b"PK\x05\x06")
-    if index < 0 or len(tail) - index < 22 or b"PK\x01\x02" not in tail[:index]:
+    if index < 0 or len(tail) - index < 22 or _stored_inside(tail, index) or b"PK\x01\x02" not in tail[:index]:
         return
-    if name == "tar" or _stored_inside(tail, index):
-        return
-    look.suspicious("polyglot", f"reads as {name} and as a zip archive", max(0, source.size - len(tail)) + index)
-    face = look.inner("zip")
-    try:
-        inspect_zip(source, face)
-    except UnreadableError as error:
-        face.unreadable(error)
+    place = max(0, source.size - len(tail)) + index
+    look.suspicious("polyglot", f"reads as {look.format} and as a zip archive", place)
+    inspect_zip(source, look.inner("zip"))
 
 
 def _stored_inside(tail: bytes, index: int) -> bool:
@@ -159,14 +160,10 @@ def _search_markers(source: Source, look: Inspection) -> None:
     """What cannot be read is searched for bytes of a pickle that names something dangerous."""
     if any(finding.severity is ScanSeverity.MALICIOUS for finding in look.budget.findings):
         return
-    try:
-        for offset, data in source.chunks(overlap=128):
-            look.spend(16)
-            match = MARKER.search(data)
-            if match:
-                look.suspicious(
-                    "pickle-marker", "holds bytes of a pickle that names something dangerous", offset + match.start()
-                )
-                return
-    except (UnreadableError, OSError) as error:
-        look.unscannable("limit-time", f"not searched to its end: {error}")
+    for offset, data in source.chunks(overlap=128):
+        look.spend(16)
+        match = MARKER.search(data)
+        if match:
+            what = "holds bytes of a pickle that names something dangerous"
+            look.suspicious("pickle-marker", what, offset + match.start())
+            return
