@@ -175,6 +175,17 @@ class TestReading:
         assert not repository.revision(head, allowed_signers=None, last_deployed="f" * 40).descends
         assert repository.revision(head, allowed_signers=None, last_deployed=head).descends
 
+    def test_a_lock_that_a_killed_git_left_does_not_stop_it_for_ever(
+        self, tmp_path: Path, repository: GitRepository, clone: Path
+    ) -> None:
+        head = write(clone, {"a": "1"})
+        lock = tmp_path / "mirror.git/refs/heads/main.lock"
+        lock.touch()
+        with pytest.raises(SourceError, match=r"main\.lock"):
+            GitRepository(repository.location, tmp_path / "mirror.git").fetch()
+        os.utime(lock, (0, 0))
+        assert repository.fetch() == head
+
     def test_words_that_look_like_options_are_refused(self, repository: GitRepository, clone: Path) -> None:
         write(clone, {"a": "1"})
         repository.fetch()

@@ -1,11 +1,13 @@
-"""Where declarations come from: the port that Git adapters fill, and its two expected failures."""
+"""Where declarations come from: the ports that the Git adapter fills, and its two expected failures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Protocol
 
+from customhouse.core.change import Revision
 from customhouse.core.errors import SourceError
 
 
@@ -36,11 +38,70 @@ class RevertConflictError(SourceError):
         self.files = files
 
 
-class SourceTree(Protocol):
-    """The files of one revision, or of a work tree. Paths are POSIX and relative to the root."""
+class RevisionReader(Protocol):
+    """The read side of a repository. Every `rev` may be any name of a commit. All raise SourceError."""
+
+    def resolve(self, rev: str) -> str:
+        """The commit id of a revision."""
 
     def files(self, rev: str, prefix: str = "") -> Mapping[str, bytes]:
-        """Every file below `prefix`; bytes are read when asked for. Raises SourceError."""
+        """Every file below `prefix` by POSIX path from the root; bytes are read when asked for."""
 
     def read(self, rev: str, path: str) -> bytes | None:
         """One file, None when it does not exist."""
+
+    def revision(
+        self, rev: str, *, allowed_signers: bytes | None, last_deployed: str | None, gpg_keys: Sequence[bytes] = ()
+    ) -> Revision:
+        """The commit, its signature judged by the keys given: those of the base revision."""
+
+    def export(self, rev: str, subtree: str, destination: Path) -> int:
+        """Write a folder's files to the new folder `destination`, all or none; how many."""
+
+
+class History(Protocol):
+    """How commits hang together. All raise SourceError."""
+
+    def commits(self, base: str | None, head: str) -> tuple[str, ...]:
+        """After `base` up to `head` along first parents, oldest first."""
+
+    def is_ancestor(self, ancestor: str, descendant: str) -> bool:
+        """Whether `descendant` has `ancestor` behind it."""
+
+    def message(self, rev: str) -> str:
+        """The whole message of a commit."""
+
+
+class RevisionWriter(Protocol):
+    """The write side. Every push holds an exact lease; PushRejectedError says that somebody was faster."""
+
+    def fetch(self) -> str:
+        """Bring the mirror up to date; the head of the deployed branch."""
+
+    def branches(self, prefix: str) -> Mapping[str, str]:
+        """Branch name → commit, as of the last fetch."""
+
+    def commit(
+        self,
+        base: str,
+        branch: str,
+        files: Mapping[str, bytes | None],
+        message: str,
+        *,
+        identity: Identity,
+        signing_key: Path | None = None,
+        replace: bool = False,
+    ) -> str:
+        """Commit files (None deletes) on `base` and push to `branch`; the new id, or `base` when nothing changes."""
+
+    def revert(
+        self, commit: str, branch: str, message: str, *, identity: Identity, signing_key: Path | None = None
+    ) -> str:
+        """Undo a commit on the head of `branch` and push; RevertConflictError when later commits are in the way."""
+
+    def delete_branch(self, branch: str) -> None:
+        """Delete a branch that is where the last fetch saw it."""
+
+
+class Repository(RevisionReader, History, RevisionWriter, Protocol):
+    """All of it: what the control loop holds."""

@@ -11,16 +11,17 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from customhouse._kit.clock import Clock, SystemClock
-from customhouse._kit.process import ProgramError, ProgramMissingError, find_program, run
+from customhouse._kit.process import ProgramError, ProgramMissingError, run
 from customhouse.control.adapters.git_objects import GitObjects
 from customhouse.control.adapters.git_program import Git, check_word, failed, git_environment, missing_git, redact
 from customhouse.control.adapters.git_worktree import WorkTree
-from customhouse.control.source import Identity, PushRejectedError, RevertConflictError
+from customhouse.control.source import Identity, PushRejectedError, Repository, RevertConflictError
 from customhouse.core.errors import SourceError
 
 __all__ = ["GitRepository", "WorkTree"]
 
 _SCHEMES = ("file", "ssh", "https")
+_STALE_LOCK_S = 5.0
 
 
 class GitRepository(GitObjects):
@@ -52,6 +53,7 @@ class GitRepository(GitObjects):
         A rewritten branch is taken over (ask `revision(...).descends`). Raises SourceError: out of reach, no commits
         yet, no such branch.
         """
+        self._unlock()
         # fsck is left off: repositories with decades of history trip over it, and paths are checked when read.
         self.git.run(
             *("fetch", "--quiet", "--force", "--prune", "--no-tags", "--update-shallow", "--no-write-fetch-head"),
@@ -171,6 +173,16 @@ class GitRepository(GitObjects):
         head = self._head(branch)
         if head is not None:
             self._push("", branch, head)
+
+    def _unlock(self) -> None:
+        """Remove what a killed git left behind: git holds a lock of a ref for milliseconds."""
+        now = self._clock.now().timestamp()
+        for lock in (*self.git.directory.glob("*.lock"), *self.git.directory.glob("refs/**/*.lock")):
+            try:
+                if now - lock.stat().st_mtime > _STALE_LOCK_S:
+                    lock.unlink()
+            except FileNotFoundError:
+                continue
 
     def _head(self, branch: str) -> str | None:
         check_word(branch, "branch")
@@ -344,14 +356,21 @@ def _checked_location(location: str) -> str:
 
 def _init(mirror: Path, branch: str, environment: Mapping[str, str]) -> None:
     try:
-        find_program("git")
         mirror.parent.mkdir(parents=True, exist_ok=True)
-        # An empty template: no sample hooks, no description.
-        command: Sequence[str] = ["git", "init", "--quiet", "--bare", "--template=", f"--initial-branch={branch}"]
-        run([*command, "--", str(mirror.absolute())], env=git_environment(environment))
+        # Made beside it and renamed, so that a kill leaves no half of a mirror. An empty template: no sample hooks.
+        with tempfile.TemporaryDirectory(prefix=f".{mirror.name}-", dir=mirror.parent) as folder:
+            place = Path(folder) / "mirror"
+            command: Sequence[str] = ["git", "init", "--quiet", "--bare", "--template=", f"--initial-branch={branch}"]
+            run([*command, "--", str(place.absolute())], env=git_environment(environment))
+            place.rename(mirror)
     except ProgramMissingError as error:
         raise missing_git() from error
     except ProgramError as error:
         raise failed("init", error) from error
     except OSError as error:
         raise SourceError(f"cannot make the mirror: {error}", where=str(mirror), hint="free some space") from error
+
+
+def _conforms(repository: GitRepository) -> Repository:
+    """Checked by mypy: the adapter has every method of the ports, with their types."""
+    return repository
