@@ -15,7 +15,7 @@ from customhouse.core.cost import HOURS_PER_MONTH
 from customhouse.core.resource import Manifest
 from customhouse.core.workload import UNKNOWN_ACCELERATOR, Workload
 from customhouse.observability.estimate import Demand, PriceSettings, demand, quote
-from customhouse.observability.hardware import accelerator_memory_gib, same_platform
+from customhouse.observability.hardware import accelerator_memory_gib, price_class, same_platform
 from customhouse.observability.prices import PriceBook, require_currency
 from customhouse.observability.rates import RateCard
 from customhouse.observability.runs import run_time
@@ -91,7 +91,7 @@ def _candidates(
         yield "replicas", f"1 replica instead of {work.replicas_min}", wanted, 1
     if not wanted.accelerators:
         return
-    present = wanted.accelerator or UNKNOWN_ACCELERATOR
+    present = price_class(wanted.accelerator or UNKNOWN_ACCELERATOR)
     for name in card.book.accelerators(card.provider, card.region, card.pricing):
         # An unnamed class is taken for one that an ordinary NVIDIA device plugin would serve.
         if (allowed is not None and name not in allowed) or not same_platform(name, present):

@@ -126,7 +126,7 @@ def quote(wanted: Demand, card: RateCard) -> Quote:
     if name == UNKNOWN_ACCELERATOR:
         unpriced.append(f"{count} × accelerator of an unnamed class")
         return Quote(tuple(parts), tuple(unpriced))
-    stated = card.book.unit(name, card.provider, card.region, card.pricing)
+    stated = card.stated(name)
     if stated is not None:
         return Quote((*parts, _part("accelerator", Fraction(count), stated)), tuple(unpriced))
     fitting = _cheapest(wanted, card, name)

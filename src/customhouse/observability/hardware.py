@@ -110,6 +110,13 @@ _MEMORY_GIB: Mapping[str, int] = {
     "M60": 8,
 }
 
+_LABELLED = (
+    ("RTX-PRO-6000", "RTX-PRO-6000"),
+    ("RTX-PRO-SERVER-6000", "RTX-PRO-6000"),
+    ("TESLA-M60", "M60"),
+    ("RADEON-PRO-V520", "RADEON-V520"),
+    ("GAUDI", "GAUDI"),
+)
 _OTHER_MAKERS = (("amd", ("MI", "RADEON")), ("intel", ("GAUDI",)), ("xilinx", ("ALVEO",)))
 
 _GCE_GB_PER_VCPU: Mapping[str, str] = {
@@ -161,12 +168,23 @@ def accelerator(provider: str, instance_type: str) -> Accelerator | None:
     return None
 
 
+def price_class(name: str) -> str:
+    """The class under which the book has an accelerator that node labels call otherwise; the name itself if none.
+
+    `core.workload` reads the labels and leaves a name that it does not know as it is written. Values: NVIDIA GPU
+    feature discovery (`NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition`), Karpenter (`rtx-pro-server-6000`).
+    """
+    upper = name.upper()
+    return next((known for marker, known in _LABELLED if marker in upper), name)
+
+
 def same_platform(name: str, other: str) -> bool:
     """Whether what runs on one class can be expected to start on the other: same maker, same CPU architecture."""
     return _platform(name) == _platform(other)
 
 
-def _platform(name: str) -> str:
+def _platform(given: str) -> str:
+    name = price_class(given)
     if name in ("T4G", "GB200"):
         return "nvidia/arm64"
     return next((maker for maker, prefixes in _OTHER_MAKERS if name.startswith(prefixes)), "nvidia/amd64")

@@ -25,6 +25,7 @@ from fractions import Fraction
 
 from customhouse._kit.money import Money
 from customhouse.core.cost import Rate
+from customhouse.observability.hardware import price_class
 from customhouse.observability.prices import BOOK_CURRENCY, ON_DEMAND, PREEMPTIBLE, Machine, PriceBook
 
 VCPU, GIB = "vcpu", "GiB"
@@ -64,20 +65,20 @@ class RateCard:
 
     def rate(self, unit: str) -> Rate | None:
         """The rate of `vcpu`, `GiB` or an accelerator class; None is unpriced."""
+        unit = price_class(unit)
         if unit not in self._rates:
-            stated = self.book.unit(unit, self.provider, self.region, self.pricing)  # step 1
-            if stated is not None:
-                found: Rate | None = self._noted(stated)
-            elif unit in (VCPU, GIB):
-                found = self._reserved(unit)
-            else:
-                found = self._accelerator(unit)
-            self._rates[unit] = found
+            split = self._reserved if unit in (VCPU, GIB) else self._accelerator
+            self._rates[unit] = self.stated(unit) or split(unit)
         return self._rates[unit]
+
+    def stated(self, unit: str) -> Rate | None:
+        """The rate that the book states itself, without splitting a machine's price (step 1)."""
+        found = self.book.unit(price_class(unit), self.provider, self.region, self.pricing)
+        return None if found is None else self._noted(found)
 
     def machines(self, accelerator: str) -> tuple[Machine, ...]:
         """The machines that carry whole accelerators of a class, with a price."""
-        found = self.book.machines(self.provider, self.region, self.pricing, accelerator=accelerator)
+        found = self.book.machines(self.provider, self.region, self.pricing, accelerator=price_class(accelerator))
         return tuple(machine for machine in found if machine.share == "1")
 
     def residual(self, machine: Machine) -> Rate | None:

@@ -190,6 +190,11 @@ def test_an_accelerator_without_a_price_is_named_and_never_free(
     assert shown.unpriced == (f"InferenceService ml/fraud: {says}",)
 
 
+def test_a_label_that_names_an_accelerator_otherwise_has_the_price_of_its_class(book: PriceBook) -> None:
+    found = cost(service(gpus=1, product="NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition"), book)
+    assert found.monthly == Money.parse("3.36312").scale(HOURS_PER_MONTH)
+
+
 def test_a_container_that_requests_nothing_is_unpriced(book: PriceBook) -> None:
     found = cost(service(cpu=None, memory=None), book)
     assert found.monthly == Money.zero()
