@@ -55,7 +55,7 @@ def forecast(
     """The next `horizon` values of a series in order of time.
 
     The step is the median distance between times; gaps are filled by linear interpolation. Without `season` (in steps)
-    a day, a week, or the strongest autocorrelation is looked for. When no value is negative the interval is cut at 0.
+    an hour, a day and a week are tried by autocorrelation. When no value is negative the interval is cut at 0.
     Raises SeriesError for fewer than 3 points, unordered or repeated times, NaN, or sizes beyond the limits.
     """
     if not 0.0 < level < 1.0:
@@ -105,7 +105,7 @@ def regular(times: Sequence[datetime], values: Sequence[float]) -> tuple[timedel
 
 
 def find_season(y: Array, step: timedelta) -> int:
-    """The season in steps: a day or a week if the series has two of them and repeats itself, 1 otherwise."""
+    """The season in steps: an hour, a day or a week if the series has two of them and repeats itself, 1 otherwise."""
     best, strength = 1, 0.3  # weaker than this a season costs more than it brings
     detrended = y - np.linspace(y[0], y[-1], len(y)) if len(y) > 2 else y
     for length in (timedelta(hours=1), timedelta(days=1), timedelta(days=7)):

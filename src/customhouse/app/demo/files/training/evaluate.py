@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from scoring import Array, metrics
-from transactions import FEATURES, Table, folder_digest, pipeline
+from scoring import Array, metrics  # deptry: ignore[DEP001]
+from transactions import FEATURES, Table, folder_digest, pipeline  # deptry: ignore[DEP001]
 
 TOLERANCE = 1e-5
 

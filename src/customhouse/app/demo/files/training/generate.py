@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from transactions import FEATURES, GROUP, LABEL, Array, folder_digest
+from transactions import FEATURES, GROUP, LABEL, Array, folder_digest  # deptry: ignore[DEP001]
 
 FRAUD_RATE = 0.03
 LABEL_NOISE = 0.002

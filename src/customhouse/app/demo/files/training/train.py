@@ -24,9 +24,9 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.putenv(_name, "1")
 
 import numpy as np  # noqa: E402 - after the threads are set
-from onnx_writer import Floats, perceptron  # noqa: E402
-from scoring import Array, losses, metrics  # noqa: E402
-from transactions import FEATURES, Table, folder_digest, pipeline  # noqa: E402
+from onnx_writer import Floats, perceptron  # noqa: E402  # deptry: ignore[DEP001]
+from scoring import Array, losses, metrics  # noqa: E402  # deptry: ignore[DEP001]
+from transactions import FEATURES, Table, folder_digest, pipeline  # noqa: E402  # deptry: ignore[DEP001]
 
 
 @dataclass(frozen=True)
