@@ -198,7 +198,7 @@ def test_a_job_is_tried_again_as_often_as_it_says(yard: Yard) -> None:
 def test_a_job_outlives_its_control_process_and_is_seen_to_the_end(yard: Yard) -> None:
     job = yard.job("sleep", spec={"activeDeadlineSeconds": 2})
     assert yard.apply(job).ok
-    eventually(lambda: (yard.out / "runs").exists())
+    eventually((yard.out / "runs").exists)
     yard.target.stop(keep_serving=True)
     again = LocalTarget(yard.settings, SystemClock())
     again.start()
@@ -214,7 +214,7 @@ def test_a_job_outlives_its_control_process_and_is_seen_to_the_end(yard: Yard) -
 def test_a_job_whose_shim_is_killed_is_lost_and_leaves_no_process(yard: Yard) -> None:
     job = yard.job("sleep")
     assert yard.apply(job).ok
-    eventually(lambda: (yard.out / "runs").exists())
+    eventually((yard.out / "runs").exists)
     shim = next(p for p in yard.target.processes() if p.role == "job")
     below = processes.children(shim.pid)
     assert below

@@ -120,6 +120,10 @@ _WAITING_ERRORS = ("Err", "BackOff", "Error", "InvalidImageName")
 
 def _pod(seen: _Seen) -> Health:
     policy = seen.spec.get("restartPolicy", "Always")
+    notes = _mapping(seen.metadata, "annotations")
+    # Argo CD's way to say that a Pod of an operator stays although its policy says it ends; a hook's Pod does end.
+    if notes.get("argocd.argoproj.io/ignore-restart-policy") == "true" and "argocd.argoproj.io/hook" not in notes:
+        policy = "Always"
     states = [s for key in ("initContainerStatuses", "containerStatuses") for s in seen.status.get(key) or ()]
     if policy == "Always":
         waiting = [_mapping(_mapping(state, "state"), "waiting") for state in states]

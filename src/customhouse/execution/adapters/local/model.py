@@ -89,7 +89,9 @@ def read_verified(path: Path, digest: str) -> dict[str, bytes]:
 
 def _names(root: Path, prefix: str) -> Iterator[str]:
     """Every regular file below a folder; the rules of `_kit.digest.tree`: links and devices are refused."""
-    for item in os.scandir(root / prefix):
+    with os.scandir(root / prefix) as listing:
+        items = list(listing)
+    for item in items:
         name = f"{prefix}/{item.name}" if prefix else item.name
         if item.is_dir(follow_symlinks=False):
             yield from _names(root, name)
