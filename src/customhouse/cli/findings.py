@@ -15,8 +15,10 @@ from customhouse.core.resource import Location
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-MAX_ROWS = 100
-"""Findings that the Markdown shows in full: GitHub refuses a comment of more than 65,536 characters."""
+MAX_COMMENT = 40_000
+"""Characters of finding rows in the Markdown: GitHub refuses a comment of more than 65,536 in all."""
+MAX_ROWS = 20
+"""Workloads and budgets that the Markdown shows."""
 MAX_CELL = 500
 _SEVERITY_ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "dim"}
@@ -79,9 +81,14 @@ def decisions_markdown(decisions: Sequence[Decision], cost_report: CostReport | 
     lines = [f"## Customhouse: {verdict.value}", "", f"**{_SENTENCES[verdict]}** {_counts(rows, len(decisions))}", ""]
     if rows:
         lines += ["| severity | rule | where | finding | what to do |", "|---|---|---|---|---|"]
-        lines += [_markdown_row(finding, place) for finding, place in rows[:MAX_ROWS]]
-        if len(rows) > MAX_ROWS:
-            lines.append(f"| | | | {len(rows) - MAX_ROWS} more findings: run `customhouse gate` | |")
+        shown = [_markdown_row(finding, place) for finding, place in rows]
+        size, kept = 0, 0
+        while kept < len(shown) and size + len(shown[kept]) <= MAX_COMMENT:
+            size += len(shown[kept])
+            kept += 1
+        lines += shown[:kept]
+        if kept < len(shown):
+            lines.append(f"| | | | {len(shown) - kept} more findings: run `customhouse gate` | |")
         lines.append("")
     if cost_report is not None:
         lines += _markdown_cost(cost_report)

@@ -114,7 +114,8 @@ def image_parts(reference: str) -> dict[str, Any]:
     if match is None:
         return {"valid": False, "repository": reference[:512], "tag": None, "digest": None}
     domain, path = match["domain"], match["path"]
-    if domain is not None and not ("." in domain or ":" in domain or domain == "localhost"):
+    # splitDockerDomain: the first component is a host when it has a dot or a port, is localhost, or has capitals.
+    if domain is not None and domain == domain.lower() != "localhost" and not {".", ":"} & set(domain):
         domain, path = None, f"{domain}/{path}"
     if domain is None:
         domain, path = "docker.io", path if "/" in path else f"library/{path}"
