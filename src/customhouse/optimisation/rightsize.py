@@ -21,6 +21,8 @@ from customhouse.core.workload import Container, Workload
 MIB = 1 << 20
 MARGIN = 1.18
 """Limit over the 99 % quantile at which about 1 % of windows are violated out of sample (DESIGN section 6)."""
+BURST = 2
+"""A CPU limit is not lowered below this many requests: CPU can be throttled, and a mean does not show where."""
 MIN_WINDOWS = 12
 """Below this many windows nothing is recommended: an hour at 5 minutes is not a workload's life."""
 
@@ -136,9 +138,10 @@ def recommend(
     """What the workload's first running container should declare; None when there is nothing worth changing.
 
     Rules: memory limit and request = bound rounded up to 16 Mi (64 Mi from 1 Gi); CPU request = the 95 % quantile's
-    bound; CPU limit = the bound at the policy's risk, never below the request; rounded up to 10 m (50 m from one core).
-    Only values that the manifest already declares are edited. More than is declared now is recommended too, when the
-    bound says so: right-sizing is not only shrinking.
+    bound; CPU limit = the bound at the policy's risk, and not less than BURST requests (a window's mean hides its
+    bursts) unless less is declared now; rounded up to 10 m (50 m from one core). Only values that the manifest already
+    declares are edited. More than is declared now is recommended too, when the bound says so: right-sizing is not only
+    shrinking.
     """
     policy = policy or RightsizePolicy()
     container = next((item for item in work.containers if not item.init), None)
@@ -149,13 +152,14 @@ def recommend(
     usual = upper_bound(usage.cpu_millicores, risk=max(policy.risk, 0.05), confidence=policy.confidence)
     new_memory = _round_bytes(max(memory.limit, policy.memory_floor))
     request = _round_milli(max(min(usual.limit, cpu.limit), policy.cpu_floor))
+    current = _declared(manifest, container.pointer)
+    ceiling = max(_round_milli(max(cpu.limit, policy.cpu_floor)), request)
     wanted = {
         "limits.memory": new_memory,
         "requests.memory": new_memory,
-        "limits.cpu": max(_round_milli(max(cpu.limit, policy.cpu_floor)), request),
+        "limits.cpu": max(ceiling, min(BURST * request, current.get("limits.cpu", 0))),
         "requests.cpu": request,
     }
-    current = _declared(manifest, container.pointer)
     recommended = {name: wanted[name] for name in current}
     if all(abs(value - current[name]) <= policy.worth_changing * current[name] for name, value in recommended.items()):
         return None

@@ -51,7 +51,7 @@ def recommended(manifest, seen, policy=None):
 
 
 def test_over_provisioned_memory_is_cut_to_what_is_used_and_a_margin():
-    found = recommended(BIG, usage(90, 200))
+    found = recommended(BIG, usage(90, 100))
     values = {edit.pointer.rpartition("resources/")[2]: edit.value for edit in found.edits}
     assert values["limits/memory"] == values["requests/memory"] == "128Mi"
     assert set(values) == {"limits/memory", "requests/memory", "limits/cpu", "requests/cpu"}
@@ -93,7 +93,7 @@ def test_a_workload_that_is_too_small_is_told_to_grow():
 def test_floors_and_units_are_kept():
     found = recommended(BIG, usage(3, 1), RightsizePolicy(memory_floor=128 * MIB, cpu_floor=100))
     assert found.recommended == {
-        "limits.cpu": 100, "limits.memory": 128 * MIB, "requests.cpu": 100, "requests.memory": 128 * MIB,
+        "limits.cpu": 200, "limits.memory": 128 * MIB, "requests.cpu": 100, "requests.memory": 128 * MIB,
     }  # fmt: skip
     large = recommended(service({"memory": "64Gi"}), usage(3000, 1))
     assert large.recommended["requests.memory"] % (64 * MIB) == 0
@@ -104,6 +104,15 @@ def test_the_cpu_request_is_never_above_its_limit():
     spiky = UsageSeries(300, tuple([90 * MIB] * 400), tuple(int(x) for x in np.where(rng.random(400) < 0.02, 3000, 40)))
     found = recommended(BIG, spiky)
     assert found.recommended["requests.cpu"] <= found.recommended["limits.cpu"]
+
+
+def test_room_for_bursts_is_kept_but_not_added():
+    steady = UsageSeries(300, tuple([90 * MIB] * 400), tuple([200] * 400))
+    assert (
+        recommended(BIG, steady).recommended["limits.cpu"] == 2 * recommended(BIG, steady).recommended["requests.cpu"]
+    )
+    tight = service({"cpu": "300m", "memory": "2Gi"}, {"cpu": "300m", "memory": "2Gi"})
+    assert recommended(tight, steady).recommended["limits.cpu"] == 300
 
 
 def test_init_containers_are_not_what_is_sized():
