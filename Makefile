@@ -12,10 +12,10 @@ RUN := .venv-run
 DEV := .venv
 PINS := pyproject.toml uv.lock scripts/environment.sh requirements/run.txt requirements/dev.txt
 
-.PHONY: help demo test check parts bench lock clean
+.PHONY: help demo test check parts bench reference lock clean
 
 help: ## say what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
 
 demo: $(RUN)/.ready ## play the whole story with real parts, then keep the dashboard up (DEMO_ARGS="--no-serve" ends)
 	@$(RUN)/bin/customhouse demo $(DEMO_ARGS)
@@ -31,6 +31,9 @@ parts: ## install the real parts that some tests need (opa, gpg, ssh-keygen, chr
 
 bench: $(DEV)/.ready ## time it, as ratios to a peer in the same run
 	@$(DEV)/bin/python benchmarks/run.py
+
+reference: $(DEV)/.ready ## write the pages of docs/reference that are made from the code
+	@$(DEV)/bin/python scripts/reference.py
 
 lock: ## resolve the dependencies anew (needs uv) and export the pinned lists that pip reads
 	@uv lock
