@@ -7,8 +7,8 @@ from typing import Any
 
 from customhouse.core.errors import EvidenceError
 
-MAX_BYTES = 32 << 20
-"""The largest evidence: a bill of materials with tens of thousands of components has about 20 MB."""
+MAX_BYTES = 16 << 20
+"""The largest evidence: a bill of materials has about 0.5 KB a component, so this is some 30,000 components."""
 MAX_DEPTH = 64
 
 

@@ -177,7 +177,7 @@ def test_what_is_malformed_stops_the_gate_and_is_named(data: bytes) -> None:
 
 def test_what_is_too_large_is_refused_before_it_is_parsed() -> None:
     with pytest.raises(EvidenceError, match="larger than"):
-        read_evidence(b" " * (33 << 20), [ROOT])
+        read_evidence(b" " * (17 << 20), [ROOT])
 
 
 def test_a_statement_about_several_subjects_is_read_for_each() -> None:
