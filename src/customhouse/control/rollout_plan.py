@@ -63,9 +63,11 @@ def plan_of(manifest: Manifest) -> RolloutPlan | None:
     Raises DeclarationError that names the annotation for anything that cannot be read, and for rollout annotations on
     an object that is not an InferenceService: a canary that would be ignored is not a canary.
     """
-    annotations = (manifest.get("metadata") or {}).get("annotations") or {}
-    kind = annotations.get(ROLLOUT)
     where = str(ResourceRef.of(manifest))
+    annotations = manifest["metadata"].get("annotations") or {}
+    if not isinstance(annotations, Mapping):
+        raise DeclarationError("metadata.annotations is not a mapping", where=where, hint="write name: value lines")
+    kind = annotations.get(ROLLOUT)
     if kind is None:
         stray = next((name for name in (STEPS, ANALYSIS) if name in annotations), None)
         if stray:

@@ -229,6 +229,9 @@ def test_counters_are_read_from_observations_of_one_release():
         seen("customhouse_prediction_log_loss_squares_sum", 0.25),
         seen("customhouse_prediction_outcomes_total", 4, outcome="tn"),
         seen("customhouse_requests_total", 2, instance="second", code="200"),
+        seen("customhouse_requests_total", float("nan"), instance="third", code="200"),
+        seen("customhouse_request_duration_seconds_bucket", 7, le="soon"),
+        seen("customhouse_request_duration_seconds_bucket", 7),
     ]
     assert arm_stats(observations, "new", REF) == ArmStats(
         requests=12,
@@ -271,6 +274,11 @@ def test_without_the_annotation_there_is_no_canary_and_defaults_need_no_other():
     assert plan_of(service({})) is None
     assert plan_of({**service({}), "metadata": {"name": "x", "annotations": None}}) is None
     assert plan_of(declared()) == RolloutPlan()
+
+
+def test_annotations_that_are_no_mapping_are_refused():
+    with pytest.raises(DeclarationError, match=r"metadata\.annotations is not a mapping"):
+        plan_of(service(["customhouse.dev/rollout: canary"]))
 
 
 @pytest.mark.parametrize(
