@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from control_repository import clone, git, remote, write
 
 from customhouse._kit.clock import FixedClock
 from customhouse.control.adapters.git import GitRepository, WorkTree
@@ -22,51 +23,9 @@ from customhouse.core.errors import SourceError
 ADA = Identity("Ada", "ada@example.com")
 NOW = datetime(2026, 1, 31, 10, 0, tzinfo=UTC)
 
+__all__ = ["clone", "remote"]
+
 needs_ssh = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="no ssh-keygen program")
-
-
-def git(where: Path, *arguments: str, **variables: str) -> str:
-    env = {
-        "PATH": os.environ["PATH"],
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_AUTHOR_NAME": "Ada",
-        "GIT_AUTHOR_EMAIL": "ada@example.com",
-        "GIT_COMMITTER_NAME": "Ada",
-        "GIT_COMMITTER_EMAIL": "ada@example.com",
-        **variables,
-    }
-    done = subprocess.run(["git", *arguments], cwd=where, env=env, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
-@pytest.fixture
-def remote(tmp_path: Path) -> Path:
-    path = tmp_path / "remote.git"
-    git(tmp_path, "init", "-q", "--bare", "-b", "main", str(path))
-    return path
-
-
-@pytest.fixture
-def clone(tmp_path: Path, remote: Path) -> Path:
-    path = tmp_path / "clone"
-    git(tmp_path, "init", "-q", "-b", "main", str(path))
-    git(path, "remote", "add", "origin", str(remote))
-    return path
-
-
-def write(clone: Path, files: dict[str, str | None], message: str = "change", *options: str, **variables: str) -> str:
-    for name, text in files.items():
-        place = clone / name
-        if text is None:
-            place.unlink()
-            continue
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text)
-    git(clone, "add", "-A")
-    git(clone, "commit", "-q", "-m", message, *options, **variables)
-    git(clone, "push", "-q", "--force", "origin", "HEAD")
-    return git(clone, "rev-parse", "HEAD")
 
 
 @pytest.fixture
@@ -387,11 +346,39 @@ class TestSshSignatures:
         self, tmp_path: Path, repository: GitRepository, clone: Path
     ) -> None:
         key = ssh_key(tmp_path, "ada")
-        write(clone, {"a": "1"}, "m", GIT_COMMITTER_DATE="2026-03-01T00:00:00Z")
-        backdated = write(clone, {"a": "2"}, "m", "-S", GIT_COMMITTER_DATE="2026-01-01T00:00:00Z", **sign_with(key))
+        write(clone, {"a": "1"}, "m", GIT_COMMITTER_DATE="2026-01-20T00:00:00Z")
+        backdated = write(clone, {"a": "2"}, "m", "-S", GIT_COMMITTER_DATE="2025-12-01T00:00:00Z", **sign_with(key))
         repository.fetch()
-        expired = allowed("a@b", key, 'valid-before="20260201Z"')
+        expired = allowed("a@b", key, 'valid-before="20260110Z"')
         assert self.state(repository, backdated, expired) == (SignatureState.UNTRUSTED, None)
+
+    def test_a_parent_from_the_future_does_not_void_every_key_that_expires(
+        self, tmp_path: Path, repository: GitRepository, clone: Path
+    ) -> None:
+        key = ssh_key(tmp_path, "ada")
+        write(clone, {"a": "1"}, "m", GIT_COMMITTER_DATE="2038-01-01T00:00:00Z")
+        signed = write(clone, {"a": "2"}, "m", "-S", GIT_COMMITTER_DATE="2026-01-30T00:00:00Z", **sign_with(key))
+        repository.fetch()
+        expires = allowed("a@b", key, 'valid-before="20270101Z"')
+        assert self.state(repository, signed, expires) == (SignatureState.VERIFIED, "a@b")
+
+    def test_a_signature_of_another_kind_could_not_be_decided(self, repository: GitRepository, clone: Path) -> None:
+        commit = write(clone, {"a": "1"})
+        repository.fetch()
+        raw = repository.git.run("cat-file", "commit", commit).stdout
+        x509 = raw.replace(b"\n\n", b"\ngpgsig -----BEGIN SIGNED MESSAGE-----\n x\n\n", 1)
+        assert verify(x509, None, (), at=NOW, environment={})[0] is SignatureState.UNKNOWN
+
+    def test_a_key_with_a_passphrase_is_an_error_and_not_a_question(
+        self, tmp_path: Path, repository: GitRepository, clone: Path
+    ) -> None:
+        key = tmp_path / "locked"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", str(key)], check=True)
+        head = write(clone, {"a": "1"})
+        repository.fetch()
+        with pytest.raises(SourceError, match="commit-tree"):
+            repository.commit(head, "main", {"a": b"2"}, "m", identity=ADA, signing_key=key)
+        assert repository.fetch() == head
 
     def test_without_ssh_keygen_it_could_not_be_decided(
         self, tmp_path: Path, repository: GitRepository, clone: Path, monkeypatch: pytest.MonkeyPatch

@@ -68,6 +68,9 @@ class History(Protocol):
     def is_ancestor(self, ancestor: str, descendant: str) -> bool:
         """Whether `descendant` has `ancestor` behind it."""
 
+    def merge_base(self, one: str, other: str) -> str | None:
+        """The commit where two histories parted, None when they have nothing in common."""
+
     def message(self, rev: str) -> str:
         """The whole message of a commit."""
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from customhouse._kit.clock import Clock, SystemClock
+from customhouse._kit.clock import Clock
 from customhouse._kit.process import ProgramError, ProgramMissingError, run
 from customhouse.control.adapters.git_objects import GitObjects
 from customhouse.control.adapters.git_program import Git, check_word, failed, git_environment, missing_git, redact
@@ -42,8 +42,7 @@ class GitRepository(GitObjects):
     ) -> None:
         self.location = _checked_location(location)
         self.branch = check_word(branch, "branch")
-        self._clock = clock or SystemClock()
-        super().__init__(Git(mirror, dict(environment or {})))
+        super().__init__(Git(mirror, dict(environment or {})), clock)
         if not (mirror / "HEAD").exists():
             _init(mirror, self.branch, self.git.environment)
 

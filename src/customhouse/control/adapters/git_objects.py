@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
+from customhouse._kit.clock import Clock, SystemClock
 from customhouse.control.adapters.git_program import Git, check_word
 from customhouse.control.adapters.git_signature import verify
 from customhouse.core.change import Revision
@@ -89,8 +90,9 @@ class TreeFiles(Mapping[str, bytes]):
 class GitObjects:
     """Reads one repository by its git directory. Every `rev` may be any name that git knows."""
 
-    def __init__(self, git: Git) -> None:
+    def __init__(self, git: Git, clock: Clock | None = None) -> None:
         self.git = git
+        self._clock = clock or SystemClock()
 
     def resolve(self, rev: str) -> str:
         """The commit id of a revision. Raises SourceError when there is none."""
@@ -137,8 +139,11 @@ class GitObjects:
         raw = self.git.run("cat-file", "commit", commit).stdout
         header = _Header.parse(raw, commit)
         # A key that has expired could still sign a commit dated before; a commit is never taken to be older than its
-        # parents, so backdating beyond the branch's head gains nothing.
-        verify_at = max([header.committed_at, *(self._committed_at(parent) for parent in header.parents)])
+        # parents, so backdating beyond the branch's head gains nothing. (A parent from the future counts as of now,
+        # or one such commit would make every key that ever expires worthless.)
+        now = self._clock.now()
+        parents = [min(now, self._committed_at(parent)) for parent in header.parents]
+        verify_at = max([header.committed_at, *parents])
         state, signer = verify(raw, allowed_signers, gpg_keys, at=verify_at, environment=self.git.environment)
         return Revision(
             id=commit,
@@ -169,6 +174,11 @@ class GitObjects:
         check_word(ancestor, "revision")
         done = self.git.run("merge-base", "--is-ancestor", ancestor, self.resolve(descendant), accept=(0, 1, 128))
         return done.status == 0
+
+    def merge_base(self, one: str, other: str) -> str | None:
+        """The commit where two histories parted, None when they have nothing in common."""
+        done = self.git.run("merge-base", self.resolve(one), self.resolve(other), accept=(0, 1))
+        return done.stdout.decode().split()[0] if done.status == 0 else None
 
     def message(self, rev: str) -> str:
         """The whole message of a commit."""

@@ -106,6 +106,9 @@ def git_environment(passed: Mapping[str, str]) -> dict[str, str]:
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_ALLOW_PROTOCOL": "file:ssh:https",
         "GIT_SSH_COMMAND": "ssh -oBatchMode=yes",
+        # A key with a passphrase is an error, not a question on a terminal that nobody watches.
+        "SSH_ASKPASS": "/bin/false",
+        "SSH_ASKPASS_REQUIRE": "force",
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_NO_REPLACE_OBJECTS": "1",
         "GIT_LITERAL_PATHSPECS": "1",
