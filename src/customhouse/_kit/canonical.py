@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
+from json.encoder import encode_basestring
 from typing import Any
 
 MAX_SAFE_INTEGER = 2**53 - 1
@@ -30,58 +30,68 @@ def canonical_json(value: JsonValue) -> bytes:
     JSON does not have and values nested deeper than MAX_DEPTH.
     """
     parts: list[str] = []
-    _write(value, parts, "$", 0)
+    _write(value, parts, [])
     try:
         return "".join(parts).encode("utf-8")
     except UnicodeEncodeError as error:
         raise CanonicalError(f"a string holds a lone surrogate: {error}") from error
 
 
-def _write(value: JsonValue, parts: list[str], path: str, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise CanonicalError(f"{path[:80]}…: nested deeper than {MAX_DEPTH}")
-    if value is None or value is True or value is False:
+def _write(value: JsonValue, parts: list[str], path: list[str | int]) -> None:
+    """Append the form of `value`; `path` is where it is, written out only when something is wrong."""
+    if isinstance(value, str):
+        parts.append(encode_basestring(value))
+    elif value is None or value is True or value is False:
         parts.append(_LITERALS[value])
-    elif isinstance(value, str):
-        parts.append(json.dumps(value, ensure_ascii=False))
     elif isinstance(value, int):
         if abs(value) > MAX_SAFE_INTEGER:
-            raise CanonicalError(f"{path}: integer {value} is beyond 2^53-1; write it as a string")
-        parts.append(str(value))
+            raise CanonicalError(f"{_place(path)}: integer {value} is beyond 2^53-1; write it as a string")
+        parts.append(int.__repr__(value))
     elif isinstance(value, float):
         parts.append(_number(value, path))
+    elif len(path) >= MAX_DEPTH:
+        raise CanonicalError(f"{_place(path)[:80]}…: nested deeper than {MAX_DEPTH}")
     elif isinstance(value, Mapping):
-        _write_mapping(value, parts, path, depth)
+        _write_mapping(value, parts, path)
     elif isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
-        parts.append("[")
+        separator = "["
         for index, item in enumerate(value):
-            if index:
-                parts.append(",")
-            _write(item, parts, f"{path}[{index}]", depth + 1)
-        parts.append("]")
+            parts.append(separator)
+            separator = ","
+            path.append(index)
+            _write(item, parts, path)
+            path.pop()
+        parts.append("]" if separator == "," else "[]")
     else:
-        raise CanonicalError(f"{path}: {type(value).__name__} is not JSON")
+        raise CanonicalError(f"{_place(path)}: {type(value).__name__} is not JSON")
 
 
-def _write_mapping(value: Mapping[Any, JsonValue], parts: list[str], path: str, depth: int) -> None:
+def _write_mapping(value: Mapping[Any, JsonValue], parts: list[str], path: list[str | int]) -> None:
+    ascii_only = True
     for key in value:
         if not isinstance(key, str):
-            raise CanonicalError(f"{path}: key {key!r} is not a string")
-    parts.append("{")
-    # Section 3.2.3: keys are ordered by their UTF-16 code units, not by code points.
-    for index, key in enumerate(sorted(value, key=lambda text: text.encode("utf-16-be", "surrogatepass"))):
-        if index:
-            parts.append(",")
-        parts.append(json.dumps(key, ensure_ascii=False))
-        parts.append(":")
-        _write(value[key], parts, f"{path}.{key}", depth + 1)
-    parts.append("}")
+            raise CanonicalError(f"{_place(path)}: key {key!r} is not a string")
+        ascii_only = ascii_only and key.isascii()
+    # Section 3.2.3: keys are ordered by their UTF-16 code units, not by code points; for ASCII they are the same.
+    keys = sorted(value) if ascii_only else sorted(value, key=lambda text: text.encode("utf-16-be", "surrogatepass"))
+    separator = "{"
+    for key in keys:
+        parts.append(f"{separator}{encode_basestring(key)}:")
+        separator = ","
+        path.append(key)
+        _write(value[key], parts, path)
+        path.pop()
+    parts.append("}" if separator == "," else "{}")
 
 
-def _number(value: float, path: str) -> str:
+def _place(path: list[str | int]) -> str:
+    return "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+
+
+def _number(value: float, path: list[str | int]) -> str:
     """ECMAScript's Number::toString (ECMA-262 section 6.1.6.1.20) from Python's shortest round-trip digits."""
     if not math.isfinite(value):
-        raise CanonicalError(f"{path}: {value} is not a JSON number")
+        raise CanonicalError(f"{_place(path)}: {value} is not a JSON number")
     if value == 0:
         return "0"
     digits, _, power = repr(abs(value)).partition("e")
