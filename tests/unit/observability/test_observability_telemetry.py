@@ -117,6 +117,24 @@ def test_a_gateway_that_restarts_loses_no_requests_and_counts_none_twice() -> No
     assert found.requests == 35
 
 
+def test_a_restart_that_one_counter_shows_counts_for_those_that_hide_it() -> None:
+    found = stats(
+        [
+            seen("customhouse_requests_total", -1, 50, code="200"),
+            seen("customhouse_requests_total", 30, 20, code="200"),
+            seen("customhouse_request_errors_total", -1, 1),
+            seen("customhouse_request_errors_total", 30, 4),
+        ]
+    )
+    assert (found.requests, found.errors) == (20, 4)
+
+
+def test_buckets_never_fall_though_instances_are_scraped_apart() -> None:
+    name = "customhouse_request_duration_seconds_bucket"
+    found = stats([seen(name, 10, 9, le="0.1"), seen(name, 10, 7, le="1"), seen(name, 10, 9, le="+Inf")])
+    assert found.buckets == ((0.1, 9), (1.0, 9), (math.inf, 9))
+
+
 def test_processes_give_cpu_and_the_largest_memory() -> None:
     found = stats(
         [
