@@ -225,7 +225,7 @@ class ReleaseLogContract:
 
     def test_the_history_of_a_name_reads_back_newest_first(self, open_store: Callable[[], ReleaseLog]) -> None:
         """Every field, after opening again."""
-        lines = [release(minutes=0), release(phase=RolloutPhase.CANARY, minutes=1, reason="10 % für alle")]
+        lines = [release(minutes=0), release(phase=RolloutPhase.CANARY, minutes=1, reason="10 % für Berlin")]
         for line in [*lines, release("other", minutes=2)]:
             open_store().record(line)
         assert list(open_store().history("fraud")) == lines[::-1]
