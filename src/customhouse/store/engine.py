@@ -25,6 +25,7 @@ _ADVICE = (
     ("unable to open", "the database cannot be opened", "check that the folder exists and may be written"),
     ("no such table", "the schema is not complete", "restore a backup"),
     ("does not exist", "the database or a table does not exist", "create the database first"),
+    ("connection to server", "the database server is out of reach", "start it, or correct the URL"),
     ("connection refused", "the database server is out of reach", "start it, or correct the URL"),
 )
 
@@ -47,7 +48,8 @@ class Database:
 
     def __init__(self, url: URL | str, *, durable: bool = True) -> None:
         self.url = make_url(url)
-        self.where = self.url.database or self.url.render_as_string(hide_password=True)
+        shown = self.url.render_as_string(hide_password=True)
+        self.where = (self.url.database if self.is_sqlite else None) or shown
         self.engine = _engine(self.url, self.where, durable=durable)
 
     @property
