@@ -183,3 +183,29 @@ def test_endless_work_ends_at_the_limit_of_steps() -> None:
 def test_huge_declared_lengths_do_not_take_memory() -> None:
     for opcode in (b"\x8d", b"\x8e", b"\x96"):
         assert scan_bytes(b"\x80\x05" + opcode + b"\xff" * 7 + b"\x00.").verdict is Verdict.UNSCANNABLE
+
+
+def _legacy(storages: dict[str, tuple[bytes, int]], body: bytes) -> bytes:
+    magic = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2)
+    persistent = b"".join(
+        b"(X\x07\x00\x00\x00storagectorch\n" + kind + b"\nX\x01\x00\x00\x00" + key.encode() + b"X\x03\x00\x00\x00cpuK"
+        + bytes([count]) + b"NtQ0"
+        for key, (kind, count) in storages.items()
+    )  # fmt: skip
+    return magic + b"\x80\x02" + persistent + b"N." + pickle.dumps(sorted(storages), 2) + body
+
+
+def test_legacy_torch_files_of_several_types_are_read_whole() -> None:
+    storages = {"a": (b"FloatStorage", 2), "b": (b"LongStorage", 1)}
+    body = struct.pack("<q", 2) + bytes(8) + struct.pack("<q", 1) + bytes(8)
+    scan = scan_bytes(_legacy(storages, body))
+    assert (scan.format, scan.verdict) == ("torch-legacy", Verdict.CLEAN)
+    assert scan_bytes(_legacy(storages, body[:-1])).verdict is Verdict.UNSCANNABLE
+    assert scan_bytes(_legacy(storages, body + b"x")).verdict is Verdict.UNSCANNABLE
+    assert scan_bytes(_legacy(storages, struct.pack("<q", 3) + body[8:])).verdict is Verdict.UNSCANNABLE
+
+
+def test_printable_pickle_that_breaks_after_its_call_is_no_text() -> None:
+    scan = scan_bytes(b"cevil.module\nrun_all\n(tR and then prose")
+    assert scan.format == "pickle"
+    assert scan.verdict is not Verdict.CLEAN

@@ -11,10 +11,12 @@ import re
 from customhouse.trust.scan.inspection import Inspection
 from customhouse.trust.scan.words import words
 
-_BLOCK = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{\{.*|\{%.*", re.DOTALL)
-_COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
+_OPEN = re.compile(r"\{\{|\{%|\{#")
+_END_RAW = re.compile(r"\{%[-+]?\s{0,80}endraw\s{0,80}[-+]?%\}")
+_BRACKETS = {")": "(", "]": "[", "}": "{"}
 _TOKEN = re.compile(
-    r"""(?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?P<name>[^\W\d]\w*)|(?P<number>\d[\w.]*)|(?P<sign>[^\s\w])""",
+    r"""(?P<text>'[^'\\]*(?:\\.[^'\\]*)*'|"[^"\\]*(?:\\.[^"\\]*)*")|(?P<name>[^\W\d]\w*)|(?P<number>\d[\w.]*)"""
+    r"""|(?P<space>\s+)|(?P<sign>[^\s\w'"])""",
     re.DOTALL,
 )
 _DUNDER = re.compile(r"__\w+__|^__\w|\w__$")
@@ -37,20 +39,59 @@ def inspect_template(text: str, look: Inspection, where: str) -> None:
         look.unscannable("template-size", f"{where}: a template of {len(text)} characters")
         return
     look.spend(1 + len(text) // 16)
-    for block in _BLOCK.findall(_COMMENT.sub("", text)):
-        problem = _problem(block)
+    position = 0
+    while match := _OPEN.search(text, position):
+        if match[0] == "{#":
+            position = text.find("#}", match.end()) + 2
+            if position < 2:
+                look.unscannable("template-broken", f"{where}: a comment that does not end; mend the template")
+                return
+            continue
+        tokens, position = _tokens(text, match.end(), "}}" if match[0] == "{{" else "%}")
+        if position < 0:
+            look.unscannable("template-broken", f"{where}: a block that does not end; mend the template")
+        problem = _problem(tokens, statement=match[0] == "{%")
         if problem is not None:
             severe, message = problem
             (look.malicious if severe else look.suspicious)("template-injection", f"{where}: {message}")
-            if severe:
-                return
+        if position < 0 or (problem is not None and problem[0]):
+            return
+        if match[0] == "{%" and tokens and tokens[0] == ("name", "raw"):
+            end = _END_RAW.search(text, position)
+            position = end.end() if end else len(text)
 
 
-def _problem(block: str) -> tuple[bool, str] | None:
+def _tokens(text: str, start: int, closing: str) -> tuple[list[tuple[str, str]], int]:
+    """(kind, text) of each token of a block and where the block ends; -1 when it does not (Jinja refuses it then).
+
+    As Jinja's lexer has it: a closing mark counts only outside of strings and with all brackets closed. Anything
+    looser would let text hide code, or code pass for text.
+    """
+    tokens: list[tuple[str, str]] = []
+    open_brackets: list[str] = []
+    position = start
+    while position < len(text):
+        if not open_brackets and text.startswith(closing, position):
+            return [token for token in tokens if token[1] not in ("-", "+") or token is not tokens[0]], position + 2
+        match = _TOKEN.match(text, position)
+        if match is None:
+            return tokens, -1
+        position = match.end()
+        kind, value = match.lastgroup or "", match[0]
+        if kind == "space":
+            continue
+        if value in ("(", "[", "{"):
+            open_brackets.append(value)
+        elif value in _BRACKETS and (not open_brackets or open_brackets.pop() != _BRACKETS[value]):
+            return tokens, -1
+        tokens.append((kind, value))
+    return tokens, -1
+
+
+def _problem(tokens: list[tuple[str, str]], *, statement: bool) -> tuple[bool, str] | None:
     """(malicious, what) of one `{{ }}` or `{% %}`; None when it only reads what it is given."""
-    tokens = [(match.lastgroup or "", match[0]) for match in _TOKEN.finditer(block[2:])]
     first = next((text for kind, text in tokens if kind == "name"), "")
-    if block.startswith("{%") and first in _TAGS:
+    if statement and first in _TAGS:
         return True, f"loads another template ({first})"
     softer: tuple[bool, str] | None = None
     for index, (kind, text) in enumerate(tokens):

@@ -17,6 +17,7 @@ from customhouse.trust.scan.verdict import ScanSeverity
 
 _KEEP_TEXT = 512
 _KEEP_ITEMS = 64
+_KEEP_LIST = 20_000
 
 
 class Unknown:
@@ -29,6 +30,7 @@ class Unknown:
 
 
 LIST, SET, NUMBER, TEXT = Unknown("list"), Unknown("set"), Unknown("number"), Unknown("text")
+"""LIST is a list that was not begun empty; others are Items."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,20 @@ class Table:
 
 
 @dataclass(slots=True)
+class Items:
+    """A list that was begun empty; its first texts are kept (torch's old format lists its storages so)."""
+
+    texts: list[str] = field(default_factory=list)
+    count: int = 0
+
+    def extend(self, values: list[Value]) -> None:
+        """APPEND(S)."""
+        self.count += len(values)
+        if len(self.texts) < _KEEP_LIST:
+            self.texts.extend(value for value in values if isinstance(value, str))
+
+
+@dataclass(slots=True)
 class Made:
     """What a call of a known global gave; `state` is what BUILD gave it."""
 
@@ -83,6 +99,8 @@ class Outcome:
     result: Value
     protocol: int
     named: list[Named]
+    called: bool
+    """Whether it called a global whose name is made of identifiers, as prose never does."""
     storages: dict[str, tuple[str, int]]
     """Torch storages by key: type name and number of elements."""
 
@@ -108,6 +126,7 @@ class Machine:
         self.marks: list[int] = []
         self.memo: dict[int, Value] = {}
         self.named: list[Named] = []
+        self.called = False
         self.storages: dict[str, tuple[str, int]] = {}
         self.protocol = 0
         self.at = start
@@ -165,6 +184,7 @@ class Machine:
             self.look.malicious("pickle-computed-call", "calls an object that it made while loading", self.at)
             self.push(Unknown("result"))
             return
+        self.called = self.called or f"{callee.module}.{callee.name}".replace(".", "").isidentifier()
         if callee.key in CALL_CHECKED:
             self._check(callee, values)
         if callee.key == ("copyreg", "_reconstructor") and values and isinstance(values[0], Named):

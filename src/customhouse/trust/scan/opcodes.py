@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from customhouse.trust.scan.machine import LIST, NUMBER, SET, Blob, Machine, Named, Outcome, Table, Unknown, Value
+from customhouse.trust.scan.machine import (
+    LIST,
+    NUMBER,
+    SET,
+    Blob,
+    Items,
+    Machine,
+    Named,
+    Outcome,
+    Table,
+    Unknown,
+    Value,
+)
 from customhouse.trust.scan.source import UnreadableError
 
 Move = Callable[[Machine], None]
@@ -20,7 +32,9 @@ def simulate(machine: Machine) -> Outcome:
         code = cursor.byte()
         if code == 0x2E:  # STOP
             machine.look.spend(steps)
-            return Outcome(cursor.position, machine.pop(), machine.protocol, machine.named, machine.storages)
+            return Outcome(
+                cursor.position, machine.pop(), machine.protocol, machine.named, machine.called, machine.storages
+            )
         move = MOVES.get(code)
         if move is None:
             what = "the pickle ends without STOP" if code < 0 else f"byte 0x{code:02x} is no pickle opcode"
@@ -178,6 +192,8 @@ def _append(m: Machine, items: list[Value]) -> None:
     target = m.top()
     if isinstance(target, Named):
         m.look.malicious("pickle-patches-class", f"calls append or extend of {target} itself", m.at)
+    elif isinstance(target, Items):
+        target.extend(items)
     elif items and target is not LIST and target is not SET and not isinstance(target, (Unknown, Table)):
         m.look.note("pickle-append", "appends to an object that is not a plain list", m.at)
 
@@ -234,7 +250,7 @@ MOVES: Mapping[int, Move] = {
     0x88: lambda m: m.push(True),
     0x89: lambda m: m.push(False),
     ord(")"): lambda m: m.push(()),
-    ord("]"): lambda m: m.push(LIST),
+    ord("]"): lambda m: m.push(Items()),
     ord("}"): lambda m: m.push(Table()),
     0x8F: lambda m: m.push(SET),
     ord("F"): _float_line,

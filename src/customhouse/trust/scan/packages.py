@@ -12,8 +12,9 @@ from customhouse.trust.scan.source import Source, UnreadableError
 from customhouse.trust.scan.verdict import ScanFinding
 
 _SCRIPT_DANGER = re.compile(
-    rb"^\s*(?:import|from)\s+(?!__torch__|torch\b)|\b(?:os|sys|subprocess|socket|shutil|builtins)\.\w+"
-    rb"|\b(?:eval|exec|open|compile|__import__)\s*\(|\b(?:torch|ops\.aten)\.(?:save|load|from_file|hub|ops\.load_library)\b"
+    rb"^[ \t]*(?:import|from)[ \t]+(?!__torch__|torch\b)|\b(?:os|sys|subprocess|socket|shutil|builtins)\.\w+"
+    rb"|\b(?:eval|exec|open|compile|__import__)[ \t]*\("
+    rb"|\b(?:torch|ops\.aten)\.(?:save|load|from_file|hub|ops\.load_library)\b"
     rb"|__(?:class|globals|builtins|subclasses|import|base|mro|dict|code)__",
     re.MULTILINE,
 )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from customhouse.trust.scan.inspection import Inspection
-from customhouse.trust.scan.machine import Machine, Made, Named, Outcome, Value
+from customhouse.trust.scan.machine import Items, Machine, Made, Named, Outcome, Value
 from customhouse.trust.scan.opcodes import simulate
 from customhouse.trust.scan.source import Cursor, Source, UnreadableError
 from customhouse.trust.scan.verdict import ScanSeverity
@@ -76,16 +76,15 @@ def _torch_legacy(source: Source, look: Inspection, first: Outcome) -> None:
         outcome = read_pickle(source, look, position)
         outcomes.append(outcome)
         position = outcome.end
-    storages = outcomes[2].storages
+    storages, keys = outcomes[2].storages, outcomes[3].result
+    if not isinstance(keys, Items) or keys.count != len(keys.texts) or set(keys.texts) != set(storages):
+        raise UnreadableError("storages that the pickle does not describe", offset=position, rule="torch-legacy-keys")
     cursor = Cursor(source, position)
-    for _ in range(len(storages)):
-        elements = cursor.number(8, signed=True)
-        sizes = {ELEMENT_SIZE.get(kind, 0) * count for kind, count in storages.values() if count == elements}
-        if len(sizes) != 1 or 0 in sizes:
-            raise UnreadableError(
-                "storages of several types, whose order is not kept", offset=cursor.position, rule="torch-legacy-mixed"
-            )
-        cursor.skip(sizes.pop())
+    for key in keys.texts:
+        kind, elements = storages[key]
+        if cursor.number(8, signed=True) != elements or kind not in ELEMENT_SIZE:
+            raise UnreadableError(f"storage {key[:40]!r} of another size", offset=position, rule="torch-legacy-size")
+        cursor.skip(elements * ELEMENT_SIZE[kind])
     if cursor.left:
         _raise_trailing(source, cursor.position)
 
@@ -142,13 +141,13 @@ def looks_like_pickle(source: Source, look: Inspection) -> bool:
     if head[0] == 0x80 and len(head) == 2 and head[1] <= 5:
         return True
     found: list[Outcome] = []
+    machine: list[Machine] = []
 
     def trial(inner: Source, quiet: Inspection) -> None:
-        found.append(simulate(Machine(inner, quiet)))
+        machine.append(Machine(inner, quiet))
+        found.append(simulate(machine[0]))
 
     findings = look.quiet(source, look.name, trial)
-    if any(finding.severity is ScanSeverity.MALICIOUS for finding in findings):
+    if machine[0].called or any(finding.severity is ScanSeverity.MALICIOUS for finding in findings):
         return True
-    if not found:
-        return False
-    return bool(found[0].named) or found[0].end == source.size
+    return bool(found) and (bool(found[0].named) or found[0].end == source.size)

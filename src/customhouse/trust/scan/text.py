@@ -16,15 +16,19 @@ from customhouse.trust.scan.verdict import ScanSeverity
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
 _PYTHON = re.compile(
-    r"^(?:import\s+[\w.]+(?:\s+as\s+\w+)?(?:\s*,\s*[\w.]+)*\s*(?:[#;].*)?|from\s+[\w.]+\s+import\s+[\w(*].*|"
-    r"(?:async\s+)?def\s+\w+\s*\(.*|class\s+\w+\s*[(:].*)$",
+    r"^(?:import[ \t]+[\w.]+(?:[ \t]+as[ \t]+\w+)?(?:[ \t]*,[ \t]*[\w.]+)*[ \t]*(?:[#;].*)?|"
+    r"from[ \t]+[\w.]+[ \t]+import[ \t]+[\w(*].*|(?:async[ \t]+)?def[ \t]+\w+[ \t]*\(.*|class[ \t]+\w+[ \t]*[(:].*)$",
     re.MULTILINE,
 )
+_PROGRAMS = (".sh", ".bash", ".zsh", ".bat", ".cmd", ".ps1", ".vbs")
 _YAML_TAG = re.compile(r"!!python/|tag:yaml\.org,2002:python/|^%TAG\b", re.MULTILINE)
 _YAML_KEY = re.compile(r"^[\w.\-/ ]{1,80}:(?:\s|$)|^- ", re.MULTILINE)
 _MAX_JSON_DEPTH = 300
+_MAX_JSON_VALUES = 4_000_000
+"""Values are objects of about a hundred bytes each while they are looked at."""
 _NAMED = ("_target_", "py/object", "py/type", "py/function", "py/reduce", "target_class", "class_path")
 _REMOTE = ("auto_map", "custom_pipelines")
+_WATCHED = (*_NAMED, *_REMOTE, "chat_template", "loader_module", "trust_remote_code")
 
 
 def is_text(source: Source, look: Inspection) -> bool:
@@ -55,9 +59,9 @@ def inspect_text(source: Source, look: Inspection) -> None:
     title = look.title.lower()
     if head in ("{", "[") and _json(text, look, title):
         return
-    if text.startswith("#!"):
+    if text.startswith("#!") or title.endswith(_PROGRAMS):
         look.format = "script"
-        look.suspicious("script", "a program: it starts with #!")
+        look.suspicious("script", "a program beside a model: it starts with #! or is called like one")
         return
     if title.endswith((".py", ".pyi", ".pyw")) or (not title.endswith((".md", ".rst", ".txt")) and _is_python(text)):
         look.format = "python"
@@ -82,6 +86,8 @@ def _prose_share(text: str) -> float:
 
 def _json(text: str, look: Inspection, title: str) -> bool:
     """Judge a JSON document; False when it is none."""
+    if text.count(",") + text.count("[") + text.count("{") > _MAX_JSON_VALUES:
+        raise UnreadableError(f"JSON of over {_MAX_JSON_VALUES} values", rule="limit-text", hint="split it")
     duplicates: list[str] = []
 
     def pairs(items: list[tuple[str, object]]) -> dict[str, object]:
@@ -143,10 +149,12 @@ def inspect_json(value: object, look: Inspection, where: str, depth: int = 0) ->
 def _entry(key: str, item: object, look: Inspection) -> None:
     if key in _REMOTE and item:
         look.suspicious("remote-code", f"{key}: loads Python code from the model's repository")
-    elif key == "trust_remote_code" and item is True:
+    elif key == "trust_remote_code" and item in (True, "true", "True"):
         look.suspicious("remote-code", "trust_remote_code is on")
     elif key in _NAMED:
         inspect_target(item, look, key)
+    elif key == "loader_module" and not str(item).startswith("mlflow."):
+        look.suspicious("config-imports", f"MLflow imports {str(item)[:80]!r} when it loads the model")
     elif key == "chat_template" or key.endswith("_template"):
         for template in item if isinstance(item, list) else [item]:
             body = template.get("template") if isinstance(template, Mapping) else template
@@ -201,7 +209,7 @@ def _yaml(text: str, look: Inspection, title: str) -> None:
             if isinstance(event, yaml.ScalarEvent):
                 if key is not None:
                     _entry(key, event.value, look)
-                key = event.value if key is None and event.value in (*_NAMED, *_REMOTE, "chat_template") else None
+                key = event.value if key is None and event.value in _WATCHED else None
             elif isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
                 if key is not None:
                     _entry(key, True, look)
