@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -131,35 +132,41 @@ def test_a_replica_over_its_memory_limit_is_killed_and_says_so(world: World) -> 
     assert "8 MiB" in live.health.message
 
 
+CONTROL = """
+import json, sys, time
+from pathlib import Path
+from customhouse._kit.clock import SystemClock
+from customhouse.core.plan import Action, ActionKind
+from customhouse.core.resource import ResourceRef
+from customhouse.execution.adapters.local.target import LocalSettings, LocalTarget
+root = Path(sys.argv[1])
+target = LocalTarget(LocalSettings(state=root / "state", volumes={"models": root / "models"}), SystemClock())
+target.start()
+print(target.port, flush=True)
+for manifest in json.loads(sys.argv[2]):
+    ref = ResourceRef.of(manifest)
+    target.apply([Action(ActionKind.CREATE, ref, manifest)])
+    while target.read([ref])[ref].health.status != "Healthy":
+        time.sleep(0.01)
+print("settled", flush=True)
+time.sleep(60)
+"""
+
+
+def _control(root: Path, *manifests: Any) -> subprocess.Popen[str]:
+    """A control process of its own, which can be killed."""
+    words = [sys.executable, "-c", CONTROL, str(root), json.dumps(manifests)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+
+
 def test_workers_survive_a_killed_control_process_and_are_adopted(tmp_path: Path) -> None:
     world = World(tmp_path)
     v1 = world.manifest("v1", minReplicas=2)
-    script = tmp_path / "control.py"
-    script.write_text(
-        "import json, sys, time\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from pathlib import Path\n"
-        "from customhouse._kit.clock import SystemClock\n"
-        "from customhouse.core.plan import Action, ActionKind\n"
-        "from customhouse.core.resource import ResourceRef\n"
-        "from customhouse.execution.adapters.local.target import LocalSettings, LocalTarget\n"
-        f"root = Path({str(tmp_path)!r})\n"
-        "settings = LocalSettings(state=root / 'state', volumes={'models': root / 'models'})\n"
-        "target = LocalTarget(settings, SystemClock())\n"
-        "target.start()\n"
-        "manifest = json.loads(sys.argv[1])\n"
-        "ref = ResourceRef.of(manifest)\n"
-        "target.apply([Action(ActionKind.CREATE, ref, manifest)])\n"
-        "while target.read([ref])[ref].health.status != 'Healthy': time.sleep(0.02)\n"
-        "print(target.port, flush=True)\n"
-        "time.sleep(60)\n"
-    )
-    control = subprocess.Popen([sys.executable, str(script), json.dumps(v1)], stdout=subprocess.PIPE, text=True)
-    assert control.stdout is not None
-    port = int(control.stdout.readline())
-    with control.stdout:
+    with _control(tmp_path, v1) as control:
+        assert control.stdout is not None
+        port = int(control.stdout.readline())
+        assert control.stdout.readline() == "settled\n"
         control.kill()
-        control.wait()
     running = processes.find(tmp_path)
     assert len(running) == 3
     world.target._records.port = port
@@ -178,6 +185,46 @@ def test_workers_survive_a_killed_control_process_and_are_adopted(tmp_path: Path
     finally:
         world.target.stop()
     assert not processes.find(tmp_path)
+
+
+@pytest.mark.parametrize("moment", [0.02, 0.2, 0.45, 0.8])
+def test_a_control_process_killed_in_the_middle_of_a_roll_leaves_nothing_double(tmp_path: Path, moment: float) -> None:
+    world = World(tmp_path)
+    v1, v2 = world.manifest("v1", minReplicas=2), world.manifest("v2", minReplicas=2)
+    with _control(tmp_path, v1, v2) as control:
+        assert control.stdout is not None
+        control.stdout.readline()
+        time.sleep(moment)
+        control.kill()
+    world.target.start()
+    try:
+        world.serve(v2)
+        eventually(lambda: not world.target._records.retiring)
+        assert len(processes.find(tmp_path)) == 3, "two replicas and the gateway"
+        assert {world.answer() for _ in range(10)} == {0.71}
+        assert world.live(v2).manifest == v2
+    finally:
+        world.target.stop()
+    assert not processes.find(tmp_path)
+
+
+def test_a_full_disk_is_a_clear_error_and_changes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    v1 = world.manifest("v1")
+    world.serve(v1)
+    running = processes.find(world.root)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("customhouse.execution.adapters.local.records.os.fsync", full)
+        with pytest.raises(StateError, match=r"state\.json: cannot be written: No space left on device"):
+            world.apply(world.manifest("v2"))
+    assert processes.find(world.root) == running
+    assert world.until(v1).manifest == v1
+    assert world.answer() == 0.87
+    world.serve(world.manifest("v2"))
+    assert world.answer() == 0.71
 
 
 def test_orphans_end_by_themselves_when_no_control_process_comes(tmp_path: Path) -> None:

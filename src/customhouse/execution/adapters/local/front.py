@@ -127,6 +127,18 @@ class Front:
         self._pushed = data
         return True
 
+    def told(self, key: str) -> dict[str, Any] | None:
+        """Weights and replicas of one service as last told; None when nothing of it was."""
+        if not self._pushed:
+            return None
+        service = orjson.loads(self._pushed)["services"].get(key)
+        if service is None:
+            return None
+        return {
+            release: {"weight": revision["weight"], "replicas": sorted(revision["replicas"])}
+            for release, revision in service["revisions"].items()
+        }
+
     def end(self) -> None:
         """Ask it to end."""
         if self.process is not None:

@@ -47,6 +47,7 @@ class Jobs:
         self._images = images
         self._provider = provider
         self._limits = limits
+        self._discarded: list[JobRecord] = []
         self.dirty = False
 
     def apply(self, ref: ResourceRef, manifest: Manifest) -> bool:
@@ -65,7 +66,7 @@ class Jobs:
         identity = f"job-{run.name}-{secrets.token_hex(4)}"
         self._prepare(identity, run)
         if record is not None:
-            self._remove(record)
+            self._discarded.append(record)
         self._records.jobs[ref] = JobRecord(ref, dict(manifest), run.digest, identity)
         self.dirty = True
         return True
@@ -75,9 +76,13 @@ class Jobs:
         record = self._records.jobs.pop(ref, None)
         if record is None:
             return False
-        self._remove(record)
+        self._discarded.append(record)
         self.dirty = True
         return True
+
+    def forget_discarded(self) -> None:
+        """What was replaced or deleted stays after all."""
+        self._discarded.clear()
 
     def _prepare(self, identity: str, run: JobRun) -> None:
         """Copy the image folder, verify the copy (what runs is what was hashed), and write the shim's configuration."""
@@ -157,7 +162,9 @@ class Jobs:
         return values
 
     def tick(self) -> None:
-        """Start what was never started, and take outcomes."""
+        """End what was replaced or deleted, start what was never started, and take outcomes."""
+        while self._discarded:
+            self._remove(self._discarded.pop())
         for record in self._records.jobs.values():
             if record.outcome is not None:
                 continue

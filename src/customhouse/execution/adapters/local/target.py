@@ -37,6 +37,8 @@ from customhouse.execution.adapters.local.records import Records, write_atomic
 
 TICK_S = 0.1
 _ROTATE_S = 30.0
+_LOCK_S = 1.0
+"""A killed control process's lock lives on for a moment in a child that it was just about to start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,16 +168,21 @@ class LocalTarget:
             handle = open(self._places.root / "lock", "ab")  # noqa: SIM115 - held until stop
         except OSError as error:
             raise StateError(f"cannot be opened: {error.strerror}", where=str(self._places.root / "lock")) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            handle.close()
-            raise StateError(
-                "another control process runs on this state",
-                where=str(self._places.root),
-                hint="stop it, or choose another --state",
-            ) from error
-        return handle
+        end = self._clock.monotonic() + _LOCK_S
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if self._clock.monotonic() < end:
+                    self._ending.wait(0.05)
+                    continue
+                handle.close()
+                raise StateError(
+                    "another control process runs on this state",
+                    where=str(self._places.root),
+                    hint="stop it, or choose another --state",
+                ) from error
+            return handle
 
     def _release(self) -> None:
         if self._held is not None:
@@ -273,25 +280,33 @@ class LocalTarget:
             return results
 
     def _apply(self, action: Action) -> ActionResult:
+        """Numbered as it must be right: (1) decide in memory, (2) make it durable, (3) act.
+
+        Killed after (2), the next start acts; a failure before (3) puts the memory back and nothing has happened.
+        """
         before = copy.deepcopy(self._records)
         try:
-            changed = self._carry_out(action)
+            changed = self._decide(action)  # (1)
             if self._fleet.dirty or self._jobs.dirty:
-                self._save()
+                self._save()  # (2)
         except StateError:
-            _take(self._records, before)
-            self._fleet.dirty = self._jobs.dirty = False
+            self._put_back(before)
             raise
         except CustomhouseError as error:
-            _take(self._records, before)
+            self._put_back(before)
             return ActionResult(action, ok=False, changed=False, message=str(error))
-        if self._fleet.has_due():
-            self._fleet.start_due()
-            self._save()
+        altered = action.ref in self._records.services and self._reroute(action.ref)  # (3)
+        # The pids are recorded by the next tick; until then a worker is known by its command line.
+        self._fleet.start_due()
         self._jobs.tick()
-        return ActionResult(action, ok=True, changed=changed)
+        return ActionResult(action, ok=True, changed=changed or altered)
 
-    def _carry_out(self, action: Action) -> bool:
+    def _put_back(self, before: Records) -> None:
+        _take(self._records, before)
+        self._jobs.forget_discarded()
+        self._fleet.dirty = self._jobs.dirty = False
+
+    def _decide(self, action: Action) -> bool:
         ref, manifest = action.ref, action.desired
         if action.kind is ActionKind.WAIT:
             return False
@@ -303,15 +318,14 @@ class LocalTarget:
         if manifest is None:
             raise TargetError(f"{action.kind.value} without a manifest", where=str(ref))
         if ref.kind == "InferenceService":
-            gateway = self._front.state()
-            changed = self._fleet.apply(ref, manifest, gateway)
-            return self._reroute(ref, gateway) or changed
+            return self._fleet.apply(ref, manifest, self._front.state())
         if ref.kind == "Job" and ref.api_version.startswith("batch/"):
             return self._jobs.apply(ref, manifest)
         return self._accept(ref, manifest)
 
-    def _reroute(self, ref: ResourceRef, gateway: Mapping[str, Any] | None) -> bool:
+    def _reroute(self, ref: ResourceRef) -> bool:
         """Undo what somebody else told the gateway; a rollback takes effect here, before `apply` returns."""
+        gateway = self._front.state()
         wanted = self._fleet.routing()
         service = (gateway or {}).get("services", {}).get(key_of(ref))
         actual = {
@@ -322,9 +336,9 @@ class LocalTarget:
             release: {"weight": revision["weight"], "replicas": sorted(revision["replicas"])}
             for release, revision in wanted["services"][key_of(ref)]["revisions"].items()
         }
-        altered = gateway is not None and actual != asked
-        self._front.push(wanted, force=altered)
-        return altered
+        expected = self._front.told(key_of(ref))
+        self._front.push(wanted, force=gateway is not None and actual != asked)
+        return gateway is not None and expected is not None and actual != expected
 
     def _accept(self, ref: ResourceRef, manifest: Manifest) -> bool:
         if ref.kind in ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod", "CronJob"):

@@ -7,6 +7,7 @@ checked before it reaches the runtime; what is wrong is an InvalidRequestError t
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,7 +57,8 @@ def decode(
     """Read an inference request. Raises InvalidRequestError."""
     size = len(body)
     if header_length is not None:
-        if not header_length.isdigit() or int(header_length) > size:
+        # Ten ASCII digits: ¹ is a digit to Python, and int() of thousands of digits is an error of its own.
+        if re.fullmatch(r"[0-9]{1,10}", header_length) is None or int(header_length) > size:
             raise InvalidRequestError("inference-header-content-length is not a length within the body")
         size = int(header_length)
     try:

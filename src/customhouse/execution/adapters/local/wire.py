@@ -14,6 +14,8 @@ from typing import cast
 
 import httptools
 
+from customhouse.execution.adapters.local import tenancy
+
 MAX_HEAD = 16 * 1024
 MAX_HEADERS = 64
 MAX_CONNECTIONS = 512
@@ -203,7 +205,8 @@ class _Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """Refuse a body that is announced as too large before it is sent; answer `Expect`."""
         length = self._headers.get("content-length", "0")
-        if length.isdigit() and int(length) > self._server.max_body:
+        # llhttp has refused what is not a number; only its size is left to check.
+        if len(length) > 18 or int(length) > self._server.max_body:
             raise _TooLargeError(413, f"the body is {length} bytes; the limit is {self._server.max_body}")
         if self._headers.get("expect", "").lower() == "100-continue" and self._transport is not None:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -231,7 +234,11 @@ class _Connection(asyncio.Protocol):
         self._arm(None)
         while self._waiting and not self._closing:
             request = self._waiting.popleft()
-            response = await self._server.handler(request)
+            try:
+                response = await self._server.handler(request)
+            except Exception as error:  # noqa: BLE001 - a fault in one answer must not leave its client waiting
+                tenancy.say("the handler failed", error=repr(error)[:500], path=request.path[:200])
+                response = Response(500, b'{"error":"internal error; the log says which"}')
             close = self._server.draining or not request.keep_alive
             if self._transport is None or self._transport.is_closing():
                 return
