@@ -135,12 +135,14 @@ def _key_of(item: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, ...]:
 def _same(declared: Any, live: Any, parent: str, key: str) -> bool:
     if isinstance(declared, bool) or isinstance(live, bool):
         return declared is live
+    if declared == live:
+        return True
     if parent in _QUANTITY_PARENTS or key in _QUANTITY_KEYS:
         try:
             return parse_quantity(declared) == parse_quantity(live)
         except QuantityError:
-            return bool(declared == live)
-    return bool(declared == live)
+            return False
+    return False
 
 
 def _is_empty(value: Any) -> bool:

@@ -247,7 +247,7 @@ def _check_text_map(item: _Object, metadata: Mapping[str, Json], field: str) -> 
         if not isinstance(value, str):
             escaped = key.replace("~", "~0").replace("/", "~1")
             raise _wrong(
-                item, f"/metadata/{field}/{escaped}", f"the value of {key!r} is not text", "write it in quotes"
+                item, f"/metadata/{field}/{escaped}", f"the value of {key[:64]!r} is not text", "write it in quotes"
             )
 
 

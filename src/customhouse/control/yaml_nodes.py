@@ -23,6 +23,9 @@ class Limits:
     depth: int = 64
     nodes: int = 200_000
     """Counted after aliases are expanded, so a file of nested aliases is charged what it would grow to."""
+    characters: int = 48 * 1024 * 1024
+    """Of expanded text and of the JSON pointers to it: one long text that is aliased often, or long keys around many
+    values, would otherwise multiply 4 MiB into gigabytes."""
 
 
 LIMITS = Limits()
@@ -193,9 +196,11 @@ class _Composer:
         mark = event.start_mark
         target = self._anchors.get(event.anchor)
         if target is None:
-            raise self._refused(mark, f"the alias *{event.anchor} has no anchor before it in this document")
+            raise self._refused(mark, f"the alias *{event.anchor[:64]} has no anchor before it in this document")
         if not isinstance(target, Scalar) and target.open:
-            raise self._refused(mark, f"the alias *{event.anchor} stands inside its own anchor: it would never end")
+            raise self._refused(
+                mark, f"the alias *{event.anchor[:64]} stands inside its own anchor: it would never end"
+            )
         self._add(Alias(target, mark.index, event.end_mark.index, mark.line + 1, mark.column + 1))
 
     def _add(self, node: Node) -> None:

@@ -79,6 +79,7 @@ class Reader:
         self._file = file
         self._limits = limits
         self._left = limits.nodes
+        self._characters = limits.characters
 
     def read(self, node: Node) -> Read:
         """The value below `node`, pointers counted from it. Raises DeclarationError with its place."""
@@ -99,11 +100,13 @@ class Reader:
                 merges.append((key_node, value_node, frozenset(own)))
                 continue
             key = self._key(key_node)
+            # A key is charged each time its mapping is read, wherever an alias or a merge puts it.
+            self._spell(key_node, len(key))
             if key in own:
                 first = own[key][0]
                 raise self._refused(
                     key_node,
-                    f"the key {key!r} is written twice (first at line {first.line}, column {first.column})",
+                    f"the key {key[:64]!r} is written twice (first at line {first.line}, column {first.column})",
                     "keep one of them; programs disagree on which one counts",
                 )
             own[key] = (key_node, value_node)
@@ -114,7 +117,7 @@ class Reader:
                     if key in before:
                         raise self._refused(
                             key_node,
-                            f"'<<' stands after the key {key!r} that it sets too",
+                            f"'<<' stands after the key {key[:64]!r} that it sets too",
                             "put '<<' first in the mapping; programs disagree on which one counts",
                         )
                     merged.setdefault(key, pair)
@@ -133,6 +136,7 @@ class Reader:
         if depth > self._limits.depth:
             raise self._refused(node, f"aliases make this nest deeper than {self._limits.depth} levels")
         target = _resolved(node)
+        self._spell(node, len(pointer) + (len(target.text) if isinstance(target, Scalar) else 0))
         if isinstance(target, Scalar):
             if pointer not in marks or not isinstance(node, Alias):
                 marks[pointer] = Location(self._file, node.line, node.column)
@@ -199,6 +203,15 @@ class Reader:
                 node,
                 f"more than {self._limits.nodes} values once aliases are expanded: a YAML bomb",
                 "write the values out, in several files",
+            )
+
+    def _spell(self, node: Node, characters: int) -> None:
+        self._characters -= characters
+        if self._characters < 0:
+            raise self._refused(
+                node,
+                f"more than {self._limits.characters} characters once aliases and names are expanded: a YAML bomb",
+                "shorten the keys, or write the values out in several files",
             )
 
     def _refused(self, node: Node, message: str, hint: str = "") -> DeclarationError:

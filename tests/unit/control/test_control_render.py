@@ -175,6 +175,16 @@ def test_a_yaml_bomb_is_refused_at_once() -> None:
         assert time.perf_counter() - started < 5
 
 
+def test_a_bomb_of_long_texts_or_long_names_is_refused_before_it_fills_the_memory() -> None:
+    text = "a: &a " + "x" * 1_000_000 + "\nb: [" + "*a," * 100_000 + "]"
+    names = "".join(f"{' ' * depth}{'k' * 1000}:\n" for depth in range(50)) + " " * 50 + "z: [" + "1," * 100_000 + "]"
+    long_key = "? " + "k" * 1_000_000 + "\n: [" + "1," * 100_000 + "]"
+    for body in (text, names, long_key):
+        error = refused(config_map(body))
+        assert "characters once aliases and names are expanded" in error.message
+        assert len(str(error)) < 400
+
+
 @pytest.mark.parametrize("body", ["x: " + "[" * 100_000, "x: " + "{a: " * 100_000, "- " * 100_000])
 def test_deep_nesting_is_refused_and_not_recursed_into(body: str) -> None:
     assert "nested deeper than 64" in refused(config_map(body) if body[0] == "x" else body.encode()).message
