@@ -1,6 +1,8 @@
 """Lint of Rego: what a bundle may call. Allowlist first: a built-in is refused until both engines are known to agree.
 
-Reads tokens, not text: comments and strings do not count, and `http["send"]` is `http.send` (to OPA they are one term).
+`with` outside tests, `not { … }` and `walk` are refused too: the conformance cases of OPA show that the embedded engine
+answers them otherwise. Reads tokens, not text: comments and strings do not count, and `http["send"]` is `http.send` (to
+OPA they are one term).
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from customhouse.core.errors import PolicyError
 
@@ -24,7 +27,7 @@ regex.is_valid regex.match regex.split
 is_array is_boolean is_null is_number is_object is_set is_string type_name
 to_number json.is_valid json.marshal json.unmarshal base64.decode base64.encode base64.is_valid
 crypto.sha256 hex.encode semver.compare semver.is_valid time.parse_rfc3339_ns
-bits.and bits.or glob.match net.cidr_contains walk numbers.range
+bits.and bits.or glob.match net.cidr_contains numbers.range
 """
 ALLOWED = frozenset(_BUILT_INS.split())
 """Built-ins that have no side effect, need no clock, network or chance, and are the same in both engines."""
@@ -37,11 +40,15 @@ REFUSED = {
     "uuid.rfc4122": "a decision may not depend on chance",
     "units.parse": "a hostile text takes the embedded engine seconds; facts carry quantities as integers",
     "units.parse_bytes": "a hostile text takes the embedded engine seconds; facts carry quantities as integers",
+    "walk": "the embedded engine visits arrays in another order",
     "trace": "it writes while judging",
     "print": "it writes while judging",
     "rego.parse_module": "it reads other policies",
     "io.jwt.decode_verify": "it reads the clock",
 }
+_IMPORTS = frozenset(
+    {"rego.v1", "future.keywords", *(f"future.keywords.{name}" for name in ("in", "if", "every", "contains"))}
+)
 _RESERVED = "package import as default else if in some every contains not with null true false set"
 _KEYWORDS = frozenset(_RESERVED.split())
 _TOKEN = re.compile(
@@ -83,6 +90,8 @@ def check_module(name: str, source: str, *, packages: frozenset[str], test: bool
     """
     tokens = [token for token in _tokens(source, name) if token.kind != "newline"]
     aliases, functions = _imports(tokens, name, packages), _functions(tokens)
+    if not test:
+        _check_keywords(tokens, name)
     index = 0
     while index < len(tokens):
         token = tokens[index]
@@ -104,6 +113,16 @@ def check_module(name: str, source: str, *, packages: frozenset[str], test: bool
                 hint="use one of those that `customhouse explain lint` lists, or a function of your own",
             )
         index = after
+
+
+def _check_keywords(tokens: list[Token], name: str) -> None:
+    """Refuse what the embedded engine is known to answer otherwise than OPA (its conformance cases say so)."""
+    for token, following in pairwise(tokens):
+        where = f"{name}:{token.line}:{token.column}"
+        if token.text == "with" and token.kind == "name":
+            raise PolicyError("with is for tests", where=where, hint="a rule judges the input that it is given")
+        if token.text == "not" and following.text == "{":
+            raise PolicyError("not { … } is refused", where=where, hint="negate a rule or a function of its own")
 
 
 def _calls(tokens: list[Token], index: int) -> bool:
@@ -155,7 +174,7 @@ def _imports(tokens: list[Token], name: str, packages: frozenset[str]) -> set[st
         alias = path[-1]
         if after + 1 < len(tokens) and tokens[after].text == "as":
             alias = tokens[after + 1].text
-        if path[0] not in ("data", "input", "rego", "future"):
+        if path[0] not in ("data", "input") and ".".join(path) not in _IMPORTS:
             raise PolicyError(f"cannot import {'.'.join(path)}", where=f"{name}:{token.line}:{token.column}")
         if path[0] == "data":
             target = ".".join(path[1:])

@@ -102,7 +102,9 @@ def _compile(modules: Mapping[str, str], data: Mapping[str, Any]) -> Any:
 
 def _failure(what: str, error: BaseException) -> PolicyError:
     text = " ".join(str(error).partition(_STACK)[0].split())
-    return PolicyError(f"{what}: {text[:2000] or type(error).__name__}")
+    if len(text) > 2000:  # the engine quotes the whole line, and says what is wrong after it
+        text = f"{text[:500]} … {text[-1000:]}"
+    return PolicyError(f"{what}: {text or type(error).__name__}")
 
 
 def _key(modules: Mapping[str, str], data: Mapping[str, Any]) -> bytes:
