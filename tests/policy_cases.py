@@ -299,4 +299,5 @@ def manifests(draw: st.DrawFn) -> dict[str, Any]:
             spec["transformer"] = draw(pod_specs)
     elif kind in ("Deployment", "StatefulSet") and draw(st.booleans()):
         spec["replicas"] = draw(st.integers(0, 9))
-    return {"apiVersion": group.get(kind, "apps/v1"), "kind": kind, "metadata": metadata, "spec": spec}
+    # A copy: sampled values are shared between examples, and a test may damage what it is given.
+    return copy.deepcopy({"apiVersion": group.get(kind, "apps/v1"), "kind": kind, "metadata": metadata, "spec": spec})
