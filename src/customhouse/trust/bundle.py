@@ -7,7 +7,6 @@ before anything in them counts.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -207,6 +206,6 @@ def _base64(value: Any, name: str, where: str) -> bytes:
     try:
         if isinstance(value, str):
             return base64.b64decode(value, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error, or a letter beyond ASCII
         raise EvidenceError(f"{name} is not base64", where=where) from error
     raise EvidenceError(f"{name} is missing", where=where)

@@ -142,6 +142,7 @@ STATEMENT = {
         edited(put("verificationMaterial", value={"certificate": {}})),
         edited(put("dsseEnvelope", "payloadType", value="text/plain")),
         edited(put("dsseEnvelope", "payload", value="?")),
+        edited(put("dsseEnvelope", "payload", value="ü")),
         edited(put("dsseEnvelope", "payload", value=7)),
         edited(put("dsseEnvelope", "signatures", value=[])),
         edited(put("dsseEnvelope", "signatures", value=[{}, {}])),

@@ -49,6 +49,7 @@ def test_a_note_with_one_changed_character_does_not_open(position: int) -> None:
         VKEY.replace("ARpc", "Zxpc"),
         VKEY[:-4],
         VKEY + "=",
+        VKEY + "ü",
         "PeterNeumann+c74f20a3",
         "+c74f20a3+" + VKEY.rpartition("+")[2],
     ],
