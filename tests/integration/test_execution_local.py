@@ -237,6 +237,23 @@ def test_orphans_end_by_themselves_when_no_control_process_comes(tmp_path: Path)
     eventually(lambda: not processes.find(tmp_path), 8.0)
 
 
+def test_a_target_that_was_stopped_starts_again_with_what_was_declared(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.target.start()
+    v1 = world.manifest("v1")
+    world.serve(v1)
+    port = world.target.port
+    world.target.stop()
+    assert not processes.find(tmp_path)
+    world.target.start()
+    try:
+        assert world.until(v1).manifest == v1
+        assert world.answer() == 0.87
+        assert world.target.port == port
+    finally:
+        world.target.stop()
+
+
 def test_a_dead_gateway_comes_back_on_its_port_without_refusing_anyone(world: World) -> None:
     v1 = world.manifest("v1")
     world.serve(v1)

@@ -63,6 +63,7 @@ class Fleet:
                 where=str(ref),
                 hint=f"add volumes: {{{spec.claim}: FOLDER}} to the target in customhouse.yaml",
             )
+        confined(self._volumes[spec.claim], spec.path, "storageUri")
         record = self._records.services.get(ref)
         changed = record is None or record.manifest != manifest
         if record is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 import tempfile
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ from pathlib import Path
 
 from customhouse.core.errors import StateError, TargetError
 
-_SOCKET_LIMIT = 90
-"""sun_path holds 107 bytes; the names below and the temporary suffix need the rest."""
+_SOCKET_LIMIT = 85
+"""sun_path holds 107 bytes; a name of 12 below the folder and its temporary suffix need the rest."""
 MAX_LOG = 4 << 20
 
 
@@ -31,7 +32,7 @@ class Places:
             for folder in (root, root / "run", root / "logs", root / "jobs"):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             sockets = root / "s"
-            if len(os.fsencode(sockets)) > _SOCKET_LIMIT - 24:
+            if len(os.fsencode(sockets)) > _SOCKET_LIMIT:
                 name = hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
                 sockets = Path(tempfile.gettempdir()) / f"customhouse-{os.geteuid()}-{name}"
             sockets.mkdir(mode=0o700, exist_ok=True)
@@ -75,6 +76,10 @@ class Places:
                     os.truncate(log, 0)
             except OSError as error:
                 raise TargetError(f"cannot be rotated: {error.strerror}", where=str(log)) from error
+
+    def clear_sockets(self) -> None:
+        """Remove the sockets' folder; call only when nothing runs any more."""
+        shutil.rmtree(self.sockets, ignore_errors=True)
 
     def forget(self, identity: str) -> None:
         """Remove the small files of a process that has ended."""

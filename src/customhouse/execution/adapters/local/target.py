@@ -108,6 +108,7 @@ class LocalTarget:
                 return
             self._held = self._hold()
             try:
+                Places.under(self._settings.state)  # stop() removed the folder of the sockets
                 _take(self._records, Records.load(self._file))
                 self._beat()
                 if not self._front.adopt():
@@ -136,6 +137,7 @@ class LocalTarget:
                 return
             if not keep_serving:
                 self._end_all(timeout_s)
+                self._places.clear_sockets()
             self._front.close()
             self._release()
 
