@@ -78,7 +78,7 @@ class ModelCheck:
 
 def sign_model(tree: Tree, name: str, key: PrivateKey, issued_at: datetime | None = None) -> bytes:
     """Sign a model's files; the bytes of the bundle. `name` is the model's (for people, under the signature)."""
-    files = _signed_names(tree)
+    files = _named(tree)
     predicate = {
         "serialization": {"method": "files", "hash_type": "sha256", "allow_symlinks": False, "ignore_paths": []},
         "resources": [
@@ -118,7 +118,7 @@ def verify_model(
     if not problem:
         problem = _statement_problem(said, tree)
     skip = (*ignore, *_left_out(said))
-    files = {name: e for name, e in _signed_names(tree).items() if name in signed or not _ignored(name, skip)}
+    files = {name: e for name, e in _named(tree, signed).items() if name in signed or not _ignored(name, skip)}
     if "." in signed and len(files) == 1:  # a single file is signed as "."
         files = {".": next(iter(files.values()))}
     return ModelCheck(
@@ -143,7 +143,7 @@ def bind(
     bundle = read_bundle(data, where)
     said = bundle.statement()
     signed = _resources(said, where)
-    files = _signed_names(tree)
+    files = _named(tree, signed)
     same = signed.keys() == files.keys() and all(same_digest(files[n].digest, signed[n]) for n in signed)
     if not same or _statement_problem(said, tree):
         problem = "it was signed over other files than the artifact's"
@@ -239,9 +239,11 @@ def _over(digests: Any) -> str:
     return hasher.hexdigest()
 
 
-def _signed_names(tree: Tree) -> dict[str, FileEntry]:
+def _named(tree: Tree, signed: Mapping[str, str] | None = None) -> dict[str, FileEntry]:
+    """The files by the names that a signature has for them: a single file is `.`, or in some releases its own name."""
     if tree.single:
-        return {".": tree.files[0]}
+        own = tree.files[0].path
+        return {own if signed is not None and own in signed and "." not in signed else ".": tree.files[0]}
     return {entry.path: entry for entry in tree.files}
 
 

@@ -80,6 +80,19 @@ def test_a_single_file_is_signed_as_the_reference_does(model: Path) -> None:
     assert list(check.resources) == ["."]
 
 
+def test_a_single_file_that_was_signed_by_its_own_name_verifies(model: Path) -> None:
+    files = tree(model / "model.onnx")
+
+    def rename(statement: dict[str, Any]) -> None:
+        statement["predicate"]["resources"][0]["name"] = "model.onnx"
+
+    data = resigned(sign_model(files, "m", KEY), rename)
+    assert verify_model(data, files, ROOTS).verified
+    (model / "model.onnx").write_bytes(b"other")
+    assert verify_model(data, tree(model / "model.onnx"), ROOTS).differing == ("model.onnx",)
+    assert not verify_model(data, tree(model), ROOTS).verified
+
+
 def test_every_file_that_differs_is_missing_or_is_extra_is_named(model: Path) -> None:
     data = sign_model(tree(model), "fraud", KEY)
     (model / "model.onnx").write_bytes(b"Graph")
