@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from customhouse._kit.canonical import MAX_SAFE_INTEGER
-from customhouse.control.yaml_nodes import LIMITS, Alias, Limits, Mapping, Node, Scalar, Sequence
+from customhouse.control import yaml_nodes
+from customhouse.control.yaml_nodes import LIMITS, Alias, Limits, Node, Scalar, Sequence
 from customhouse.core.errors import DeclarationError
 from customhouse.core.resource import Location
 
@@ -36,6 +38,34 @@ _NOT_FINITE = {sign + word for word in (".nan", ".NaN", ".NAN", ".inf", ".Inf", 
 _INTEGER = re.compile(r"([+-]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|(0|[1-9][0-9]*))")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _BASES = (16, 2, 8, 10)
+_COLUMNS = 1 << 24
+
+
+class Marks(Mapping[str, Location]):
+    """Places by JSON pointer. Kept as numbers, turned into Locations when asked for: a large file has 100,000."""
+
+    __slots__ = ("_file", "_places")
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._places: dict[str, int] = {}
+
+    def __getitem__(self, pointer: str) -> Location:
+        line, column = divmod(self._places[pointer], _COLUMNS)
+        return Location(self._file, line, column)
+
+    def __contains__(self, pointer: object) -> bool:
+        return pointer in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def put(self, pointer: str, node: Node) -> None:
+        """Remember where a node stands."""
+        self._places[pointer] = node.line * _COLUMNS + node.column
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +77,7 @@ class Read:
     """
 
     value: Json
-    marks: dict[str, Location]
+    marks: Marks
 
 
 def plain_value(text: str) -> Json:
@@ -83,10 +113,10 @@ class Reader:
 
     def read(self, node: Node) -> Read:
         """The value below `node`, pointers counted from it. Raises DeclarationError with its place."""
-        marks: dict[str, Location] = {}
+        marks = Marks(self._file)
         return Read(self._value(node, "", marks, 0), marks)
 
-    def members(self, node: Mapping, depth: int = 0) -> dict[str, tuple[Node, Node]]:
+    def members(self, node: yaml_nodes.Mapping, depth: int = 0) -> dict[str, tuple[Node, Node]]:
         """Key and value node by key, merges resolved (an own key wins, then the merge that stands first)."""
         if depth > self._limits.depth:
             raise self._refused(node, f"merges nested deeper than {self._limits.depth} levels")
@@ -123,15 +153,15 @@ class Reader:
                     merged.setdefault(key, pair)
         return {**merged, **own} if merged else own
 
-    def _merge_sources(self, key_node: Node, value_node: Node) -> list[Mapping]:
+    def _merge_sources(self, key_node: Node, value_node: Node) -> list[yaml_nodes.Mapping]:
         value = _resolved(value_node)
         sources = [_resolved(item) for item in value.items] if isinstance(value, Sequence) else [value]
-        mappings = [source for source in sources if isinstance(source, Mapping)]
+        mappings = [source for source in sources if isinstance(source, yaml_nodes.Mapping)]
         if len(mappings) != len(sources):
             raise self._refused(key_node, "'<<' merges a mapping or a list of mappings")
         return mappings
 
-    def _value(self, node: Node, pointer: str, marks: dict[str, Location], depth: int) -> Json:
+    def _value(self, node: Node, pointer: str, marks: Marks, depth: int) -> Json:
         self._charge(node)
         if depth > self._limits.depth:
             raise self._refused(node, f"aliases make this nest deeper than {self._limits.depth} levels")
@@ -139,10 +169,10 @@ class Reader:
         self._spell(node, len(pointer) + (len(target.text) if isinstance(target, Scalar) else 0))
         if isinstance(target, Scalar):
             if pointer not in marks or not isinstance(node, Alias):
-                marks[pointer] = Location(self._file, node.line, node.column)
+                marks.put(pointer, node)
             return self._scalar(target)
         if pointer not in marks:
-            marks[pointer] = Location(self._file, node.line, node.column)
+            marks.put(pointer, node)
         if isinstance(target, Sequence):
             self._check_tag(target, "seq")
             return [
@@ -152,7 +182,7 @@ class Reader:
         result: dict[str, Json] = {}
         for key, (key_node, value_node) in self.members(target).items():
             child = f"{pointer}/{escape(key)}"
-            marks[child] = Location(self._file, key_node.line, key_node.column)
+            marks.put(child, key_node)
             result[key] = self._value(value_node, child, marks, depth + 1)
         return result
 
@@ -192,7 +222,7 @@ class Reader:
             )
         return key
 
-    def _check_tag(self, node: Sequence | Mapping, expected: str) -> None:
+    def _check_tag(self, node: Sequence | yaml_nodes.Mapping, expected: str) -> None:
         if node.tag not in (None, "!", _CORE + expected):
             raise self._refused(node, f"the tag {str(node.tag)[:64]!r} is not allowed", f"only !!{expected} is")
 
@@ -228,7 +258,7 @@ def unescape(part: str) -> str:
     return part.replace("~1", "/").replace("~0", "~")
 
 
-def _resolved(node: Node) -> Scalar | Sequence | Mapping:
+def _resolved(node: Node) -> Scalar | Sequence | yaml_nodes.Mapping:
     return node.target if isinstance(node, Alias) else node
 
 
