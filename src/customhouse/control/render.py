@@ -27,6 +27,8 @@ _API_VERSION = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[a-z][a-z0-9]*")
 _KIND = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}")
 _NAME = re.compile(r"[^\s/%\x00-\x1f\x7f]{1,253}")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+# Any escape, so that an escaped backslash before a `u` is not taken for one; the groups are a surrogate pair.
+_ESCAPE = re.compile(r"\\(?:u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})|.)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +135,23 @@ def _objects(path: str, data: bytes, limits: Limits) -> tuple[list[_Object], boo
     reader = Reader(path, limits)
     found: list[_Object] = []
     complete = True
-    for root in yaml_nodes.compose(yaml_nodes.decode(data, path, limits), path, limits):
+    text = yaml_nodes.decode(data, path, limits)
+    if path.endswith(".json"):
+        text = _ESCAPE.sub(_joined, text)
+    for root in yaml_nodes.compose(text, path, limits):
         if path.endswith(".json") and not _looks_declared(root, reader):
             complete = False
             continue
         found.extend(_expand(root, reader, path))
     return found, complete
+
+
+def _joined(escape: re.Match[str]) -> str:
+    """JSON writes a character beyond U+FFFF as two escapes (RFC 8259 section 7), YAML as one."""
+    if escape[1] is None:
+        return escape[0]
+    code = 0x10000 + ((int(escape[1], 16) & 0x3FF) << 10) + (int(escape[2], 16) & 0x3FF)
+    return f"\\U{code:08x}"
 
 
 def _looks_declared(root: Node, reader: Reader) -> bool:
