@@ -83,3 +83,12 @@ def test_a_verdict_does_not_hang_on_the_file_name(
             path = tmp_path / "model"
             path.write_bytes((shared_data / "models" / row["file"]).read_bytes())
             assert scan_file(path).verdict in (Verdict.MALICIOUS, Verdict.SUSPICIOUS), row["family"]
+
+
+def test_a_lambda_layer_put_into_the_benign_hdf5_file_is_found(shared_data: Path, tmp_path: Path) -> None:
+    data = (shared_data / "models" / "benign" / "ben040.h5").read_bytes()
+    before, after = b'"Dense", "config": {"name": "d", "units": 4}', b'"Lambda", "config": {"name": "d", "unit": 4}'
+    assert data.count(before) == 1
+    path = tmp_path / "model.h5"
+    path.write_bytes(data.replace(before, after))
+    assert scan_file(path).verdict is Verdict.MALICIOUS

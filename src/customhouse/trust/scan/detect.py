@@ -39,6 +39,8 @@ _FOREIGN = (
     (b"\xff\xd8\xff", "jpeg"),
     (b"TFL3", "tflite"),
 )
+_SEARCHED = 32 << 20
+"""Bytes at either end that are searched: a favour to the reader, the file is not clean anyway."""
 _PROGRAMS = ("elf", "windows-program", "mach-o")
 
 
@@ -160,10 +162,12 @@ def _search_markers(source: Source, look: Inspection) -> None:
     """What cannot be read is searched for bytes of a pickle that names something dangerous."""
     if any(finding.severity is ScanSeverity.MALICIOUS for finding in look.budget.findings):
         return
-    for offset, data in source.chunks(overlap=128):
-        look.spend(16)
-        match = MARKER.search(data)
-        if match:
-            what = "holds bytes of a pickle that names something dangerous"
-            look.suspicious("pickle-marker", what, offset + match.start())
-            return
+    ends = [source.window(0, min(source.size, _SEARCHED))]
+    if source.size > _SEARCHED:
+        ends.append(source.window(max(_SEARCHED, source.size - _SEARCHED), min(_SEARCHED, source.size - _SEARCHED)))
+    for end in ends:
+        for _, data in end.chunks(overlap=128):
+            look.spend(16)
+            if MARKER.search(data):
+                look.suspicious("pickle-marker", "holds bytes of a pickle that names something dangerous")
+                return

@@ -39,6 +39,8 @@ class Budget:
     limits: Limits
     clock: Clock
     steps: int = 0
+    clock_at: int = 0
+    """The count of steps at which the clock is looked at next: looking costs more than most steps."""
     members: int = 0
     expanded: int = 0
     started: float = 0.0
@@ -54,6 +56,9 @@ class Budget:
             raise UnreadableError(
                 f"more than {self.limits.steps} steps are needed", rule="limit-steps", hint="raise limits.steps"
             )
+        if self.steps < self.clock_at:
+            return
+        self.clock_at = self.steps + 1024
         if self.clock.monotonic() - self.started > self.limits.seconds:
             raise UnreadableError(
                 f"not read within {self.limits.seconds:g} s", rule="limit-time", hint="raise limits.seconds"

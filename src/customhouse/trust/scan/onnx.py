@@ -50,7 +50,7 @@ def is_onnx(source: Source, look: Inspection) -> bool:
     version = graph = False
     try:
         for count, item in enumerate(fields(source, look)):
-            if item.number not in _MODEL_FIELDS or count > 100_000:
+            if item.number not in _MODEL_FIELDS or count > 10_000:
                 return False
             version = version or (item.number == 1 and item.body is None and 1 <= item.value < 100)
             graph = graph or (item.number == 7 and item.body is not None)

@@ -26,7 +26,7 @@ _KEEP_ITEMS = 64
 
 def simulate(machine: Machine) -> Outcome:
     """Read one pickle to its STOP. Raises UnreadableError for broken opcodes; findings made before stay."""
-    cursor, steps = machine.cursor, 0
+    cursor, steps, moves = machine.cursor, 0, MOVES
     while True:
         machine.at = cursor.position
         code = cursor.byte()
@@ -35,7 +35,7 @@ def simulate(machine: Machine) -> Outcome:
             return Outcome(
                 cursor.position, machine.pop(), machine.protocol, machine.named, machine.called, machine.storages
             )
-        move = MOVES.get(code)
+        move = moves.get(code)
         if move is None:
             what = "the pickle ends without STOP" if code < 0 else f"byte 0x{code:02x} is no pickle opcode"
             raise UnreadableError(what, offset=machine.at, rule="pickle-broken", hint="write the file again")

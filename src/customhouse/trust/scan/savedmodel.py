@@ -50,19 +50,21 @@ def inspect_saved_model(source: Source, look: Inspection) -> None:
 
 
 def _is_saved_model(source: Source, look: Inspection) -> bool:
-    meta = False
+    meta = version = False
     for item in fields(source, look):
-        if (item.number == 1) != (item.body is None) or item.number not in (1, 2):
+        if (item.number == 1) != (item.body is None) or item.number not in (1, 2) or (item.number == 1 and version):
             return False
+        version = version or item.number == 1
         if item.number == 2:
             meta = meta or any(part.number in (1, 2) for part in fields(item.message(), look))
     return meta
 
 
 def _is_graph(source: Source, look: Inspection) -> bool:
-    nodes = 0
+    nodes = others = 0
     for item in fields(source, look):
-        if item.number not in (1, 2, 3, 4, 5):
+        others += item.number != 1
+        if item.number not in (1, 2, 3, 4, 5) or others > 4:
             return False
         if item.number == 1:
             kinds = {part.number for part in fields(item.message(), look)}

@@ -131,14 +131,13 @@ def inspect_json(value: object, look: Inspection, where: str, depth: int = 0) ->
         look.format = "keras-config"
         inspect_keras(value, look)
         return
-    look.spend()
     if isinstance(value, list):
-        look.spend(len(value))
+        look.spend(1 + len(value) // 4)
         for item in value:
             if isinstance(item, (list, dict)):
                 inspect_json(item, look, where, depth + 1)
     elif isinstance(value, Mapping):
-        look.spend(len(value))
+        look.spend(1 + len(value) // 4)
         _skops(value, look)
         for key, item in value.items():
             _entry(str(key), item, look)
