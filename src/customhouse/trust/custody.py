@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import difflib
+import heapq
 import hmac
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -289,13 +290,14 @@ def trace(known: Graph, reference: str, prove: Callable[[int], tuple[Receipt, En
                     queue.append(following)
         reached |= seen
     order = _in_order(known, reached, passed)
+    place = {node: number for number, node in enumerate(order)}
     spoken: list[str | Link] = [*reached, *passed]
     numbers = tuple(sorted({index for key in spoken for index in known.sources.get(key, ())}))
     return Trace(
         reference=reference,
         found=found,
         nodes=tuple(known.nodes[node] for node in order),
-        links=tuple(sorted(passed, key=lambda link: (order.index(link.source), order.index(link.target), link.kind))),
+        links=tuple(sorted(passed, key=lambda link: (place[link.source], place[link.target], link.kind))),
         entries=numbers,
         proofs=() if prove is None else tuple(prove(index) for index in numbers),
     )
@@ -339,14 +341,19 @@ def _in_order(known: Graph, reached: set[str], passed: set[Link]) -> list[str]:
         return ("~" if at is None else to_rfc3339(at), node)
 
     order: list[str] = []
+    ready = [age(node) for node, count in waiting.items() if count == 0]
+    heapq.heapify(ready)
     while waiting:
-        ready = [node for node, count in waiting.items() if count <= 0] or [min(waiting, key=age)]
-        for node in sorted(ready, key=age):
-            order.append(node)
-            del waiting[node]
-            for link in known.downstream.get(node, ()):
-                if link in passed and link.target in waiting:
-                    waiting[link.target] -= 1
+        if not ready:  # only a cycle is left
+            ready.append(min(age(node) for node in waiting))
+        _, node = heapq.heappop(ready)
+        order.append(node)
+        del waiting[node]
+        for link in known.downstream.get(node, ()):
+            if link in passed and link.target in waiting:
+                waiting[link.target] -= 1
+                if waiting[link.target] == 0:
+                    heapq.heappush(ready, age(link.target))
     return order
 
 

@@ -138,7 +138,8 @@ class Ledger:
         """Store entries in one transaction and sign a checkpoint over them; one Receipt each, in order.
 
         An entry whose key is there already gets the Receipt of the stored one. Raises UsageError for an entry above
-        MAX_ENTRY_BYTES or a ledger without a private key, StateError from the store; in both cases nothing is stored.
+        MAX_ENTRY_BYTES or a ledger without a private key: nothing is stored then. After a StateError of the store the
+        entries may be there without a checkpoint (the disk filled up in between); the same call again completes it.
         """
         if self._signer is None:
             raise UsageError("this ledger was opened for reading", hint="open it with its private key")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -232,3 +234,13 @@ def test_an_entry_keeps_its_own_body_apart() -> None:
     assert made.body["n"] == 1
     with pytest.raises(UsageError, match="as arguments"):
         entry("e", "k", AT, "ada", body={"links": []})
+
+
+def test_a_long_history_is_traced_without_delay() -> None:
+    chain = [Node("step", str(number), time=AT) for number in range(20_000)]
+    made = entry("e", "k", AT, "ada", links=[Link.between(a, b, "then") for a, b in pairwise(chain)])
+    known = graph([(0, made)])
+    started = time.process_time()
+    found = trace(known, "step:10000")
+    assert time.process_time() - started < 5
+    assert [node.id for node in found.nodes] == [node.id for node in chain]

@@ -312,6 +312,24 @@ def test_a_lost_race_for_the_checkpoint_is_run_again() -> None:
     assert (receipt.index, receipt.checkpoint.size) == (0, 2)
 
 
+def test_an_append_whose_checkpoint_failed_is_completed_by_trying_again() -> None:
+    class Failing(PlainStore):
+        full = True
+
+        def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+            if self.full:
+                raise StateError("the disk is full")
+            super().save_checkpoint(checkpoint)
+
+    plain = Failing()
+    book = Ledger(plain, KEY, ORIGIN, FixedClock(AT))
+    with pytest.raises(StateError, match="disk is full"):
+        book.append(entries(0, 2))
+    plain.full = False
+    assert [receipt.index for receipt in book.append(entries(0, 3))] == [0, 1, 2]
+    assert book.verify().ok
+
+
 @pytest.mark.parametrize(
     "data",
     [
