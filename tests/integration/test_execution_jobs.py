@@ -211,6 +211,17 @@ def test_a_job_outlives_its_control_process_and_is_seen_to_the_end(yard: Yard) -
     assert (yard.out / "runs").read_text() == "sleep\n"
 
 
+def test_a_job_that_was_stopped_with_the_target_is_run_again_by_the_next_start(yard: Yard) -> None:
+    job = yard.job("sleep", spec={"activeDeadlineSeconds": 1})
+    assert yard.apply(job).ok
+    eventually((yard.out / "runs").exists)
+    yard.target.stop()
+    assert not processes.find(yard.root)
+    yard.target.start()
+    eventually(lambda: "DeadlineExceeded" in yard.live(job).health.message)
+    assert (yard.out / "runs").read_text() == "sleep\nsleep\n"
+
+
 def test_a_job_whose_shim_is_killed_is_lost_and_leaves_no_process(yard: Yard) -> None:
     job = yard.job("sleep")
     assert yard.apply(job).ok

@@ -115,6 +115,13 @@ def test_alterations_are_seen_field_by_field_and_healed_by_applying_again(world:
     assert world.live(canary).manifest == canary
     assert not world.apply(canary).changed, "a second sync does nothing"
 
+    routing = world.target._fleet.routing()
+    routing["services"]["prod/fraud"]["revisions"][release_of(v1)]["replicas"]["foreign"] = "/nowhere"
+    assert call(admin, "PUT", "/config", json.dumps(routing).encode())[0] == 200
+    assert world.live(canary).manifest["spec"]["predictor"]["minReplicas"] == 2, "a foreign replica is drift"
+    assert world.apply(canary).changed
+    assert world.live(canary).manifest == canary
+
     identity = next(r["id"] for r in world.replicas(canary) if r["release"] == release_of(canary))
     config = world.target._places.config(identity)
     config.write_bytes(config.read_bytes().replace(b'"memory_limit":536870912', b'"memory_limit":1073741824'))

@@ -58,21 +58,18 @@ def main(path: str) -> int:
     begun, started = time.monotonic(), to_rfc3339(clock.now())
     write_atomic(Path(config["status"]), orjson.dumps({"pid": os.getpid(), "child": None}))
     attempts: list[Attempt] = []
-    while True:
+    while not stop.reason:
         attempt = _attempt(config, secrets, stop, begun)
         attempts.append(attempt)
         tenancy.say("attempt ended", status=attempt.status, reason=attempt.reason, number=len(attempts))
-        if (
-            attempt.status == 0
-            or attempt.reason in ("DeadlineExceeded", "Stopped")
-            or len(attempts) > config["retries"]
-        ):
+        if attempt.status == 0 or attempt.reason == "DeadlineExceeded" or len(attempts) > config["retries"]:
             break
         _sleep(min(10.0, 0.5 * 2 ** (len(attempts) - 1)), stop)
-    last = attempts[-1]
-    if last.reason == "Stopped":
+    last = attempts[-1] if attempts else Attempt(-1, "Stopped", 0.0, 0)
+    if stop.reason and (last.status != 0 or last.reason == "Stopped"):
+        # Neither completed nor failed by itself: without a status file it is run again by the next start.
         Path(config["status"]).unlink(missing_ok=True)
-        return 1  # no outcome: the Job was neither completed nor failed by itself
+        return 1
     reason = last.reason or ("" if last.status == 0 else "BackoffLimitExceeded")
     outcome = {
         "succeeded": last.status == 0 and not last.reason,

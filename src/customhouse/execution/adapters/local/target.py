@@ -141,6 +141,20 @@ class LocalTarget:
             self._front.close()
             self._release()
 
+    def clear(self, timeout_s: float = 10.0) -> None:
+        """End what an earlier control process left running, and start nothing. Raises StateError."""
+        with self._lock:
+            self._held = self._hold()
+            try:
+                _take(self._records, Records.load(self._file))
+                self._front.adopt()
+                self._fleet.adopt()
+                self._jobs.adopt()
+                self._end_all(timeout_s)
+            finally:
+                self._front.close()
+                self._release()
+
     def _end_all(self, timeout_s: float) -> None:
         running = [r.process for _, _, r in self._fleet.replicas() if r.process is not None]
         running += [r.process for r in self._records.retiring if r.process is not None]
