@@ -179,13 +179,7 @@ def _costs(plane: ControlPlane, declared: Sequence[Declaration]) -> Costs | None
     book = governing.book.reference(governing.prices.provider, governing.prices.region)
     budgets = []
     for budget in governing.budgets:
-        covered = [
-            item
-            for item in declared
-            if budget.covers(
-                item.ref, {str(k): str(v) for k, v in (item.manifest["metadata"].get("labels") or {}).items()}
-            )
-        ]
+        covered = [item for item in declared if budget.covers(item.ref, labels_of(item))]
         rest = forecast_month([], monthly_total(governing, covered), now).rest
         state = budget_state(budget, month, rest, now)
         budgets.append(

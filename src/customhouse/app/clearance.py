@@ -18,9 +18,9 @@ from customhouse.app.artifacts import Volumes, read_artifact
 from customhouse.app.configuration import CURRENCY, FILE
 from customhouse.app.governance import Governance, read_configuration
 from customhouse.app.identity import PRINCIPAL
+from customhouse.app.sources import SourceTree
 from customhouse.control.diff import changes
 from customhouse.control.render import render
-from customhouse.control.source import SourceTree
 from customhouse.core.change import Actor, ActorKind, Change, Revision, SignatureState
 from customhouse.core.cost import Charge, CostReport
 from customhouse.core.decision import Decision, Point, Verdict, overall

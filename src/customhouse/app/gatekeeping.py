@@ -11,6 +11,7 @@ from customhouse.app.clearance import Clearance, Judgement, Question, Spend, dec
 from customhouse.app.governance import Governance, governance
 from customhouse.app.settings import Settings
 from customhouse.app.spend import month_charges
+from customhouse.control.source import RevisionReader
 from customhouse.core.errors import SourceError, UsageError
 
 MAX_FILE = 4 * 1024 * 1024
@@ -32,12 +33,12 @@ def judge(settings: Settings, request: GateRequest) -> Judgement:
     return Clearance(wiring.engine(settings), wiring.clock(), settings.workspace).judge(question(settings, request))
 
 
-def question(settings: Settings, request: GateRequest) -> Question:
-    """The question that a request puts to the gate."""
+def question(settings: Settings, request: GateRequest, *, spend: bool = True) -> Question:
+    """The question that a request puts to the gate; without `spend` what was spent is not asked for."""
     if request.paths:
         if request.base or request.head or request.worktree:
             raise UsageError("PATH arguments and --base, --head or --worktree exclude one another")
-        return _of_paths(settings, request.paths)
+        return _of_paths(settings, request.paths, spend)
     return _of_repository(settings, request)
 
 
@@ -59,7 +60,7 @@ def _of_repository(settings: Settings, request: GateRequest) -> Question:
     return Question(governing, objects, head, before, revision, revision.author, spend)
 
 
-def _base(objects: wiring.Commits, request: GateRequest, head: str) -> str | None:
+def _base(objects: RevisionReader, request: GateRequest, head: str) -> str | None:
     """The base revision: as named, HEAD for a work tree, else the head's first parent; None for a first commit."""
     if request.base is not None:
         return objects.resolve(request.base)
@@ -81,10 +82,11 @@ def spend_of(settings: Settings, governing: Governance) -> Spend:
         return Spend(month_charges(opened.measurements, wiring.clock().now()))
 
 
-def _of_paths(settings: Settings, paths: Sequence[str]) -> Question:
+def _of_paths(settings: Settings, paths: Sequence[str], spend: bool) -> Question:
     tree = _Paths(dict(_read_paths(paths)))
     governing = governance(None, None, settings.config)
-    return Question(governing, tree, "files", (), None, "files", spend_of(settings, governing))
+    spent = spend_of(settings, governing) if spend else Spend()
+    return Question(governing, tree, "files", (), None, "files", spent)
 
 
 def _read_paths(paths: Sequence[str]) -> Iterator[tuple[str, bytes]]:

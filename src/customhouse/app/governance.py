@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from customhouse.app.configuration import CURRENCY, FILE, Configuration, parse
+from customhouse.app.sources import SourceTree
 from customhouse.control import yaml_nodes
-from customhouse.control.source import SourceTree
 from customhouse.control.yaml_values import Read, Reader
 from customhouse.core.errors import ConfigError, CustomhouseError
 from customhouse.observability.budgets import Budget
@@ -131,7 +130,7 @@ def _assemble(configuration: Configuration, files: _Files | _Beside) -> Governan
         bundle = load_bundle(files.folder(configuration.bundle), base=bundle)
     book = PriceBook.load()
     if configuration.price_book:
-        book = _own_book(files.read(configuration.price_book), book)
+        book = PriceBook.read(files.read(configuration.price_book), configuration.price_book, over=book)
     return Governance(
         configuration=configuration,
         bundle=bundle,
@@ -146,10 +145,3 @@ def _assemble(configuration: Configuration, files: _Files | _Beside) -> Governan
             Budget(budget.name, budget.monthly, budget.namespaces, budget.labels) for budget in configuration.budgets
         ),
     )
-
-
-def _own_book(data: bytes, over: PriceBook) -> PriceBook:
-    with tempfile.TemporaryDirectory(prefix="customhouse-book-") as folder:
-        place = Path(folder) / "prices.csv"
-        place.write_bytes(data)
-        return PriceBook.load(place, over=over)

@@ -6,10 +6,11 @@ import shutil
 
 from customhouse.app.configuration import Configuration
 from customhouse.app.settings import Settings
-from customhouse.app.wiring import Exporter, image_folder
+from customhouse.app.wiring import image_folder
+from customhouse.control.source import RevisionReader
 
 
-def export_images(source: Exporter, revision: str, configuration: Configuration, settings: Settings) -> None:
+def export_images(source: RevisionReader, revision: str, configuration: Configuration, settings: Settings) -> None:
     """Write the folder of every image that customhouse.yaml names, as it is at `revision`.
 
     The target verifies each folder against the pinned digest before it runs anything in it; a folder that a revision

@@ -16,8 +16,8 @@ from typing import Any
 from customhouse._kit.clock import Clock, to_rfc3339
 from customhouse.app.governance import Governance
 from customhouse.app.identity import IDENTITY
-from customhouse.app.wiring import Writer
 from customhouse.control.edit import edit
+from customhouse.control.source import Repository
 from customhouse.core.cost import WorkloadCost
 from customhouse.core.errors import CannotDecideError
 from customhouse.core.observation import Observation
@@ -106,7 +106,7 @@ def _rates(samples: Sequence[Observation], since: datetime, window_s: int) -> It
                 yield slot, round(1000 * (after.value - before.value) / passed)
 
 
-def write(source: Writer, base: str, declaration: Declaration, asked: Proposal, key: Path | None) -> Written:
+def write(source: Repository, base: str, declaration: Declaration, asked: Proposal, key: Path | None) -> Written:
     """Commit the edit on a branch of its own, from `base`. The same proposal twice is one branch.
 
     Raises PushRejectedError when somebody moved the branch, CannotDecideError when the file is gone.

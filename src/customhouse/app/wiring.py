@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from customhouse._kit.clock import Clock, SystemClock
 from customhouse._kit.digest import bytes_digest
 from customhouse.app.artifacts import Volumes
 from customhouse.app.settings import Settings
-from customhouse.control.source import Identity, SourceTree
-from customhouse.core.change import Revision
+from customhouse.app.sources import SourceTree
+from customhouse.control.source import RevisionReader
 from customhouse.core.errors import SourceError, UsageError
 from customhouse.core.ports import PolicyEngine
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from customhouse.execution.adapters.local.jobs import SecretProvider
     from customhouse.execution.adapters.local.target import LocalTarget
     from customhouse.store.database import Store
-    from customhouse.trust.ledger import Ledger
+    from customhouse.trust.keys import PublicKey
+    from customhouse.trust.ledger import Ledger, LedgerReport
 
 STORE_FILE = "state.db"
 LEDGER_KEY = "ledger"
@@ -100,43 +101,7 @@ def work_tree(settings: Settings, path: Path) -> SourceTree:
     return _Uncommitted(path, settings.environment)
 
 
-class Commits(SourceTree, Protocol):
-    """The history of a repository, to be read."""
-
-    def resolve(self, rev: str) -> str:
-        """The commit id of a name. Raises SourceError."""
-
-    def revision(
-        self, rev: str, *, allowed_signers: bytes | None, last_deployed: str | None, gpg_keys: Sequence[bytes] = ()
-    ) -> Revision:
-        """A commit with what its signature is worth."""
-
-
-class Exporter(SourceTree, Protocol):
-    """A repository that can write a folder of a revision out."""
-
-    def export(self, rev: str, subtree: str, destination: Path) -> int:
-        """Write the files below `subtree` into the new folder `destination`; how many. Raises SourceError."""
-
-
-class Writer(SourceTree, Protocol):
-    """A repository that can be committed to."""
-
-    def commit(
-        self,
-        base: str,
-        branch: str,
-        files: Mapping[str, bytes | None],
-        message: str,
-        *,
-        identity: Identity,
-        signing_key: Path | None = None,
-        replace: bool = False,
-    ) -> str:
-        """Commit files on top of `base` and push them to `branch`; the commit's id. Raises SourceError."""
-
-
-def commits(settings: Settings, location: str) -> Commits:
+def commits(settings: Settings, location: str) -> RevisionReader:
     """The commits of a local clone where it lies, or of a remote through a mirror. Raises SourceError."""
     from customhouse.control.adapters.git_worktree import WorkTree
 
@@ -170,3 +135,17 @@ def target(settings: Settings, configuration: Configuration, secrets: SecretProv
 def image_folder(settings: Settings, image: str) -> Path:
     """Where the files of an image of the repository lie for the local target; replaced with every revision."""
     return settings.state / "images" / bytes_digest(image.encode())[7:23]
+
+
+def publish_tiles(opened: Store, folder: Path, key: PublicKey) -> None:
+    """Write the ledger as static tiles (C2SP tlog-tiles)."""
+    from customhouse.trust.adapters.tiles import publish
+
+    publish(opened.ledger, folder, LEDGER_ORIGIN, key)
+
+
+def verify_tiles(folder: Path, key: PublicKey) -> LedgerReport:
+    """Verify a folder of tiles with nothing but the public key."""
+    from customhouse.trust.adapters.tiles import verify
+
+    return verify(folder, LEDGER_ORIGIN, key, clock())

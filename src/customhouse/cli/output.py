@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,8 +26,17 @@ def formats(*names: str) -> Callable[[Any], Any]:
     )
 
 
-def common(command: Any) -> Any:
-    """The options that every command has: `--state`, `--config`, `--engine`, `--quiet`."""
+def common(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that every command has; the command gets them as one argument, `settings`."""
+
+    @functools.wraps(command)
+    def with_settings(
+        *arguments: Any, state: str | None, config: str | None, engine: str | None, quiet: bool, **others: Any
+    ) -> Any:
+        settings = read_settings(state=state, engine=engine, quiet=quiet, config=config)
+        return command(*arguments, settings=settings, **others)
+
+    wrapped: Callable[..., Any] = with_settings
     for option in reversed(
         (
             click.option("--state", metavar="DIR", help="State directory (default .customhouse)."),
@@ -35,13 +45,8 @@ def common(command: Any) -> Any:
             click.option("-q", "--quiet", is_flag=True, help="No talk on stderr."),
         )
     ):
-        command = option(command)
-    return command
-
-
-def settings_of(state: str | None, config: str | None, engine: str | None, quiet: bool) -> Settings:
-    """Settings from the common options."""
-    return read_settings(state=state, engine=engine, quiet=quiet, config=config)
+        wrapped = option(wrapped)
+    return wrapped
 
 
 def write_json(value: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from customhouse._kit.process import ProgramMissingError, find_program, run
+from customhouse._kit.process import run
 
 
 class Person:
@@ -79,14 +79,3 @@ class Person:
             "GIT_TERMINAL_PROMPT": "0",
         }
         return run(["git", *flags, *arguments], cwd=cwd, env=environment).stdout.decode()
-
-
-def signing_key(path: Path, comment: str) -> Path | None:
-    """A new SSH signing key pair (`path` and `path.pub`); None on a machine without ssh-keygen."""
-    try:
-        find_program("ssh-keygen")
-    except ProgramMissingError:
-        return None
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)])
-    return path

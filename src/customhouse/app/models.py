@@ -1,0 +1,147 @@
+"""`customhouse model`: scanning, signing, verifying, describing and attesting from the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from customhouse._kit.digest import is_digest
+from customhouse.app import wiring
+from customhouse.app.inspection import ModelCard, inspect, read_tree
+from customhouse.control.render import render
+from customhouse.core.errors import UsageError
+from customhouse.core.resource import PREFIX, Declaration
+from customhouse.core.workload import workload
+from customhouse.trust.bom import Material, model_bom
+from customhouse.trust.keys import TrustRoot, load_private, load_public
+from customhouse.trust.provenance import Build, Dependency
+from customhouse.trust.scan import FileScan, TreeScan, scan_paths
+from customhouse.trust.scan.model_description import describe_onnx
+from customhouse.trust.signing import sign_model, verify_model
+
+MAX_JSON = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class AttestRequest:
+    """What `model attest` was asked."""
+
+    path: str
+    repo: str
+    key: str
+    name: str | None
+    version: str
+    evaluation: str | None
+    datasets: tuple[str, ...]
+    job: str | None
+
+
+def scan(paths: Sequence[str], progress: Callable[[FileScan], None] | None = None) -> TreeScan:
+    """Scan files and folders, one row per regular file, in the order of the arguments. Raises UsageError."""
+    missing = [path for path in paths if not Path(path).exists()]
+    if missing:
+        raise UsageError(f"there is nothing at {missing[0]}")
+    return scan_paths([Path(path) for path in paths], progress=progress)
+
+
+def sign(path: str, key: str, name: str | None, out: str) -> str:
+    """Write the signature of a model; its digest. Raises ArtifactError and ConfigError."""
+    files = read_tree(Path(path))
+    data = sign_model(files, name or Path(path).name, load_private(Path(key)), wiring.clock().now())
+    Path(out).write_bytes(data)
+    return files.digest
+
+
+def verify(path: str, signature: str, key: str) -> tuple[str, ...]:
+    """Every problem of a model's signature, in words; empty when it verifies."""
+    data = Path(signature).read_bytes()
+    root = TrustRoot("key", load_public(Path(key)).pem())
+    return verify_model(data, read_tree(Path(path)), [root]).problems()
+
+
+def bill(path: str, name: str | None, version: str) -> dict[str, Any]:
+    """The bill of materials of a model by what its files say."""
+    place = Path(path)
+    files = read_tree(place)
+    weights = next((entry.path for entry in files.files if entry.path.endswith(".onnx")), None)
+    described = None
+    if weights is not None:
+        described = describe_onnx(place / weights if place.is_dir() else place)
+    return model_bom(
+        name=name or place.name, version=version, tree=files, issued_at=wiring.clock().now(), onnx=described
+    )
+
+
+def attest(request: AttestRequest) -> dict[str, Any]:
+    """Inspect a model and write its evidence into a work tree: `{"digest","verdict","files"}`."""
+    clock = wiring.clock()
+    datasets = tuple(_dataset(text) for text in request.datasets)
+    card = ModelCard(
+        name=request.name or Path(request.path).name,
+        version=request.version,
+        datasets=datasets,
+        evaluation=_json(request.evaluation) if request.evaluation else None,
+        build=_build(request.job, datasets) if request.job else None,
+    )
+    done = inspect(Path(request.path), card, load_private(Path(request.key)), clock.now())
+    root = Path(request.repo)
+    for name, data in done.files.items():
+        place = root / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+    return {"digest": done.digest, "verdict": done.scan.verdict.value, "files": sorted(done.files)}
+
+
+def _dataset(text: str) -> Material:
+    name, equals, digest = text.partition("=")
+    if not equals or not is_digest(digest):
+        raise UsageError(f"{text!r} is not NAME=sha256:…")
+    return Material(name, digest)
+
+
+def _json(path: str) -> Mapping[str, Any]:
+    place = Path(path)
+    if place.stat().st_size > MAX_JSON:
+        raise UsageError(f"{path} is over 4 MiB")
+    try:
+        value = json.loads(place.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise UsageError(f"{path} is not a JSON object")
+    return value
+
+
+def _build(path: str, datasets: Sequence[Material]) -> Build:
+    declared = render({Path(path).name: Path(path).read_bytes()})
+    job = next((item for item in declared if item.ref.kind == "Job"), None)
+    if job is None:
+        raise UsageError(f"{path} declares no Job")
+    now = wiring.clock().now()
+    return build_of(
+        job, [Dependency("dataset", item.name, item.digest) for item in datasets], now.isoformat(), now, now
+    )
+
+
+def build_of(job: Declaration, datasets: Sequence[Dependency], invocation: str, started: Any, finished: Any) -> Build:
+    """The provenance of a model that a declared Job made: its code by the pinned image, its data by digest."""
+    work = workload(job.manifest, job.ref)
+    containers = () if work is None else work.containers
+    images = [a for a in (work.artifacts if work else ()) if a.role == "image" and a.digest]
+    dataset = job.annotation(PREFIX + "dataset")
+    named = list(datasets)
+    if dataset and all(item.digest != dataset for item in named):
+        named.append(Dependency("dataset", "dataset", dataset))
+    return Build(
+        job=f"{job.ref.namespace}/{job.ref.name}",
+        job_digest=job.digest,
+        command=tuple(word for container in containers for word in (*container.command, *container.arguments)),
+        dependencies=(*named, *(Dependency("code", image.reference, image.digest or "") for image in images)),
+        builder="https://customhouse.dev/builders/local-target",
+        invocation=invocation,
+        started=started,
+        finished=finished,
+    )

@@ -1,0 +1,47 @@
+"""`customhouse up`: the control plane in the foreground."""
+
+from __future__ import annotations
+
+import click
+
+from customhouse.app.settings import Settings
+from customhouse.cli.output import common, talk
+
+
+@click.command()
+@click.option("--repo", default=".", show_default=True, help="Repository to follow: a path or a URL.")
+@click.option("--branch", default="main", show_default=True, help="The branch that is deployed.")
+@click.option(
+    "--port", type=int, default=8440, show_default=True, help="Loopback port of the dashboard; 0: a free one."
+)
+@click.option("--key", metavar="FILE", help="SSH private key that signs what Customhouse commits.")
+@click.option("--keep-serving", is_flag=True, help="Leave the model servers running when this ends.")
+@common
+def up(repo: str, branch: str, port: int, key: str | None, keep_serving: bool, settings: Settings) -> None:
+    """Run the control plane: watch the branch, judge each new commit, apply what is allowed, heal, record."""
+    import signal
+    import threading
+    from pathlib import Path
+
+    from customhouse.app.controlplane import ControlPlane
+    from customhouse.app.initialise import COMMIT_KEY
+    from customhouse.app.up import LiveBoard, run
+    from customhouse.server.serving import Server
+
+    own = Path(key) if key else settings.keys / COMMIT_KEY
+    plane = ControlPlane(settings, repo, branch, key=own if own.exists() else None)
+    live, stop = LiveBoard(), threading.Event()
+
+    def end(*_: object) -> None:
+        stop.set()
+        plane.wake()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    try:
+        with Server(live, port=port) as server:
+            plane.start()
+            talk(settings, f"following {repo} ({branch}); dashboard: {server.address.url}; Ctrl-C ends")
+            run(plane, live, stop, lambda text: talk(settings, text))
+    finally:
+        plane.close(keep_serving=keep_serving)
