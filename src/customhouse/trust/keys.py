@@ -1,7 +1,7 @@
 """Keys: Ed25519 and ECDSA pairs that sign, and trust roots that say who may sign what.
 
 New keys are Ed25519 (RFC 8032) or ECDSA P-256 with SHA-256; signatures of P-384 and P-521 keys are verified too, since
-the field's models carry them. A private key never leaves this module except as an encrypted-at-rest PEM file's bytes.
+the field's models carry them. A private key leaves this module only as a PEM file that its owner alone may read.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -165,6 +166,31 @@ def generate_pair(folder: Path, name: str, algorithm: Algorithm = Algorithm.ED25
     return key
 
 
+def open_pair(folder: Path, name: str) -> PrivateKey:
+    """The key of `NAME.key`, made the first time; `NAME.pub` is written when it is missing.
+
+    For keys that a process makes for itself: it may be killed between the two files, or start twice at once.
+    Raises ConfigError or StateError.
+    """
+    path = folder / f"{name}.key"
+    if not path.exists():
+        try:
+            generate().save(path)
+        except StateError:
+            if not path.exists():  # else another process was quicker, and its key is the one
+                raise
+    key = load_private(path)
+    public = folder / f"{name}.pub"
+    try:
+        _write_new(public, key.public.pem(), 0o644)
+    except StateError:
+        if not public.exists():
+            raise
+        if load_public(public) != key.public:
+            raise ConfigError("this is not the public half of the key beside it", where=str(public)) from None
+    return key
+
+
 def load_private(path: Path, password: bytes | None = None) -> PrivateKey:
     """Read a PEM private key. Raises ConfigError when missing, readable by others, encrypted without password, wrong.
 
@@ -220,15 +246,15 @@ def _write_new(path: Path, data: bytes, mode: int) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        try:
-            with os.fdopen(descriptor, "wb") as handle:
-                handle.write(data)
-                handle.flush()
-                os.fsync(handle.fileno())
-            os.link(draft, path)  # fails when the name is taken, unlike rename
-        finally:
-            draft.unlink(missing_ok=True)
-    except FileExistsError as error:
-        raise StateError("the key exists already", where=str(path), hint="choose another name") from error
+        with os.fdopen(descriptor, "wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.link(draft, path)  # fails when the name is taken, unlike rename
     except OSError as error:
+        if path.exists():
+            raise StateError("the key exists already", where=str(path), hint="choose another name") from error
         raise StateError(f"cannot write the key: {error.strerror}", where=str(path)) from error
+    finally:
+        with suppress(OSError):  # it was not made, or its folder is none
+            draft.unlink()

@@ -21,6 +21,7 @@ from customhouse.trust.keys import (
     generate_pair,
     load_private,
     load_public,
+    open_pair,
 )
 
 
@@ -46,6 +47,20 @@ def test_the_private_file_is_the_owners_alone_and_is_never_replaced(tmp_path: Pa
         key.save(tmp_path / "release.key")
     assert (tmp_path / "release.key").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["release.key", "release.pub"]
+
+
+def test_a_key_of_ones_own_is_made_once_and_survives_a_kill_between_its_files(tmp_path: Path) -> None:
+    key = open_pair(tmp_path / "keys", "ledger")
+    assert open_pair(tmp_path / "keys", "ledger").public == key.public
+    (tmp_path / "keys" / "ledger.pub").unlink()
+    assert open_pair(tmp_path / "keys", "ledger").public == key.public
+    assert load_public(tmp_path / "keys" / "ledger.pub") == key.public
+    (tmp_path / "keys" / "ledger.pub").write_bytes(generate().public.pem())
+    with pytest.raises(ConfigError, match="not the public half"):
+        open_pair(tmp_path / "keys", "ledger")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StateError, match="cannot write the key"):
+        open_pair(tmp_path / "file", "ledger")
 
 
 def test_a_private_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
