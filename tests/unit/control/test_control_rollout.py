@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -120,6 +121,15 @@ def test_more_errors_go_back_before_the_sample_is_full():
     assert "errors 45.00 % against 0.00 %" in verdict.reason
 
 
+def test_each_step_may_spend_less_of_the_false_abort_rate_than_the_one_before():
+    state = started()
+    state, first = advance(state, arm(120), arm(1080), later(10))
+    _, second = advance(state, arm(121), arm(1081), later(20))
+    assert first.figures["log_evidence_needed"] == pytest.approx(-math.log(0.01 * 6 / math.pi**2 / 3), abs=1e-3)
+    spent = second.figures["log_evidence_needed"] - first.figures["log_evidence_needed"]
+    assert spent == pytest.approx(math.log(4), abs=2e-3)
+
+
 def test_slower_answers_go_back():
     state = started()
     state, verdict = advance(state, arm(150, seconds=0.2), arm(1350, seconds=0.008), later(5))
@@ -219,6 +229,7 @@ def test_counters_are_read_from_observations_of_one_release():
     observations = [
         seen("customhouse_requests_total", 5, code="200", at=0),
         seen("customhouse_requests_total", 9, code="200", at=5),
+        seen("customhouse_requests_total", 7, code="200", at=3),
         seen("customhouse_requests_total", 1, code="500"),
         seen("customhouse_requests_total", 100, release="old", code="200"),
         seen("customhouse_request_errors_total", 1),

@@ -148,6 +148,14 @@ def test_history_takes_over_from_the_declared_estimate():
     assert found.low < found.total < found.high
 
 
+def test_a_month_of_bursts_has_a_wider_range_than_a_steady_one():
+    bursts = {at: Money.parse("4.8") if at.hour == 7 else Money.zero() for at in hours(480)}
+    steady = month_forecast(hours(480, "0.20"), Money.parse("146"), NOW)
+    found = month_forecast(bursts, Money.parse("146"), NOW)
+    assert found.rest == steady.rest
+    assert found.rest_high - found.rest > (steady.rest_high - steady.rest).scale(4)
+
+
 def test_the_hour_that_is_not_over_counts_as_spent_and_not_as_a_rate():
     now = NOW + timedelta(minutes=10)
     found = month_forecast({NOW: Money.parse("0.02")}, Money.parse("73"), now)

@@ -137,6 +137,16 @@ def test_windows_that_resemble_each_other_count_as_fewer():
     assert not bound.reached
 
 
+@pytest.mark.parametrize(("count", "from_the_top"), [(299, 1), (472, 1), (473, 2), (627, 2), (628, 3)])
+def test_the_order_statistic_is_the_tabulated_one(count, from_the_top):
+    """Sample sizes for a 99 % quantile at 95 % confidence (Wilks 1941): 299, 473, 628 for the largest to third."""
+    values = [index if index % 2 else count - 1 - index for index in range(count)]  # no positive autocorrelation
+    distinct = [2 * value + index % 2 for index, value in enumerate(values)]
+    bound = upper_bound(distinct, risk=0.01, confidence=0.95)
+    assert bound.effective == count
+    assert bound.statistic == sorted(distinct)[-from_the_top]
+
+
 def test_the_number_of_windows_that_a_promise_needs_is_the_classic_one():
     assert (windows_needed(0.01, 0.95), windows_needed(0.05, 0.95)) == (299, 59)
 
