@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import selectors
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
+
+MAX_OUTPUT = 256 * 1024 * 1024
+"""Bytes that a program may write, each of stdout and stderr, unless the caller says otherwise."""
+_CHUNK = 1 << 16
 
 
 class ProgramMissingError(Exception):
@@ -19,11 +28,11 @@ class ProgramMissingError(Exception):
 
 
 class ProgramError(Exception):
-    """The program ran and failed, or ran past its time; carries what it said on stderr."""
+    """The program failed, or had to be ended; carries what it said on stderr. `status` is None when it was ended."""
 
-    def __init__(self, arguments: Sequence[str], status: int | None, stderr: str) -> None:
-        what = "ran past its time limit" if status is None else f"ended with status {status}"
-        super().__init__(f"{' '.join(arguments[:3])} {what}: {stderr.strip()[-2000:]}")
+    def __init__(self, arguments: Sequence[str], status: int | None, stderr: str, what: str = "") -> None:
+        what = what or ("ran past its time limit" if status is None else f"ended with status {status}")
+        super().__init__(f"{' '.join(arguments[:3])[:500]} {what}: {stderr.strip()[-2000:]}")
         self.status = status
         self.stderr = stderr
 
@@ -53,25 +62,111 @@ def run(
     stdin: bytes = b"",
     timeout_s: float = 60.0,
     accept: Sequence[int] = (0,),
+    max_output: int = MAX_OUTPUT,
 ) -> Finished:
     """Run a program to its end. `env` replaces the whole environment when given.
 
-    Raises ProgramMissingError, or ProgramError when its status is not in `accept` or it outlives `timeout_s`.
+    Raises ProgramMissingError; FileNotFoundError or NotADirectoryError when there is no folder `cwd`; ProgramError when
+    it cannot be started, when its status is not in `accept`, and when it outlives `timeout_s` or writes more than
+    `max_output` bytes: then it is ended with all its children.
     """
     program = find_program(arguments[0])
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             [program, *arguments[1:]],
             cwd=cwd,
             env=None if env is None else dict(env),
-            input=stdin,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # A group of its own: a child that holds a pipe open is ended with it, and Ctrl-C is ours to handle.
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired as error:
-        raise ProgramError(arguments, None, (error.stderr or b"").decode(errors="replace")) from error
-    stderr = done.stderr.decode(errors="replace")
-    if done.returncode not in accept:
-        raise ProgramError(arguments, done.returncode, stderr)
-    return Finished(done.returncode, done.stdout, stderr)
+    except (FileNotFoundError, NotADirectoryError):
+        raise  # `cwd`: the program itself was found
+    except (OSError, ValueError) as error:
+        raise ProgramError(arguments, None, str(error), "could not be started") from error
+    exchange = _Exchange(process, stdin, max_output, time.monotonic() + timeout_s)
+    try:
+        problem = exchange.run()
+        if problem:
+            raise ProgramError(arguments, None, exchange.stderr, problem.format(limit=max_output, seconds=timeout_s))
+    finally:
+        exchange.end()
+    if process.returncode not in accept:
+        raise ProgramError(arguments, process.returncode, exchange.stderr)
+    return Finished(process.returncode, bytes(exchange.written["stdout"]), exchange.stderr)
+
+
+class _Exchange:
+    """Feeds a process and reads it, until both its outputs are at their end or a limit is passed."""
+
+    def __init__(self, process: subprocess.Popen[bytes], stdin: bytes, limit: int, deadline: float) -> None:
+        self._process = process
+        self._input = memoryview(stdin)
+        self._limit = limit
+        self._deadline = deadline
+        self.written = {"stdout": bytearray(), "stderr": bytearray()}
+
+    @property
+    def stderr(self) -> str:
+        """What it said on stderr so far."""
+        return self.written["stderr"].decode(errors="replace")
+
+    def run(self) -> str:
+        """Empty when the process ended by itself, else which limit it passed."""
+        with selectors.DefaultSelector() as selector:
+            for name in ("stdin", "stdout", "stderr"):
+                stream: IO[bytes] = getattr(self._process, name)
+                os.set_blocking(stream.fileno(), False)
+                selector.register(
+                    stream, selectors.EVENT_WRITE if name == "stdin" else selectors.EVENT_READ, (name, stream)
+                )
+            while selector.get_map():
+                left = self._deadline - time.monotonic()
+                ready = selector.select(left) if left > 0 else []
+                if left <= 0:
+                    return "ran past its time limit of {seconds:g} s"
+                for key, _ in ready:
+                    name, stream = key.data
+                    if self._feed(stream) if name == "stdin" else self._read(name, stream):
+                        selector.unregister(stream)
+                        stream.close()
+                    elif len(self.written.get(name, b"")) > self._limit:
+                        return "wrote more than {limit} bytes"
+        try:
+            self._process.wait(max(self._deadline - time.monotonic(), 0.0))
+        except subprocess.TimeoutExpired:
+            return "ran past its time limit of {seconds:g} s"
+        return ""
+
+    def _feed(self, stream: IO[bytes]) -> bool:
+        """Write some of the input; True when there is no more, or nobody reads it."""
+        try:
+            sent = os.write(stream.fileno(), self._input[:_CHUNK]) if self._input else 0
+        except BlockingIOError:
+            return False
+        except BrokenPipeError:
+            return True
+        self._input = self._input[sent:]
+        return not self._input
+
+    def _read(self, name: str, stream: IO[bytes]) -> bool:
+        """Read some; True at the end."""
+        try:
+            data = os.read(stream.fileno(), _CHUNK)
+        except BlockingIOError:
+            return False
+        self.written[name] += data
+        return not data
+
+    def end(self) -> None:
+        """Leave nothing behind: unless it ended by itself, end it and what it started; close the pipes."""
+        if self._process.returncode is None:
+            # Before anybody asks for its status: until then its number, and so its group's, cannot be another's.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if stream is not None and not stream.closed:
+                stream.close()
