@@ -224,6 +224,11 @@ def test_keras_layers_are_judged() -> None:
         ("model:\n  _target_: os.system\n", "config-imports"),
         ("#!/bin/sh\nrm -r x\n", "script"),
         ("import os\nos.system('true')\n", "python-code"),
+        ("x = 1\nexec('x')\n", "python-code"),
+        ("# Nice.\n# Words.\n# Only.\nimport os\n", "python-code"),
+        ('"""Nice.\nWords.\nOnly.\n"""\nimport os\n', "python-code"),
+        ("a: !python/object/apply:os.system [true]\n", "yaml-tag"),
+        ("%TAG !p! tag:yaml.org,2002:python/\n---\na: !p!object/apply:os.system [x]\n", "yaml-python-tag"),
     ],
 )
 def test_texts_that_make_tools_run_code_are_found(text: str, rule: str) -> None:

@@ -47,6 +47,7 @@ def _text(text: str) -> bytes:
         (b"ccollections\nOrderedDict\n)R)R.", "pickle-computed-call"),
         (b"ccollections\nOrderedDict\n}b.", "pickle-patches-class"),
         (b"ccollections\nOrderedDict\n(K\x01K\x02u.", "pickle-patches-class"),
+        (b"\x80\x04" + _text("sklearn.utils") + _text("os") + b"\x93.", "pickle-dangerous-global"),
         (b"ctorch\nload\n" + ARGUMENT + b"R.", None),
     ],
 )

@@ -227,6 +227,9 @@ _DANGEROUS_NAMES = words(
     run_path runstring execv execve execWrapper urlopen urlretrieve load_library hub_load get_file Lambda"""
 )
 
+_MODULES_IN_NAMES = words("os sys subprocess builtins importlib shutil socket pickle runpy ctypes marshal posix")
+"""Modules reached as attributes of others: `sklearn.utils.os` is `os`."""
+
 
 def canonical(module: str, name: str) -> tuple[str, str]:
     """The name under which Python 3 would look it up."""
@@ -243,7 +246,12 @@ def judge(module: str, name: str) -> ScanSeverity | None:
     root = module.partition(".")[0]
     if root in _DANGEROUS_ROOTS or any(module == p or module.startswith(p + ".") for p in _DANGEROUS_PREFIXES):
         return ScanSeverity.MALICIOUS
-    if not _DANGEROUS_NAMES.isdisjoint(name.split(".")) or "__" in name.rpartition(".")[0]:
+    parts = name.split(".")
+    if not all(part.isidentifier() for part in parts):
+        return ScanSeverity.SUSPICIOUS  # no attribute of anything: importing fails
+    if not _DANGEROUS_NAMES.isdisjoint(parts) or not _MODULES_IN_NAMES.isdisjoint(parts):
+        return ScanSeverity.MALICIOUS
+    if "__" in name.rpartition(".")[0]:
         return ScanSeverity.MALICIOUS
     return ScanSeverity.SUSPICIOUS
 

@@ -120,6 +120,8 @@ def _global(m: Machine) -> None:
 
 
 def _inst(m: Machine) -> None:
+    if not m.marks:
+        raise _broken(m, "INST without a mark")
     _global(m)
     named = m.pop()
     m.call(named, tuple(m.marked()))

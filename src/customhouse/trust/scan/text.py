@@ -20,6 +20,8 @@ _PYTHON = re.compile(
     r"from[ \t]+[\w.]+[ \t]+import[ \t]+[\w(*].*|(?:async[ \t]+)?def[ \t]+\w+[ \t]*\(.*|class[ \t]+\w+[ \t]*[(:].*)$",
     re.MULTILINE,
 )
+_PYTHON_CALL = re.compile(r"\b(?:exec|eval|__import__|compile|os\.(?:system|popen)|subprocess\.\w+)[ \t]*\(")
+_PYTHON_PROSE = re.compile(r"(\"\"\"|\'\'\')[\s\S]*?\1|^[ \t]*#.*$", re.MULTILINE)
 _PROGRAMS = (".sh", ".bash", ".zsh", ".bat", ".cmd", ".ps1", ".vbs")
 _YAML_TAG = re.compile(r"!!python/|tag:yaml\.org,2002:python/|^%TAG\b", re.MULTILINE)
 _YAML_KEY = re.compile(r"^[\w.\-/ ]{1,80}:(?:\s|$)|^- ", re.MULTILINE)
@@ -75,7 +77,9 @@ def inspect_text(source: Source, look: Inspection) -> None:
 
 
 def _is_python(text: str) -> bool:
-    return _PYTHON.search(text) is not None and _prose_share(text) < 0.3
+    """Whether what is left without comments and docstrings imports, defines or executes, and is not prose."""
+    code = _PYTHON_PROSE.sub("", text)
+    return (_PYTHON.search(code) or _PYTHON_CALL.search(code)) is not None and _prose_share(code) < 0.3
 
 
 def _prose_share(text: str) -> float:
@@ -203,7 +207,7 @@ def _yaml(text: str, look: Inspection, title: str) -> None:
             tag = str(getattr(event, "tag", "") or "")
             if tag.startswith("tag:yaml.org,2002:python"):
                 look.malicious("yaml-python-tag", f"constructs Python objects ({tag[22:80]})")
-            elif tag and not tag.startswith(("tag:yaml.org,2002:", "!")):
+            elif tag and (not tag.startswith(("tag:yaml.org,2002:", "!")) or "python" in tag):
                 look.suspicious("yaml-tag", f"a tag of its own ({tag[:80]})")
             if isinstance(event, yaml.ScalarEvent):
                 if key is not None:
