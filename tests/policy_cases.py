@@ -144,11 +144,13 @@ def served(manifest: Mapping[str, Any]) -> dict[str, Any]:
     }
     metadata.setdefault("namespace", "default")
     metadata["annotations"] = {
-        **metadata.get("annotations", {}),
+        **(metadata.get("annotations") or {}),
         "kubectl.kubernetes.io/last-applied-configuration": "{}",
         "deployment.kubernetes.io/revision": "4",
     }
     live["status"] = {"observedGeneration": 3, "conditions": []}
+    if live["apiVersion"] not in ("v1", "apps/v1", "batch/v1"):
+        return live  # an API server knows no defaults of other people's kinds
     kind, spec = live["kind"], live.setdefault("spec", {})
     if kind == "Pod":
         _default_pod(spec)
@@ -172,7 +174,11 @@ def served(manifest: Mapping[str, Any]) -> dict[str, Any]:
         defaults = {"parallelism": 1, "completions": 1, "backoffLimit": 6, "completionMode": "NonIndexed"}
         for key, value in {**defaults, "suspend": False}.items():
             spec.setdefault(key, value)
-        metadata["labels"] = {**metadata.get("labels", {}), "batch.kubernetes.io/job-name": "x", "controller-uid": "y"}
+        metadata["labels"] = {
+            **(metadata.get("labels") or {}),
+            "batch.kubernetes.io/job-name": "x",
+            "controller-uid": "y",
+        }
     elif kind == "Service":
         spec |= {"clusterIP": "10.0.0.7", "clusterIPs": ["10.0.0.7"], "ipFamilies": ["IPv4"]}
         spec.setdefault("type", "ClusterIP")

@@ -118,7 +118,7 @@ def test_every_test_of_the_bundle_passes_on_opa(opa):
     assert [item.name for item in run_tests(BUNDLE, opa) if not item.passed] == []
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(documents=st.lists(facts(), min_size=15, max_size=30))
 def test_both_engines_find_the_same_on_generated_facts(opa, documents):
     exact = opa.evaluate_all(BUNDLE.modules, BUNDLE.data, documents, QUERY)

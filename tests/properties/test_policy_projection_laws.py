@@ -14,7 +14,7 @@ from customhouse.policy.projection import project
 from policy_cases import manifests, served
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(manifests())
 def test_what_an_api_server_adds_changes_no_projection(manifest):
     before = copy.deepcopy(manifest)
@@ -31,7 +31,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(manifests(), st.data())
 def test_any_damage_to_an_object_is_a_projection_or_a_clear_error(manifest, data):
     places = list(_places(manifest))

@@ -26,7 +26,8 @@ MAX_STRING = 64 * 1024
 """Longest string of a projection in UTF-8 bytes; the engines' text built-ins are super-linear on hostile strings."""
 MAX_DOCUMENT = 1024 * 1024
 """Largest projection and largest Facts document, in bytes of canonical JSON."""
-MAX_DEPTH = 32
+MAX_DEPTH = 100
+"""Levels of an object; KServe's own CRDs have more than 32, and the engine's JSON reader stops at 128."""
 CLUSTER_SCOPED = frozenset(
     {
         "APIService",
@@ -77,9 +78,9 @@ def project(manifest: Manifest, ref: ResourceRef | None = None) -> dict[str, Any
     """The projection of one object; `ref` is taken when the caller knows better than the manifest (its namespace).
 
     Raises DeclarationError for an object that Kubernetes would refuse to read, CannotDecideError for one that is too
-    large, too deep or has a string of more than 64 KiB.
+    deep, or whose projection is too large or has a text of more than 64 KiB (the values of a ConfigMap may be longer).
     """
-    _within_limits(manifest, "", 0)
+    _within_limits(manifest, "", 0, longest=None)
     try:
         ref = ref or ResourceRef.of(manifest)
     except (KeyError, TypeError, AttributeError) as error:
@@ -104,7 +105,7 @@ def project(manifest: Manifest, ref: ResourceRef | None = None) -> dict[str, Any
 
 def check_bounds(value: Any, what: str) -> None:
     """Refuse a document that is too large for the engines, or that has no canonical JSON. Raises CannotDecideError."""
-    _within_limits(value, "", 0)
+    _within_limits(value, "", 0, longest=MAX_STRING)
     try:
         size = len(canonical_json(value))
     except CanonicalError as error:
@@ -115,13 +116,15 @@ def check_bounds(value: Any, what: str) -> None:
         )
 
 
-def _within_limits(value: Any, pointer: str, depth: int) -> None:
+def _within_limits(value: Any, pointer: str, depth: int, *, longest: int | None) -> None:
     if depth > MAX_DEPTH:
         raise CannotDecideError(f"nested more than {MAX_DEPTH} levels deep", where=pointer[:200])
     if isinstance(value, str):
-        if len(value) > MAX_STRING or len(value.encode("utf-8", "surrogatepass")) > MAX_STRING:
+        if longest is not None and len(value.encode("utf-8", "surrogatepass")) > longest:
             raise CannotDecideError(
-                f"a text of more than {MAX_STRING} bytes", where=pointer[:200], hint="keep it in an artifact instead"
+                f"a text of more than {longest} bytes",
+                where=pointer[:200],
+                hint="keep it in a ConfigMap or an artifact",
             )
     elif isinstance(value, int):
         if abs(value) > MAX_SAFE_INTEGER:
@@ -130,11 +133,11 @@ def _within_limits(value: Any, pointer: str, depth: int) -> None:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise DeclarationError(f"the key {key!r} is not text", where=pointer[:200])
-            _within_limits(key, pointer, depth)
-            _within_limits(item, f"{pointer}/{key[:64]}", depth + 1)
+            _within_limits(key, pointer, depth, longest=longest)
+            _within_limits(item, f"{pointer}/{key[:64]}", depth + 1, longest=longest)
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
-            _within_limits(item, f"{pointer}/{index}", depth + 1)
+            _within_limits(item, f"{pointer}/{index}", depth + 1, longest=longest)
 
 
 def _texts(metadata: Mapping[str, Any], key: str, dropped: tuple[str, ...]) -> dict[str, str]:

@@ -22,9 +22,10 @@ _CREDENTIALS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("an OpenAI key", re.compile(r"\bsk-(?:proj-|svcacct-)?[A-Za-z0-9_-]{20,}")),
     ("a Stripe key", re.compile(r"\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}")),
     ("a Google API key", re.compile(r"\bAIza[0-9A-Za-z_-]{35}")),
-    ("a JSON web token", re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}")),
+    ("a JSON web token", re.compile(r"\beyJ[A-Za-z0-9_-]{8,512}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8}")),
     ("a URL with a password", re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://[^/\s:@]{1,100}:[^/\s:@]{1,200}@")),
 )
+_SCANNED = 64 * 1024
 _SECRET_NAME = re.compile(
     r"(?:^|[_.-])(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|SECRET_?KEY|TOKEN|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIALS?)$",
     re.IGNORECASE,
@@ -97,6 +98,7 @@ def switch(values: Mapping[str, Any], key: str, pointer: str) -> bool | None:
 
 def credential(name: str, value: str) -> str | None:
     """What a literal looks like (`a GitHub token`, `a password by its name`), None when it looks like no secret."""
+    value = value[:_SCANNED]  # what is longer is refused later; patterns are bounded, so the time is too
     for label, pattern in _CREDENTIALS:
         if pattern.search(value):
             return label

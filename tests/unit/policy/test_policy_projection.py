@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 
 import pytest
 
@@ -191,6 +192,19 @@ def test_a_text_of_more_than_64_kib_is_refused():
         project(deployment(args=["x" * 65537]))
 
 
+def test_a_long_text_in_a_config_map_is_nobodys_business():
+    manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "x" * 200_000}}
+    assert project(manifest)["spec"]["keys"] == ["a"]
+
+
+@pytest.mark.parametrize("piece", ["eyJ-", "-----BEGIN A ", "a://b:", "eyJaaaaaaaa.", "xoxb-", "A A ", "sk-"])
+def test_a_hostile_text_is_looked_through_quickly(piece):
+    value = piece * (60_000 // len(piece))
+    started = time.process_time()
+    project(deployment(env=[{"name": "A", "value": value}]))
+    assert time.process_time() - started < 2
+
+
 def test_an_object_of_more_than_1_mib_is_refused():
     with pytest.raises(CannotDecideError, match="the limit is"):
         project(deployment(args=["x" * 60000] * 20))
@@ -198,7 +212,7 @@ def test_an_object_of_more_than_1_mib_is_refused():
 
 def test_an_object_that_is_too_deep_is_refused():
     deep: dict = {}
-    for _ in range(100):
+    for _ in range(200):
         deep = {"a": deep}
     with pytest.raises(CannotDecideError, match="levels deep"):
         project({"apiVersion": "v1", "kind": "Thing", "metadata": {"name": "x"}, "spec": deep})

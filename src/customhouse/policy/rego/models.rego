@@ -69,7 +69,7 @@ findings contains lib.error("compliance", "evidence-missing", model.pointer, mes
 	some kind in required
 	count([item | some item in model.evidence; item.kind == kind]) == 0
 	message := sprintf("The model %s has no %s; tier %s requires it.", [model.reference, called[kind], input.tier.name])
-	fix := sprintf("Run `customhouse %s` and commit the file that it writes under .evidence/.", [command[kind]])
+	fix := sprintf("Run `customhouse %s` and commit what it writes under .evidence/.", [command[kind]])
 }
 
 # METADATA
@@ -89,7 +89,7 @@ findings contains lib.error("security", "evidence-unverified", model.pointer, me
 	count(found) > 0
 	count([item | some item in found; item.verified]) == 0
 	message := sprintf("The %s of the model %s cannot be believed: %s.", [called[kind], model.reference, found[0].problem])
-	fix := sprintf("Run `customhouse %s` with a key that the base revision trusts, and commit the file.", [command[kind]])
+	fix := sprintf("Run `customhouse %s` with a key that the base revision trusts, and commit what it writes.", [command[kind]])
 }
 
 # METADATA
@@ -109,7 +109,7 @@ findings contains lib.error("compliance", "evidence-stale", model.pointer, messa
 	count(verified) > 0
 	count([item | some item in verified; item.age_seconds != null; item.age_seconds <= limit * 86400]) == 0
 	message := sprintf("The %s of the model %s is older than %d days.", [called[kind], model.reference, limit])
-	fix := sprintf("Run `customhouse %s` again and commit the file.", [command[kind]])
+	fix := sprintf("Run `customhouse %s` again and commit what it writes.", [command[kind]])
 }
 
 # METADATA
@@ -221,12 +221,9 @@ called := object.union(
 )
 
 command := object.union(
-	{kind: "model register" | some kind in required},
+	{kind: "model attest PATH --key KEY" | some kind in required},
 	{
-		"signature": "model sign",
-		"scan": "model scan --attest",
-		"bom": "model bom",
-		"evaluation": "model evaluate",
-		"data-validation": "data validate",
+		"evaluation": "model attest PATH --key KEY --evaluation FILE",
+		"provenance": "model attest PATH --key KEY --job FILE",
 	},
 )

@@ -43,12 +43,18 @@ test_model_not_pinned_is_silent_for_other_artifacts if {
 	count(models.findings) == 0 with input as object.union(fixtures.service, {"artifacts": [image, fixtures.model]})
 }
 
-test_evidence_missing_fires_for_every_kind_with_its_command if {
-	every kind, command in {"signature": "model sign", "scan": "model scan", "bom": "model bom"} {
+test_evidence_missing_fires_for_every_kind_with_the_command_that_makes_it if {
+	every kind in ["signature", "scan", "bom"] {
 		found := models.findings with input as fixtures.with_evidence(fixtures.without(kind))
 		fixtures.rules(found) == {"evidence-missing"}
 		some finding in found
-		contains(finding.fix, command)
+		contains(finding.fix, "`customhouse model attest PATH --key KEY` and commit")
+	}
+	every kind, option in {"evaluation": "--evaluation FILE", "provenance": "--job FILE"} {
+		found := models.findings with input as object.union(fixtures.service, required([kind]))
+		fixtures.rules(found) == {"evidence-missing"}
+		some finding in found
+		contains(finding.fix, option)
 	}
 }
 
