@@ -51,6 +51,7 @@ _IMPORTS = frozenset(
 )
 _RESERVED = "package import as default else if in some every contains not with null true false set"
 _KEYWORDS = frozenset(_RESERVED.split())
+_PUNCTUATION = frozenset("{}[]()<>=!:;,.|&+-*/%")
 _TOKEN = re.compile(
     r"(?P<space>[ \t\r]+)|(?P<newline>\n)|(?P<comment>\#[^\n]*)|(?P<raw>`[^`]*`)"
     r'|(?P<string>"(?:[^"\\\n]|\\.)*")|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<number>\d[\w.]*)|(?P<other>.)',
@@ -199,6 +200,9 @@ def _tokens(source: str, name: str) -> Iterator[Token]:
         kind, text = match.lastgroup or "other", match[0]
         if kind == "other" and text in ('"', "`"):
             raise PolicyError("a text that does not end", where=f"{name}:{line}:{match.start() - start + 1}")
+        if kind == "other" and text not in _PUNCTUATION:
+            # `$"…{call()}…"` hides calls in a text, and only OPA knows it.
+            raise PolicyError(f"the character {text!r} is refused", where=f"{name}:{line}:{match.start() - start + 1}")
         if kind not in ("space", "comment"):
             yield Token(kind, text, line, match.start() - start + 1)
         line += text.count("\n")

@@ -290,7 +290,7 @@ def _volume(item: Mapping[str, Any], place: str) -> dict[str, Any]:
     return {
         "name": text(item, "name", place, ""),
         "kind": kind,
-        "host_path": text(host, "path", f"{place}/hostPath", None) if kind == "hostPath" else None,
+        "host_path": text(host, "path", f"{place}/hostPath", "") if kind == "hostPath" else None,
         "claim": text(claim, "claimName", f"{place}/persistentVolumeClaim", None),
         "pointer": place,
     }

@@ -10,7 +10,7 @@ appear in a projection, and a literal that looks like a credential is replaced b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from customhouse._kit.canonical import MAX_SAFE_INTEGER, CanonicalError, canonical_json
@@ -377,9 +377,24 @@ def _generic(manifest: Manifest) -> dict[str, Any]:
     """Any other kind: everything but type, metadata and status, as one digest (server defaults are not known)."""
     body = {key: value for key, value in manifest.items() if key not in ("apiVersion", "kind", "metadata", "status")}
     try:
-        return {"digest": json_digest(body)}
+        return {"digest": json_digest(body), "models": list(_model_uris(manifest.get("spec"), "/spec"))}
     except CanonicalError as error:
         raise DeclarationError(f"the object has no JSON form: {error}") from error
+
+
+def _model_uris(value: Any, pointer: str) -> Iterator[dict[str, str]]:
+    """Models that other kinds load, such as a TrainedModel (storageUri) or an LLMInferenceService (model.uri)."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            place = f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}"
+            named = key in ("storageUri", "modelUri") or (key == "uri" and "/model/" in place)
+            if named and isinstance(item, str):
+                yield {"pointer": place, "uri": item}
+            else:
+                yield from _model_uris(item, place)
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from _model_uris(item, f"{pointer}/{index}")
 
 
 def _selector(values: Mapping[str, Any], key: str, place: str) -> dict[str, Any]:

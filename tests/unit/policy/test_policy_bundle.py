@@ -108,6 +108,7 @@ def test_a_projects_bundle_cannot_take_a_built_in_packages_name_in_another_spell
         ('x := strange("a")', "strange is no built-in"),
         ('x := input.f("a")', r"input\.f is no built-in"),
         ("import http.send as s\nx := s({})", "cannot import http.send"),
+        ('x := $"a {http.send({})}"', r"m\.rego:3:6: the character '\$' is refused"),
         ('x := "open', "a text that does not end"),
     ],
 )

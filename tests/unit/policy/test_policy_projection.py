@@ -84,6 +84,23 @@ def test_containers_in_a_kind_nobody_knows_are_still_seen():
     assert container["pointer"] == "/spec/replicas/Wor~1ker/template/spec/containers/0"
 
 
+@pytest.mark.parametrize(
+    ("kind", "spec", "pointer"),
+    [
+        ("TrainedModel", {"model": {"storageUri": "s3://m"}}, "/spec/model/storageUri"),
+        ("LLMInferenceService", {"model": {"uri": "s3://m"}}, "/spec/model/uri"),
+        (
+            "LLMInferenceService",
+            {"model": {"lora": {"adapters": [{"uri": "s3://m"}]}}},
+            "/spec/model/lora/adapters/0/uri",
+        ),
+    ],
+)
+def test_a_model_that_another_kind_loads_is_seen(kind, spec, pointer):
+    manifest = {"apiVersion": "serving.kserve.io/v1alpha1", "kind": kind, "metadata": {"name": "m"}, "spec": spec}
+    assert project(manifest)["spec"]["models"] == [{"pointer": pointer, "uri": "s3://m"}]
+
+
 def test_a_secrets_values_never_leave_it():
     secret = {
         "apiVersion": "v1",

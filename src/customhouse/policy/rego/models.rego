@@ -39,6 +39,15 @@ findings contains lib.error("security", "model-undeclared", variable.pointer, me
 	fix := "Name the model in spec.predictor.model.storageUri."
 }
 
+findings contains lib.error("security", "model-undeclared", model.pointer, message, fix) if {
+	some model in input.change.after.spec.models
+	message := sprintf("A %s loads the model %s, in a kind whose models cannot be pinned.", [
+		input.change.after.kind,
+		model.uri,
+	])
+	fix := "Serve the model as an InferenceService, with spec.predictor.model.storageUri."
+}
+
 # METADATA
 # title: Models are pinned by digest
 # description: Evidence speaks of a digest; a model that is only named can be exchanged after it was inspected.

@@ -28,6 +28,18 @@ test_model_undeclared_fires_for_the_variable_of_the_storage_initializer if {
 	fixtures.rules(found) == {"model-undeclared"}
 }
 
+test_model_undeclared_fires_for_a_kind_that_loads_models_past_the_gate if {
+	trained := fixtures.with_after({
+		"kind": "TrainedModel",
+		"workload": null,
+		"spec": {"models": [{"pointer": "/spec/model/storageUri", "uri": "s3://x"}]},
+	})
+	found := models.findings with input as trained
+	fixtures.rules(found) == {"model-undeclared"}
+	some finding in found
+	contains(finding.message, "A TrainedModel loads the model s3://x")
+}
+
 test_model_undeclared_is_silent_for_one_storage_uri if {
 	count(models.findings) == 0 with input as fixtures.service
 }
