@@ -227,6 +227,7 @@ class ControlPlane:
         # One transaction: a kill before it repeats the judgement, a kill after it goes on with the deployment.
         self.memory.put(documents)
         self._governing = None
+        self.target.configure(*wiring.target_folders(self.settings, self.governing().configuration))
         self.append(
             [
                 journal.rolled(

@@ -11,7 +11,7 @@ from customhouse.app.clearance import Clearance, Judgement, Question, Spend, dec
 from customhouse.app.governance import Governance, governance
 from customhouse.app.settings import Settings
 from customhouse.app.spend import month_charges
-from customhouse.control.source import RevisionReader
+from customhouse.control.source import Commits
 from customhouse.core.errors import SourceError, UsageError
 
 MAX_FILE = 4 * 1024 * 1024
@@ -47,7 +47,12 @@ def _of_repository(settings: Settings, request: GateRequest) -> Question:
     head = objects.resolve(request.head or "HEAD")
     base = _base(objects, request, head)
     governing = governance(objects, base, settings.config)
-    before = () if base is None else declarations_of(objects, base, governing.configuration.paths)
+    # The rules are those of the base as it is now; what a branch changes is counted from where it left the base, as a
+    # merge would. A branch that is merely behind has rewritten nothing.
+    start = None if base is None else objects.merge_base(base, head)
+    if base is not None and start is None:
+        raise SourceError(f"{head[:12]} and {base[:12]} share no history", hint="name the revision it started from")
+    before = () if start is None else declarations_of(objects, start, governing.configuration.paths)
     spend = spend_of(settings, governing)
     if request.worktree:
         if request.head is not None:
@@ -55,12 +60,12 @@ def _of_repository(settings: Settings, request: GateRequest) -> Question:
         tree = wiring.work_tree(settings, Path(request.repo))
         return Question(governing, tree, "worktree", before, None, "work tree", spend)
     revision = objects.revision(
-        head, allowed_signers=governing.allowed_signers, last_deployed=base, gpg_keys=governing.gpg_keys
+        head, allowed_signers=governing.allowed_signers, last_deployed=start, gpg_keys=governing.gpg_keys
     )
     return Question(governing, objects, head, before, revision, revision.author, spend)
 
 
-def _base(objects: RevisionReader, request: GateRequest, head: str) -> str | None:
+def _base(objects: Commits, request: GateRequest, head: str) -> str | None:
     """The base revision: as named, HEAD for a work tree, else the head's first parent; None for a first commit."""
     if request.base is not None:
         return objects.resolve(request.base)

@@ -38,12 +38,14 @@ class Optimiser:
         since = proposals.horizon(plane.clock, configuration.window_seconds, configuration.minimum_windows)
         by_ref = {declaration.ref: declaration for declaration in declared}
         waiting = proposals.open_proposals(plane.memory.all(PROPOSAL), declared)
-        open_subjects = {ref_of(value["resource"]) for value in waiting}
+        # One open proposal a subject: a second one would only argue with the first. One that fell behind the deployed
+        # revision is written anew on top of it.
+        open_subjects = {ref_of(value["resource"]) for value in waiting if value["base"] == deployed.revision}
         written = []
         for asked in proposals.recommendations(governing, declared, plane.store.measurements, since):
             key = f"{PROPOSAL}{asked.id}"
-            if plane.memory.get(key) is not None or asked.subject in open_subjects:
-                continue  # one open proposal a subject: a second one would only argue with the first
+            if asked.subject in open_subjects:
+                continue
             done = proposals.write(plane.source, deployed.revision, by_ref[asked.subject], asked, plane.signing_key)
             plane.memory.put({key: done.to_json()})
             plane.append([journal.proposed(asked, done.branch, done.commit, plane.clock.now())])

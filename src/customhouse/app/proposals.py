@@ -5,11 +5,9 @@ There is no path from here to the target. What the optimiser wants, it writes to
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +18,14 @@ from customhouse.control.edit import edit
 from customhouse.control.source import Repository
 from customhouse.core.cost import WorkloadCost
 from customhouse.core.errors import CannotDecideError
-from customhouse.core.observation import Observation
 from customhouse.core.ports import Measurements
 from customhouse.core.proposal import Proposal
 from customhouse.core.resource import Declaration, Manifest, ResourceRef
 from customhouse.core.workload import Workload, workload
-from customhouse.observability import usage as metrics
 from customhouse.observability.estimate import workload_cost
 from customhouse.optimisation.proposal import body_markdown, branch_name, commit_message, proposal
-from customhouse.optimisation.rightsize import UsageSeries, recommend
+from customhouse.optimisation.rightsize import recommend
+from customhouse.optimisation.windows import CPU, MEMORY, usage_series
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +36,8 @@ class Written:
     branch: str
     commit: str
     body: str
+    base: str
+    """The revision that the branch starts from."""
 
     def to_json(self) -> dict[str, Any]:
         """For the state store and `optimise propose -o json`."""
@@ -47,6 +46,7 @@ class Written:
             "id": asked.id,
             "branch": self.branch,
             "commit": self.commit,
+            "base": self.base,
             "title": asked.title,
             "saving": str(asked.saving),
             "saving_low": str(asked.saving_low),
@@ -71,39 +71,18 @@ def recommendations(
         work = workload(declaration.manifest, declaration.ref)
         if work is None or work.batch or work.ref.kind != "InferenceService":
             continue
-        series = usage_series(measurements, declaration.ref, since, window)
+        seen = [
+            observation
+            for metric in (MEMORY, CPU)
+            for observation in measurements.series(metric, declaration.ref, to_rfc3339(since))
+        ]
+        series = usage_series(seen, declaration.ref, window)
         if len(series.memory_bytes) < minimum:
             continue
         advice = recommend(work, series, declaration.manifest)
         if advice is not None:
             found.append(proposal(advice, declaration.manifest, _pricing(governing, declaration.ref)))
     return tuple(found)
-
-
-def usage_series(measurements: Measurements, ref: ResourceRef, since: datetime, window_s: int) -> UsageSeries:
-    """Per window: the largest resident set of a replica, and the most CPU of one, over every release measured."""
-    text = to_rfc3339(since)
-    memory: dict[int, int] = defaultdict(int)
-    for seen in measurements.series(metrics.MEMORY_BYTES, ref, text):
-        slot = int((seen.at - since).total_seconds() // window_s)
-        memory[slot] = max(memory[slot], int(seen.value))
-    cpu: dict[int, int] = defaultdict(int)
-    for slot, millicores in _rates(measurements.series(metrics.CPU_SECONDS, ref, text), since, window_s):
-        cpu[slot] = max(cpu[slot], millicores)
-    slots = sorted(memory.keys() & cpu.keys())
-    return UsageSeries(window_s, tuple(memory[slot] for slot in slots), tuple(cpu[slot] for slot in slots))
-
-
-def _rates(samples: Sequence[Observation], since: datetime, window_s: int) -> Iterator[tuple[int, int]]:
-    by_instance: dict[str, list[Observation]] = defaultdict(list)
-    for seen in samples:
-        by_instance[seen.instance].append(seen)
-    for series in by_instance.values():
-        for before, after in pairwise(series):
-            passed = (after.at - before.at).total_seconds()
-            if passed > 0 and after.value >= before.value:
-                slot = int((after.at - since).total_seconds() // window_s)
-                yield slot, round(1000 * (after.value - before.value) / passed)
 
 
 def write(source: Repository, base: str, declaration: Declaration, asked: Proposal, key: Path | None) -> Written:
@@ -120,7 +99,7 @@ def write(source: Repository, base: str, declaration: Declaration, asked: Propos
     commit = source.commit(
         base, branch, {path: after}, commit_message(asked), identity=IDENTITY, signing_key=key, replace=True
     )
-    return Written(asked, branch, commit, body_markdown(asked))
+    return Written(asked, branch, commit, body_markdown(asked), base)
 
 
 def _pricing(governing: Governance, ref: ResourceRef) -> Any:

@@ -10,6 +10,7 @@ from customhouse.app import board
 from customhouse.app.controlplane import ControlPlane
 from customhouse.app.optimiser import Optimiser
 from customhouse.app.overview import Overview
+from customhouse.app.statusfile import write_status
 from customhouse.core.errors import CustomhouseError, StateError
 
 PULSE_S = 0.5
@@ -26,13 +27,14 @@ class LiveBoard:
         self._overview: Overview | None = None
         self._version = 0
 
-    def show(self, picture: Overview) -> None:
-        """Take a new picture; the version grows when anything but its time differs."""
+    def show(self, picture: Overview) -> bool:
+        """Take a new picture; whether anything but its time differs: then the version grows."""
         with self._lock:
             before = self._overview
-            if before is None or replace(before, at="") != replace(picture, at=""):
-                self._version += 1
+            changed = before is None or replace(before, at="") != replace(picture, at="")
+            self._version += changed
             self._overview = picture
+            return changed
 
     def overview(self) -> Overview:
         """The current picture. Raises StateError before there is one."""
@@ -82,6 +84,8 @@ def run(
         if plane.problem != told and on_problem is not None:
             told = plane.problem
             on_problem(told or "all is well again")
-        live.show(board.overview(plane))
+        picture = board.overview(plane)
+        if live.show(picture):
+            write_status(plane.settings, picture)
         if not stop.is_set():
             plane.wait(WALKING_PULSE_S if plane.rollouts.walks() else PULSE_S)

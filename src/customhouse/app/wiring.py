@@ -12,7 +12,7 @@ from customhouse._kit.digest import bytes_digest
 from customhouse.app.artifacts import Volumes
 from customhouse.app.settings import Settings
 from customhouse.app.sources import SourceTree
-from customhouse.control.source import RevisionReader
+from customhouse.control.source import Commits
 from customhouse.core.errors import SourceError, UsageError
 from customhouse.core.ports import PolicyEngine
 
@@ -63,14 +63,12 @@ def store(settings: Settings, *, create: bool = True) -> Store:
 
 def ledger(settings: Settings, opened: Store, *, write: bool) -> Ledger:
     """The ledger of a store. Writing makes its key (mode 0600) the first time."""
-    from customhouse.trust.keys import generate_pair, load_private, load_public
+    from customhouse.trust.keys import load_public, open_pair
     from customhouse.trust.ledger import Ledger
 
-    private = settings.keys / f"{LEDGER_KEY}.key"
     if not write:
         return Ledger(opened.ledger, load_public(settings.keys / f"{LEDGER_KEY}.pub"), LEDGER_ORIGIN, clock())
-    key = load_private(private) if private.exists() else generate_pair(settings.keys, LEDGER_KEY)
-    return Ledger(opened.ledger, key, LEDGER_ORIGIN, clock())
+    return Ledger(opened.ledger, open_pair(settings.keys, LEDGER_KEY), LEDGER_ORIGIN, clock())
 
 
 def repository(settings: Settings, location: str, branch: str = "main") -> GitRepository:
@@ -101,7 +99,7 @@ def work_tree(settings: Settings, path: Path) -> SourceTree:
     return _Uncommitted(path, settings.environment)
 
 
-def commits(settings: Settings, location: str) -> RevisionReader:
+def commits(settings: Settings, location: str) -> Commits:
     """The commits of a local clone where it lies, or of a remote through a mirror. Raises SourceError."""
     from customhouse.control.adapters.git_worktree import WorkTree
 
@@ -120,16 +118,16 @@ def target(settings: Settings, configuration: Configuration, secrets: SecretProv
     """The local target below the state directory; image folders are those that `image_folder` names."""
     from customhouse.execution.adapters.local.target import LocalSettings, LocalTarget
 
+    volumes, images = target_folders(settings, configuration)
     return LocalTarget(
-        LocalSettings(
-            state=settings.state,
-            volumes=Volumes.of(configuration.volumes, settings.workspace).folders,
-            images={name: image_folder(settings, name) for name in configuration.images},
-            port=configuration.target_port,
-            secrets=secrets,
-        ),
-        clock(),
+        LocalSettings(settings.state, volumes, images, port=configuration.target_port, secrets=secrets), clock()
     )
+
+
+def target_folders(settings: Settings, configuration: Configuration) -> tuple[Mapping[str, Path], Mapping[str, Path]]:
+    """The folders of the claims and of the images that a configuration names."""
+    volumes = Volumes.of(configuration.volumes, settings.workspace).folders
+    return volumes, {name: image_folder(settings, name) for name in configuration.images}
 
 
 def image_folder(settings: Settings, image: str) -> Path:

@@ -246,7 +246,8 @@ class Story:
         """Merge a branch of the remote into main, as a person with a signing key does; the new head."""
         ada = self.space.ada
         ada.git("fetch", "-q", "origin")
-        ada.git("checkout", "-q", "-B", "main", f"origin/{branch}")
+        ada.git("checkout", "-q", "-B", "main", "origin/main")
+        ada.git("merge", "-q", *(["-S"] if self.space.signs else []), "-m", f"Merge {branch}", f"origin/{branch}")
         ada.push("main")
         return ada.git("rev-parse", "HEAD").strip()
 
@@ -499,7 +500,8 @@ class Story:
             wanted = {"dataset", "training-run", "model", "evidence", "commit", "decision", "deployment", "charge"}
             if not wanted <= kinds:
                 return None
-            return f"{len(walked.nodes)} nodes, {len(walked.links)} links, {len(walked.proofs)} proofs: {', '.join(sorted(kinds))}"
+            counts = f"{len(walked.nodes)} nodes, {len(walked.links)} links, {len(walked.proofs)} proofs"
+            return f"{counts}: {', '.join(sorted(kinds))}"
 
         return self._until(found, "the way from the dataset to a charge is not complete")
 

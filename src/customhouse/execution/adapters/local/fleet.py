@@ -57,13 +57,7 @@ class Fleet:
     def apply(self, ref: ResourceRef, manifest: Manifest, gateway: Mapping[str, Any] | None) -> bool:
         """Take a manifest; whether anything was not as it says. New replicas are started before it returns."""
         spec = serving(manifest)
-        if spec.claim not in self._volumes:
-            raise TargetError(
-                f"no folder is configured for the volume {spec.claim!r}",
-                where=str(ref),
-                hint=f"add volumes: {{{spec.claim}: FOLDER}} to the target in customhouse.yaml",
-            )
-        confined(self._volumes[spec.claim], spec.path, "storageUri")
+        confined(self._volume(spec.claim), spec.path, "storageUri")
         record = self._records.services.get(ref)
         changed = record is None or record.manifest != manifest
         if record is None:
@@ -164,6 +158,15 @@ class Fleet:
         replica.born, replica.ready = now, False
         self.dirty = True
 
+    def _volume(self, claim: str) -> Path:
+        """The folder of a claim. Raises TargetError; settings can lose a claim between two starts."""
+        if claim not in self._volumes:
+            raise TargetError(
+                f"no folder is configured for the volume {claim!r}",
+                hint=f"add volumes: {{{claim}: FOLDER}} to the target in customhouse.yaml",
+            )
+        return self._volumes[claim]
+
     def _config(self, replica: Replica, spec: Serving) -> dict[str, Any]:
         return {
             **self._limits,
@@ -171,7 +174,7 @@ class Fleet:
             "release": spec.release,
             "model": spec.name,
             "storage_uri": spec.storage_uri,
-            "path": str(confined(self._volumes[spec.claim], spec.path, "storageUri")),
+            "path": str(confined(self._volume(spec.claim), spec.path, "storageUri")),
             "digest": spec.digest,
             "cpu_limit": spec.cpu_limit,
             "threads": threads_for(spec.cpu_limit),

@@ -90,11 +90,21 @@ class LocalTarget:
             "max_body": settings.max_body,
             "timeout_s": settings.request_timeout_s,
         }
-        volumes = {name: Path(path).absolute() for name, path in settings.volumes.items()}
-        images = {name: Path(path).absolute() for name, path in settings.images.items()}
-        self._fleet = Fleet(self._records, self._places, volumes, clock, limits)
-        self._jobs = Jobs(self._records, self._places, volumes, images, provider=settings.secrets, limits=limits)
+        self._volumes: dict[str, Path] = {}
+        self._images: dict[str, Path] = {}
+        self.configure(settings.volumes, settings.images)
+        self._fleet = Fleet(self._records, self._places, self._volumes, clock, limits)
+        self._jobs = Jobs(
+            self._records, self._places, self._volumes, self._images, provider=settings.secrets, limits=limits
+        )
         self._front = Front(self._records, self._places, clock, settings.port, limits)
+
+    def configure(self, volumes: Mapping[str, Path], images: Mapping[str, Path]) -> None:
+        """Take other folders of claims and images, as a merged customhouse.yaml names them; what runs is left alone."""
+        with self._lock:
+            for held, given in ((self._volumes, volumes), (self._images, images)):
+                held.clear()
+                held.update({name: Path(path).absolute() for name, path in given.items()})
 
     # life
     def start(self) -> None:

@@ -1,0 +1,54 @@
+"""`customhouse doctor`: programs, packages, space, and the state directory."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import sys
+
+from customhouse import __version__
+from customhouse.app import wiring
+from customhouse.app.settings import Settings
+from customhouse.core.errors import CustomhouseError
+
+_PROGRAMS = (
+    ("git", True, "reads and writes repositories"),
+    ("ssh-keygen", False, "signs and verifies commits by SSH keys; without it signed commits cannot be decided"),
+    ("gpg", False, "verifies commits signed by GPG"),
+    ("opa", False, "the exact policy engine (--engine opa); the embedded one is used without it"),
+)
+_MIN_FREE = 256 * 1024 * 1024
+
+
+def checkup(settings: Settings) -> list[dict[str, str]]:
+    """One row per check: `{"name","state","detail"}`, state is ok, absent (may be lacked) or missing (is needed)."""
+    rows = [{"name": "customhouse", "state": "ok", "detail": f"{__version__}, Python {sys.version.split()[0]}"}]
+    path = settings.environment.get("PATH")
+    for program, needed, why in _PROGRAMS:
+        found = shutil.which(program, path=path)
+        state = "ok" if found else "missing" if needed else "absent"
+        rows.append({"name": program, "state": state, "detail": found or why})
+    for package in ("gordon-to-regorus", "onnxruntime", "cryptography", "sqlalchemy"):
+        try:
+            rows.append({"name": package, "state": "ok", "detail": importlib.metadata.version(package)})
+        except importlib.metadata.PackageNotFoundError:
+            rows.append({"name": package, "state": "missing", "detail": "reinstall customhouse"})
+    parent = settings.state if settings.state.exists() else settings.state.parent
+    if parent.exists():
+        free = shutil.disk_usage(parent).free
+        state = "ok" if free >= _MIN_FREE else "missing"
+        rows.append(
+            {"name": "disk space", "state": state, "detail": f"{free // 2**20} MiB free at the state directory"}
+        )
+    rows.append(_state(settings))
+    return rows
+
+
+def _state(settings: Settings) -> dict[str, str]:
+    if not (settings.state / wiring.STORE_FILE).exists():
+        return {"name": "state", "state": "absent", "detail": f"nothing in {settings.state} yet"}
+    try:
+        with wiring.store(settings, create=False) as opened:
+            return {"name": "state", "state": "ok", "detail": f"{opened.ledger.size()} ledger entries"}
+    except CustomhouseError as error:
+        return {"name": "state", "state": "missing", "detail": str(error)}

@@ -1,0 +1,51 @@
+"""`customhouse plan`: the difference between a revision and what was last applied, without touching the target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from customhouse._kit.digest import json_digest
+from customhouse.app import wiring
+from customhouse.app.clearance import declarations_of
+from customhouse.app.controlplane import SOURCE
+from customhouse.app.governance import governance
+from customhouse.app.settings import Settings
+from customhouse.control import inventory as inventories
+from customhouse.control.plan import plan as plan_actions
+from customhouse.core.plan import Health, HealthStatus, LiveObject
+from customhouse.core.resource import Declaration, ResourceRef
+
+TARGET = "local"
+
+
+def plan(settings: Settings, repo: str, revision: str) -> dict[str, Any]:
+    """`{"revision","target","actions":[{"action","resource"}],"blocked"}`. Raises SourceError and UsageError."""
+    objects = wiring.commits(settings, repo)
+    commit = objects.resolve(revision)
+    governing = governance(objects, commit, settings.config)
+    desired = declarations_of(objects, commit, governing.configuration.paths)
+    with wiring.store(settings) as opened:
+        inventory = inventories.load(opened.state, TARGET, SOURCE)
+    applied = {entry.ref: entry.digest for entry in inventory.entries}
+    live = dict(_as_applied(desired, applied))
+    live |= {ref: _present(ref) for ref in applied if ref not in live}
+    outcome = plan_actions(TARGET, commit, desired, live, inventory)
+    return {
+        "revision": commit,
+        "target": TARGET,
+        "actions": [{"action": item.kind.value, "resource": item.ref.to_json()} for item in outcome.plan.actions],
+        "blocked": outcome.blocked,
+    }
+
+
+def _as_applied(desired: tuple[Declaration, ...], applied: dict[ResourceRef, str]) -> Any:
+    """What was applied with the same digest is taken to be there as declared; drift is for `customhouse status`."""
+    for declaration in desired:
+        if declaration.ref in applied:
+            same = applied[declaration.ref] == json_digest(declaration.manifest)
+            manifest = declaration.manifest if same else {}
+            yield declaration.ref, LiveObject(declaration.ref, manifest, Health(HealthStatus.HEALTHY))
+
+
+def _present(ref: ResourceRef) -> LiveObject:
+    return LiveObject(ref, {}, Health(HealthStatus.HEALTHY))

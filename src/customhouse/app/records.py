@@ -1,0 +1,76 @@
+"""What a state directory says without a control plane: history, trace, proofs, the board of the last moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from customhouse._kit.clock import to_rfc3339
+from customhouse.app import wiring
+from customhouse.app.settings import Settings
+from customhouse.core.errors import UsageError
+from customhouse.core.release import Release
+from customhouse.trust.custody import graph, proof_json, trace
+from customhouse.trust.ledger import LedgerReport
+
+
+def history(settings: Settings, name: str | None, limit: int) -> list[dict[str, Any]]:
+    """The releases of a workload (or of all), the newest first."""
+    with wiring.store(settings, create=False) as opened:
+        return [_release(item) for item in opened.releases.history(name, limit)]
+
+
+def _release(item: Release) -> dict[str, Any]:
+    return {
+        "resource": item.resource.to_json(),
+        "release": item.release,
+        "revision": item.revision,
+        "author": item.author,
+        "artifact": item.artifact,
+        "verdict": item.verdict,
+        "decision": item.decision,
+        "phase": item.phase.value,
+        "at": to_rfc3339(item.at),
+        "reason": item.reason,
+    }
+
+
+def trace_of(settings: Settings, reference: str) -> dict[str, Any]:
+    """The chain of custody of anything, with a proof for every ledger entry that it rests on."""
+    with wiring.store(settings, create=False) as opened:
+        ledger = wiring.ledger(settings, opened, write=False)
+        entries = dict(ledger.entries())
+        found = trace(graph(entries.items()), reference, lambda index: (ledger.prove(index), entries[index]))
+        return found.to_json()
+
+
+def verify_ledger(settings: Settings, progress: Callable[[str, int, int], None] | None = None) -> LedgerReport:
+    """Recompute the whole ledger from its stored bytes."""
+    with wiring.store(settings, create=False) as opened:
+        return wiring.ledger(settings, opened, write=False).verify(progress)
+
+
+def proof_of(settings: Settings, index: int) -> dict[str, Any]:
+    """The inclusion proof of one entry."""
+    with wiring.store(settings, create=False) as opened:
+        ledger = wiring.ledger(settings, opened, write=False)
+        if not 0 <= index < ledger.size:
+            raise UsageError(f"the ledger has no entry {index}", hint=f"it has 0 to {ledger.size - 1}")
+        receipt = ledger.prove(index)
+        ((_, entry),) = ledger.entries(index, index + 1)
+        return proof_json(receipt, entry)
+
+
+def checkpoint_note(settings: Settings) -> str:
+    """The latest checkpoint, a signed note."""
+    with wiring.store(settings, create=False) as opened:
+        return wiring.ledger(settings, opened, write=False).checkpoint().note
+
+
+def decision_of(settings: Settings, prefix: str) -> dict[str, Any] | None:
+    """The stored Decision whose digest begins so, with its Facts; None when there is none or no state."""
+    if not (settings.state / wiring.STORE_FILE).exists():
+        return None
+    with wiring.store(settings, create=False) as opened:
+        found = opened.decisions.find(prefix)
+        return dict(found[0]) if found else None

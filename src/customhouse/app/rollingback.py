@@ -1,0 +1,30 @@
+"""`customhouse rollback NAME`: a revert commit on the deployed branch; the reconciler does the rest."""
+
+from __future__ import annotations
+
+from customhouse.app import wiring
+from customhouse.app.identity import IDENTITY
+from customhouse.app.initialise import COMMIT_KEY
+from customhouse.app.settings import Settings
+from customhouse.control.rollback import revert_message
+from customhouse.core.errors import UsageError
+from customhouse.core.release import RolloutPhase
+
+
+def rollback(settings: Settings, location: str, branch: str, name: str, reason: str) -> str:
+    """Revert the commit of the newest promoted release of a workload; the new commit's id.
+
+    Raises UsageError when nothing of that name was released, RevertConflictError with the files that are in the way.
+    """
+    with wiring.store(settings, create=False) as opened:
+        releases = [r for r in opened.releases.history(name) if r.phase is RolloutPhase.PROMOTED]
+    if not releases:
+        raise UsageError(f"nothing called {name!r} was released", hint="see `customhouse history`")
+    latest = releases[0]
+    source = wiring.repository(settings, location, branch)
+    source.fetch()
+    subject = source.revision(latest.revision, allowed_signers=None, last_deployed=None).subject
+    message = revert_message(subject, latest.revision, latest.resource, reason)
+    key = settings.keys / COMMIT_KEY
+    signing = key if key.exists() else None
+    return source.revert(latest.revision, branch, message, identity=IDENTITY, signing_key=signing)

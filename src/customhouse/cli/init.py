@@ -1,0 +1,28 @@
+"""`customhouse init`: a repository of one's own."""
+
+from __future__ import annotations
+
+import click
+
+from customhouse.app.settings import Settings
+from customhouse.cli.output import common, talk, write_text
+
+
+@click.command()
+@click.argument("folder", default=".")
+@click.option("--namespace", default="default", show_default=True, help="Namespace of the first workloads.")
+@click.option("--registry", "registries", multiple=True, metavar="PREFIX", help="Trusted image registry (repeatable).")
+@click.option("--budget", default="500", show_default=True, metavar="USD", help="Monthly budget, decimal text.")
+@common
+def init(folder: str, namespace: str, registries: tuple[str, ...], budget: str, settings: Settings) -> None:
+    """Make a repository that Customhouse can run: its rules, signers and budget, and keys that stay outside Git."""
+    from pathlib import Path
+
+    from customhouse.app.initialise import Founding, initialise
+
+    founding = Founding(namespace=namespace, registries=registries or ("registry.example.com/",), budget=budget)
+    root = Path(folder).absolute()
+    commit = initialise(root, founding, settings.environment.get("PATH", ""))
+    write_text(commit)
+    talk(settings, f"{root} is ready; its keys lie in .customhouse/keys, outside Git")
+    talk(settings, f"next: cd {folder} && customhouse up")
