@@ -8,9 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 CI = os.environ.get("CI", "") not in ("", "0", "false")
+
+# A busy machine is slow, not wrong; CI draws the same examples for the same code, so that a red run can be repeated.
+settings.register_profile("house", deadline=None, derandomize=CI, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")
 
 # Debian calls the browser `chromium`; other systems have it under another name.
 _ALIASES = {"chromium": ("chromium", "chromium-browser", "google-chrome")}

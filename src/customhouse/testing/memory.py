@@ -45,7 +45,9 @@ class MemoryLedgerStore:
         return len(self._leaves)
 
     def read(self, start: int, end: int) -> Sequence[bytes]:
-        """The leaf data of [start, end)."""
+        """The leaf data of [start, end). Raises StateError when not all of it is there."""
+        if end > len(self._leaves):
+            raise StateError(f"entry {max(start, len(self._leaves))} is missing")
         return tuple(self._leaves[start:end])
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -136,19 +138,22 @@ class MemoryMeasurements:
     """`core.ports.Measurements`."""
 
     def __init__(self) -> None:
-        self._observations: list[Observation] = []
+        self._observations: dict[tuple[Any, ...], Observation] = {}
         self._charges: dict[tuple[Any, ...], Charge] = {}
 
     def append(self, observations: Iterable[Observation]) -> None:
-        """The iterable is read to its end first, so that one that fails stores none."""
-        self._observations.extend(list(observations))
+        """The iterable is read to its end first, so one that fails stores none. The last value at a time wins."""
+        for seen in list(observations):
+            labels = tuple(sorted(seen.labels.items()))
+            place = (seen.at, seen.source, seen.resource, seen.release, seen.metric, seen.unit, seen.instance, labels)
+            self._observations[place] = seen
 
     def series(self, metric: str, resource: ResourceRef | None = None, since: str = "") -> Sequence[Observation]:
         """In order of time; from `since` on."""
         start = from_rfc3339(since) if since else None
         found = [
             seen
-            for seen in self._observations
+            for seen in self._observations.values()
             if seen.metric == metric
             and (resource is None or seen.resource == resource)
             and (start is None or seen.at >= start)

@@ -69,6 +69,15 @@ class LedgerStoreContract:
         assert list(store.append([])) == []
         assert (store.size(), list(store.read(0, 0)), store.latest_checkpoint()) == (0, [], None)
 
+    def test_entries_that_are_not_there_are_an_error_and_not_left_out(
+        self, open_store: Callable[[], LedgerStore]
+    ) -> None:
+        """A shorter answer would pass for a smaller ledger."""
+        store = open_store()
+        store.append([entry("a")])
+        with pytest.raises(StateError):
+            store.read(0, 2)
+
     def test_a_batch_with_an_entry_that_cannot_be_written_stores_none_of_it(
         self, open_store: Callable[[], LedgerStore]
     ) -> None:
@@ -273,6 +282,14 @@ class MeasurementsContract:
         assert len(store.series("customhouse_requests_total")) == 5
         assert list(store.series("customhouse_requests_total", REF, to_rfc3339(seen[2].at))) == seen[2:]
         assert list(store.series("nothing")) == []
+
+    def test_one_number_of_one_instance_at_one_time_is_one_row(self, open_store: Callable[[], Measurements]) -> None:
+        """The last value counts; another instance or other labels are another number."""
+        others = [observation(3, instance="i-2"), observation(4, labels={"code": "500"})]
+        open_store().append([observation(1), *others])
+        open_store().append([observation(2)])
+        values = [seen.value for seen in open_store().series("customhouse_requests_total", REF)]
+        assert sorted(values) == [2, 3, 4]
 
     def test_a_batch_that_ends_in_an_error_stores_none_of_it(self, open_store: Callable[[], Measurements]) -> None:
         """One transaction."""
