@@ -106,5 +106,9 @@ class RevisionWriter(Protocol):
         """Delete a branch that is where the last fetch saw it."""
 
 
+class Commits(RevisionReader, History, Protocol):
+    """What is read of a repository and its history."""
+
+
 class Repository(RevisionReader, History, RevisionWriter, Protocol):
     """All of it: what the control loop holds."""
