@@ -43,7 +43,7 @@ def test_a_declaration_has_the_digest_of_its_canonical_json(manifest: Manifest) 
     assert one.digest == moved.digest
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(broken(manifests()))
 def test_a_broken_manifest_is_a_declaration_error_or_a_workload_and_never_a_crash(manifest: Manifest) -> None:
     try:
@@ -57,7 +57,7 @@ def test_a_broken_manifest_is_a_declaration_error_or_a_workload_and_never_a_cras
         assert found.replicas_max >= found.replicas_min >= 0
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(broken(manifests()))
 def test_a_broken_object_has_a_reference_or_says_what_it_lacks(manifest: Manifest) -> None:
     try:
