@@ -125,9 +125,13 @@ class Clearance:
         budgets = _budgets(question, costs, now)
         report = summary(costs, governing.book, governing.prices, [impact.state for impact in budgets])
         # 5. Facts and Decision, per Change.
+        provider, region = governing.prices.provider, governing.prices.region
+        limit = governing.configuration.price_max_age_days
         shared = FactsContext(
             as_of=now,
-            book=governing.book.reference(governing.prices.provider, governing.prices.region),
+            book=governing.book.reference(provider, region),
+            price_age_days=governing.book.staleness(provider, region, now, limit).days,
+            price_max_age_days=limit,
             change_set_delta=total((cost.delta for cost in costs), CURRENCY),
             budgets=budgets,
             settings=governing.policy,

@@ -98,6 +98,10 @@ class FactsContext:
 
     as_of: datetime
     book: BookRef | None = None
+    price_age_days: int | None = None
+    """Whole days since the oldest price that figures may use; None: not known."""
+    price_max_age_days: int | None = None
+    """How old prices may be before that is a finding; None: no limit."""
     tier: TierJudgement = field(default_factory=TierJudgement)
     artifacts: tuple[ArtifactEvidence, ...] = ()
     cost_before: WorkloadCost | None = None
@@ -138,6 +142,8 @@ def build_facts(change: Change, context: FactsContext) -> Facts:
         "prices": {
             "book_digest": None if context.book is None else context.book.digest,
             "as_of": None if context.book is None else context.book.as_of,
+            "age_days": context.price_age_days,
+            "max_age_days": context.price_max_age_days,
         },
         "settings": {
             "trusted_registries": list(context.settings.trusted_registries),

@@ -97,6 +97,29 @@ findings contains lib.warning("cost", "budget-used-up", "", message, fix) if {
 }
 
 # METADATA
+# title: The price book is current
+# description: >-
+#   The oldest price that the figures may use is older than prices.maxAgeDays of customhouse.yaml: what the change costs
+#   may no longer be true.
+# custom:
+#   id: price-book-stale
+#   category: cost
+#   severity: warning
+#   fix: Lay a newer price book over the built-in one (prices.book), or allow older prices by review (prices.maxAgeDays).
+findings contains lib.warning("cost", "price-book-stale", "", message, fix) if {
+	lib.workload
+	is_number(input.prices.age_days)
+	is_number(input.prices.max_age_days)
+	input.prices.age_days > input.prices.max_age_days
+	message := sprintf("Prices are of %s, %d days old; %d days are allowed.", [
+		input.prices.as_of,
+		input.prices.age_days,
+		input.prices.max_age_days,
+	])
+	fix := "Lay a newer price book over the built-in one (prices.book), or allow older prices by review (prices.maxAgeDays)."
+}
+
+# METADATA
 # title: A kind that runs containers but cannot be priced
 # description: >-
 #   The object holds pods in a kind that Customhouse does not know as a workload; its containers are judged, its cost

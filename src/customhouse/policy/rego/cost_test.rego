@@ -79,3 +79,25 @@ test_cost_unknown_kind_fires_for_containers_in_a_kind_of_its_own if {
 test_cost_unknown_kind_is_silent_for_kinds_without_pods if {
 	count(cost.findings) == 0 with input as fixtures.with_after({"workload": null})
 }
+
+test_price_book_stale_fires_a_day_after_the_limit if {
+	found := cost.findings with input as object.union(fixtures.facts, {"prices": {"age_days": 181}})
+	fixtures.rules(found) == {"price-book-stale"}
+	some finding in found
+	finding.severity == "warning"
+	finding.message == "Prices are of 2026-01-01, 181 days old; 180 days are allowed."
+}
+
+test_price_book_stale_is_silent_at_the_limit if {
+	count(cost.findings) == 0 with input as object.union(fixtures.facts, {"prices": {"age_days": 180}})
+}
+
+test_price_book_stale_is_silent_without_an_age_or_a_limit if {
+	count(cost.findings) == 0 with input as object.union(fixtures.facts, {"prices": {"age_days": null}})
+	count(cost.findings) == 0 with input as object.union(fixtures.facts, {"prices": {"max_age_days": null, "age_days": 999}})
+}
+
+test_price_book_stale_is_silent_for_what_runs_nothing if {
+	old := object.union(fixtures.with_after({"workload": null}), {"prices": {"age_days": 999}})
+	count(cost.findings) == 0 with input as old
+}

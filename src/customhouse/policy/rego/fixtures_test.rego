@@ -152,7 +152,7 @@ facts := {
 		"change_micro": 200000000,
 		"snapshot": null,
 	}],
-	"prices": {"book_digest": digest, "as_of": "2026-01-01"},
+	"prices": {"book_digest": digest, "as_of": "2026-01-01", "age_days": 30, "max_age_days": 180},
 	"settings": {
 		"trusted_registries": ["apexlogic.com/"],
 		"required_labels": ["owner", "team", "project", "cost-centre"],
