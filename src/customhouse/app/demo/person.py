@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from customhouse._kit.process import run
+from customhouse._kit.process import ProgramError, run
+from customhouse.core.errors import SourceError
 
 
 class Person:
@@ -78,4 +79,7 @@ class Person:
             "GIT_CONFIG_GLOBAL": "/dev/null",
             "GIT_TERMINAL_PROMPT": "0",
         }
-        return run(["git", *flags, *arguments], cwd=cwd, env=environment).stdout.decode()
+        try:
+            return run(["git", *flags, *arguments], cwd=cwd, env=environment).stdout.decode()
+        except ProgramError as error:
+            raise SourceError(f"git {arguments[0]} failed: {error.stderr.strip()[-500:]}", where=str(cwd)) from error

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from customhouse.app.controlplane import ControlPlane
+from customhouse.app.demo.script import SCRIPT
 from customhouse.app.demo.story import Step, Story
 from customhouse.app.demo.workspace import build
 from customhouse.app.initialise import COMMIT_KEY
@@ -62,7 +63,7 @@ def playing(root: Path, settings: Settings, tell: Tell) -> Iterator[Played]:
     thread.start()
     try:
         story = Story(space, plane, live, tell)
-        ok = story.play() and not failure
+        ok = story.play(SCRIPT) and not failure
         yield Played(tuple(story.steps), ok, space.settings.state, space.remote, live)
     finally:
         stop.set()

@@ -1,0 +1,38 @@
+"""The demo's steps in their order. Every name is a clause of what the product promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from customhouse.app.demo import story_denials as denials
+from customhouse.app.demo import story_operations as operations
+from customhouse.app.demo import story_proof as proof
+from customhouse.app.demo import story_release as release
+from customhouse.app.demo.story import Story
+
+SCRIPT: Sequence[tuple[str, Callable[[Story], str]]] = (
+    ("dataset registered by digest", release.dataset),
+    ("training Job trains v2.0 and exports ONNX", release.train_first),
+    ("evidence: scan, BOM, provenance, evaluation, signature", release.evidence_first),
+    ("commit of models/fraud-detection/v2.0", release.commit_first),
+    ("gate allows v2.0", release.gate_allows_first),
+    ("v2.0 is served and answers predictions", release.serve_first),
+    ("v2.1 is proposed and allowed", release.propose_second),
+    ("v2.1 is canaried with live traffic and promoted", release.promote_second),
+    ("eight H100 in a standard tier are denied for cost", denials.deny_cost),
+    ("a malicious pickle is denied", denials.deny_pickle),
+    ("an unsigned model is denied", denials.deny_unsigned),
+    ("an image from an untrusted registry is denied, past the gate too", denials.deny_registry),
+    ("v2.2, worse, is signed, clean and allowed", operations.propose_third),
+    ("v2.2's canary fails on quality: rolled back at once", operations.roll_back_third),
+    ("the revert commit is in Git", operations.reverted),
+    ("a killed process is healed", operations.heal_killed),
+    ("an altered process is healed", operations.heal_altered),
+    ("usage is seen, the right size is proposed as a branch", operations.propose_size),
+    ("the gate allows the right size", operations.gate_size),
+    ("the right size is merged and applied", operations.apply_size),
+    ("no request failed in any roll or rollback", operations.no_failures),
+    ("trace leads from the dataset to the charge", proof.way),
+    ("the ledger verifies", proof.verify),
+    ("a copy with one flipped byte does not", proof.flipped),
+)
