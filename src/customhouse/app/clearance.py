@@ -16,7 +16,7 @@ from customhouse._kit.clock import Clock
 from customhouse._kit.money import Money, total
 from customhouse.app.artifacts import Volumes, read_artifact
 from customhouse.app.configuration import CURRENCY, FILE
-from customhouse.app.governance import Governance, read_configuration
+from customhouse.app.governance import Governance, as_declaration, declared_governance
 from customhouse.app.identity import PRINCIPAL
 from customhouse.app.sources import SourceTree
 from customhouse.control.diff import changes
@@ -111,14 +111,19 @@ class Clearance:
         # 1. The revision: who wrote it, and whether that could be found out.
         if governing.configuration.require_signed_commits and revision is not None:
             _require_decided(revision)
-        # 2. What it declares, also about itself: a customhouse.yaml that cannot be read must not be merged.
-        settings = question.tree.read(question.head, FILE)
-        if settings is not None:
-            read_configuration(settings)
+        # 2. What it declares, also about how its successors are judged.
+        governance = [
+            as_declaration(governing.files),
+            as_declaration(declared_governance(question.tree, question.head)),
+        ]
+        before, after = ([item] if item is not None else [] for item in governance)
         declared = declarations_of(question.tree, question.head, governing.configuration.paths)
         # 3. The changes.
         actor = Actor(_actor_kind(revision), question.author)
-        found = changes(question.base, declared, revision, actor)
+        found = (
+            *changes(before, after, revision, actor),
+            *changes(question.base, declared, revision, actor),
+        )
         # 4. Money: before, after, and what the whole set adds to each budget.
         now = self._clock.now()
         costs = change_costs(found, governing.book, governing.prices)

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from customhouse._kit.digest import bytes_digest
 from customhouse.app.configuration import CURRENCY, FILE, Configuration, parse
 from customhouse.app.sources import SourceTree
 from customhouse.control import yaml_nodes
 from customhouse.control.yaml_values import Read, Reader
 from customhouse.core.errors import ConfigError, CustomhouseError
+from customhouse.core.resource import Declaration, Location, ResourceRef
 from customhouse.observability.budgets import Budget
 from customhouse.observability.estimate import PriceSettings
 from customhouse.observability.prices import PriceBook
@@ -33,6 +35,8 @@ class Governance:
     gpg_keys: tuple[bytes, ...] = ()
     waivers: tuple[Waiver, ...] = ()
     budgets: tuple[Budget, ...] = field(default=())
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Path → digest of customhouse.yaml and of every file that it names."""
 
     @property
     def prices(self) -> PriceSettings:
@@ -51,11 +55,12 @@ class Governance:
 
 def read_configuration(data: bytes, file: str = FILE) -> Configuration:
     """Read one customhouse.yaml. Raises ConfigError with file, line, column and the fix."""
-    read = _read_yaml(data, file)
+    read = read_document(data, file)
     return parse(read.value, read.marks, file)
 
 
-def _read_yaml(data: bytes, file: str) -> Read:
+def read_document(data: bytes, file: str) -> Read:
+    """One YAML document with the places of its parts. Raises ConfigError."""
     try:
         roots = yaml_nodes.compose(yaml_nodes.decode(data, file), file)
         read = Reader(file).read(roots[0]) if len(roots) == 1 else None
@@ -67,7 +72,7 @@ def _read_yaml(data: bytes, file: str) -> Read:
 
 
 def _waivers(data: bytes, file: str) -> tuple[Waiver, ...]:
-    value: Any = _read_yaml(data, file).value
+    value: Any = read_document(data, file).value
     if not isinstance(value, list):
         raise ConfigError("it is not a list of waivers", where=file, hint="write `- id: …` for each")
     return parse_waivers(value, file)
@@ -124,6 +129,43 @@ class _Beside:
         }
 
 
+def declared_governance(tree: SourceTree, revision: str) -> Mapping[str, str]:
+    """Path → digest of what a revision says about judging its successors; empty without a customhouse.yaml.
+
+    Raises ConfigError when it cannot be read, or names what is not there: such a revision must not be merged.
+    """
+    data = tree.read(revision, FILE)
+    return {} if data is None else _digests(read_configuration(data), _Files(tree, revision))
+
+
+def as_declaration(files: Mapping[str, str]) -> Declaration | None:
+    """Governance as an object that the gate judges like any other; None when there is none.
+
+    Without it a commit that only changes who is trusted would change no Declaration, and nobody would judge it.
+    """
+    if not files:
+        return None
+    ref = ResourceRef("customhouse.dev/v1", "Governance", "", FILE)
+    manifest = {
+        "apiVersion": ref.api_version,
+        "kind": ref.kind,
+        "metadata": {"name": ref.name},
+        "spec": {"files": dict(files)},
+    }
+    return Declaration(ref, manifest, Location(FILE))
+
+
+def _digests(configuration: Configuration, files: _Files | _Beside) -> Mapping[str, str]:
+    named = [key.public_key for key in configuration.keys]
+    named += [*configuration.gpg_keys]
+    named += [path for path in (configuration.allowed_signers, configuration.waivers) if path]
+    named += [configuration.price_book] if configuration.price_book else []
+    found = {FILE: bytes_digest(files.read(FILE)), **{path: bytes_digest(files.read(path)) for path in named}}
+    if configuration.bundle:
+        found |= {path: bytes_digest(data) for path, data in files.folder(configuration.bundle).items()}
+    return dict(sorted(found.items()))
+
+
 def _assemble(configuration: Configuration, files: _Files | _Beside) -> Governance:
     bundle = builtin_bundle()
     if configuration.bundle:
@@ -144,4 +186,5 @@ def _assemble(configuration: Configuration, files: _Files | _Beside) -> Governan
         budgets=tuple(
             Budget(budget.name, budget.monthly, budget.namespaces, budget.labels) for budget in configuration.budgets
         ),
+        files=_digests(configuration, files) if isinstance(files, _Files) else {},
     )

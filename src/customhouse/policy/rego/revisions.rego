@@ -67,6 +67,44 @@ findings contains lib.error("compliance", "revision-required", "", message, fix)
 	fix := "Commit the change and let it pass the gate."
 }
 
+# METADATA
+# title: The rules themselves stay
+# description: >-
+#   The change takes customhouse.yaml away. Without it nobody is trusted, no budget holds and no signature is asked for.
+# custom:
+#   id: governance-removed
+#   category: compliance
+#   severity: error
+#   fix: Keep customhouse.yaml; change it by a commit that its owner reviews.
+findings contains lib.error("compliance", "governance-removed", "", message, fix) if {
+	is_governance
+	input.change.operation == "delete"
+	message := "customhouse.yaml is removed: nobody would be trusted and no budget would hold."
+	fix := "Keep customhouse.yaml; change it by a commit that its owner reviews."
+}
+
+# METADATA
+# title: A change of the rules is seen
+# description: >-
+#   The change edits customhouse.yaml or a file that it names: who is trusted, what is allowed, what may be spent. It is
+#   judged under the rules before it and takes effect after it is merged.
+# custom:
+#   id: governance-changed
+#   category: compliance
+#   severity: warning
+#   fix: Have the owner of the rules review the change.
+findings contains lib.warning("compliance", "governance-changed", "", message, fix) if {
+	is_governance
+	input.change.operation != "delete"
+	message := "The rules themselves change; they hold from the next change on."
+	fix := "Have the owner of the rules review the change."
+}
+
+is_governance if {
+	input.change.resource.apiVersion == "customhouse.dev/v1"
+	input.change.resource.kind == "Governance"
+}
+
 # A state that is not known denies as well, though the gate refuses to judge it before it comes here.
 problems := {
 	"unsigned": "is not signed",

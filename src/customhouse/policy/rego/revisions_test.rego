@@ -68,3 +68,30 @@ test_revision_required_is_silent_for_a_commit if {
 	required := {"settings": {"require_revision": true}}
 	count(revisions.findings) == 0 with input as object.union(fixtures.facts, required)
 }
+
+governance(base) := object.union(
+	base,
+	{"change": {"resource": {"apiVersion": "customhouse.dev/v1", "kind": "Governance", "namespace": "", "name": "customhouse.yaml"}}},
+)
+
+test_governance_removed_fires if {
+	found := revisions.findings with input as governance(fixtures.deletion)
+	fixtures.rules(found) == {"governance-removed"}
+	some finding in found
+	finding.severity == "error"
+}
+
+test_governance_removed_is_silent_for_other_deletions if {
+	count(revisions.findings) == 0 with input as fixtures.deletion
+}
+
+test_governance_changed_fires_as_a_warning if {
+	found := revisions.findings with input as governance(fixtures.facts)
+	fixtures.rules(found) == {"governance-changed"}
+	some finding in found
+	finding.severity == "warning"
+}
+
+test_governance_changed_is_silent_for_other_changes if {
+	count(revisions.findings) == 0 with input as fixtures.facts
+}

@@ -1,0 +1,77 @@
+"""A change of the rules is a change: it is judged under the rules before it, like any other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from control_repository import clone, remote, write
+
+from customhouse.app.gatekeeping import GateRequest, judge
+from customhouse.app.settings import read_settings
+from customhouse.core.decision import Verdict
+from customhouse.core.errors import ConfigError
+
+__all__ = ["clone", "remote"]
+
+RULES = """\
+apiVersion: customhouse.dev/v1
+policy:
+  requireSignedCommits: true
+trust:
+  allowedSigners: trust/allowed_signers
+"""
+SIGNERS = 'ada@example.com namespaces="git" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGpjEPlRxTQJ2Vj1tQG5r0HjU1mY0S1hT3m2v2mQb0nX\n'
+
+
+@pytest.fixture
+def founded(clone: Path) -> Path:
+    write(clone, {"customhouse.yaml": RULES, "trust/allowed_signers": SIGNERS})
+    return clone
+
+
+def findings(clone: Path, base: str = "HEAD^") -> tuple[Verdict, set[str]]:
+    found = judge(read_settings(state=str(clone / ".state")), GateRequest(str(clone), base=base, head="HEAD"))
+    return found.verdict, {item.rule for decision in found.decisions for item in decision.findings}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"customhouse.yaml": RULES.replace("true", "false")},
+        {"trust/allowed_signers": SIGNERS.replace("ada@", "mallory@")},
+        {"customhouse.yaml": None},
+    ],
+    ids=["signatures no longer required", "another signer", "no rules at all"],
+)
+def test_an_unsigned_commit_cannot_loosen_the_rules(founded: Path, files: dict[str, str | None]) -> None:
+    write(founded, files)
+    verdict, rules = findings(founded)
+    assert verdict is Verdict.DENY
+    assert "commit-signature" in rules
+
+
+def test_taking_the_rules_away_is_denied_whoever_signs(clone: Path) -> None:
+    write(clone, {"customhouse.yaml": "apiVersion: customhouse.dev/v1\npolicy:\n  requireSignedCommits: false\n"})
+    write(clone, {"customhouse.yaml": None, "README.md": "x"})
+    verdict, rules = findings(clone)
+    assert verdict is Verdict.DENY
+    assert rules == {"governance-removed"}
+
+
+def test_a_change_of_the_rules_is_seen_and_allowed(clone: Path) -> None:
+    rules = "apiVersion: customhouse.dev/v1\npolicy:\n  requireSignedCommits: false\n"
+    write(clone, {"customhouse.yaml": rules})
+    write(clone, {"customhouse.yaml": rules + "  trustedRegistries: [example.com/]\n"})
+    assert findings(clone) == (Verdict.WARN, {"governance-changed"})
+
+
+def test_a_commit_about_something_else_changes_no_rules(founded: Path) -> None:
+    write(founded, {"README.md": "hello"})
+    assert findings(founded) == (Verdict.ALLOW, set())
+
+
+def test_rules_that_name_a_missing_file_cannot_be_merged(founded: Path) -> None:
+    write(founded, {"trust/allowed_signers": None, "README.md": "x"})
+    with pytest.raises(ConfigError, match="trust/allowed_signers"):
+        findings(founded)
