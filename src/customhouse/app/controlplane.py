@@ -215,7 +215,9 @@ class ControlPlane:
         export_images(self.source, commit, governing.configuration, self.settings)
         documents: dict[str, Any] = {}
         decisions = {decision.resource: decision for decision in judgement.decisions}
-        rolling, walks = self.rollouts.begun_by(judgement.changes, self.live, commit, self.source.message(commit), now)
+        # Asked now, not remembered: after a restart nothing has been read yet, and a canary would be skipped.
+        running = self.target.read([change.ref for change in judgement.changes])
+        rolling, walks = self.rollouts.begun_by(judgement.changes, running, commit, self.source.message(commit), now)
         documents |= rolling
         for change in judgement.changes:
             if change.after is None or workload(change.after.manifest, change.ref) is None:
