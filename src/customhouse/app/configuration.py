@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, NoReturn
 
 from customhouse._kit.money import Money
 from customhouse.core.errors import ConfigError
@@ -86,6 +86,7 @@ class Configuration:
     trusted_registries: tuple[str, ...] = ()
     required_labels: tuple[str, ...] = DEFAULT_LABELS
     require_signed_commits: bool = False
+    """A file that does not say means True (`parse`); without a file there is nobody who could be allowed to sign."""
     bundle: str | None = None
     waivers: str | None = None
     allowed_signers: str | None = None
@@ -131,7 +132,7 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
         tiers=_tiers(tiers.get("definitions") or {}),
         trusted_registries=tuple(policy.get("trustedRegistries") or ()),
         required_labels=tuple(policy.get("requiredLabels", default.required_labels)),
-        require_signed_commits=policy.get("requireSignedCommits", False),
+        require_signed_commits=policy.get("requireSignedCommits", True),
         bundle=policy.get("bundle"),
         waivers=policy.get("waivers"),
         allowed_signers=trust.get("allowedSigners"),
@@ -180,6 +181,13 @@ def _tiers(definitions: Mapping[str, Any]) -> Mapping[str, TierSpec]:
 
 def _check_names(configuration: Configuration, marks: Mapping[str, Location], file: str) -> None:
     checker = _Checker(marks, file)
+    if configuration.require_signed_commits and not configuration.allowed_signers and not configuration.gpg_keys:
+        # Once merged, no commit would be allowed any more, also not the one that mends it.
+        checker.fail(
+            "/policy/requireSignedCommits",
+            "commits must be signed (the default), and nobody is named who may sign them",
+            hint="name trust.allowedSigners (or trust.gpgKeys), or write policy.requireSignedCommits: false",
+        )
     if configuration.default_tier not in configuration.tiers:
         checker.fail("/tiers/default", f"no tier is called {configuration.default_tier!r}", list(configuration.tiers))
     for namespace, allowed in configuration.tier_namespaces.items():
@@ -200,13 +208,16 @@ class _Checker:
         self._marks = marks
         self._file = file
 
-    def fail(self, pointer: str, message: str, known: Sequence[str] = (), near: str = "") -> None:
+    def fail(
+        self, pointer: str, message: str, known: Sequence[str] = (), near: str = "", *, hint: str = ""
+    ) -> NoReturn:
         place = pointer
         while place and place not in self._marks:
             place = place.rpartition("/")[0]
         where = str(self._marks.get(place, Location(self._file)))
         close = difflib.get_close_matches(near, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else (f"one of: {', '.join(known)}" if known else "")
+        if not hint and known:
+            hint = f"did you mean {close[0]!r}?" if close else f"one of: {', '.join(known)}"
         raise ConfigError(message, where=where, hint=hint)
 
     def check(self, value: Any, rule: Mapping[str, Any], pointer: str) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from customhouse._kit.process import ProgramError, ProgramMissingError, find_program, run
 from customhouse.app.configuration import FILE
+from customhouse.app.governance import read_configuration
 from customhouse.app.identity import IDENTITY, PRINCIPAL
-from customhouse.core.errors import SourceError, UsageError
+from customhouse.core.errors import ConfigError, SourceError, UsageError
 from customhouse.trust.keys import generate_pair, load_public
 
 EVIDENCE_KEY = "evidence"
@@ -33,7 +37,7 @@ ${images}tiers:
     ${namespace}: [standard, batch, experiment]
 policy:
   trustedRegistries: [${registries}]
-  requireSignedCommits: ${signed}
+${signing}
 trust:
   allowedSigners: trust/allowed_signers
   keys:
@@ -53,6 +57,20 @@ optimiser:
   minimumWindows: ${windows}
   windowSeconds: ${window_seconds}
 """
+
+_SIGNED = "  requireSignedCommits: true # by the keys in trust/allowed_signers"
+_UNSIGNED = """\
+  # To have every commit signed: add a line a person to trust/allowed_signers (`ada@example.com namespaces="git"
+  # ssh-ed25519 AAAA…`), merge that, and write true here in a second change.
+  requireSignedCommits: false"""
+_YAML_WORDS = frozenset(("y", "yes", "n", "no", "on", "off", "true", "false", "null"))
+_MAX_KEY = 16 * 1024
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*")
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_PRINCIPAL = re.compile(r"[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+")
+_PUBLIC_KEY = re.compile(
+    r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/]+={0,2}( .*)?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +94,13 @@ def configuration_text(founding: Founding) -> str:
     images = founding.images or {}
     values = {
         "port": str(founding.port),
-        "volumes": "\n".join(f"    {name}: {folder}" for name, folder in volumes.items()),
-        "images": "".join(["  images:\n", *(f"    {n}: {f}\n" for n, f in images.items())]) if images else "",
-        "namespace": founding.namespace,
-        "registries": ", ".join(founding.registries),
-        "signed": str(founding.signed).lower(),
+        "volumes": "\n".join(f"    {_scalar(name)}: {_scalar(folder)}" for name, folder in volumes.items()),
+        "images": "".join(["  images:\n", *(f"    {_scalar(n)}: {_scalar(f)}\n" for n, f in images.items())])
+        if images
+        else "",
+        "namespace": _scalar(founding.namespace),
+        "registries": ", ".join(_scalar(prefix) for prefix in founding.registries),
+        "signing": _SIGNED if founding.signed else _UNSIGNED,
         "budget": founding.budget,
         "windows": str(founding.windows),
         "window_seconds": str(founding.window_seconds),
@@ -89,6 +109,33 @@ def configuration_text(founding: Founding) -> str:
     for name, value in values.items():
         text = text.replace(f"${{{name}}}", value)
     return text
+
+
+def _scalar(text: str) -> str:
+    """Text as YAML reads it back: plain where nothing can be misread, else in quotes."""
+    return text if _PLAIN.fullmatch(text) and text.lower() not in _YAML_WORDS else json.dumps(text)
+
+
+def read_signers(given: Sequence[str]) -> dict[str, str]:
+    """`PRINCIPAL=PUBLIC_KEY_FILE` arguments as principal → key line. Raises UsageError that says what is wrong."""
+    signers: dict[str, str] = {}
+    for text in given:
+        principal, equals, file = text.partition("=")
+        if not equals or not _PRINCIPAL.fullmatch(principal):
+            raise UsageError(f"{text!r} is not PRINCIPAL=PUBLIC_KEY_FILE", hint="write ada@example.com=ada.pub")
+        place = Path(file)
+        if not place.is_file():
+            raise UsageError(f"there is no file {file}", hint="name the public half of an SSH key pair (….pub)")
+        with place.open("rb") as handle:
+            content = handle.read(_MAX_KEY).decode("utf-8", "replace").strip()
+        if "PRIVATE KEY" in content:
+            raise UsageError(f"{file} is a private key", hint="name its public half, the file that ends with .pub")
+        if not _PUBLIC_KEY.fullmatch(content):
+            raise UsageError(f"{file} is not one SSH public key", hint="make one: ssh-keygen -t ed25519")
+        if principal in signers or principal == PRINCIPAL:
+            raise UsageError(f"{principal} is named twice", hint="one key a principal; more go into the file later")
+        signers[principal] = content
+    return signers
 
 
 def founding_files(founding: Founding, keys: Path, signers: Mapping[str, str]) -> dict[str, bytes]:
@@ -119,18 +166,47 @@ def signing_key(path: Path, comment: str) -> Path | None:
     return path
 
 
-def initialise(folder: Path, founding: Founding, search_path: str) -> str:
+def initialise(folder: Path, founding: Founding, search_path: str, people: Mapping[str, str] | None = None) -> str:
     """Make `folder` a repository with its founding commit; the commit's id.
 
-    Raises UsageError when it holds a repository or files already, SourceError when git is missing.
+    `people` maps principals to SSH public key lines: with any, every commit has to be signed. Raises UsageError when
+    the folder is not empty or `founding` is not valid, SourceError when git (with people: or ssh-keygen) is missing or
+    fails; nothing is left in the folder then.
     """
-    if folder.exists() and any(folder.iterdir()):
+    people = people or {}
+    founding = replace(founding, signed=bool(people))
+    _check(founding)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is not empty", hint="name a new folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    for program in ("git", *(["ssh-keygen"] if people else [])):
+        if shutil.which(program, path=search_path) is None:
+            raise SourceError(f"the program {program} is missing", hint=f"install {program}")
+    existed = folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return _found(folder, founding, search_path, people)
+    except BaseException:
+        for item in folder.iterdir() if folder.exists() else ():
+            shutil.rmtree(item) if item.is_dir() else item.unlink()
+        if folder.exists() and not existed:
+            folder.rmdir()
+        raise
+
+
+def _check(founding: Founding) -> None:
+    if not _NAMESPACE.fullmatch(founding.namespace):
+        raise UsageError(f"{founding.namespace!r} is not a namespace", hint="write lower-case letters, digits and -")
+    try:
+        read_configuration(configuration_text(founding).encode())
+    except ConfigError as error:
+        raise UsageError(error.message, hint=error.hint) from error
+
+
+def _found(folder: Path, founding: Founding, search_path: str, people: Mapping[str, str]) -> str:
     keys = folder / ".customhouse" / "keys"
     key = signing_key(keys / COMMIT_KEY, PRINCIPAL)
-    signers = {} if key is None else {PRINCIPAL: key.with_suffix(".pub").read_text(encoding="utf-8")}
-    files = founding_files(founding, keys, signers)
+    own = {} if key is None else {PRINCIPAL: key.with_suffix(".pub").read_text(encoding="utf-8")}
+    files = founding_files(founding, keys, {**own, **people})
     for name, data in files.items():
         place = folder / name
         place.parent.mkdir(parents=True, exist_ok=True)

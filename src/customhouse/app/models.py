@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from customhouse._kit.digest import is_digest
+from customhouse._kit.digest import Tree, is_digest
 from customhouse.app import wiring
 from customhouse.app.inspection import ModelCard, inspect, read_tree
 from customhouse.control.render import render
@@ -23,6 +23,7 @@ from customhouse.trust.scan.model_description import describe_onnx
 from customhouse.trust.signing import sign_model, verify_model
 
 MAX_JSON = 4 * 1024 * 1024
+MAX_SIGNATURE = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +49,39 @@ def scan(paths: Sequence[str], progress: Callable[[FileScan], None] | None = Non
 
 
 def sign(path: str, key: str, name: str | None, out: str) -> str:
-    """Write the signature of a model; its digest. Raises ArtifactError and ConfigError."""
-    files = read_tree(Path(path))
+    """Write the signature of a model; the digest of what was signed. Raises ArtifactError and ConfigError.
+
+    An earlier signature at `out` inside the model's folder is not signed: it is replaced.
+    """
+    files = _without(read_tree(Path(path)), Path(path), Path(out))
     data = sign_model(files, name or Path(path).name, load_private(Path(key)), wiring.clock().now())
     Path(out).write_bytes(data)
     return files.digest
 
 
 def verify(path: str, signature: str, key: str) -> tuple[str, ...]:
-    """Every problem of a model's signature, in words; empty when it verifies."""
-    data = Path(signature).read_bytes()
+    """Every problem of a model's signature, in words; empty when it verifies.
+
+    The signature's own file does not count when it lies in the model's folder: nobody can sign a file that holds the
+    signature. Raises UsageError when there is no signature file, ArtifactError, ConfigError and EvidenceError.
+    """
+    place = Path(signature)
+    if not place.is_file():
+        raise UsageError(f"there is no signature at {signature}", hint="name a Sigstore bundle with --signature")
+    if place.stat().st_size > MAX_SIGNATURE:
+        raise UsageError(f"{signature} is over 32 MiB, which is no signature")
     root = TrustRoot("key", load_public(Path(key)).pem())
-    return verify_model(data, read_tree(Path(path)), [root]).problems()
+    files = _without(read_tree(Path(path)), Path(path), place)
+    return verify_model(place.read_bytes(), files, [root], where=signature).problems()
+
+
+def _without(files: Tree, model: Path, file: Path) -> Tree:
+    """The files of a model's folder, but for one that lies in it."""
+    root, place = model.resolve(), file.resolve()
+    if files.single or not place.is_relative_to(root):
+        return files
+    own = place.relative_to(root).as_posix()
+    return replace(files, files=tuple(entry for entry in files.files if entry.path != own))
 
 
 def bill(path: str, name: str | None, version: str) -> dict[str, Any]:

@@ -1,11 +1,14 @@
-"""`customhouse cost`: what workloads will cost, have cost, and what the month comes to."""
+"""`customhouse cost`: what workloads will cost, have cost, and what comes next."""
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import click
 
+from customhouse._kit.clock import to_rfc3339
 from customhouse.app.settings import Settings
-from customhouse.cli.output import common, formats, write_json, write_table, write_text
+from customhouse.cli.output import common, formats, talk, write_csv, write_json, write_table, write_text
 
 
 @click.group()
@@ -43,7 +46,7 @@ def estimate(paths: tuple[str, ...], output: str, settings: Settings) -> None:
 @formats("json")
 @common
 def report(output: str, settings: Settings) -> None:
-    """Show what was charged this month, per workload and release, and what the month will come to."""
+    """Show what was charged this month, per workload and release; `forecast` says what the month will come to."""
     from customhouse.app.costing import month
 
     found = month(settings)
@@ -53,3 +56,56 @@ def report(output: str, settings: Settings) -> None:
     columns = ["Workload", "Release", "Category", "USD"]
     write_table("", columns, [[r["resource"], r["release"], r["category"], r["amount"]] for r in found["rows"]])
     write_text(f"charged this month: {found['month_to_date']} {found['currency']}")
+
+
+@cost.command()
+@click.option("--series", metavar="FILE", help="Forecast a CSV (timestamp,value) instead of the month's cost.")
+@click.option("--horizon", type=click.IntRange(1, 10_000), metavar="N", help="How many steps of the series.")
+@click.option(
+    "--level", type=click.IntRange(50, 99), default=90, show_default=True, help="Percentage that the interval covers."
+)
+@click.option(
+    "--repo", metavar="REPO", help="Where the deployed revision is (default: the repository that `up` follows)."
+)
+@formats("json", "csv")
+@common
+def forecast(
+    series: str | None, horizon: int | None, level: int, repo: str | None, output: str, settings: Settings
+) -> None:
+    """Forecast what this month will come to, or the next values of a series, with an interval."""
+    if series is None:
+        _month(settings, repo, output, horizon, level)
+        return
+    if horizon is None:
+        raise click.UsageError("--series needs --horizon N")
+    from customhouse.app.costing import forecast_series
+
+    found = forecast_series(series, horizon, level)
+    rows = [
+        {"timestamp": to_rfc3339(at), "mean": mean, "lo": low, "hi": high}
+        for at, mean, low, high in zip(found.times, found.mean, found.lo, found.hi, strict=True)
+    ]
+    if output == "csv":
+        write_csv(["timestamp", "mean", "lo", "hi"], rows)
+    elif output == "json":
+        write_json({"level": level, "method": found.method, "season": found.season, "rows": rows})
+    else:
+        shown = [[row["timestamp"], *(f"{row[name]:g}" for name in ("mean", "lo", "hi"))] for row in rows]
+        write_table("", ["Time", "Mean", "Low", "High"], shown)
+    talk(settings, found.method)
+
+
+def _month(settings: Settings, repo: str | None, output: str, horizon: int | None, level: int) -> None:
+    if horizon is not None or output == "csv":
+        raise click.UsageError("--horizon and -o csv are for --series FILE")
+    if level != 90:
+        raise click.UsageError("the month's interval covers 90 %; --level is for --series FILE")
+    from customhouse.app.costing import forecast_month_of
+
+    found = forecast_month_of(settings, repo)
+    if output == "json":
+        write_json(found)
+        return
+    columns = ["Charged so far", "Month", "Low", "High", "Rests on"]
+    money = [f"{Decimal(found[key]):.2f}" for key in ("month_to_date", "mean", "low", "high")]
+    write_table("", columns, [[*money, found["method"]]])

@@ -1,0 +1,216 @@
+"""`customhouse config`: what is in force, where each value comes from, and what a key means."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from customhouse.app import wiring
+from customhouse.app.configuration import FILE, Configuration, schema
+from customhouse.app.governance import read_configuration, read_document
+from customhouse.app.settings import Settings
+from customhouse.core.errors import UsageError
+from customhouse.core.resource import Location
+from customhouse.policy.facts import TierSpec
+
+DEFAULT = "default"
+MAX_FILE = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A configuration as it is in force: `keys` are `(key, value, origin)`, origin a place in the file or `default`."""
+
+    source: str
+    document: Mapping[str, Any]
+    keys: tuple[tuple[str, Any, str], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"source","configuration","keys":[{"key","value","origin"}]}`."""
+        rows = [{"key": key, "value": value, "origin": origin} for key, value, origin in self.keys]
+        return {"source": self.source, "configuration": dict(self.document), "keys": rows}
+
+
+def show(settings: Settings, repo: str, revision: str | None) -> Shown:
+    """The configuration of a revision; without one that of `--config`, else of the customhouse.yaml as it lies there.
+
+    Without any file: the built-in defaults. Raises ConfigError, SourceError and UsageError.
+    """
+    found = _read(settings, repo, revision)
+    if found is None:
+        return _shown("built-in defaults", Configuration(), {})
+    data, name = found
+    return _shown(name, read_configuration(data, name), read_document(data, name).marks)
+
+
+def _read(settings: Settings, repo: str, revision: str | None) -> tuple[bytes, str] | None:
+    if revision is not None:
+        objects = wiring.commits(settings, repo)
+        commit = objects.resolve(revision)
+        data = objects.read(commit, FILE)
+        return None if data is None else (data, FILE)
+    place = settings.config or Path(repo) / FILE
+    if not place.is_file():
+        return None
+    if place.stat().st_size > MAX_FILE:
+        raise UsageError(f"{place} is over 4 MiB")
+    return place.read_bytes(), place.name
+
+
+def _shown(source: str, configuration: Configuration, marks: Mapping[str, Location]) -> Shown:
+    document = as_document(configuration)
+    keys = tuple((key, value, _origin(pointer, marks)) for key, pointer, value in _leaves(document, schema(), "", ""))
+    return Shown(source, document, keys)
+
+
+def _origin(pointer: str, marks: Mapping[str, Location]) -> str:
+    return str(marks[pointer]) if pointer in marks else DEFAULT
+
+
+def _leaves(
+    document: Mapping[str, Any], rule: Mapping[str, Any], key: str, pointer: str
+) -> Iterator[tuple[str, str, Any]]:
+    """The values of a document, as deep as the schema names keys."""
+    for name, value in document.items():
+        child = rule.get("properties", {}).get(name, {})
+        place, path = f"{pointer}/{name}", f"{key}{name}"
+        if child.get("type") == "object" and child.get("properties"):
+            yield from _leaves(value, child, f"{path}.", place)
+        else:
+            yield path, place, value
+
+
+def as_document(configuration: Configuration) -> dict[str, Any]:
+    """A Configuration as customhouse.yaml says it: parsing it again gives an equal Configuration."""
+    document = {
+        "apiVersion": "customhouse.dev/v1",
+        "branch": configuration.branch,
+        "paths": list(configuration.paths),
+        "target": {
+            "kind": "local",
+            "port": configuration.target_port,
+            "volumes": dict(configuration.volumes),
+            "images": dict(configuration.images),
+        },
+        "tiers": {
+            "default": configuration.default_tier,
+            "namespaces": {name: list(tiers) for name, tiers in configuration.tier_namespaces.items()},
+            "definitions": {name: _tier(tier) for name, tier in configuration.tiers.items()},
+        },
+        "policy": {
+            "trustedRegistries": list(configuration.trusted_registries),
+            "requiredLabels": list(configuration.required_labels),
+            "requireSignedCommits": configuration.require_signed_commits,
+            "bundle": configuration.bundle,
+            "waivers": configuration.waivers,
+        },
+        "trust": {
+            "allowedSigners": configuration.allowed_signers,
+            "gpgKeys": list(configuration.gpg_keys),
+            "keys": [
+                {"name": key.name, "publicKey": key.public_key, "kinds": [kind.value for kind in key.kinds]}
+                for key in configuration.keys
+            ],
+        },
+        "prices": {
+            "provider": configuration.provider,
+            "region": configuration.region,
+            "book": configuration.price_book,
+            "maxAgeDays": configuration.price_max_age_days,
+        },
+        "budgets": [
+            {
+                "name": budget.name,
+                "monthly": str(budget.monthly),
+                "namespaces": list(budget.namespaces),
+                "labels": dict(budget.labels),
+            }
+            for budget in configuration.budgets
+        ],
+        "optimiser": {
+            "autonomy": configuration.autonomy,
+            "minimumWindows": configuration.minimum_windows,
+            "windowSeconds": configuration.window_seconds,
+        },
+    }
+    return {name: _without_none(value) for name, value in document.items()}
+
+
+def _tier(tier: TierSpec) -> dict[str, Any]:
+    value = {
+        "gpuClasses": None if tier.gpu_classes is None else list(tier.gpu_classes),
+        "spot": tier.spot,
+        "maxReplicas": tier.max_replicas,
+        "maxAccelerators": tier.max_accelerators,
+        "replicaCeiling": None if tier.replica_ceiling is None else str(tier.replica_ceiling),
+        "requiredEvidence": list(tier.required_evidence),
+        "evidenceMaxAgeDays": tier.evidence_max_age_days,
+    }
+    return {name: item for name, item in value.items() if item is not None}
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: item for name, item in value.items() if item is not None}
+    return value
+
+
+def explain_key(key: str) -> dict[str, Any]:
+    """What the schema says of a key: `{"key","type","default","values","description","keys"}`.
+
+    `budgets.monthly`, `tiers.definitions.gold.spot` and the forms of the reference page (`budgets[].monthly`,
+    `tiers.definitions.NAME.spot`) are understood. Raises UsageError with the nearest key.
+    """
+    rule: Mapping[str, Any] = schema()
+    path = ""
+    for part in [word for word in re.split(r"\.|\[\]", key) if word]:
+        path, rule = _descend(rule, path, part, key)
+    return {
+        "key": path or FILE,
+        "type": rule.get("type", "one of" if "enum" in rule else "constant"),
+        "default": rule.get("default"),
+        "values": rule.get("enum") or rule.get("items", {}).get("enum") or ([rule["const"]] if "const" in rule else []),
+        "description": rule.get("description", ""),
+        "keys": [
+            {"key": name, "description": child.get("description", "")}
+            for name, child in _inner(rule).get("properties", {}).items()
+        ],
+    }
+
+
+def _inner(rule: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The rule that has the keys: that of a list's items, or of a named entry."""
+    if isinstance(rule.get("items"), Mapping):
+        return _inner(rule["items"])
+    if not rule.get("properties") and isinstance(rule.get("additionalProperties"), Mapping):
+        return _inner(rule["additionalProperties"])
+    return rule
+
+
+def _descend(rule: Mapping[str, Any], path: str, part: str, key: str) -> tuple[str, Mapping[str, Any]]:
+    known = rule.get("properties") or rule.get("items", {}).get("properties") or {}
+    if part in known:
+        brackets = "[]" if "items" in rule else ""
+        return f"{path}{brackets}{'.' if path else ''}{part}", known[part]
+    if isinstance(rule.get("additionalProperties"), Mapping):
+        return f"{path}.NAME", rule["additionalProperties"]
+    everywhere = sorted(set(_names(schema(), "")))
+    close = difflib.get_close_matches(key, everywhere, n=1, cutoff=0.5)
+    ending = next((name for name in everywhere if name.rpartition(".")[2] == part), None)
+    near = ending or (close[0] if close else None)
+    hint = f"did you mean {near!r}?" if near else "`customhouse config explain` lists them"
+    raise UsageError(f"no key is called {key!r}", hint=hint)
+
+
+def _names(rule: Mapping[str, Any], path: str) -> Iterator[str]:
+    for name, child in rule.get("properties", {}).items():
+        place = f"{path}{name}"
+        yield place
+        yield from _names(child, f"{place}.")
+        yield from _names(child.get("items", {}), f"{place}[].")
+        if isinstance(child.get("additionalProperties"), Mapping):
+            yield from _names(child["additionalProperties"], f"{place}.NAME.")
