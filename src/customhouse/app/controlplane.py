@@ -26,7 +26,7 @@ from customhouse.app.rollouts import Held, Rollouts
 from customhouse.app.settings import Settings
 from customhouse.app.spend import month_charges
 from customhouse.control.reconcile import ReconcileReport, reconcile
-from customhouse.control.rollback import revert_message
+from customhouse.control.rollback import is_rollback, revert_message
 from customhouse.control.rollout import Move
 from customhouse.control.source import PushRejectedError, RevertConflictError
 from customhouse.core.change import Revision
@@ -217,7 +217,8 @@ class ControlPlane:
         decisions = {decision.resource: decision for decision in judgement.decisions}
         # Asked now, not remembered: after a restart nothing has been read yet, and a canary would be skipped.
         running = self.target.read([change.ref for change in judgement.changes])
-        rolling, walks = self.rollouts.begun_by(judgement.changes, running, commit, self.source.message(commit), now)
+        known = self._known_good() if is_rollback(self.source.message(commit)) else ()
+        rolling, walks = self.rollouts.begun_by(judgement.changes, running, commit, known, now)
         documents |= rolling
         for change in judgement.changes:
             if change.after is None or workload(change.after.manifest, change.ref) is None:
@@ -238,6 +239,12 @@ class ControlPlane:
                 for walk in walks
             ]
         )
+
+    def _known_good(self) -> frozenset[str]:
+        """The releases that were promoted and never rolled back."""
+        history = self.store.releases.history(limit=10_000)
+        bad = {item.release for item in history if item.phase is RolloutPhase.ROLLED_BACK}
+        return frozenset(item.release for item in history if item.phase is RolloutPhase.PROMOTED) - bad
 
     def _pending(
         self, declaration: Declaration, commit: str, revision: Revision | None, decision: Decision

@@ -7,13 +7,12 @@ it is replaced by the stable manifest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from customhouse.app.memory import HELD, ROLLOUT, Memory, key_of, ref_of
-from customhouse.control.rollback import is_rollback
 from customhouse.control.rollout import (
     Move,
     RolloutState,
@@ -116,13 +115,14 @@ class Rollouts:
         changes: Iterable[Change],
         running: Mapping[ResourceRef, LiveObject],
         commit: str,
-        message: str,
+        known_good: Collection[str],
         now: datetime,
     ) -> tuple[dict[str, Any], tuple[Walk, ...]]:
         """The documents and walks that the changes of an allowed revision start; canaries they supersede are dropped.
 
         A canary needs something to be compared with: a first release, or one whose stable version does not run, goes
-        straight to all of the traffic. So does a revert of ours.
+        straight to all of the traffic. So do the releases in `known_good`: what a rollback brings back. A commit's
+        message alone never skips a canary, since anybody can write one.
         """
         documents: dict[str, Any] = {}
         walks = []
@@ -139,7 +139,7 @@ class Rollouts:
             elif change.ref in current:
                 stable = current[change.ref].stable
             walk = _start(change.after, stable, change.ref in running, commit, now)
-            if walk is not None and not is_rollback(message):
+            if walk is not None and walk.state.candidate not in known_good:
                 documents[key] = walk.to_json()
                 walks.append(walk)
         return documents, tuple(walks)
