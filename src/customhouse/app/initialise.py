@@ -7,12 +7,16 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import resources
 from pathlib import Path
 
 from customhouse._kit.process import ProgramError, ProgramMissingError, find_program, run
+from customhouse.app import wiring
 from customhouse.app.configuration import FILE
 from customhouse.app.governance import read_configuration
 from customhouse.app.identity import IDENTITY, PRINCIPAL
+from customhouse.app.inspection import read_tree
+from customhouse.app.settings import Settings
 from customhouse.core.errors import ConfigError, SourceError, UsageError
 from customhouse.trust.keys import generate_pair, load_public
 
@@ -166,12 +170,20 @@ def signing_key(path: Path, comment: str) -> Path | None:
     return path
 
 
-def initialise(folder: Path, founding: Founding, search_path: str, people: Mapping[str, str] | None = None) -> str:
-    """Make `folder` a repository with its founding commit; the commit's id.
+def initialise(
+    folder: Path,
+    founding: Founding,
+    search_path: str,
+    people: Mapping[str, str] | None = None,
+    *,
+    example: bool = False,
+) -> str:
+    """Make `folder` a repository with its founding commit, and an empty state beside it; the commit's id.
 
-    `people` maps principals to SSH public key lines: with any, every commit has to be signed. Raises UsageError when
-    the folder is not empty or `founding` is not valid, SourceError when git (with people: or ssh-keygen) is missing or
-    fails; nothing is left in the folder then.
+    `people` maps principals to SSH public key lines: with any, every commit has to be signed. With `example` a tiny
+    model lies in the volume and its declaration in the work tree, not committed. Raises UsageError when the folder is
+    not empty or `founding` is not valid, SourceError when git (with people: or ssh-keygen) is missing or fails; nothing
+    is left in the folder then.
     """
     people = people or {}
     founding = replace(founding, signed=bool(people))
@@ -184,13 +196,30 @@ def initialise(folder: Path, founding: Founding, search_path: str, people: Mappi
     existed = folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return _found(folder, founding, search_path, people)
+        commit = _found(folder, founding, search_path, people)
+        # Nothing has run here: that is a spend record, so that the gate can decide about budgets before `up` ever ran.
+        wiring.store(Settings(folder / ".customhouse")).close()
+        if example:
+            _write_example(folder, founding.namespace)
     except BaseException:
         for item in folder.iterdir() if folder.exists() else ():
             shutil.rmtree(item) if item.is_dir() else item.unlink()
         if folder.exists() and not existed:
             folder.rmdir()
         raise
+    return commit
+
+
+def _write_example(folder: Path, namespace: str) -> None:
+    packaged = resources.files("customhouse.app").joinpath("example")
+    model = folder / "artifacts" / "first-model" / "v1"
+    model.mkdir(parents=True)
+    (model / "model.onnx").write_bytes(packaged.joinpath("model.onnx").read_bytes())
+    declaration = folder / "models" / "first-model.yaml"
+    declaration.parent.mkdir()
+    text = packaged.joinpath("first-model.yaml").read_text(encoding="utf-8")
+    filled = text.replace("${NAMESPACE}", namespace).replace("${DIGEST}", read_tree(model).digest)
+    declaration.write_text(filled, encoding="utf-8")
 
 
 def _check(founding: Founding) -> None:

@@ -44,5 +44,6 @@ def gate(
         from rich.console import Console
 
         Console(no_color=not settings.colour).print(decisions_table(judgement.decisions, judgement.cost))
-    talk(settings, f"{judgement.verdict.value}: {len(judgement.changes)} changes")
+    count = len(judgement.changes)
+    talk(settings, f"{judgement.verdict.value}: {count} {'change' if count == 1 else 'changes'}")
     ctx.exit(1 if judgement.verdict is Verdict.DENY else 0)

@@ -85,4 +85,5 @@ def write_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
 def talk(settings: Settings, message: str) -> None:
     """One line on stderr, unless `--quiet`."""
     if not settings.quiet:
+        sys.stdout.flush()  # where both go to one place, they come in the order in which they were said
         click.echo(message, err=True)
