@@ -83,7 +83,8 @@ def judged(revision: Revision, decision: Decision, facts: Facts, declaration: De
     reason = next((finding.message for finding in decision.findings if finding.waiver is None), "every rule is met")
     yield entry(
         "decision",
-        f"decision:{revision.id}:{decision.resource}:{decision.point.value}",
+        # The same commit judged again later (history was moved back to it) is another judgement.
+        f"decision:{revision.id}:{decision.resource}:{decision.point.value}:{decision.digest[7:19]}",
         decision.decided_at,
         revision.author,
         nodes=[commit, made, *models],
@@ -202,8 +203,11 @@ def drifted(ref: ResourceRef, kind: str, fields: Sequence[Mapping[str, Any]], re
     return entry("drift", key, at, ACTOR, nodes=[commit_node(revision)], body=body)
 
 
-def charged(charges: Iterable[Charge], start: datetime, end: datetime) -> Entry:
-    """Money of one interval, a node per release. The rows themselves are bound by their digest."""
+def charged(charges: Iterable[Charge], start: datetime, end: datetime, run: str = "") -> Entry:
+    """Money of one interval, a node per release; `run` names the Job whose own interval it is.
+
+    The rows themselves are bound by their digest.
+    """
     by_release: dict[tuple[ResourceRef, str, str], list[Charge]] = {}
     rows = list(charges)
     for charge in rows:
@@ -223,7 +227,8 @@ def charged(charges: Iterable[Charge], start: datetime, end: datetime) -> Entry:
             links.append(Link.between(model_node(artifact), running, LinkKind.SERVED_AS))
     amount = total((charge.amount for charge in rows), "USD")
     body = {"text": f"{amount} {amount.currency} for {len(by_release)} releases", "rows": _rows_digest(rows)}
-    return entry("charge", f"charge:{interval}", end, ACTOR, nodes=nodes, links=links, body=body)
+    key = f"charge:{interval}:{run}" if run else f"charge:{interval}"
+    return entry("charge", key, end, ACTOR, nodes=nodes, links=links, body=body)
 
 
 def _rows_digest(rows: Sequence[Charge]) -> str:

@@ -11,13 +11,18 @@ from customhouse.core.resource import ResourceRef
 
 DEPLOYED = "control/deployed"
 JUDGED = "control/judged"
+JUDGING = "control/judging"
 FOUNDING = "control/founding"
 REFUSED = "control/refused"
 CHARGED = "control/charged"
+CHARGING = "control/charging"
+OUTBOX = "control/outbox"
 ROLLOUT = "rollout/"
 HELD = "held/"
 PENDING = "pending/"
+REMOVING = "removing/"
 RELEASE = "release/"
+WORKLOAD = "workload/"
 PROPOSAL = "proposal/"
 JOB = "job/"
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from customhouse.app import journal
 from customhouse.app.memory import HELD, ROLLOUT, Memory, key_of, ref_of
+from customhouse.control.rollback import is_rollback
 from customhouse.control.rollout import (
     Move,
     RolloutState,
@@ -25,6 +27,7 @@ from customhouse.control.rollout import (
     plan_of,
 )
 from customhouse.core.change import Change, Operation
+from customhouse.core.ledger import Entry
 from customhouse.core.observation import Observation
 from customhouse.core.plan import HealthStatus, LiveObject
 from customhouse.core.release import RolloutPhase
@@ -88,10 +91,11 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A rollout that went on: by how much, or that it ended."""
+    """A rollout that was looked at and learned something: that it goes on, by how much, or that it ended."""
 
     walk: Walk
     verdict: RolloutVerdict
+    documents: Mapping[str, Any]
 
 
 class Rollouts:
@@ -126,23 +130,45 @@ class Rollouts:
         """
         documents: dict[str, Any] = {}
         walks = []
-        current, held = self.walks(), self.held()
+        walking, held = self.walks(), self.held()
         for change in changes:
             key = key_of(ROLLOUT, change.ref)
             documents[key] = documents[key_of(HELD, change.ref)] = None
             if change.operation is not Operation.UPDATE or change.before is None or change.after is None:
                 continue
-            stable: Manifest = change.before.manifest
+            hold, current = held.get(change.ref), walking.get(change.ref)
+            release = _release(change.after)
+            if hold is not None and release == hold.release:
+                documents[key_of(HELD, change.ref)] = hold.to_json()  # touched, but still what was found to be worse
+                continue
+            if current is not None and release == current.state.candidate:
+                documents[key] = current.to_json()  # touched (a label), but still what is being looked at
+                continue
             # What is compared with is what serves, not what Git last said: a held or half-walked release serves nobody.
-            if change.ref in held:
-                stable = held[change.ref].stable
-            elif change.ref in current:
-                stable = current[change.ref].stable
+            stable: Manifest = change.before.manifest
+            if hold is not None:
+                stable = hold.stable
+            elif current is not None:
+                stable = current.stable
             walk = _start(change.after, stable, change.ref in running, commit, now)
             if walk is not None and walk.state.candidate not in known_good:
                 documents[key] = walk.to_json()
                 walks.append(walk)
         return documents, tuple(walks)
+
+    def undone_by(self, changes: Iterable[Change], commit: str, message: str, now: datetime) -> list[Entry]:
+        """The ledger entries of a revert commit of ours that is deployed.
+
+        Usually they were written when it was pushed; not when the process was killed right after the push.
+        """
+        if not is_rollback(message):
+            return []
+        held = self.held()
+        return [
+            journal.reverted(change.ref, held[change.ref].commit, commit, now)
+            for change in changes
+            if change.ref in held
+        ]
 
     def shaped(self, declarations: Sequence[Declaration]) -> tuple[Declaration, ...]:
         """What the target is to be now: canaries with their present weight, held releases as the stable one."""
@@ -161,15 +187,13 @@ class Rollouts:
     def advance(
         self, observations: Sequence[Observation], live: Mapping[ResourceRef, LiveObject], now: datetime
     ) -> tuple[Moved, ...]:
-        """Look at every canary once; what moved is stored before it is returned."""
+        """Look at every canary once. The caller stores `documents` of each before it tells the target."""
         moved = []
         for ref, walk in self.walks().items():
             state, verdict = self._look(walk, observations, live.get(ref), now)
             following = replace(walk, state=state)
-            if state != walk.state:
-                self._memory.put(self._documents(ref, following, verdict))
-            if verdict.move is not Move.WAIT:
-                moved.append(Moved(following, verdict))
+            if state != walk.state or verdict.move is not Move.WAIT:
+                moved.append(Moved(following, verdict, self._documents(ref, following, verdict)))
         return tuple(moved)
 
     def _look(
@@ -191,9 +215,14 @@ class Rollouts:
             return {key: None}
         return {key: walk.to_json()}
 
-    def reverted(self, hold: Held, outcome: str) -> None:
-        """Remember the revert commit (or why there is none)."""
-        self._memory.put({key_of(HELD, hold.ref): replace(hold, reverted=outcome).to_json()})
+    def reverted(self, hold: Held, outcome: str) -> dict[str, Any]:
+        """The document that remembers the revert commit (or why there is none)."""
+        return {key_of(HELD, hold.ref): replace(hold, reverted=outcome).to_json()}
+
+
+def _release(declaration: Declaration) -> str | None:
+    """What an InferenceService runs; None for anything else: nothing else is walked or held."""
+    return release_of(declaration.manifest) if declaration.ref.kind == "InferenceService" else None
 
 
 def _start(after: Declaration, stable: Manifest, runs: bool, commit: str, now: datetime) -> Walk | None:
