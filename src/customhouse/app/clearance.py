@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from customhouse._kit.clock import Clock
+from customhouse._kit.clock import Clock, to_rfc3339
 from customhouse._kit.money import Money, total
 from customhouse.app.artifacts import Volumes, read_artifact
 from customhouse.app.configuration import CURRENCY, FILE
-from customhouse.app.governance import Governance, as_declaration, declared_governance
+from customhouse.app.governance import GOVERNANCE, Governance, as_declaration, declared_governance
+from customhouse.app.governance import governance as read_governance
 from customhouse.app.identity import PRINCIPAL
 from customhouse.app.sources import SourceTree
 from customhouse.control.diff import changes
@@ -44,6 +46,8 @@ from customhouse.policy.gate import Gate
 from customhouse.trust.attestation import FOLDER, collect
 
 TIER = PREFIX + "tier"
+_CLOCK_TOLERANCE = timedelta(minutes=5)
+"""How far clocks of two honest machines may stand apart."""
 _SUFFIXES = (".yaml", ".yml", ".json")
 _UNRENDERED = ("kustomization.yaml", "kustomization.yml", "Kustomization", "Chart.yaml")
 
@@ -124,6 +128,7 @@ class Clearance:
             *changes(before, after, revision, actor),
             *changes(question.base, declared, revision, actor),
         )
+        check_readable(found)
         # 4. Money: before, after, and what the whole set adds to each budget.
         now = self._clock.now()
         costs = change_costs(found, governing.book, governing.prices)
@@ -146,10 +151,20 @@ class Clearance:
         by_ref = {cost.ref: cost for cost in costs}
         decisions, facts = [], []
         for change in found:
-            document = build_facts(change, self._context(question, change, by_ref.get(change.ref), shared))
+            with _placed(change.after or change.before):
+                document = build_facts(change, self._context(question, change, by_ref.get(change.ref), shared))
+            if change.after is not None and change.ref.kind == GOVERNANCE:
+                self._check_successor(question, change, document, now)
             facts.append(document)
             decisions.append(gate.judge(change, document, point=question.point, decided_at=now))
         return Judgement(revision, found, tuple(decisions), tuple(facts), report, declared)
+
+    def _check_successor(self, question: Question, change: Change, document: Facts, now: datetime) -> None:
+        """New rules must be able to judge: once merged, rules that do not compile would shut the gate for good."""
+        successor = read_governance(question.tree, question.head)
+        Gate(self._engine, successor.bundle, successor.waivers).judge(
+            change, document, point=question.point, decided_at=now
+        )
 
     def _context(
         self, question: Question, change: Change, cost: ChangeCost | None, shared: FactsContext
@@ -177,8 +192,13 @@ class Clearance:
             if artifact.digest is None:
                 continue
             folder = f"{FOLDER}/{artifact.digest.removeprefix('sha256:')}/"
-            found = question.tree.files(question.head, folder)
-            yield ArtifactEvidence(artifact, collect(found, artifact.digest, question.governing.roots, files))
+            stored = question.tree.files(question.head, folder)
+            found = collect(stored, artifact.digest, question.governing.roots, files)
+            for item in found:
+                if item.verified and item.issued_at is not None:
+                    what = f"the {item.kind.value} of {artifact.reference} was issued"
+                    _require_past(item.issued_at, self._clock.now(), what)
+            yield ArtifactEvidence(artifact, found)
 
 
 def _budgets(question: Question, costs: Sequence[ChangeCost], now: datetime) -> tuple[BudgetImpact, ...]:
@@ -191,6 +211,8 @@ def _budgets(question: Question, costs: Sequence[ChangeCost], now: datetime) -> 
             where=FILE,
             hint="fetch refs/customhouse/snapshot of the remote that `customhouse up` publishes, or name --state",
         )
+    if spend.charges:
+        _require_past(max(charge.end for charge in spend.charges), now, "the last charge in the state was made")
     start, end = month_of(now)
     microsecond = timedelta(microseconds=1)
     impacts = []
@@ -202,6 +224,37 @@ def _budgets(question: Question, costs: Sequence[ChangeCost], now: datetime) -> 
         state = budget_state(budget, spend.charges, forecast, now, spend.snapshot)
         impacts.append(BudgetImpact(state, budget_change(budget, costs)))
     return tuple(impacts)
+
+
+def check_readable(found: Iterable[Change]) -> None:
+    """Raise DeclarationError, at its place in the file, for a workload that cannot be read."""
+    for change in found:
+        for side in (change.before, change.after):
+            if side is not None:
+                with _placed(side):
+                    workload(side.manifest, side.ref)
+
+
+@contextmanager
+def _placed(declaration: Declaration | None) -> Iterator[None]:
+    """Errors that know a JSON pointer get the file, line and column of it."""
+    try:
+        yield
+    except DeclarationError as error:
+        if declaration is None or not error.where.startswith("/"):
+            raise
+        where = f"{declaration.locate(error.where)}: {declaration.ref}"
+        raise DeclarationError(error.message, where=where, hint=error.hint) from error
+
+
+def _require_past(at: datetime, now: datetime, what: str) -> None:
+    """A clock that stepped back makes old evidence young and this month's spend another month's: the gate shuts."""
+    if at > now + _CLOCK_TOLERANCE:
+        raise CannotDecideError(
+            f"{what} at {to_rfc3339(at)}, and this machine's clock says {to_rfc3339(now)}",
+            where="clock",
+            hint="set the clock right (NTP), then ask again",
+        )
 
 
 def declarations_of(tree: SourceTree, revision: str, paths: Sequence[str]) -> tuple[Declaration, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.money import Money, total
 from customhouse.app import wiring
-from customhouse.app.clearance import declarations_of, monthly_total
+from customhouse.app.clearance import check_readable, declarations_of, monthly_total
 from customhouse.app.gatekeeping import GateRequest, question
 from customhouse.app.governance import governance
 from customhouse.app.memory import Memory
@@ -37,6 +37,7 @@ def estimate(settings: Settings, paths: Sequence[str]) -> CostReport:
     asked = question(settings, GateRequest(paths=tuple(paths)), spend=False)
     declared = declarations_of(asked.tree, asked.head, ())
     found = changes((), declared, None, Actor(ActorKind.PERSON, asked.author))
+    check_readable(found)
     return report(found, asked.governing.book, asked.governing.prices)
 
 

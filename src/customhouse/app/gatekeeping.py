@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from customhouse.app import wiring
 from customhouse.app.clearance import Clearance, Judgement, Question, Spend, declarations_of
 from customhouse.app.governance import Governance, governance
+from customhouse.app.named_files import NamedFiles
 from customhouse.app.settings import Settings
 from customhouse.app.spend import month_charges
 from customhouse.control.source import Commits
 from customhouse.core.errors import SourceError, UsageError
-
-MAX_FILE = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ def question(settings: Settings, request: GateRequest, *, spend: bool = True) ->
 
 def _of_repository(settings: Settings, request: GateRequest) -> Question:
     objects = wiring.commits(settings, request.repo)
-    head = objects.resolve(request.head or "HEAD")
+    head = objects.resolve("HEAD" if request.head is None else request.head)
     base = _base(objects, request, head)
     governing = governance(objects, base, settings.config)
     # The rules are those of the base as it is now; what a branch changes is counted from where it left the base, as a
@@ -88,32 +87,7 @@ def spend_of(settings: Settings, governing: Governance) -> Spend:
 
 
 def _of_paths(settings: Settings, paths: Sequence[str], spend: bool) -> Question:
-    tree = _Paths(dict(_read_paths(paths)))
+    tree = NamedFiles(paths)
     governing = governance(None, None, settings.config)
     spent = spend_of(settings, governing) if spend else Spend()
     return Question(governing, tree, "files", (), None, "files", spent)
-
-
-def _read_paths(paths: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    for given in paths:
-        place = Path(given)
-        if not place.exists():
-            raise UsageError(f"there is nothing at {given}")
-        files = [place] if place.is_file() else sorted(item for item in place.rglob("*") if item.is_file())
-        for file in files:
-            if file.is_symlink() or file.stat().st_size > MAX_FILE:
-                raise SourceError("a link or a file over 4 MiB is not read", where=str(file))
-            yield file.as_posix().lstrip("/"), file.read_bytes()
-
-
-class _Paths:
-    """Files of the file system as a SourceTree."""
-
-    def __init__(self, contents: Mapping[str, bytes]) -> None:
-        self._contents = contents
-
-    def files(self, rev: str, prefix: str = "") -> Mapping[str, bytes]:
-        return {name: data for name, data in self._contents.items() if name.startswith(prefix)}
-
-    def read(self, rev: str, path: str) -> bytes | None:
-        return self._contents.get(path)

@@ -22,6 +22,9 @@ from customhouse.policy.facts import PolicySettings
 from customhouse.policy.waiver import Waiver, parse_waivers
 from customhouse.trust.keys import TrustRoot
 
+GOVERNANCE = "Governance"
+"""The kind of the object that stands for customhouse.yaml and what it names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Governance:
@@ -145,7 +148,7 @@ def as_declaration(files: Mapping[str, str]) -> Declaration | None:
     """
     if not files:
         return None
-    ref = ResourceRef("customhouse.dev/v1", "Governance", "", FILE)
+    ref = ResourceRef("customhouse.dev/v1", GOVERNANCE, "", FILE)
     manifest = {
         "apiVersion": ref.api_version,
         "kind": ref.kind,

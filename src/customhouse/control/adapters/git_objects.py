@@ -100,6 +100,12 @@ class GitObjects:
         done = self.git.run(
             "rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev}^{{commit}}", accept=(0, 1, 128)
         )
+        if done.status != 0 and rev == "HEAD":
+            raise SourceError(
+                "the repository has no commits",
+                where=str(self.git.directory),
+                hint="commit something first; `customhouse init` makes a repository with a founding commit",
+            )
         if done.status != 0:
             raise SourceError(f"there is no revision {rev!r}", where="git", hint="fetch it, or look at `git log`")
         return done.stdout.decode().strip()
