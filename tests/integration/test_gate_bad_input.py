@@ -109,9 +109,9 @@ CASES = {
         "quotes",
     ),
     "a tier that does not exist": (
-        configure("default: standard", "default: standart"),
+        configure("default: standard", "default: batchy"),
         "CH003",
-        r"customhouse\.yaml:11:\d+: no tier is called 'standart'",
+        r"customhouse\.yaml:11:\d+: no tier is called 'batchy'",
         "standard",
     ),
     "a key twice in customhouse.yaml": (

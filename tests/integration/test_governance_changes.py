@@ -21,7 +21,8 @@ policy:
 trust:
   allowedSigners: trust/allowed_signers
 """
-SIGNERS = 'ada@example.com namespaces="git" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGpjEPlRxTQJ2Vj1tQG5r0HjU1mY0S1hT3m2v2mQb0nX\n'
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGpjEPlRxTQJ2Vj1tQG5r0HjU1mY0S1hT3m2v2mQb0nX"
+SIGNERS = f'ada@example.com namespaces="git" {KEY}\n'
 
 
 @pytest.fixture
