@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,8 +56,22 @@ def sign(path: str, key: str, name: str | None, out: str) -> str:
     """
     files = _without(read_tree(Path(path)), Path(path), Path(out))
     data = sign_model(files, name or Path(path).name, load_private(Path(key)), wiring.clock().now())
-    Path(out).write_bytes(data)
+    _write_whole(Path(out), data)
     return files.digest
+
+
+def _write_whole(place: Path, data: bytes) -> None:
+    """All of a file or nothing: on a full disk an earlier version stays, and no half one is left."""
+    if place.exists() and not place.is_file():  # a device or a pipe, as /dev/stdout
+        place.write_bytes(data)
+        return
+    draft = place.with_name(f".{place.name}.draft")
+    try:
+        draft.write_bytes(data)
+        os.replace(draft, place)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def verify(path: str, signature: str, key: str) -> tuple[str, ...]:
@@ -100,6 +115,8 @@ def bill(path: str, name: str | None, version: str) -> dict[str, Any]:
 def attest(request: AttestRequest) -> dict[str, Any]:
     """Inspect a model and write its evidence into a work tree: `{"digest","verdict","files"}`."""
     clock = wiring.clock()
+    if not Path(request.repo).is_dir():
+        raise UsageError(f"there is no folder {request.repo}", hint="name the work tree with --repo")
     datasets = tuple(_dataset(text) for text in request.datasets)
     card = ModelCard(
         name=request.name or Path(request.path).name,
@@ -113,7 +130,7 @@ def attest(request: AttestRequest) -> dict[str, Any]:
     for name, data in done.files.items():
         place = root / name
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(data)
+        _write_whole(place, data)
     return {"digest": done.digest, "verdict": done.scan.verdict.value, "files": sorted(done.files)}
 
 
@@ -126,6 +143,8 @@ def _dataset(text: str) -> Material:
 
 def _json(path: str) -> Mapping[str, Any]:
     place = Path(path)
+    if not place.is_file():
+        raise UsageError(f"there is no file {path}")
     if place.stat().st_size > MAX_JSON:
         raise UsageError(f"{path} is over 4 MiB")
     try:
@@ -138,6 +157,8 @@ def _json(path: str) -> Mapping[str, Any]:
 
 
 def _build(path: str, datasets: Sequence[Material]) -> Build:
+    if not Path(path).is_file():
+        raise UsageError(f"there is no file {path}", hint="--job names the manifest of the training Job")
     declared = render({Path(path).name: Path(path).read_bytes()})
     job = next((item for item in declared if item.ref.kind == "Job"), None)
     if job is None:

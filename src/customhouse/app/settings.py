@@ -59,3 +59,9 @@ def read_settings(
         config=Path(file) if file else None,
         environment=dict(os.environ),
     )
+
+
+def terminal_columns() -> int | None:
+    """The width that COLUMNS asks for; None when it does not say."""
+    given = os.environ.get("COLUMNS", "")
+    return int(given) if given.isdigit() and int(given) > 0 else None

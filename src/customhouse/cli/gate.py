@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from customhouse.app.settings import Settings
-from customhouse.cli.output import common, formats, talk, write_json, write_text
+from customhouse.cli.output import common, formats, talk, write_json, write_rich, write_text
 
 
 @click.command()
@@ -41,9 +41,7 @@ def gate(
     elif output == "markdown":
         write_text(decisions_markdown(judgement.decisions, judgement.cost))
     else:
-        from rich.console import Console
-
-        Console(no_color=not settings.colour).print(decisions_table(judgement.decisions, judgement.cost))
+        write_rich(decisions_table(judgement.decisions, judgement.cost), settings.colour)
     count = len(judgement.changes)
     talk(settings, f"{judgement.verdict.value}: {count} {'change' if count == 1 else 'changes'}")
     ctx.exit(1 if judgement.verdict is Verdict.DENY else 0)

@@ -6,11 +6,14 @@ import functools
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from customhouse.app.settings import Settings, read_settings
+from customhouse.app.settings import Settings, read_settings, terminal_columns
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 def formats(*names: str) -> Callable[[Any], Any]:
@@ -70,7 +73,6 @@ def write_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None
 
 def write_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], colour: bool = False) -> None:
     """A table for people; numbers are right-aligned by the caller's text."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -79,7 +81,15 @@ def write_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
-    Console(no_color=not colour, width=None if sys.stdout.isatty() else 160).print(table)
+    write_rich(table, colour)
+
+
+def write_rich(shown: RenderableType, colour: bool = False) -> None:
+    """What rich can show; as wide as the terminal, or COLUMNS, or 160 characters where there is no terminal."""
+    from rich.console import Console
+
+    narrow = sys.stdout.isatty() or terminal_columns()
+    Console(no_color=not colour, width=None if narrow else 160).print(shown)
 
 
 def talk(settings: Settings, message: str) -> None:

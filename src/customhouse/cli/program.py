@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -31,6 +32,9 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "ledger": ("ledger:ledger", "Verify and prove the ledger."),
     "optimise": ("optimise:optimise", "Recommend and propose right sizes."),
 }
+
+_PIPE_CLOSED = 141
+"""128 + SIGPIPE, as a shell has it."""
 
 
 class _Verbs(click.Group):
@@ -73,8 +77,24 @@ def root() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; the exit status. Errors go to stderr as one message with a code, a place and a hint."""
+    try:
+        status = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the answer has gone. That is no answer: a script must not take it for "allowed".
+        _silence_stdout()
+        return _PIPE_CLOSED
+    except OSError as error:  # a full disk under a redirected stdout, for one
+        _silence_stdout()
+        _complain("CH030", error.strerror or str(error), str(error.filename or ""), "free some space, or look there")
+        return 3
+    return status
+
+
+def _run(arguments: Sequence[str]) -> int:
     from customhouse.core.errors import CustomhouseError
 
+    stdout = sys.stdout
     try:
         result = root.main(list(arguments), prog_name="customhouse", standalone_mode=False)
     except click.exceptions.Exit as leave:
@@ -85,16 +105,34 @@ def run(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)  # noqa: T201 - talk goes to stderr, also without click's machinery
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
     except CustomhouseError as error:
         _complain(error.code, error.message, error.where, error.hint)
         return error.exit_status
-    except OSError as error:
-        _complain("CH030", error.strerror or str(error), str(error.filename or ""), "")
-        return 3
+    except SystemExit as leave:
+        # click (which replaces stdout then) and rich make a closed pipe status 1, which would mean "denied".
+        if sys.stdout is not stdout or isinstance(leave.__context__, BrokenPipeError):
+            sys.stdout = stdout
+            raise BrokenPipeError from leave
+        raise
+    except OSError:
+        raise
+    except Exception:  # noqa: BLE001 - the last resort: Python would end with 1, which means "denied"
+        import traceback
+
+        _complain("CH000", "this is a bug of Customhouse", "", "please report it with the lines below")
+        traceback.print_exc()
+        return 70
     return result if isinstance(result, int) else 0
+
+
+def _silence_stdout() -> None:
+    """What is left in the buffer cannot be written; without this the interpreter would complain about it at its end."""
+    import os
+
+    with contextlib.suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _complain(code: str, message: str, where: str, hint: str) -> None:
