@@ -9,7 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRow:
-    """One revision of a workload that runs or ran. Amounts are decimal text in `currency` of the Overview."""
+    """One revision of a workload that runs or ran. Amounts are decimal text in `currency` of the Overview.
+
+    `state` says in a word what became of it: `serving`, `canary`, `starting`, `replaced`, `removed`, `rolled back`; of
+    a Job `running`, `complete`, `failed`. `phase` is the rollout's own word, kept for scripts.
+    """
 
     name: str
     namespace: str
@@ -28,11 +32,35 @@ class ReleaseRow:
     per_hour: str | None
     per_thousand_predictions: str | None
     at: str
+    version: str = ""
+    """The last part of where the model lies (`v2.1`), or the image's name; empty when neither is declared."""
+    source: str = ""
+    """The model's storageUri, or the first image."""
+    state: str = ""
+    charged: str = "0.00"
+    """What was charged for this release this month, exact."""
+    endpoint: str = ""
+    """Where it answers (Open Inference Protocol v2); empty unless it gets traffic."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindingRow:
+    """One complaint of a Decision, with the place in the commit and what to do about it."""
+
+    rule: str
+    severity: str
+    message: str
+    fix: str
+    place: str
+    waiver: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionRow:
-    """One Decision of the gate; `reason` is the first finding that decided it."""
+    """One Decision of the gate; `reason` is the first finding that decided it.
+
+    `findings` counts those that no waiver covers; `problems` has all of them. `subject` is the commit's first line.
+    """
 
     digest: str
     at: str
@@ -42,6 +70,8 @@ class DecisionRow:
     revision: str
     findings: int
     reason: str
+    subject: str = ""
+    problems: tuple[FindingRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,24 +103,28 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class EventRow:
-    """One Entry of the ledger, in words."""
+    """One Entry of the ledger in words, or a run of `count` alike ones (charges, evidence) from `first` to `index`."""
 
     index: int
     at: str
     kind: str
     actor: str
     text: str
+    first: int = 0
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class ProposalRow:
-    """A branch that the optimiser wrote."""
+    """A branch that the optimiser wrote, for what is declared now. `saving` is exact, a month."""
 
     id: str
     branch: str
     title: str
     saving: str
     risk: str
+    resource: str = ""
+    commit: str = ""
 
 
 @dataclass(frozen=True, slots=True)

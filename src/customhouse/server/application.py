@@ -1,50 +1,41 @@
 """The HTTP face: the dashboard's first page, the same numbers as JSON, live events, metrics and health.
 
-Loopback by default. Nothing is loaded from elsewhere: the page's one script and one style sheet are served from here,
-under a Content-Security-Policy that allows nothing else.
+Loopback by default, and it only reads: there is no request that changes anything. Nothing is loaded from elsewhere: the
+page's one script and one style sheet are served from here, under a Content-Security-Policy that allows nothing else.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from customhouse.app.overview import Overview
+from customhouse.core.errors import CustomhouseError
+from customhouse.server.door import HEADERS, LOOPBACK, Door
+from customhouse.server.page import Page
+from customhouse.server.streams import Streams
 
-_HERE = Path(__file__).parent
-_PULSE_S = 0.2
-"""How often an open event stream looks for a new version; a push must be seen within two seconds."""
-_HEARTBEAT_S = 15.0
-_PARTS = ("releases", "decisions", "costs", "events", "proposals")
-
-_HEADERS = {
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cache-control": "no-store",
-}
+PARTS = ("releases", "decisions", "costs", "events", "proposals")
+"""What `/api/v1/PART` gives of the overview."""
+_STATIC = Path(__file__).parent / "static"
+_WAIT = {"retry-after": "1"}
+_Endpoint = Callable[[Request], Response]
 
 
 class Board(Protocol):
     """What the server shows: the control plane as seen from outside. Callers may use any thread."""
 
     def overview(self) -> Overview:
-        """The current picture."""
+        """The current picture. Raises StateError before there is one."""
 
     def version(self) -> int:
         """A number that grows whenever the picture may have changed."""
@@ -53,81 +44,92 @@ class Board(Protocol):
         """Prometheus text exposition format 0.0.4."""
 
 
-class _SecurityHeaders:
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        await self._app(scope, receive, guarded)
-
-
-def application(board: Board, allowed_hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")) -> Starlette:
+def application(
+    board: Board, allowed_hosts: tuple[str, ...] = LOOPBACK, ending: Callable[[], bool] = lambda: False
+) -> Starlette:
     """The ASGI application over a Board.
 
-    `allowed_hosts` guards a loopback server against DNS rebinding: a page elsewhere cannot read it through a name of
-    its own.
+    `allowed_hosts` are the names it answers to (see `door`). When `ending` says so, open event streams end.
     """
-    pages = Environment(
-        loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-
-    def rendered(template: str) -> Callable[[Request], Response]:
-        def page(_request: Request) -> Response:
-            text = pages.get_template(template).render(view=board.overview(), version=board.version())
-            return HTMLResponse(text)
-
-        return page
-
-    def overview(_request: Request) -> Response:
-        return JSONResponse(board.overview().to_json())
-
-    def part(name: str) -> Callable[[Request], Response]:
-        def read(_request: Request) -> Response:
-            document = board.overview().to_json()
-            return JSONResponse({"at": document["at"], name: document[name]})
-
-        return read
-
-    def metrics(_request: Request) -> Response:
-        return PlainTextResponse(board.metrics(), media_type="text/plain; version=0.0.4")
-
-    async def events(request: Request) -> Response:
-        return StreamingResponse(_events(board, request), media_type="text/event-stream")
-
+    page = Page()
     return Starlette(
         routes=[
-            Route("/", rendered("index.html")),
-            Route("/fragment", rendered("fragment.html")),
-            Route("/events", events),
+            Route("/", _html(board, page, "index.html")),
+            Route("/fragment", _html(board, page, "fragment.html")),
+            Route("/events", _events(Streams(board.version, ending))),
             Route("/healthz", lambda _request: PlainTextResponse("ok\n")),
-            Route("/metrics", metrics),
-            Route("/api/v1/overview", overview),
-            *(Route(f"/api/v1/{name}", part(name)) for name in _PARTS),
-            Mount("/static", StaticFiles(directory=_HERE / "static")),
+            Route("/readyz", _text(lambda: f"ready: {board.overview().state}\n")),
+            Route("/metrics", _text(board.metrics, "text/plain; version=0.0.4")),
+            Route("/api/v1/overview", _json(board)),
+            *(Route(f"/api/v1/{name}", _json(board, name)) for name in PARTS),
+            Mount("/static", StaticFiles(directory=_STATIC)),
         ],
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts)), Middleware(_SecurityHeaders)],
+        middleware=[Middleware(Door, hosts=allowed_hosts)],
+        exception_handlers={HTTPException: _refused, CustomhouseError: _unready, Exception: _broken},
     )
 
 
-async def _events(board: Board, request: Request) -> AsyncIterator[bytes]:
-    """Server-sent events: the version at once, then whenever it changes; a comment as heartbeat."""
-    seen = -1
-    quiet = 0.0
-    while not await request.is_disconnected():
-        version = board.version()
-        if version != seen:
-            seen = version
-            quiet = 0.0
-            yield f"event: changed\ndata: {json.dumps({'version': version})}\n\n".encode()
-        elif quiet >= _HEARTBEAT_S:
-            quiet = 0.0
-            yield b": still here\n\n"
-        await asyncio.sleep(_PULSE_S)
-        quiet += _PULSE_S
+def _html(board: Board, page: Page, template: str) -> _Endpoint:
+    def answer(_request: Request) -> Response:
+        try:
+            view = board.overview()
+        except CustomhouseError:
+            # The page itself comes at once: it waits for the first picture on its event stream.
+            return HTMLResponse(page.render(template, None), status_code=503, headers=_WAIT)
+        return HTMLResponse(page.render(template, view))
+
+    return answer
+
+
+def _json(board: Board, part: str | None = None) -> _Endpoint:
+    def answer(_request: Request) -> Response:
+        document = board.overview().to_json()
+        return JSONResponse(document if part is None else {"at": document["at"], part: document[part]})
+
+    return answer
+
+
+def _text(text: Callable[[], str], kind: str = "text/plain") -> _Endpoint:
+    def answer(_request: Request) -> Response:
+        return PlainTextResponse(text(), media_type=kind)
+
+    return answer
+
+
+def _events(streams: Streams) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        kind = "text/event-stream"
+        if request.method == "HEAD":
+            return Response(media_type=kind)
+        if streams.full:
+            return _problem(request, 503, "too many event streams are open")
+        return StreamingResponse(streams.follow(), media_type=kind, headers={"x-accel-buffering": "no"})
+
+    return answer
+
+
+def _problem(request: Request, status: int, message: str, code: str = "") -> Response:
+    headers = _WAIT if status == 503 else {}
+    if request.url.path.startswith("/api/"):
+        return JSONResponse({"error": {"status": status, "code": code, "message": message}}, status, headers)
+    return PlainTextResponse(message + "\n", status, headers)
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
+    answer = _problem(request, error.status_code, error.detail)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+def _unready(request: Request, error: Exception) -> Response:
+    assert isinstance(error, CustomhouseError)  # noqa: S101 - registered for this class
+    return _problem(request, 503, error.message, error.code)
+
+
+def _broken(request: Request, _error: Exception) -> Response:
+    """A bug. What it was goes to the log of the process, never to whoever asked."""
+    answer = _problem(request, 500, "this is a bug of Customhouse; its log says more", "CH000")
+    # Starlette answers this one outside of the middleware.
+    answer.headers.update(HEADERS)
+    return answer

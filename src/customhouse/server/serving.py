@@ -10,6 +10,9 @@ from types import TracebackType
 from customhouse.core.errors import TargetError
 from customhouse.server.application import Board, application
 
+_MOST_CONNECTIONS = 128
+"""More get 503: a client that leaks connections must not take the control plane's memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -21,7 +24,8 @@ class Address:
     @property
     def url(self) -> str:
         """As a browser takes it."""
-        return f"http://{self.host}:{self.port}/"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}/"
 
 
 class Server:
@@ -29,7 +33,9 @@ class Server:
 
     def __init__(self, board: Board, host: str = "127.0.0.1", port: int = 0) -> None:
         self._board = board
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._ending = threading.Event()
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._socket.bind((host, port))
@@ -46,12 +52,15 @@ class Server:
         import uvicorn
 
         config = uvicorn.Config(
-            application(self._board),
+            application(self._board, ending=self._ending.is_set),
             log_level="warning",
             access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=1,
             http="httptools",
+            ws="none",
+            server_header=False,
+            limit_concurrency=_MOST_CONNECTIONS,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
@@ -63,6 +72,7 @@ class Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ending.set()
         self._server.should_exit = True
         self._thread.join(timeout=3)
         self._socket.close()
