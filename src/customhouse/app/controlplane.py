@@ -8,6 +8,7 @@ with the ledger entries that tell of it (`outbox`); ledger keys name events, so 
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -24,13 +25,13 @@ from customhouse.app.rollouts import Held, Moved, Rollouts
 from customhouse.app.settings import Settings
 from customhouse.app.standing import Standing
 from customhouse.app.succession import concluded, release_name
-from customhouse.control.reconcile import ReconcileReport, reconcile
+from customhouse.control.reconcile import Drift, ReconcileReport, reconcile
 from customhouse.control.rollback import revert_message
 from customhouse.control.rollout import Move
 from customhouse.control.source import PushRejectedError, RevertConflictError
 from customhouse.core.errors import CustomhouseError, StateError, TargetError
 from customhouse.core.ledger import Entry
-from customhouse.core.plan import ActionKind, HealthStatus, LiveObject
+from customhouse.core.plan import ActionKind, Health, HealthStatus, LiveObject
 from customhouse.core.release import RolloutPhase
 from customhouse.core.resource import Declaration, ResourceRef
 from customhouse.core.workload import workload
@@ -38,6 +39,9 @@ from customhouse.core.workload import workload
 __all__ = ["SOURCE", "ControlPlane", "release_name"]
 
 SOURCE = "git"
+_FETCH_S = 1.0
+_FETCH_MOST_S = 30.0
+"""How often a remote on another machine is asked for news, and how seldom when it does not answer."""
 
 
 class ControlPlane:
@@ -83,8 +87,14 @@ class ControlPlane:
         self.fetching = False
         """Whether the loop waits for the remote: then, and only then, it may be interrupted."""
         self.problem = ""
+        self.fault = ""
+        """The traceback of the last failure that nobody expected."""
+        self.changes = 0
+        """Grows with everything that a reader of the board would want to know at once."""
+        self._fetch_at, self._fetch_pause = 0.0, 0.0
         self.report: ReconcileReport | None = None
         self.live: Mapping[ResourceRef, LiveObject] = {}
+        self._drifting: dict[ResourceRef, tuple[str, tuple[str, ...]]] = {}
 
     # life
     def start(self) -> None:
@@ -130,11 +140,27 @@ class ControlPlane:
                 raise
             except CustomhouseError as error:
                 problems.append(str(error))
+            except OSError as error:
+                raise StateError(f"{error.strerror or error}", where=str(error.filename or "")) from error
+            except Exception as error:  # noqa: BLE001 - what serves must go on whatever one part trips over; it is told
+                self.fault = traceback.format_exc()
+                problems.append(f"internal error in {part.__name__.strip('_')}: {error!r}")
         held = [f"{item.ref} is held: {_held(item)}" for item in self.rollouts.held().values()]
         refused = self.memory.get(REFUSED)
         if refused is not None and refused["revision"] == self.head:
             problems.append(refused["text"])
-        self.problem = "; ".join([*problems, *held])
+        problem = "; ".join([*problems, *held, *self._degraded()])
+        self.changes += problem != self.problem
+        self.problem = problem
+
+    def _degraded(self) -> list[str]:
+        """What does not come up, or fails again and again, and is not undone by a canary."""
+        handled = {*self.rollouts.walks(), *self.rollouts.held()}
+        return [
+            f"{ref} is degraded: {found.health.message}"
+            for ref, found in self.live.items()
+            if found.health.status is HealthStatus.DEGRADED and ref not in handled
+        ]
 
     def _resume(self) -> None:
         """What a kill (or a full disk) left half-way: entries that were not delivered, a charge that was begun."""
@@ -144,16 +170,26 @@ class ControlPlane:
 
     # 1 and 2
     def _follow(self) -> None:
-        self.fetching = True
-        try:
-            self.following.head = self.source.fetch()
-        finally:
-            self.fetching = False
+        self._fetch()
         for commit in self.following.new_commits():
             if not self.following.consider(commit, self._books):
                 return
             # Folders of claims and images take effect with the revision that names them.
             self.target.configure(*wiring.target_folders(self.settings, self.governing().configuration))
+
+    def _fetch(self) -> None:
+        """Ask the remote, unless it was asked a moment ago; one that is out of reach is asked less and less often."""
+        if self.clock.monotonic() < self._fetch_at and not self.source.nearby:
+            return
+        before, self.fetching = self.following.head, True
+        pause = min(max(_FETCH_S, 2 * self._fetch_pause), _FETCH_MOST_S)
+        try:
+            self.following.head = self.source.fetch()
+            pause = _FETCH_S
+        finally:
+            self.fetching = False
+            self._fetch_pause, self._fetch_at = pause, self.clock.monotonic() + pause
+        self.changes += self.following.head != before
 
     # 3
     def _reconcile(self) -> None:
@@ -163,26 +199,36 @@ class ControlPlane:
         desired = self.rollouts.shaped(self.declared())
         report = reconcile(self.target, self.store.state, SOURCE, deployed.revision, desired)
         self.report = report
-        now = self.clock.now()
-        entries = [
-            journal.drifted(
-                item.ref,
-                item.kind.value,
-                [{"pointer": diff.pointer, "declared": diff.declared, "live": diff.live} for diff in item.diff],
-                deployed.revision,
-                now,
-            )
-            for item in report.drift
-        ]
-        self.outbox.commit({}, entries)
+        self._note_drift(report.drift, deployed.revision)
         done = {r.action.ref for r in report.results if r.ok and r.changed and r.action.kind is not ActionKind.DELETE}
-        self.live = self.target.read([declaration.ref for declaration in desired])
+        live = self.target.read([declaration.ref for declaration in desired])
+        self.changes += bool(done) or {r: o.health for r, o in live.items()} != {
+            r: o.health for r, o in self.live.items()
+        }
+        self.live = live
         self._note_deployments(desired, done, deployed.revision)
         self._note_removals()
         self._settle()
         failed = [f"{r.action.ref}: {r.message}" for r in report.results if not r.ok]
         if report.blocked or failed:
             raise TargetError("; ".join([*([report.blocked] if report.blocked else []), *failed]))
+
+    def _note_drift(self, found: Sequence[Drift], revision: str) -> None:
+        """Record each drift once, however often it comes back before the object is healthy again."""
+        now = self.clock.now()
+        entries = []
+        for item in found:
+            seen = (item.kind.value, tuple(diff.pointer for diff in item.diff))
+            if self._drifting.get(item.ref) == seen:
+                continue
+            self._drifting[item.ref] = seen
+            fields = [{"pointer": diff.pointer, "declared": diff.declared, "live": diff.live} for diff in item.diff]
+            entries.append(journal.drifted(item.ref, item.kind.value, fields, revision, now))
+        self.outbox.commit({}, entries)
+        drifting = {item.ref for item in found}
+        for ref, live in self.live.items():
+            if ref not in drifting and live.health.status is HealthStatus.HEALTHY:
+                self._drifting.pop(ref, None)
 
     def _note_deployments(self, desired: Sequence[Declaration], done: set[ResourceRef], revision: str) -> None:
         """Record what was handed to the target: now (`done`), or before a kill that came before the record."""
@@ -313,6 +359,10 @@ class ControlPlane:
         """Write entries to the ledger; those whose key is there already are not written again."""
         if entries:
             self.ledger.append(entries)
+
+
+def _healths(live: Mapping[ResourceRef, LiveObject]) -> dict[ResourceRef, Health]:
+    return {ref: found.health for ref, found in live.items()}
 
 
 def _held(hold: Held) -> str:

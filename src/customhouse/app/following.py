@@ -41,7 +41,7 @@ from customhouse.control.rollback import is_rollback
 from customhouse.control.source import Repository
 from customhouse.core.change import Operation, Revision
 from customhouse.core.decision import Severity, Verdict
-from customhouse.core.errors import CannotDecideError, ConfigError, CustomhouseError
+from customhouse.core.errors import CannotDecideError, CustomhouseError, StateError, TamperError, UsageError
 from customhouse.core.ledger import Entry
 from customhouse.core.ports import DecisionLog, Measurements, PolicyEngine, ReleaseLog, Target
 from customhouse.core.release import RolloutPhase
@@ -132,8 +132,10 @@ class Following:
             judgement = Clearance(self._engine, FixedClock(at), self._settings.workspace).judge(question)
             # What it says about its successors must hold together too: nothing could be judged after it otherwise.
             governance(self._source, commit, self._settings.config)
-        except (CannotDecideError, ConfigError) as error:
-            self._refuse(commit, author, error)
+        except (StateError, TamperError, UsageError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the gate stays shut, and what serves goes on, whatever it trips over
+            self._refuse(commit, author, _as_refusal(error))
             waited = min(max(_RETRY_S, 2 * waited), _RETRY_MOST_S)
             self._retry[commit] = (self._clock.monotonic() + waited, waited)
             return commit != self.head
@@ -228,6 +230,12 @@ class Books:
         history = self.releases.history(limit=10_000)
         bad = {item.release for item in history if item.phase is RolloutPhase.ROLLED_BACK}
         return frozenset(item.release for item in history if item.phase is RolloutPhase.PROMOTED) - bad
+
+
+def _as_refusal(error: Exception) -> CustomhouseError:
+    if isinstance(error, CustomhouseError):
+        return error
+    return CannotDecideError(f"internal error: {error!r}"[:500], hint="report this; the commit is asked about again")
 
 
 def _denials(judgement: Judgement, revision: Revision) -> list[str]:

@@ -21,6 +21,8 @@ class Outbox:
         self._memory = memory
         self._ledger = ledger
         self._waiting: list[str] = list(memory.get(OUTBOX) or ())
+        self.delivered = 0
+        """How many entries were brought to the ledger so far."""
 
     def put(self, documents: Mapping[str, Any], entries: Sequence[Entry] = ()) -> None:
         """Store documents (None deletes) and entries in one transaction; `deliver` brings the entries to the ledger.
@@ -40,6 +42,7 @@ class Outbox:
         if self._waiting:
             self._ledger.append([parse_entry(text.encode()) for text in self._waiting])
             self._memory.put({OUTBOX: None})
+            self.delivered += len(self._waiting)
             self._waiting = []
 
     def commit(self, documents: Mapping[str, Any], entries: Sequence[Entry] = ()) -> None:

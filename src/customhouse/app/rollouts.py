@@ -204,7 +204,12 @@ class Rollouts:
             return abort(state, f"the new release does not become ready: {live.health.message}")
         candidate = arm_stats(observations, state.candidate, state.resource)
         stable = arm_stats(observations, state.stable, state.resource)
-        return advance(state, candidate, stable, now)
+        following, verdict = advance(state, candidate, stable, now)
+        ready = live is not None and live.health.status is HealthStatus.HEALTHY
+        if verdict.move in (Move.STEP, Move.PROMOTE) and not ready:
+            # However little a plan asks to be seen: what does not run yet is given no more traffic.
+            return state, replace(verdict, move=Move.WAIT, reason="the new release is not ready yet")
+        return following, verdict
 
     def _documents(self, ref: ResourceRef, walk: Walk, verdict: RolloutVerdict) -> dict[str, Any]:
         key = key_of(ROLLOUT, ref)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from customhouse.app import board
@@ -17,6 +18,10 @@ PULSE_S = 0.5
 """The longest pause between two steps: a push is fetched, judged and applied within one or two of them."""
 WALKING_PULSE_S = 0.15
 """While a canary runs."""
+REFRESH_S = 1.0
+"""How old the board may become while only numbers change; everything else is on it with the step that did it."""
+RETRY_S = 2.0
+"""The pause before a step is tried again that could not be recorded."""
 
 
 class LiveBoard:
@@ -35,6 +40,13 @@ class LiveBoard:
             self._version += changed
             self._overview = picture
             return changed
+
+    def trouble(self, problem: str) -> None:
+        """Put a problem on the last picture, when no new one can be made."""
+        with self._lock:
+            before = self._overview
+        if before is not None:
+            self.show(replace(before, problem=problem))
 
     def overview(self) -> Overview:
         """The current picture. Raises StateError before there is one."""
@@ -69,23 +81,43 @@ def run(
 ) -> None:
     """Step until `stop` is set. A problem is told once when it comes up, and the loop goes on.
 
-    Raises StateError: without its state the control plane must not act.
+    When the state cannot be written (a full disk) nothing is done, what serves goes on serving, and the same step is
+    tried again.
     """
     optimiser = Optimiser(plane)
-    told = ""
+    told, seen, shown_at = "", -1, 0.0
     while not stop.is_set():
-        plane.step()
+        pause = PULSE_S
         try:
-            optimiser.step()
-        except StateError:
-            raise
-        except CustomhouseError as error:
-            plane.problem = "; ".join(filter(None, [plane.problem, f"optimiser: {error}"]))
+            plane.step()
+            _propose(plane, optimiser)
+            if plane.rollouts.walks():
+                pause = WALKING_PULSE_S
+            now, changes = plane.clock.monotonic(), plane.changes + plane.outbox.delivered
+            if changes != seen or now - shown_at >= REFRESH_S:
+                seen, shown_at = changes, now
+                picture = board.overview(plane)
+                if live.show(picture):
+                    write_status(plane.settings, picture)
+        except (StateError, OSError) as error:
+            plane.problem = f"nothing can be recorded, so nothing is done: {error}"
+            live.trouble(plane.problem)
+            seen, pause = -1, RETRY_S
         if plane.problem != told and on_problem is not None:
             told = plane.problem
-            on_problem(told or "all is well again")
-        picture = board.overview(plane)
-        if live.show(picture):
-            write_status(plane.settings, picture)
+            with suppress(OSError):  # the terminal may be a file on the disk that is full
+                on_problem(told or "all is well again")
+                if plane.fault:
+                    on_problem(plane.fault)
+                    plane.fault = ""
         if not stop.is_set():
-            plane.wait(WALKING_PULSE_S if plane.rollouts.walks() else PULSE_S)
+            plane.wait(pause)
+
+
+def _propose(plane: ControlPlane, optimiser: Optimiser) -> None:
+    try:
+        optimiser.step()
+    except StateError:
+        raise
+    except CustomhouseError as error:
+        plane.problem = "; ".join(filter(None, [plane.problem, f"optimiser: {error}"]))

@@ -7,6 +7,9 @@ import click
 from customhouse.app.settings import Settings
 from customhouse.cli.output import common, talk
 
+_PATIENCE_S = 4.0
+"""How long a step may take to come to its end by itself after SIGTERM."""
+
 
 @click.command()
 @click.option("--repo", default=".", show_default=True, help="Repository to follow: a path or a URL.")
@@ -19,6 +22,7 @@ from customhouse.cli.output import common, talk
 @common
 def up(repo: str, branch: str, port: int, key: str | None, keep_serving: bool, settings: Settings) -> None:
     """Run the control plane: watch the branch, judge each new commit, apply what is allowed, heal, record."""
+    import contextlib
     import signal
     import threading
     from pathlib import Path
@@ -32,16 +36,25 @@ def up(repo: str, branch: str, port: int, key: str | None, keep_serving: bool, s
     plane = ControlPlane(settings, repo, branch, key=own if own.exists() else None)
     live, stop = LiveBoard(), threading.Event()
 
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
     def end(*_: object) -> None:
         stop.set()
         plane.wake()
+        if plane.fetching:
+            raise KeyboardInterrupt  # a remote that does not answer would hold the end up
+        signal.setitimer(signal.ITIMER_REAL, _PATIENCE_S)
 
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
+    for number, handler in ((signal.SIGALRM, interrupt), (signal.SIGTERM, end), (signal.SIGINT, end)):
+        signal.signal(number, handler)
     try:
-        with Server(live, port=port) as server:
-            plane.start()
+        # The port first: when it is taken nothing has been started yet.
+        server = Server(live, port=port)
+        plane.start()
+        with contextlib.suppress(KeyboardInterrupt), server:
             talk(settings, f"following {repo} ({branch}); dashboard: {server.address.url}; Ctrl-C ends")
             run(plane, live, stop, lambda text: talk(settings, text))
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
         plane.close(keep_serving=keep_serving)

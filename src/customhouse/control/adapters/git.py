@@ -14,6 +14,7 @@ from customhouse._kit.clock import Clock
 from customhouse._kit.process import ProgramError, ProgramMissingError, run
 from customhouse.control.adapters.git_objects import GitObjects
 from customhouse.control.adapters.git_program import Git, check_word, failed, git_environment, missing_git, redact
+from customhouse.control.adapters.git_refs import Picture, picture
 from customhouse.control.adapters.git_worktree import WorkTree
 from customhouse.control.source import Identity, PushRejectedError, Repository, RevertConflictError
 from customhouse.core.errors import SourceError
@@ -22,6 +23,8 @@ __all__ = ["GitRepository", "WorkTree"]
 
 _SCHEMES = ("file", "ssh", "https")
 _STALE_LOCK_S = 5.0
+_TRUSTED_S = 30.0
+"""How long the files of a repository on this machine are believed to say that no branch moved."""
 
 
 class GitRepository(GitObjects):
@@ -43,15 +46,32 @@ class GitRepository(GitObjects):
         self.location = _checked_location(location)
         self.branch = check_word(branch, "branch")
         super().__init__(Git(mirror, dict(environment or {})), clock)
+        self._fetched: tuple[Picture, float, str] | None = None
         if not (mirror / "HEAD").exists():
             _init(mirror, self.branch, self.git.environment)
+
+    @property
+    def nearby(self) -> bool:
+        """Whether the remote is a folder of this machine, whose branches can be watched without starting git."""
+        return picture(self.location) is not None
 
     def fetch(self) -> str:
         """Bring the mirror up to date; the head commit of the branch.
 
-        A rewritten branch is taken over (ask `revision(...).descends`). Raises SourceError: out of reach, no commits
-        yet, no such branch.
+        A rewritten branch is taken over (ask `revision(...).descends`). Git is not started when the files of a
+        repository nearby say that no branch moved. Raises SourceError: out of reach, no commits yet, no such branch.
         """
+        # Looked at before the fetch: a push in between is seen by the next call.
+        seen, now = picture(self.location), self._clock.monotonic()
+        if self._fetched is not None and self._fetched[0] == seen and now - self._fetched[1] < _TRUSTED_S:
+            return self._fetched[2]
+        self._fetched = None
+        head = self._fetch()
+        if seen is not None:
+            self._fetched = (seen, now, head)
+        return head
+
+    def _fetch(self) -> str:
         self._unlock()
         # fsck is left off: repositories with decades of history trip over it, and paths are checked when read.
         self.git.run(
