@@ -18,11 +18,12 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from customhouse._kit.clock import Clock, SystemClock, from_rfc3339
 from customhouse.app.overview import Overview
 from customhouse.core.errors import CustomhouseError
 from customhouse.server.door import HEADERS, LOOPBACK, Door
 from customhouse.server.page import Page
-from customhouse.server.streams import Streams
+from customhouse.server.streams import Looked, Streams
 
 PARTS = ("releases", "decisions", "costs", "events", "proposals")
 """What `/api/v1/PART` gives of the overview."""
@@ -45,18 +46,23 @@ class Board(Protocol):
 
 
 def application(
-    board: Board, allowed_hosts: tuple[str, ...] = LOOPBACK, ending: Callable[[], bool] = lambda: False
+    board: Board,
+    allowed_hosts: tuple[str, ...] = LOOPBACK,
+    ending: Callable[[], bool] = lambda: False,
+    clock: Clock | None = None,
 ) -> Starlette:
     """The ASGI application over a Board.
 
-    `allowed_hosts` are the names it answers to (see `door`). When `ending` says so, open event streams end.
+    `allowed_hosts` are the names it answers to (see `door`). When `ending` says so, open event streams end. `clock`
+    tells how old the picture is.
     """
     page = Page()
+    streams = Streams(board.version, _looked(board, clock or SystemClock()), ending)
     return Starlette(
         routes=[
             Route("/", _html(board, page, "index.html")),
             Route("/fragment", _html(board, page, "fragment.html")),
-            Route("/events", _events(Streams(board.version, ending))),
+            Route("/events", _events(streams)),
             Route("/healthz", lambda _request: PlainTextResponse("ok\n")),
             Route("/readyz", _text(lambda: f"ready: {board.overview().state}\n")),
             Route("/metrics", _text(board.metrics, "text/plain; version=0.0.4")),
@@ -67,6 +73,17 @@ def application(
         middleware=[Middleware(Door, hosts=allowed_hosts)],
         exception_handlers={HTTPException: _refused, CustomhouseError: _unready, Exception: _broken},
     )
+
+
+def _looked(board: Board, clock: Clock) -> Callable[[], Looked]:
+    def look() -> Looked:
+        try:
+            at = board.overview().at
+        except CustomhouseError:
+            return Looked("", 0.0)
+        return Looked(at, max(0.0, round((clock.now() - from_rfc3339(at)).total_seconds(), 1)))
+
+    return look
 
 
 def _html(board: Board, page: Page, template: str) -> _Endpoint:

@@ -39,6 +39,8 @@ class Server:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._socket.bind((host, port))
+            # From here on a browser that is told the address is let in, however long the thread takes to start.
+            self._socket.listen(_MOST_CONNECTIONS)
         except OSError as error:
             self._socket.close()
             raise TargetError(

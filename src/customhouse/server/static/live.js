@@ -5,7 +5,8 @@
 const board = document.getElementById("board");
 const live = document.getElementById("live");
 const news = document.getElementById("news");
-const BEATS_MS = 16000;
+const BEATS_MS = 16000; // three beats of the server, and a little
+const OLD_S = 15; // the control plane looks every second; when a step takes this long the numbers are old
 let asked = false;
 let again = false;
 let known = newest(board);
@@ -89,7 +90,14 @@ function heard() {
 
 const events = new EventSource("/events");
 events.addEventListener("changed", () => { heard(); refresh(); });
-events.addEventListener("beat", () => { heard(); if (live.dataset.state === "stale") refresh(); });
+events.addEventListener("beat", (event) => {
+  heard();
+  const beat = JSON.parse(event.data);
+  const at = document.getElementById("as-of");
+  if (beat.age > OLD_S) state("stale");
+  else if (live.dataset.state === "stale") refresh();
+  else if (at && beat.at) { at.dateTime = beat.at; at.textContent = beat.at.slice(0, 19).replace("T", " "); }
+});
 events.onerror = () => state("stale");
 document.addEventListener("visibilitychange", () => { if (!document.hidden && again) refresh(); });
 state("connecting");
