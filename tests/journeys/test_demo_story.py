@@ -1,0 +1,120 @@
+"""The demo as a newcomer runs it, and the commands of the README on the workspace that it leaves."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from demo_run import DemoRun, play
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
+    return play(tmp_path_factory.mktemp("demo"))
+
+
+def test_every_step_of_the_story_comes_out_as_it_must(demo: DemoRun) -> None:
+    failed = [step for step in demo.document.get("steps", []) if not step["ok"]]
+    assert not failed, failed
+    assert demo.status == 0, demo.stderr[-2000:]
+    assert demo.document["ok"] is True
+    assert len(demo.document["steps"]) >= 14
+    for step in demo.document["steps"]:
+        assert set(step) == {"name", "ok", "seconds", "detail"}
+        assert isinstance(step["seconds"], float)
+        assert step["detail"]
+    assert len({step["name"] for step in demo.document["steps"]}) == len(demo.document["steps"])
+    # On two quiet cores it takes 25 s; the promise is 60. A machine that runs other tests too is given more.
+    assert sum(step["seconds"] for step in demo.document["steps"]) < 120
+
+
+def test_no_request_fails_in_any_roll_or_rollback(demo: DemoRun) -> None:
+    step = next(item for item in demo.document["steps"] if item["name"].startswith("no request failed"))
+    sent, failed = re.findall(r"(\d+) requests, (\d+) failed", step["detail"])[0]
+    assert int(sent) > 500
+    assert failed == "0"
+
+
+def test_the_progress_is_talk_and_only_the_document_is_data(demo: DemoRun) -> None:
+    assert demo.stderr.count("ok (") == len(demo.document["steps"])
+    assert "24 of 24" in demo.stderr or f"{len(demo.document['steps'])} of" in demo.stderr
+
+
+def test_the_whole_process_tree_stays_below_400_mb(demo: DemoRun) -> None:
+    assert 30 << 20 < demo.peak_pss < 400_000_000, (demo.peak_pss, demo.peak_processes)
+
+
+def test_no_socket_reaches_beyond_loopback(demo: DemoRun) -> None:
+    assert demo.outside == set()
+
+
+def test_nothing_is_written_to_an_empty_home(demo: DemoRun) -> None:
+    assert list(demo.home.iterdir()) == []
+
+
+def test_nothing_is_left_running(demo: DemoRun) -> None:
+    assert demo.left_running() == []
+
+
+def test_trace_leads_from_the_dataset_to_the_charge(demo: DemoRun) -> None:
+    digest = json.loads(json.dumps(demo.document["steps"][0]["detail"])).rpartition(" ")[2]
+    done = demo.cli("trace", digest, "-o", "json", "--state", str(demo.state))
+    assert done.returncode == 0, done.stderr
+    kinds = {node["kind"] for node in json.loads(done.stdout)["nodes"]}
+    assert {"dataset", "training-run", "model", "evidence", "commit", "decision", "deployment", "charge"} <= kinds
+
+
+def test_the_ledger_verifies_and_one_altered_byte_does_not(demo: DemoRun, tmp_path: Path) -> None:
+    assert demo.cli("ledger", "verify", "--state", str(demo.state)).returncode == 0
+    copy = tmp_path / "state"
+    (copy / "keys").mkdir(parents=True)
+    for name in ("keys/ledger.pub", "state.db"):
+        (copy / name).write_bytes((demo.state / name).read_bytes())
+    data = (copy / "state.db").read_bytes()
+    at = data.index(b'"kind":"revert"')
+    (copy / "state.db").write_bytes(data[:at] + data[at:].replace(b'"kind":"revert"', b'"kind":"refert"', 1))
+    assert demo.cli("ledger", "verify", "--state", str(copy)).returncode == 5
+
+
+def test_model_scan_tells_the_clean_model_from_the_malicious_one(demo: DemoRun) -> None:
+    models = demo.workspace / "artifacts" / "fraud-detection"
+    clean = demo.cli("model", "scan", str(models / "v2.1"), "-o", "json")
+    assert {row["verdict"] for row in json.loads(clean.stdout)["files"]} == {"clean"}
+    assert clean.returncode == 0
+    bad = demo.cli("model", "scan", str(models / "v2.1-pickle"), "-o", "json")
+    rows = {Path(row["path"]).name: row["verdict"] for row in json.loads(bad.stdout)["files"]}
+    assert rows["preprocess.pkl"] == "malicious"
+    assert bad.returncode == 1
+
+
+def test_the_gate_and_the_estimate_answer_on_the_workspace(demo: DemoRun) -> None:
+    clone = demo.workspace / "clone"
+    gate = demo.cli("gate", "--repo", str(clone), "-o", "json", "--state", str(demo.state))
+    assert gate.returncode == 0, gate.stderr
+    assert json.loads(gate.stdout)["verdict"] == "allow"
+    denied = demo.cli(
+        *("gate", "--repo", str(clone), "--base", "origin/main", "--head", "origin/wish/h100", "-o", "json"),
+        *("--state", str(demo.state)),
+    )
+    found = json.loads(denied.stdout)
+    assert denied.returncode == 1
+    assert found["verdict"] == "deny"
+    assert {"cost"} <= {finding["category"] for finding in found["findings"]}
+    files = sorted(str(path) for path in (clone / "models").rglob("*.yaml"))
+    cost = demo.cli("cost", "estimate", *files, "-o", "json")
+    assert cost.returncode == 0, cost.stderr
+    assert float(json.loads(cost.stdout)["monthly_after"]) > 0
+
+
+def test_a_second_demo_replaces_the_first_and_spares_what_is_not_its_own(demo: DemoRun, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.tex").write_text("years of work")
+    done = demo.cli("demo", "--no-serve", "--workspace", str(mine))
+    assert done.returncode == 2
+    assert "no demo made it" in done.stderr
+    assert (mine / "thesis.tex").read_text() == "years of work"
