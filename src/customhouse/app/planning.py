@@ -24,8 +24,7 @@ def plan(settings: Settings, repo: str, revision: str) -> dict[str, Any]:
     commit = objects.resolve(revision)
     governing = governance(objects, commit, settings.config)
     desired = declarations_of(objects, commit, governing.configuration.paths)
-    with wiring.store(settings) as opened:
-        inventory = inventories.load(opened.state, TARGET, SOURCE)
+    inventory = _inventory(settings)
     applied = {entry.ref: entry.digest for entry in inventory.entries}
     live = dict(_as_applied(desired, applied))
     live |= {ref: _present(ref) for ref in applied if ref not in live}
@@ -36,6 +35,14 @@ def plan(settings: Settings, repo: str, revision: str) -> dict[str, Any]:
         "actions": [{"action": item.kind.value, "resource": item.ref.to_json()} for item in outcome.plan.actions],
         "blocked": outcome.blocked,
     }
+
+
+def _inventory(settings: Settings) -> inventories.Inventory:
+    """What was applied; nothing where no control plane ever ran. Asking makes no state."""
+    if not (settings.state / wiring.STORE_FILE).exists():
+        return inventories.Inventory(TARGET, SOURCE)
+    with wiring.store(settings) as opened:
+        return inventories.load(opened.state, TARGET, SOURCE)
 
 
 def _as_applied(desired: tuple[Declaration, ...], applied: dict[ResourceRef, str]) -> Any:

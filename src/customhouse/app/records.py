@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from customhouse._kit.clock import to_rfc3339
 from customhouse.app import wiring
+from customhouse.app.memory import RELEASE
 from customhouse.app.settings import Settings
 from customhouse.core.errors import UsageError
 from customhouse.core.release import Release
+from customhouse.core.resource import Manifest
+from customhouse.core.workload import workload
 from customhouse.trust.custody import graph, proof_json, trace
 from customhouse.trust.ledger import LedgerReport
 
@@ -17,13 +20,20 @@ from customhouse.trust.ledger import LedgerReport
 def history(settings: Settings, name: str | None, limit: int) -> list[dict[str, Any]]:
     """The releases of a workload (or of all), the newest first."""
     with wiring.store(settings, create=False) as opened:
-        return [_release(item) for item in opened.releases.history(name, limit)]
+        return [
+            _release(item, opened.state.get(f"{RELEASE}{item.release}"))
+            for item in opened.releases.history(name, limit)
+        ]
 
 
-def _release(item: Release) -> dict[str, Any]:
+def _release(item: Release, known: Mapping[str, Any] | None) -> dict[str, Any]:
+    """`known` is what the control plane remembers of it; `version` is the last part of where its model lies."""
+    source = "" if known is None else _source(known["manifest"])
     return {
         "resource": item.resource.to_json(),
         "release": item.release,
+        "version": source.partition("@")[0].rstrip("/").rpartition("/")[2],
+        "source": source,
         "revision": item.revision,
         "author": item.author,
         "artifact": item.artifact,
@@ -33,6 +43,13 @@ def _release(item: Release) -> dict[str, Any]:
         "at": to_rfc3339(item.at),
         "reason": item.reason,
     }
+
+
+def _source(manifest: Manifest) -> str:
+    work = workload(manifest)
+    named = () if work is None else work.artifacts
+    models = [artifact.reference for artifact in named if artifact.role == "model"]
+    return next(iter([*models, *(artifact.reference for artifact in named)]), "")
 
 
 def trace_of(settings: Settings, reference: str) -> dict[str, Any]:

@@ -14,12 +14,23 @@ from customhouse.core.release import RolloutPhase
 def rollback(settings: Settings, location: str, branch: str, name: str, reason: str) -> str:
     """Revert the commit of the newest promoted release of a workload; the new commit's id.
 
-    Raises UsageError when nothing of that name was released, RevertConflictError with the files that are in the way.
+    `name` is the workload's, or `NAMESPACE/NAME`, or `KIND/NAMESPACE/NAME`. Raises UsageError when nothing of that name
+    was released or several workloads have it, RevertConflictError with the files that are in the way.
     """
+    *qualifiers, short = name.split("/")
     with wiring.store(settings, create=False) as opened:
-        releases = [r for r in opened.releases.history(name) if r.phase is RolloutPhase.PROMOTED]
+        releases = [
+            release
+            for release in opened.releases.history(short)
+            if release.phase is RolloutPhase.PROMOTED
+            and [release.resource.kind, release.resource.namespace][2 - len(qualifiers) :] == qualifiers
+        ]
     if not releases:
         raise UsageError(f"nothing called {name!r} was released", hint="see `customhouse history`")
+    named = sorted({str(release.resource) for release in releases})
+    if len(named) > 1:
+        places = ", ".join(sorted({f"{r.resource.kind}/{r.resource.namespace}/{r.resource.name}" for r in releases}))
+        raise UsageError(f"several workloads are called {name!r}", hint=f"name one of: {places}")
     latest = releases[0]
     source = wiring.repository(settings, location, branch)
     source.fetch()

@@ -107,5 +107,6 @@ def _month(settings: Settings, repo: str | None, output: str, horizon: int | Non
         write_json(found)
         return
     columns = ["Charged so far", "Month", "Low", "High", "Rests on"]
-    money = [f"{Decimal(found[key]):.2f}" for key in ("month_to_date", "mean", "low", "high")]
-    write_table("", columns, [[*money, found["method"]]])
+    money = [f"{Decimal(found[key]):.2f} {found['currency']}" for key in ("mean", "low", "high")]
+    so_far = f"{Decimal(found['month_to_date']):.6f} {found['currency']}"
+    write_table("", columns, [[so_far, *money, found["method"]]])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import click
 
 from customhouse.app.settings import Settings
-from customhouse.cli.output import common, formats, write_json, write_table
+from customhouse.cli.output import common, formats, talk, write_json, write_table
 
 
 @click.group()
@@ -25,7 +27,11 @@ def recommend(repo: str, output: str, settings: Settings) -> None:
     if output == "json":
         write_json({"recommendations": found})
         return
-    write_table("", ["Proposal", "Saving a month", "Risk"], [[r["title"], r["saving"], r["risk"]] for r in found])
+    if not found:
+        talk(settings, "nothing to recommend: the declared sizes fit, or too little was seen yet")
+    write_table(
+        "", ["Proposal", "Saving a month", "Risk"], [[r["title"], _cents(r["saving"]), r["risk"]] for r in found]
+    )
 
 
 @optimise.command()
@@ -41,4 +47,12 @@ def propose(repo: str, branch: str, output: str, settings: Settings) -> None:
     if output == "json":
         write_json({"proposals": found})
         return
-    write_table("", ["Branch", "Title", "Saving a month"], [[r["branch"], r["title"], r["saving"]] for r in found])
+    if not found:
+        talk(settings, "nothing to propose: the declared sizes fit, or too little was seen yet")
+    write_table(
+        "", ["Branch", "Title", "Saving a month"], [[r["branch"], r["title"], _cents(r["saving"])] for r in found]
+    )
+
+
+def _cents(amount: str) -> str:
+    return f"{Decimal(amount):.2f} USD"

@@ -72,7 +72,10 @@ def write_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None
 
 
 def write_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], colour: bool = False) -> None:
-    """A table for people; numbers are right-aligned by the caller's text."""
+    """A table for people; nothing without rows (the caller says in words that there are none)."""
+    rows = list(rows)
+    if not rows:
+        return
     from rich.table import Table
     from rich.text import Text
 

@@ -15,7 +15,10 @@ from customhouse.cli.output import common, talk, write_text
 @click.option("--reason", default="asked for by hand", show_default=True, help="Why; goes into the commit.")
 @common
 def rollback(name: str, repo: str, branch: str, reason: str, settings: Settings) -> None:
-    """Write the commit that undoes the latest release of a workload; `customhouse up` does the rest."""
+    """Write the commit that undoes the latest release of a workload; `customhouse up` does the rest.
+
+    NAME is the workload's name; where several have it, NAMESPACE/NAME or KIND/NAMESPACE/NAME.
+    """
     from customhouse.app.rollingback import rollback as undo
 
     commit = undo(settings, repo, branch, name, reason)

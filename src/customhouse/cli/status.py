@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from customhouse.app.settings import Settings
-from customhouse.cli.output import common, formats, write_json, write_table, write_text
+from customhouse.cli.output import common, formats, talk, write_json, write_table, write_text
 
 
 @click.command()
@@ -21,11 +21,29 @@ def status(ctx: click.Context, output: str, settings: Settings) -> None:
         write_json(found)
     else:
         rows = [
-            [f"{r['namespace']}/{r['name']}", r["release"][7:19], r["phase"], r["health"], _percent(r["weight"])]
+            [
+                f"{r['namespace']}/{r['name']}",
+                r["version"] or r["release"][7:19],
+                r["state"] or r["phase"],
+                r["health"],
+                _percent(r["weight"]),
+                str(r["requests"]) if r["requests"] else "",
+                "" if r["p95_ms"] is None else f"{r['p95_ms']:.1f} ms",
+                r["revision"][:12],
+                r["message"],
+            ]
             for r in found["releases"]
         ]
-        write_table("", ["Workload", "Release", "Phase", "Health", "Traffic"], rows)
-        write_text(f"as of {found['at']}: {found['state']}, deployed {found['deployed'][:12]}")
+        columns = ["Workload", "Version", "State", "Health", "Traffic", "Requests", "p95", "Commit", ""]
+        write_table("", columns, rows)
+        write_text(f"as of {found['at'][:19]}Z: {found['state']} {found['branch']}, deployed {found['deployed'][:12]}")
+        for row in found["releases"]:
+            if row["endpoint"]:
+                write_text(f"{row['name']} {row['version']} answers at {row['endpoint']}")
+        costs = found["costs"]
+        if costs is not None:
+            month = f"{costs['month_low']} to {costs['month_high']}"
+            write_text(f"charged this month: {costs['month_to_date']} {costs['currency']}; the month: {month}")
         if found["problem"]:
             write_text(f"problem: {found['problem']}")
     ctx.exit(4 if found["problem"] else 0)
@@ -44,11 +62,12 @@ def history(name: str | None, limit: int, output: str, settings: Settings) -> No
     if output == "json":
         write_json(found)
         return
-    columns = ["Time", "Workload", "Release", "Phase", "Commit", "Author", "Verdict", "Reason"]
+    columns = ["Time", "Workload", "Version", "Release", "Phase", "Commit", "Author", "Verdict", "Reason"]
     rows = [
         [
             item["at"][:19],
             f"{item['resource']['namespace']}/{item['resource']['name']}",
+            item["version"],
             item["release"][7:19],
             item["phase"],
             item["revision"][:12],
@@ -59,6 +78,8 @@ def history(name: str | None, limit: int, output: str, settings: Settings) -> No
         for item in found
     ]
     write_table("", columns, rows)
+    if not rows:
+        talk(settings, f"nothing called {name!r} was released yet" if name else "nothing was released yet")
 
 
 def _percent(weight: int | None) -> str:
