@@ -32,11 +32,13 @@ function keep(before, after) {
   }
 }
 
-// Where the focus is, in words that hold for the next version of the section too.
+// Where the focus is, as a selector that finds the same thing in the next version of the section.
 function place(section) {
   const focus = document.activeElement;
-  if (!focus || !section.contains(focus)) return -1;
-  return [...section.querySelectorAll("a, summary, [tabindex]")].indexOf(focus);
+  if (!focus || !section.contains(focus)) return "";
+  if (focus.tagName === "SUMMARY") return `#${CSS.escape(focus.parentElement.id)} > summary`;
+  if (focus.tagName === "A") return `a[href="${CSS.escape(focus.getAttribute("href"))}"]`;
+  return `[role=region][aria-labelledby="${CSS.escape(focus.getAttribute("aria-labelledby") || "")}"]`;
 }
 
 function show(text) {
@@ -56,10 +58,8 @@ function show(text) {
     const scrolled = [...old.querySelectorAll(".scroll")].map((area) => area.scrollLeft);
     old.replaceWith(section);
     [...section.querySelectorAll(".scroll")].forEach((area, i) => { area.scrollLeft = scrolled[i] || 0; });
-    if (focus >= 0) {
-      const back = [...section.querySelectorAll("a, summary, [tabindex]")][focus];
-      if (back) back.focus({ preventScroll: true });
-    }
+    const back = focus ? section.querySelector(focus) : null;
+    if (back) back.focus({ preventScroll: true });
   });
   const now = newest(board);
   if (now.id !== known.id && now.said) news.textContent = now.said;
