@@ -141,7 +141,7 @@ class Board:
                 BudgetRow(
                     state.name,
                     state.limit.rounded(),
-                    state.month_to_date.rounded(4),
+                    str(state.month_to_date),
                     state.forecast.rounded(),
                     state.left.rounded(),
                 )
