@@ -17,7 +17,7 @@ from customhouse._kit.clock import Clock, to_rfc3339
 from customhouse._kit.money import Money, total
 from customhouse.app.artifacts import Volumes, read_artifact
 from customhouse.app.configuration import CURRENCY, FILE
-from customhouse.app.governance import GOVERNANCE, Governance, as_declaration, declared_governance
+from customhouse.app.governance import GOVERNANCE, Governance, as_declaration, declared_governance, set_aside
 from customhouse.app.governance import governance as read_governance
 from customhouse.app.identity import PRINCIPAL
 from customhouse.app.sources import SourceTree
@@ -259,13 +259,17 @@ def _require_past(at: datetime, now: datetime, what: str) -> None:
 
 def declarations_of(tree: SourceTree, revision: str, paths: Sequence[str]) -> tuple[Declaration, ...]:
     """The Declarations of a revision, in the folders that the base configuration names (none named: everywhere)."""
-    return render(dict(_declared_files(tree.files(revision), paths)))
+    return render(dict(_declared_files(tree.files(revision), paths, set_aside(tree, revision))))
 
 
-def _declared_files(files: Mapping[str, bytes], paths: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+def _declared_files(
+    files: Mapping[str, bytes], paths: Sequence[str], others: Sequence[str]
+) -> Iterator[tuple[str, bytes]]:
     folders = [path.strip("/") + "/" for path in paths]
     for name in files:
         if folders and not any(name.startswith(folder) for folder in folders):
+            continue
+        if any(name == other or (other.endswith("/") and name.startswith(other)) for other in others):
             continue
         if name.endswith(_SUFFIXES) or name.rpartition("/")[2] in _UNRENDERED:
             yield name, files[name]

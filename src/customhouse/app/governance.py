@@ -141,6 +141,20 @@ def declared_governance(tree: SourceTree, revision: str) -> Mapping[str, str]:
     return {} if data is None else _digests(read_configuration(data), _Files(tree, revision))
 
 
+def set_aside(tree: SourceTree, revision: str) -> tuple[str, ...]:
+    """What a revision's customhouse.yaml names as its own: the file of waivers, and the bundle's folder with a `/`.
+
+    These are YAML too, and no Declarations: nothing in them is judged as one, and nothing in them runs. Raises
+    ConfigError.
+    """
+    data = tree.read(revision, FILE)
+    if data is None:
+        return ()
+    configuration = read_configuration(data)
+    folder = f"{configuration.bundle.strip('/')}/" if configuration.bundle else None
+    return tuple(name for name in (configuration.waivers, folder) if name)
+
+
 def as_declaration(files: Mapping[str, str]) -> Declaration | None:
     """Governance as an object that the gate judges like any other; None when there is none.
 
