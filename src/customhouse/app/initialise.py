@@ -117,7 +117,10 @@ def configuration_text(founding: Founding) -> str:
 
 def _scalar(text: str) -> str:
     """Text as YAML reads it back: plain where nothing can be misread, else in quotes."""
-    return text if _PLAIN.fullmatch(text) and text.lower() not in _YAML_WORDS else json.dumps(text)
+    if _PLAIN.fullmatch(text) and text.lower() not in _YAML_WORDS:
+        return text
+    # JSON's escapes are YAML's, but for characters that JSON writes as a pair.
+    return '"' + "".join(f"\\U{ord(c):08x}" if ord(c) > 0xFFFF else json.dumps(c)[1:-1] for c in text) + '"'
 
 
 def read_signers(given: Sequence[str]) -> dict[str, str]:
