@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ from typing import Any
 
 import pytest
 from dashboard_browser import Browser
-from up_world import UpWorld, notes
+from up_world import SLOW, UpWorld, notes
 
 from customhouse.server.page import rounded
 
@@ -35,8 +34,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpWorld]:
         found.until(lambda: found.overview()["releases"][0]["charged"] != "0.00")
         yield found
     finally:
-        if found.process is not None and found.process.poll() is None:
-            found.end(signal.SIGTERM)
+        found.close()
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +195,19 @@ def test_a_pushed_commit_is_seen_on_the_open_page_within_two_seconds(
         page.until("document.querySelector('[role=alert]') !== null", 2.0)
         assert page.happened("Log.entryAdded", lambda event: event["entry"]["level"] == "error") == []
     world.push({"models/other.yaml": None}, "Take it back")
+
+
+def test_a_canary_and_what_became_of_the_rest_is_said_in_a_word(world: UpWorld, address: str) -> None:
+    def states(count: int) -> list[tuple[str, str, int | None]]:
+        rows = json.loads(read(address + "api/v1/releases"))["releases"]
+        return [(row["version"], row["state"], row["weight"]) for row in rows if row["name"] == "score"][:count]
+
+    world.serve("v2", analysis=SLOW)
+    world.until(lambda: states(2) == [("v2", "canary", 20), ("v1", "serving", 80)])
+    assert 'aria-label="Traffic: v1 80 %, v2 20 %"' in read(address)
+    world.push({world.SERVICE: None}, "Stop scoring")
+    world.until(lambda: states(2) == [("v2", "removed", None), ("v1", "removed", None)])
+    assert "No model is served yet" in read(address)
 
 
 def test_the_page_ends_with_up(world: UpWorld, address: str) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections import deque
 from datetime import datetime
-from decimal import Decimal
 
 from customhouse._kit.clock import from_rfc3339, to_rfc3339
+from customhouse._kit.money import Money
 from customhouse.app.overview import EventRow
 from customhouse.core.ledger import Entry
 from customhouse.trust.ledger import Ledger
@@ -86,8 +86,8 @@ def _sum(before: EventRow, row: EventRow) -> str | None:
     one, other = _CHARGED.match(before.text), _CHARGED.match(row.text)
     if one is None or other is None or one[2] != other[2]:
         return None
-    amount = Decimal(one[1]) + Decimal(other[1])
-    return f"{amount:f} {one[2]} for {before.count + 1} intervals"
+    amount = Money.parse(one[1], one[2]) + Money.parse(other[1], one[2])
+    return f"{amount} {one[2]} for {before.count + 1} intervals"
 
 
 def _kinds(before: str, text: str) -> str | None:

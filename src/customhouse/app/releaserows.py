@@ -26,7 +26,11 @@ from customhouse.observability.estimate import workload_cost
 from customhouse.observability.telemetry import window
 
 _ROWS = 50
-_JOB_STATES = {"Healthy": "complete", "Degraded": "failed", "Suspended": "suspended", "Progressing": "running"}
+_JOB_OVERTAKEN = "replaced by "
+"""How `app.succession` begins the reason of a release that a later commit replaced during its canary."""
+_STATES = {"Healthy": "complete", "Degraded": "failed", "Suspended": "suspended", "Progressing": "running"}
+_OVERTAKEN = "replaced by "
+"""How `app.succession` begins the reason of a release that a later commit replaced during its canary."""
 _STATES = {
     RolloutPhase.PENDING.value: "starting",
     RolloutPhase.CANARY.value: "canary",
@@ -113,6 +117,8 @@ class ReleaseRows:
         known = self._what(ref, release)
         weight = weights.get(release) if service else None
         state = _state(ref, phase, weight, health.status.value if health is not None else "")
+        if state == "rolled back" and value.get("reason", "").startswith(_OVERTAKEN):
+            state = "replaced"
         return ReleaseRow(
             name=ref.name,
             namespace=ref.namespace,
