@@ -478,3 +478,29 @@ def test_a_bug_is_not_taken_for_a_denial(shell: Shell, monkeypatch: pytest.Monke
     said = shell.run("gate")
     assert said.status == 70
     assert said.err.startswith("error[CH000]: this is a bug of Customhouse\n")
+
+
+def test_commands_at_the_same_time_enter_each_dataset_once(shell: Shell) -> None:
+    for number in range(3):
+        shell.write(f"data{number}/rows.csv", f"{number}\n")
+    running = [
+        subprocess.Popen(
+            [PROGRAM, "data", "register", f"data{number % 3}", "--name", f"d{number % 3}", "-o", "json", "-q"],
+            cwd=shell.root,
+            stdout=subprocess.PIPE,
+        )
+        for number in range(4)
+    ]
+    said = [json.loads(process.communicate(timeout=60)[0]) for process in running]
+    assert {item["entry"] for item in said} == {0, 1, 2}
+    assert said[0]["entry"] == said[3]["entry"]
+    report = shell.run("ledger", "verify", "-o", "json").json
+    assert (report["ok"], report["size"]) == (True, 3)
+
+
+def test_a_full_disk_leaves_no_half_a_repository(shell: Shell) -> None:
+    done = limited([PROGRAM, "init", "new"], shell.root, 300)
+    assert done.returncode == 3, done.stderr
+    assert done.stderr.startswith("error[CH0")
+    assert "Traceback" not in done.stderr
+    assert not shell.path("new").exists()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,11 @@ from control_repository import git
 from gate_world import DECLARATION, MODEL, Shell, released, shell, snapshot
 
 from customhouse._kit.clock import FixedClock
+from customhouse._kit.money import Money
 from customhouse.app import wiring
+from customhouse.core.cost import Charge
+from customhouse.core.resource import ResourceRef
+from customhouse.store import open_store
 
 __all__ = ["released", "shell"]
 
@@ -282,3 +287,58 @@ def test_rules_that_do_not_compile_shut_the_gate(shell: Shell) -> None:
     said = shell.run("gate")
     assert said.status == 3
     assert re.search(r"rules/own\.rego", said.err), said.err
+
+
+def test_signatures_that_cannot_be_checked_are_not_taken_for_good_or_bad(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commits have to be signed, this one is, and the machine of the gate has no ssh-keygen to verify it with."""
+    shell.edit("customhouse.yaml", "requireSignedCommits: false", "requireSignedCommits: true")
+    shell.commit("ask for signatures")
+    shell.edit(DECLARATION, "maxReplicas: 1", "maxReplicas: 2")
+    git(shell.root, "add", "-A")
+    options = ["-c", "gpg.format=ssh", "-c", f"user.signingKey={shell.path('.customhouse/keys/commit')}"]
+    git(shell.root, *options, "commit", "-q", "-S", "-m", "signed")
+    assert shell.run("gate").status == 0
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "git").symlink_to(shutil.which("git") or "git")
+    monkeypatch.setenv("PATH", str(programs))
+    said = shell.run("gate")
+    assert said.status == 3
+    assert said.err.startswith("error[CH010]: ")
+    assert "ssh-keygen" in said.err
+
+
+def test_a_clock_behind_the_last_charge_shuts_the_gate(shell: Shell) -> None:
+    """Else this month's spend would count as another month's."""
+    later = wiring.clock().now() + timedelta(hours=3)
+    ref = ResourceRef("apps/v1", "Deployment", "default", "web")
+    with open_store(shell.path(".customhouse/state.db")) as store:
+        store.measurements.charge(
+            [Charge(ref, "r", "", later - timedelta(minutes=1), later, "compute", Money.parse("1"))]
+        )
+    said = shell.run("gate")
+    assert said.status == 3
+    assert said.err.startswith("error[CH010]: clock: the last charge in the state was made at ")
+
+
+@pytest.mark.parametrize("command", [("cost", "estimate"), ("health",), ("gate",)])
+@pytest.mark.parametrize(
+    "text", ["kind: [Job\n", BOMB, "apiVersion: v1\nkind: ConfigMap\n"], ids=["broken", "bomb", "no name"]
+)
+def test_named_files_that_cannot_be_read_say_where(shell: Shell, command: tuple[str, ...], text: str) -> None:
+    shell.write("bad.yaml", text)
+    said = shell.run(*command, "bad.yaml", "-o", "json")
+    assert said.status == 3
+    assert said.out == ""
+    assert said.err.startswith("error[CH011]: bad.yaml:")
+    assert "fix: " in said.err
+
+
+def test_a_bare_repository_has_no_work_tree(shell: Shell, tmp_path: Path) -> None:
+    git(tmp_path, "clone", "-q", "--bare", str(shell.root), str(tmp_path / "bare.git"))
+    said = shell.run("gate", "--worktree", "--repo", tmp_path / "bare.git")
+    assert said.status == 3
+    assert said.err.startswith("error[CH012]: ")
+    assert shell.run("gate", "--repo", tmp_path / "bare.git").status == 0

@@ -204,11 +204,13 @@ def initialise(
         wiring.store(Settings(folder / ".customhouse")).close()
         if example:
             _write_example(folder, founding.namespace)
-    except BaseException:
+    except BaseException as error:
         for item in folder.iterdir() if folder.exists() else ():
             shutil.rmtree(item) if item.is_dir() else item.unlink()
         if folder.exists() and not existed:
             folder.rmdir()
+        if isinstance(error, ProgramError):
+            raise SourceError(f"a program failed: {error}", where=str(folder)) from error
         raise
     return commit
 
@@ -263,5 +265,3 @@ def _found(folder: Path, founding: Founding, search_path: str, people: Mapping[s
         return run(["git", "rev-parse", "HEAD"], cwd=folder, env=environment).stdout.decode().strip()
     except ProgramMissingError as error:
         raise SourceError("the program git is missing", hint="install git") from error
-    except ProgramError as error:
-        raise SourceError(f"git failed: {error}", where=str(folder)) from error

@@ -48,7 +48,8 @@ def scan(
 @click.option("--key", required=True, metavar="FILE", help="Private key (PEM).")
 @click.option("--name", metavar="NAME", help="What the model is called (default: the folder's name).")
 @click.option("--out", required=True, metavar="FILE", help="Where the signature goes (a Sigstore bundle).")
-def sign(path: str, key: str, name: str | None, out: str) -> None:
+@common
+def sign(path: str, key: str, name: str | None, out: str, settings: Settings) -> None:  # noqa: ARG001 - as every command
     """Sign a model's files by OpenSSF Model Signing v1."""
     from customhouse.app.models import sign as sealed
 
@@ -60,8 +61,9 @@ def sign(path: str, key: str, name: str | None, out: str) -> None:
 @click.argument("path")
 @click.option("--signature", required=True, metavar="FILE", help="The signature bundle.")
 @click.option("--key", required=True, metavar="FILE", help="The signer's public key (PEM).")
+@common
 @click.pass_context
-def verify(ctx: click.Context, path: str, signature: str, key: str) -> None:
+def verify(ctx: click.Context, path: str, signature: str, key: str, settings: Settings) -> None:  # noqa: ARG001
     """Check a model's files against their signature. Exit status: 0, or 5 with every file that differs."""
     from customhouse.app.models import verify as checked
 
@@ -77,7 +79,8 @@ def verify(ctx: click.Context, path: str, signature: str, key: str) -> None:
 @click.argument("path")
 @click.option("--name", metavar="NAME", help="What the model is called (default: the folder's name).")
 @click.option("--version", "version", default="0", show_default=True, help="The model's version.")
-def bom(path: str, name: str | None, version: str) -> None:
+@common
+def bom(path: str, name: str | None, version: str, settings: Settings) -> None:  # noqa: ARG001
     """Write the CycloneDX 1.6 bill of materials of a model to stdout."""
     from customhouse.app.models import bill
 
@@ -94,6 +97,7 @@ def bom(path: str, name: str | None, version: str) -> None:
 @click.option("--dataset", metavar="NAME=DIGEST", multiple=True, help="A dataset that it was trained on.")
 @click.option("--job", metavar="FILE", help="The manifest of the Job that trained it: its provenance.")
 @formats("json")
+@common
 def attest(
     path: str,
     repo: str,
@@ -104,12 +108,15 @@ def attest(
     dataset: tuple[str, ...],
     job: str | None,
     output: str,
+    settings: Settings,
 ) -> None:
     """Inspect a model and write the evidence that the gate asks for into a work tree, ready to be committed."""
     from customhouse.app.models import AttestRequest
     from customhouse.app.models import attest as inspected
 
     done = inspected(AttestRequest(path, repo, key, name, version, evaluation, dataset, job))
+    if done["verdict"] != "clean":
+        talk(settings, f"the scan says {done['verdict']}: the gate will deny this model")
     if output == "json":
         write_json(done)
         return
