@@ -26,9 +26,7 @@ from customhouse.observability.estimate import workload_cost
 from customhouse.observability.telemetry import window
 
 _ROWS = 50
-_JOB_OVERTAKEN = "replaced by "
-"""How `app.succession` begins the reason of a release that a later commit replaced during its canary."""
-_STATES = {"Healthy": "complete", "Degraded": "failed", "Suspended": "suspended", "Progressing": "running"}
+_JOB_STATES = {"Healthy": "complete", "Degraded": "failed", "Suspended": "suspended", "Progressing": "running"}
 _OVERTAKEN = "replaced by "
 """How `app.succession` begins the reason of a release that a later commit replaced during its canary."""
 _STATES = {
