@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ class UpWorld:
 
     SERVICE = "models/score.yaml"
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, rules: str = RULES) -> None:
         self.root = root
         self.remote, self.clone, self.state = root / "remote.git", root / "clone", root / ".customhouse"
         git(root, "init", "-q", "--bare", "-b", "main", str(self.remote))
@@ -114,7 +115,7 @@ class UpWorld:
         self.model("broken", b"not a model")
         self.process: subprocess.Popen[str] | None = None
         self.log = root / "up.log"
-        self.push({"customhouse.yaml": RULES}, "Found the shop's repository")
+        self.push({"customhouse.yaml": rules}, "Found the shop's repository")
 
     def model(self, version: str, data: bytes) -> None:
         folder = self.root / "artifacts" / version
@@ -237,7 +238,7 @@ class UpWorld:
                     line = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode()
                 except (FileNotFoundError, ProcessLookupError):
                     continue
-                if str(self.state) in line and " up " not in line:
+                if str(self.state) in line and ".local.launch " in line:
                     found.append(f"{place.name} {line}")
         return found
 
@@ -250,8 +251,27 @@ class UpWorld:
             cwd=self.root,
             env={"PATH": os.environ["PATH"]},
             check=False,
-            timeout=60,
+            timeout=30,
         )
+
+    def page(self) -> dict[str, Any]:
+        """The Overview as the dashboard gives it: from memory, also when nothing can be written."""
+        url = re.findall(r"dashboard: (\S+);", self.said())[-1]
+        with urllib.request.urlopen(f"{url}api/v1/overview", timeout=5) as answer:
+            found: dict[str, Any] = json.load(answer)
+        return found
+
+    def infer(self) -> int:
+        """Ask the service; the status of the answer."""
+        body = {"inputs": [{"name": "input", "shape": [1, 3], "datatype": "FP32", "data": [0.1, 0.2, 0.3]}]}
+        address = self.overview()["gateway"]
+        request = urllib.request.Request(
+            f"http://{address}/shop/score/v2/models/score/infer",
+            json.dumps(body).encode(),
+            {"content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return int(answer.status)
 
     def close(self) -> None:
         """End everything, also what a killed process left running."""
@@ -270,7 +290,3 @@ def world(tmp_path: Path):
     found = UpWorld(tmp_path)
     yield found
     found.close()
-
-
-def now() -> float:
-    return time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,45 +46,72 @@ class Deployed:
         return {"revision": self.revision, "paths": list(self.paths), "governed_by": self.governed_by}
 
 
+_OWN = ("control/", ROLLOUT, HELD, PENDING, REMOVING, JOB)
+"""What only the one control plane of a state writes, so that it may be kept in memory."""
+
+
 class Memory:
-    """Typed access to the documents. `put` writes several at once, in one transaction."""
+    """Typed access to the documents. `put` writes several at once, in one transaction. Values are not to be altered.
+
+    The control plane looks at its own small documents many times a step: they are read once and kept.
+    """
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
+        self._kept: dict[str, Any] | None = None
 
     @property
     def deployed(self) -> Deployed | None:
         """The last allowed revision; None before the first."""
-        value = self._store.get(DEPLOYED)
+        value = self.get(DEPLOYED)
         return None if value is None else Deployed(value["revision"], tuple(value["paths"]), value["governed_by"])
 
     @property
     def judged(self) -> str | None:
         """The last revision that was judged, allowed or not."""
-        value = self._store.get(JUDGED)
+        value = self.get(JUDGED)
         return None if value is None else str(value)
 
     @property
     def charged_until(self) -> str | None:
         """The end of the last interval that was charged, RFC 3339."""
-        value = self._store.get(CHARGED)
+        value = self.get(CHARGED)
         return None if value is None else str(value)
 
     def put(self, values: Mapping[str, Any]) -> None:
-        """Store documents in one transaction; None deletes."""
-        self._store.put(values)
+        """Store documents in one transaction; None deletes. Raises StateError: then none is stored."""
+        try:
+            self._store.put(values)
+        except BaseException:
+            self._kept = None  # whether it was stored is for the store to say
+            raise
+        if self._kept is not None:
+            for key, value in values.items():
+                if not key.startswith(_OWN):
+                    continue
+                if value is None:
+                    self._kept.pop(key, None)
+                else:
+                    self._kept[key] = json.loads(json.dumps(value))  # as a restart would read it
 
     def get(self, key: str) -> Any:
         """One document."""
-        return self._store.get(key)
+        return self._own().get(key) if key.startswith(_OWN) else self._store.get(key)
 
     def all(self, prefix: str) -> dict[str, Any]:
         """Every document under a prefix, by key."""
+        if prefix.startswith(_OWN):
+            return {key: value for key, value in sorted(self._own().items()) if key.startswith(prefix)}
         return {key: self._store.get(key) for key in self._store.keys(prefix)}
 
     def keys(self, prefix: str) -> Sequence[str]:
         """The keys under a prefix."""
-        return self._store.keys(prefix)
+        return tuple(self.all(prefix)) if prefix.startswith(_OWN) else self._store.keys(prefix)
+
+    def _own(self) -> dict[str, Any]:
+        if self._kept is None:
+            self._kept = {key: self._store.get(key) for prefix in _OWN for key in self._store.keys(prefix)}
+        return self._kept
 
 
 def key_of(prefix: str, ref: ResourceRef) -> str:

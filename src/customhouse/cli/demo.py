@@ -26,8 +26,12 @@ def demo(ctx: click.Context, no_serve: bool, workspace: str | None, port: int, o
 
     Exit status: 0 when every step came out as it must, else 70.
     """
+    import signal
+
     from customhouse.app.demo.play import playing
 
+    # SIGTERM ends it like Ctrl-C: what the demo started is ended with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     root = Path(workspace).absolute() if workspace else settings.state / "demo"
     with playing(root, settings, _teller(settings)) as played:
         if output == "json":
