@@ -372,7 +372,7 @@ def test_the_month_is_forecast_without_charges_from_what_is_declared(shell: Shel
         (["trace", "x", "--state", "none"], "there is no state in"),
         (["ledger", "verify", "--state", "none"], "there is no state in"),
         (["rollback", "nothing"], "nothing called 'nothing' was released"),
-        (["explain", "evidence-mising"], "evidence-missing"),
+        (["explain", "evidence-mising"], "evidence-missing"),  # typos: ignore
         (["config", "show", "--config", "none.yaml"], "there is no file none.yaml"),
         (["gate", "--engine", "magic"], "magic"),
         (["init", "models"], "is not empty"),

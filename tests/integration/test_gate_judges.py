@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from pathlib import Path
 import pytest
 from control_repository import git
 from gate_world import DECLARATION, KEY, MODEL, Shell, released, shell, snapshot
+
+from customhouse._kit.clock import FixedClock
+from customhouse.app import wiring
 
 __all__ = ["released", "shell"]
 
@@ -265,3 +269,28 @@ def test_the_whole_repository_named_as_files_is_judged_like_the_repository(shell
         **shell.run("gate", "-o", "json").json["cost"],
         "budgets": said.json["cost"]["budgets"],
     }
+
+
+@pytest.mark.part("opa")
+def test_both_engines_say_the_same_to_the_byte(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, find_part: Callable[[str], Path]
+) -> None:
+    """The embedded engine and OPA itself, at one moment: one digest over verdict, findings, Facts and bundle."""
+    at = wiring.clock().now()
+    monkeypatch.setattr(wiring, "clock", lambda: FixedClock(at))
+    monkeypatch.setenv("PATH", f"{find_part('opa').parent}{os.pathsep}{os.environ['PATH']}")
+    gpus(8, "NVIDIA-H100-80GB-HBM3")(shell)
+    embedded, opa = (shell.run("gate", "--worktree", "-o", "json", "--engine", name) for name in ("embedded", "opa"))
+    assert (embedded.status, opa.status) == (1, 1)
+    assert embedded.json == opa.json
+
+
+def test_an_engine_that_is_not_there_is_a_clear_error(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    git_only = shell.root.parent / "programs"
+    git_only.mkdir()
+    (git_only / "git").symlink_to(shutil.which("git") or "git")
+    monkeypatch.setenv("PATH", str(git_only))
+    said = shell.run("gate", "--engine", "opa")
+    assert said.status == 2
+    assert "`opa` is not on PATH" in said.err
+    assert shell.run("gate", "--engine", "auto").status == 0

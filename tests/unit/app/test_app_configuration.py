@@ -99,7 +99,12 @@ def test_a_key_that_does_not_exist_names_the_nearest(key: str, near: str) -> Non
             "",
         ),
         ("tiers: {namespaces: {web: [gold]}}\n", "3:28", "no tier is called 'gold'", "one of:"),
-        ("tiers: {namespaces: {web: [experimant]}}\n", "3:28", "no tier", "did you mean 'experiment'?"),
+        (
+            "tiers: {namespaces: {web: [experiment1]}}\n",
+            "3:28",
+            "no tier",
+            "did you mean 'experiment'?",
+        ),
         ("trust: {keys: [{name: a, publicKey: b, kinds: []}]}\n", "3:40", "kinds is empty", ""),
         ("trust: {keys: [{name: a, publicKey: b, kinds: [scam]}]}\n", "3:48", "is 'scam'", "did you mean 'scan'?"),
         ("branch: ''\n", "3:9", "branch is empty", ""),
