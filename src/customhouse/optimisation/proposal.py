@@ -122,14 +122,14 @@ Proposal `{asked.id}`: written by Customhouse's optimiser, judged by the same ga
 
 
 def _summary(recommendation: Recommendation) -> str:
+    """The limits that change; of a measure whose limit stays, the request."""
     parts = []
     for measure in ("memory", "cpu"):
-        name = next(
-            (key for key in (f"limits.{measure}", f"requests.{measure}") if key in recommendation.current), None
-        )
-        if name is not None and recommendation.current[name] != recommendation.recommended[name]:
-            old, new = (_amount(measure, side[name]) for side in (recommendation.current, recommendation.recommended))
-            parts.append(f"{measure} {old} to {new}")
+        for name, words in ((f"limits.{measure}", measure), (f"requests.{measure}", f"{measure} request")):
+            old, new = recommendation.current.get(name), recommendation.recommended.get(name)
+            if old is not None and new is not None and old != new:
+                parts.append(f"{words} {_amount(measure, old)} to {_amount(measure, new)}")
+                break
     return ", ".join(parts)
 
 

@@ -75,15 +75,13 @@ def when(at: str) -> str:
 
 
 def rounded(amount: str, places: int = 2) -> str:
-    """An amount for people; one that would round to nothing keeps two digits, so that it is not read as 0."""
+    """An amount for people: at `places`, or more where that would leave fewer than two digits of it."""
     try:
         value = Decimal(amount)
     except InvalidOperation:
         return amount
-    shown = value.quantize(_TEN**-places, ROUND_HALF_EVEN)
-    if value and abs(value) < _TEN**-places:
-        shown = value.quantize(_TEN ** (value.adjusted() - 1), ROUND_HALF_EVEN)
-    return f"{shown:,f}"
+    needed = 1 - value.adjusted() if value else 0
+    return f"{value.quantize(_TEN ** -max(places, needed), ROUND_HALF_EVEN):,f}"
 
 
 def tone(word: str) -> str:

@@ -58,6 +58,16 @@ def test_the_saving_is_exact_and_its_interval_spans_the_replica_range(asked):
     assert (asked.saving_low, asked.saving_high) == (asked.saving, asked.saving.scale(3))
 
 
+def test_the_title_says_what_changes_also_when_it_is_the_request_alone(asked):
+    assert asked.title == "Right-size InferenceService fraud-detection: memory 2048Mi to 112Mi, cpu 1000m to 720m"
+    resources = {"requests": {"cpu": "900m", "memory": "112Mi"}, "limits": {"cpu": "720m", "memory": "112Mi"}}
+    manifest = edited(MANIFEST, ())
+    manifest["spec"] = {"predictor": {"model": {"modelFormat": {"name": "onnx"}, "resources": resources}}}
+    usage = UsageSeries(300, tuple(90 * MIB + i % 7 for i in range(400)), tuple(200 + i * 37 % 101 for i in range(400)))
+    found = proposal(recommend(workload(manifest), usage, manifest), manifest, price)
+    assert re.fullmatch(r"Right-size InferenceService fraud-detection: cpu request 900m to \d+m", found.title)
+
+
 def test_the_same_question_has_the_same_id_and_another_edit_another(asked):
     assert proposal_id(asked.subject, asked.edits) == asked.id
     assert proposal_id(asked.subject, asked.edits[1:]) != asked.id

@@ -36,11 +36,25 @@ def test_an_amount_is_exact_for_programs_and_short_for_people() -> None:
 
 @pytest.mark.parametrize(
     ("amount", "shown"),
-    [("0.00", "0.00"), ("0.004", "0.0040"), ("1234.5", "1,234.50"), ("-0.001234", "-0.0012"), ("2.675", "2.68")],
+    [
+        ("0.00", "0.00"),
+        ("0.004", "0.0040"),
+        ("1234.5", "1,234.50"),
+        ("-0.001234", "-0.0012"),
+        ("2.675", "2.68"),
+        ("0.05", "0.050"),
+        ("12", "12.00"),
+    ],
 )
 def test_an_amount_that_is_there_is_never_shown_as_nothing(amount: str, shown: str) -> None:
     assert rounded(amount) == shown
     assert (Decimal(shown.replace(",", "")) == 0) == (Decimal(amount) == 0)
+
+
+def test_a_time_of_another_day_has_its_date() -> None:
+    text = rendered(replace(PICTURE, releases=(RELEASE, replace(RELEASE, at="2026-02-28T09:00:00Z", release="r"))))
+    assert '<time datetime="2026-03-01T10:00:00.5Z" title="2026-03-01 10:00:00 UTC">10:00:00</time>' in text
+    assert '<time datetime="2026-02-28T09:00:00Z" title="2026-02-28 09:00:00 UTC">2026-02-28 09:00</time>' in text
 
 
 def test_the_budget_bar_has_what_is_spent_within_what_is_expected() -> None:
