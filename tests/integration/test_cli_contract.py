@@ -504,3 +504,33 @@ def test_a_full_disk_leaves_no_half_a_repository(shell: Shell) -> None:
     assert done.stderr.startswith("error[CH0")
     assert "Traceback" not in done.stderr
     assert not shell.path("new").exists()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_names_that_the_terminal_cannot_show_are_shown_escaped(shell: Shell, encoding: str) -> None:
+    odd = os.fsencode(shell.root) + b"/models/\xff\xf0\x9f\x93\xa6.bin"
+    Path(os.fsdecode(odd)).write_bytes(b"x")
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "LC_ALL": "C.UTF-8"}
+    for output in ("json", "table"):
+        done = subprocess.run(
+            [PROGRAM, "model", "scan", "models", "-o", output],
+            cwd=shell.root,
+            env=environment,
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        assert b"Traceback" not in done.stderr
+        if output == "json":
+            assert len(json.loads(done.stdout.decode(encoding))["files"]) == 2
+
+
+def test_doctor_says_what_is_missing(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(shell.root))
+    said = shell.run("doctor", "-o", "json")
+    assert said.status == 3
+    assert {row["name"]: row["state"] for row in said.json["checks"]}["git"] == "missing"
+    shell.path(".customhouse/state.db").write_bytes(b"not a database at all" * 100)
+    said = shell.run("doctor", "-o", "json")
+    assert {row["name"]: row["state"] for row in said.json["checks"]}["state"] == "missing"

@@ -53,8 +53,9 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def write_json(value: Any) -> None:
-    """One JSON document and a newline on stdout."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    """One JSON document and a newline on stdout; only ASCII where stdout is not UTF-8."""
+    plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    sys.stdout.write(json.dumps(value, ensure_ascii=plain, indent=2) + "\n")
 
 
 def write_text(text: str) -> None:
