@@ -110,7 +110,7 @@ CASES = {
     "a budget that is a number": (
         configure('monthly: "500"', "monthly: 500"),
         "CH003",
-        r"customhouse\.yaml:31:\d+: ",
+        r"customhouse\.yaml:34:\d+: ",
         "quotes",
     ),
     "a tier that does not exist": (
@@ -287,7 +287,7 @@ def test_a_base_whose_rules_are_broken_judges_nothing(shell: Shell) -> None:
     shell.commit()
     said = shell.run("gate")
     assert said.status == 3
-    assert re.search(r"customhouse\.yaml:26:\d+: provider is 'asw'", said.err)
+    assert re.search(r"customhouse\.yaml:29:\d+: provider is 'asw'", said.err)
     assert "did you mean 'aws'" in said.err
 
 

@@ -104,7 +104,7 @@ class UpWorld:
 
     SERVICE = "models/score.yaml"
 
-    def __init__(self, root: Path, rules: str = RULES) -> None:
+    def __init__(self, root: Path, rules: str = RULES, more: dict[str, str] | None = None) -> None:
         self.root = root
         self.remote, self.clone, self.state = root / "remote.git", root / "clone", root / ".customhouse"
         git(root, "init", "-q", "--bare", "-b", "main", str(self.remote))
@@ -115,7 +115,7 @@ class UpWorld:
         self.model("broken", b"not a model")
         self.process: subprocess.Popen[str] | None = None
         self.log = root / "up.log"
-        self.push({"customhouse.yaml": rules}, "Found the shop's repository")
+        self.push({"customhouse.yaml": rules, **(more or {})}, "Found the shop's repository")
 
     def model(self, version: str, data: bytes) -> None:
         folder = self.root / "artifacts" / version
@@ -205,6 +205,10 @@ class UpWorld:
 
         found: dict[str, Any] = self.until(look, seconds)
         return found
+
+    def deployed_after_start(self, commit: str) -> None:
+        self.start()
+        self.deployed(commit)
 
     def problem(self, *words: str, seconds: float = 20.0) -> str:
         """Wait until the problem speaks of every word."""

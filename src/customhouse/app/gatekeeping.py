@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from customhouse.app import wiring
+from customhouse.app import snapshot, wiring
 from customhouse.app.clearance import Clearance, Judgement, Question, Spend, declarations_of
 from customhouse.app.governance import Governance, governance
 from customhouse.app.named_files import NamedFiles
@@ -52,7 +53,7 @@ def _of_repository(settings: Settings, request: GateRequest) -> Question:
     if base is not None and start is None:
         raise SourceError(f"{head[:12]} and {base[:12]} share no history", hint="name the revision it started from")
     before = () if start is None else declarations_of(objects, start, governing.configuration.paths)
-    spend = spend_of(settings, governing)
+    spend = spend_of(settings, governing, objects)
     if request.worktree:
         if request.head is not None:
             raise UsageError("--head and --worktree exclude one another")
@@ -76,14 +77,23 @@ def _base(objects: Commits, request: GateRequest, head: str) -> str | None:
         return None
 
 
-def spend_of(settings: Settings, governing: Governance) -> Spend:
-    """What was charged this month as this state directory knows it; unknown without one."""
+def spend_of(settings: Settings, governing: Governance, objects: Commits | None = None) -> Spend:
+    """What was charged this month: as this state directory knows it, else as the snapshot in the repository says it.
+
+    Unknown without either. Raises CannotDecideError for a snapshot that is not to be believed, or too old.
+    """
     if not governing.budgets:
         return Spend()
-    if not (settings.state / wiring.STORE_FILE).exists():
+    if (settings.state / wiring.STORE_FILE).exists():
+        with wiring.store(settings) as opened:
+            return Spend(month_charges(opened.measurements, wiring.clock().now()))
+    published = None
+    if objects is not None:
+        with suppress(SourceError):  # nobody has published or fetched one
+            published = objects.read(objects.resolve(snapshot.REF), snapshot.FILE)
+    if published is None:
         return Spend(known=False)
-    with wiring.store(settings) as opened:
-        return Spend(month_charges(opened.measurements, wiring.clock().now()))
+    return snapshot.spend_from_snapshot(published, governing.roots, wiring.clock().now())
 
 
 def _of_paths(settings: Settings, paths: Sequence[str], spend: bool) -> Question:

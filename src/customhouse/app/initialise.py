@@ -17,13 +17,15 @@ from customhouse.app.governance import read_configuration
 from customhouse.app.identity import IDENTITY, PRINCIPAL
 from customhouse.app.inspection import read_tree
 from customhouse.app.settings import Settings
+from customhouse.app.wiring import LEDGER_KEY
 from customhouse.core.errors import ConfigError, SourceError, UsageError
-from customhouse.trust.keys import generate_pair, load_public
+from customhouse.trust.keys import generate_pair, load_public, open_pair
 
 EVIDENCE_KEY = "evidence"
 COMMIT_KEY = "commit"
 ALLOWED_SIGNERS = "trust/allowed_signers"
 EVIDENCE_PUBLIC = "trust/evidence.pub"
+CONTROL_PUBLIC = "trust/control-plane.pub"
 
 _CONFIGURATION = """\
 # How this repository is gated, run and paid for. It is code: a change to it takes effect after it is merged.
@@ -48,6 +50,9 @@ trust:
     - name: evidence
       publicKey: trust/evidence.pub
       kinds: [signature, scan, bom, provenance, evaluation]
+    - name: control-plane # `customhouse up` signs what the month cost, for gates without its state
+      publicKey: trust/control-plane.pub
+      kinds: [forecast]
 prices:
   provider: aws
   region: us-east-1
@@ -157,6 +162,8 @@ def founding_files(founding: Founding, keys: Path, signers: Mapping[str, str]) -
         FILE: configuration_text(founding).encode(),
         ALLOWED_SIGNERS: (allowed or '# principal namespaces="git" ssh-ed25519 AAAA…\n').encode(),
         EVIDENCE_PUBLIC: load_public(public).pem(),
+        # The key of the ledger is made here rather than by the first `up`, so that it can be trusted from the start.
+        CONTROL_PUBLIC: open_pair(keys, LEDGER_KEY).public.pem(),
         ".gitignore": b".customhouse/\nartifacts/\n",
     }
 

@@ -127,7 +127,13 @@ def test_keys_of_a_new_repository_are_not_in_git_and_not_for_others(tmp_path: Pa
     listed = subprocess.run(
         ["git", "ls-files"], cwd=tmp_path / "mine", capture_output=True, text=True, check=True
     ).stdout.split()
-    assert listed == [".gitignore", "customhouse.yaml", "trust/allowed_signers", "trust/evidence.pub"]
+    assert listed == [
+        ".gitignore",
+        "customhouse.yaml",
+        "trust/allowed_signers",
+        "trust/control-plane.pub",
+        "trust/evidence.pub",
+    ]
 
 
 def test_one_principal_has_one_key(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ __all__ = ["GitRepository", "WorkTree"]
 
 _SCHEMES = ("file", "ssh", "https")
 _STALE_LOCK_S = 5.0
+_PUBLISHER = Identity("Customhouse", "customhouse@customhouse.dev")
 _TRUSTED_S = 30.0
 """How long the files of a repository on this machine are believed to say that no branch moved."""
 
@@ -185,6 +186,24 @@ class GitRepository(GitObjects):
             return head
         return self._commit_tree(tree, head, branch, message, identity=identity, signing_key=signing_key, replace=False)
 
+    def publish(self, ref: str, files: Mapping[str, bytes], message: str, *, identity: Identity = _PUBLISHER) -> None:
+        """Replace a ref outside the branches (`refs/customhouse/…`) of the remote by a commit of its own with `files`.
+
+        Whatever was there is replaced: it belongs to the control plane. Raises SourceError.
+        """
+        if not ref.startswith("refs/customhouse/"):
+            raise SourceError(f"{ref!r} is not below refs/customhouse/", hint="branches are written by `commit`")
+        self.git.run("check-ref-format", ref)
+        for path in files:
+            _checked_path(path)
+        with self._index() as index:
+            self._update_index({path: ("100644", self._store(data)) for path, data in files.items()}, index)
+            tree = self.git.run("write-tree", extra=index).stdout.decode().strip()
+        done = self.git.run("commit-tree", "-F", "-", tree, stdin=message.encode(), extra=self._who(identity))
+        commit = done.stdout.decode().strip()
+        self.git.run("push", "--quiet", "--no-verify", "--force", "--end-of-options", self.location, f"{commit}:{ref}")
+        self.git.run("update-ref", ref, commit)
+
     def delete_branch(self, branch: str) -> None:
         """Delete a branch there and here, if it is where the last fetch saw it. Raises PushRejectedError if not."""
         if branch == self.branch:
@@ -293,12 +312,6 @@ class GitRepository(GitObjects):
         if signing_key is not None:
             settings = ["gpg.format=ssh", f"user.signingKey={signing_key.absolute()}"]
             options = ["-S"]
-        at = _git_date(self._clock.now())
-        who = {
-            f"GIT_{role}_{part}": value
-            for role in ("AUTHOR", "COMMITTER")
-            for part, value in (("NAME", identity.name), ("EMAIL", identity.email), ("DATE", at))
-        }
         done = self.git.run(
             "commit-tree",
             *options,
@@ -309,11 +322,19 @@ class GitRepository(GitObjects):
             tree,
             stdin=message.encode(),
             settings=settings,
-            extra=who,
+            extra=self._who(identity),
         )
         commit = done.stdout.decode().strip()
         self._push(commit, branch, seen or "")
         return commit
+
+    def _who(self, identity: Identity) -> dict[str, str]:
+        at = _git_date(self._clock.now())
+        return {
+            f"GIT_{role}_{part}": value
+            for role in ("AUTHOR", "COMMITTER")
+            for part, value in (("NAME", identity.name), ("EMAIL", identity.email), ("DATE", at))
+        }
 
     def _push(self, commit: str, branch: str, expected: str) -> None:
         ref = f"refs/heads/{branch}"
