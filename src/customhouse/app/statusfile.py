@@ -8,7 +8,7 @@ from typing import Any
 
 from customhouse.app.overview import Overview
 from customhouse.app.settings import Settings
-from customhouse.core.errors import UsageError
+from customhouse.core.errors import StateError, UsageError
 
 _FILE = "overview.json"
 
@@ -22,9 +22,21 @@ def write_status(settings: Settings, picture: Overview) -> None:
 
 
 def read_status(settings: Settings) -> dict[str, Any]:
-    """The Overview as JSON. Raises UsageError when no control plane has run on this state."""
+    """The Overview as JSON.
+
+    Raises UsageError when no control plane has run on this state, StateError when what it left cannot be read.
+    """
     place = settings.state / _FILE
-    if not place.exists():
-        raise UsageError(f"no control plane has run on {settings.state}", hint="run `customhouse up`, or name --state")
-    found: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+    try:
+        found = json.loads(place.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"no control plane has run on {settings.state}", hint="run `customhouse up`, or name --state"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise StateError(
+            f"it cannot be read: {error}", where=str(place), hint="delete it; `customhouse up` writes it anew"
+        ) from error
+    if not isinstance(found, dict):
+        raise StateError("it is not an overview", where=str(place), hint="delete it; `customhouse up` writes it anew")
     return found
