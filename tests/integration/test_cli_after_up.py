@@ -140,6 +140,24 @@ def test_the_optimiser_answers(ask: Any) -> None:
     assert isinstance(said.json["recommendations"], list)
 
 
+def test_proposals_are_branches_of_the_repository(ask: Any, served: Path) -> None:
+    found = ask("optimise", "propose", "-o", "json")
+    assert found.status == 0
+    for proposal in found.json["proposals"]:
+        assert git(served, "rev-parse", "--verify", proposal["branch"])
+        assert ask("gate", "--base", "main", "--head", proposal["branch"]).status == 0
+
+
+def test_an_open_problem_is_exit_4(ask: Any, served: Path, tmp_path: Path) -> None:
+    picture = json.loads((served / ".customhouse" / "overview.json").read_text())
+    picture["problem"] = "the last commit is denied"
+    (tmp_path / "overview.json").write_text(json.dumps(picture))
+    said = ask("status", "--state", str(tmp_path))
+    assert said.status == 4
+    assert "problem: the last commit is denied" in said.out
+    assert ask("status", "--state", str(tmp_path), "-o", "json").json["problem"] == "the last commit is denied"
+
+
 def test_doctor_finds_nothing_missing(ask: Any) -> None:
     said = ask("doctor", "-o", "json")
     assert said.status == 0

@@ -164,6 +164,14 @@ def test_a_signature_in_the_models_own_folder_verifies(shell: Shell) -> None:
     assert "there is no signature at nothing.sig" in said.err
 
 
+def test_a_bill_of_materials_is_cyclonedx(shell: Shell) -> None:
+    said = shell.run("model", "bom", MODEL, "--name", "first-model", "--version", "v1")
+    assert said.status == 0
+    assert said.err == ""
+    assert (said.json["bomFormat"], said.json["specVersion"]) == ("CycloneDX", "1.6")
+    assert said.json["metadata"]["component"]["name"] == "first-model"
+
+
 def test_another_key_does_not_verify(shell: Shell) -> None:
     assert shell.run("model", "sign", MODEL, "--key", KEY, "--out", "sig").status == 0
     assert shell.run("init", "other", "-q").status == 0
