@@ -262,6 +262,15 @@ def test_named_files_are_read_wherever_they_lie(shell: Shell, tmp_path: Path, mo
         assert shell.run("gate", path).status == 1
 
 
+def test_another_repository_can_be_priced_as_a_folder(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = shell.run("cost", "estimate", "repository", "-o", "json")
+    assert said.status == 0, said.err
+    assert [work["resource"]["name"] for work in said.json["workloads"]] == ["first-model"]
+
+
 def test_the_whole_repository_named_as_files_is_judged_like_the_repository(shell: Shell) -> None:
     said = shell.run("gate", ".", "--config", "customhouse.yaml", "-o", "json")
     assert said.status == 0

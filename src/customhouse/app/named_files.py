@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from customhouse.app.configuration import FILE
 from customhouse.core.errors import SourceError, UsageError
 
 MAX_FILE = 4 * 1024 * 1024
@@ -31,7 +32,10 @@ class NamedFiles(Mapping[str, bytes]):
                 self._add(shown or place.name.lstrip("."), place)
                 continue
             for file in sorted(_below(place)):
-                self._add("/".join([*([shown] if shown else []), file.relative_to(place).as_posix()]), file)
+                name = "/".join([*([shown] if shown else []), file.relative_to(place).as_posix()])
+                # The rules of another repository are no Declaration; `--config` names those that judge here.
+                if name == FILE or file.name != FILE:
+                    self._add(name, file)
 
     def _add(self, name: str, place: Path) -> None:
         known = self._places.setdefault(name, place)
