@@ -16,25 +16,22 @@ from datetime import UTC, datetime
 
 from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.money import Money
+from customhouse.app.configuration import CURRENCY
 from customhouse.app.spend import HISTORY
 from customhouse.core.cost import Charge
 from customhouse.core.ports import Measurements
 from customhouse.core.resource import ResourceRef
 from customhouse.observability.budgets import month_of
 
-_Key = tuple[ResourceRef, str, str, str, tuple[tuple[str, str], ...]]
-_CURRENCY = "USD"
+_Key = tuple[ResourceRef, str, str, str, str, tuple[tuple[str, str], ...]]
+_NOTHING = Money.zero(CURRENCY)
 
 
 @dataclass(slots=True)
 class _Sum:
-    amount: Money
+    pico: int
     start: datetime
     end: datetime
-
-    def add(self, charge: Charge) -> None:
-        self.amount += charge.amount
-        self.start, self.end = min(self.start, charge.start), max(self.end, charge.end)
 
 
 class Tally:
@@ -47,6 +44,7 @@ class Tally:
         self._counted: set[tuple[ResourceRef, str, datetime, str]] = set()
         self._until: datetime | None = None
         self._begun = False
+        self._latest = (datetime.min.replace(tzinfo=UTC),) * 2
 
     def update(self, now: datetime, charged: datetime | None) -> None:
         """Take in what was charged since the last call; `charged` is the earliest start of it, None: nothing was.
@@ -87,14 +85,23 @@ class Tally:
 
     def _add(self, charge: Charge) -> None:
         labels = tuple(sorted(charge.labels.items()))
-        key = (charge.resource, charge.release, charge.artifact, charge.category, labels)
-        month = self._months.setdefault(month_of(charge.start)[0], {})
-        if key in month:
-            month[key].add(charge)
+        amount = charge.amount
+        key = (charge.resource, charge.release, charge.artifact, charge.category, amount.currency, labels)
+        month = self._month(charge.start)
+        known = month.get(key)
+        if known is None:
+            month[key] = _Sum(amount.pico, charge.start, charge.end)
         else:
-            month[key] = _Sum(charge.amount, charge.start, charge.end)
+            known.pico += amount.pico
+            known.start, known.end = min(known.start, charge.start), max(known.end, charge.end)
         hour = charge.end.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-        self._hourly[hour] = self._hourly.get(hour, Money.zero(_CURRENCY)) + charge.amount
+        self._hourly[hour] = self._hourly.get(hour, _NOTHING) + amount
+
+    def _month(self, at: datetime) -> dict[_Key, _Sum]:
+        start, end = self._latest
+        if not start <= at < end:
+            start, end = self._latest = month_of(at)
+        return self._months.setdefault(start, {})
 
     def _forget(self, now: datetime) -> None:
         oldest = min(now - HISTORY, month_of(now)[0])
@@ -108,5 +115,6 @@ class Tally:
 
 
 def _charges(sums: Mapping[_Key, _Sum]) -> Iterator[Charge]:
-    for (resource, release, artifact, category, labels), found in sums.items():
-        yield Charge(resource, release, artifact, found.start, found.end, category, found.amount, dict(labels))
+    for (resource, release, artifact, category, currency, labels), found in sums.items():
+        amount = Money(found.pico, currency)
+        yield Charge(resource, release, artifact, found.start, found.end, category, amount, dict(labels))

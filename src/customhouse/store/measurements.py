@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, select
@@ -38,6 +39,7 @@ KEEP = timedelta(hours=48)
 _PRUNE_EVERY = timedelta(minutes=10)
 _IDENTITY = ("metric", "unit", "source", "api_version", "kind", "namespace", "name", "release", "instance", "labels")
 _MOST_SERIES_IN_MEMORY = 50_000
+_ROWS_AT_ONCE = 1000
 
 
 class MeasurementTable:
@@ -125,21 +127,22 @@ class MeasurementTable:
         query = select(charges).order_by(charges.c.start, charges.c.id)
         if since:
             query = query.where(charges.c.start >= stamp(_time(since)))
+        # A month has hundreds of thousands of rows about a handful of things: what is alike is one object.
+        resource, time, labels, same = cache(ResourceRef), cache(unstamp), cache(load), cache(str)
         with self._database.read() as connection:
-            rows = connection.execute(query).all()
-        return tuple(
-            Charge(
-                resource=resource_of(row),
-                release=row.release,
-                artifact=row.artifact,
-                start=unstamp(row.start),
-                end=unstamp(row.end),
-                category=row.category,
-                amount=Money(int(row.pico), row.currency),
-                labels=load(row.labels),
+            return tuple(
+                Charge(
+                    resource=resource(row.api_version, row.kind, row.namespace, row.name),
+                    release=same(row.release),
+                    artifact=same(row.artifact),
+                    start=time(row.start),
+                    end=time(row.end),
+                    category=same(row.category),
+                    amount=Money(int(row.pico), same(row.currency)),
+                    labels=labels(row.labels),
+                )
+                for row in connection.execute(query.execution_options(yield_per=_ROWS_AT_ONCE))
             )
-            for row in rows
-        )
 
     def _series(self, connection: Connection, wanted: set[tuple[str, ...]]) -> dict[tuple[str, ...], int]:
         known = {identity: self._known[identity] for identity in wanted if identity in self._known}
