@@ -198,6 +198,29 @@ def test_text_is_readable_in_both_schemes_and_nothing_runs_off_a_telephone(
         assert page.value("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
+@pytest.mark.parametrize("width", [390, 1400])
+def test_a_screen_reader_finds_landmarks_headings_and_tables(browser: Browser, server: Server, width: int) -> None:
+    with closing(browser.open(server.address.url, width=width)) as page:
+        page.until(LIVE.format("live"))
+        nodes = [node for node in page.call("Accessibility.getFullAXTree")["nodes"] if not node.get("ignored")]
+        found: dict[str, list[str]] = {}
+        for node in nodes:
+            found.setdefault(node["role"]["value"], []).append(node.get("name", {}).get("value", ""))
+        for landmark in ("banner", "navigation", "main", "contentinfo"):
+            assert len(found[landmark]) == 1, landmark
+        assert {"Serving now", "Releases", "Decisions", "Costs", "Ledger"} <= set(found["heading"])
+        assert [name.split(",")[0] for name in found["table"]] == [
+            "Every release that runs or ran",
+            "What the gate said of each change of each commit",
+        ]
+        assert len(found["rowheader"]) == 2
+        assert len(found["cell"]) == 9 + 5
+        pictures = found.get("image", []) + found.get("img", [])
+        assert "Traffic: v2.1 100 %" in pictures
+        assert any(name.startswith("25.0 % of the budget is spent") for name in pictures)
+        assert all(found["link"]), "a link without a name"
+
+
 def test_an_empty_board_is_a_page_too(browser: Browser, server: Server, board: FreshBoard) -> None:
     board.show(EMPTY)
     with closing(browser.open(server.address.url)) as page:
