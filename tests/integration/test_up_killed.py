@@ -113,9 +113,9 @@ def check(world: UpWorld, commits: dict[str, str]) -> None:
     assert len(decisions) == len(by_kind["decision"])
     # The intervals that were charged follow one another without a gap, none is charged twice.
     windows = sorted({(charge.start, charge.end) for charge in charges if charge.resource.kind == "InferenceService"})
-    assert len(windows) > 3
+    assert len(windows) > 1, windows
     for (_, end), (start, _) in pairwise(windows):
-        assert start == end
+        assert start == end, windows
     in_ledger = sorted(entry.key.removeprefix("charge:") for entry in by_kind["charge"])
     assert len(in_ledger) == len({(charge.start, charge.end) for charge in charges})
 
