@@ -18,11 +18,11 @@ class Settings:
     """What one process was told besides the repository's customhouse.yaml.
 
     `state` holds everything durable; `workspace` is the folder that holds it: relative volume folders start there.
-    `engine` is `auto` (OPA when it is on PATH and `CUSTOMHOUSE_ENGINE` does not say otherwise), `embedded` or `opa`.
+    `engine` is `auto` (OPA 1.0 or later when it is on PATH, else the embedded one), `embedded` or `opa`.
     """
 
     state: Path
-    engine: str = "embedded"
+    engine: str = "auto"
     quiet: bool = False
     colour: bool = True
     config: Path | None = None
@@ -41,13 +41,22 @@ class Settings:
 
 
 def read_settings(
-    *, state: str | None = None, engine: str | None = None, quiet: bool = False, config: str | None = None
+    *,
+    state: str | None = None,
+    engine: str | None = None,
+    quiet: bool = False,
+    config: str | None = None,
+    repo: str | None = None,
 ) -> Settings:
-    """Combine flags (None: not given) with CUSTOMHOUSE_STATE, CUSTOMHOUSE_ENGINE, CUSTOMHOUSE_CONFIG and NO_COLOR."""
-    chosen = engine or os.environ.get("CUSTOMHOUSE_ENGINE") or "embedded"
+    """Combine flags (None: not given) with CUSTOMHOUSE_STATE, CUSTOMHOUSE_ENGINE, CUSTOMHOUSE_CONFIG and NO_COLOR.
+
+    Where no state directory is named, a local repository that has one (`customhouse init` makes it) brings its own;
+    otherwise it is that of the working directory.
+    """
+    chosen = engine or os.environ.get("CUSTOMHOUSE_ENGINE") or "auto"
     if chosen not in ("auto", "embedded", "opa"):
         raise UsageError(f"no policy engine is called {chosen!r}", hint="one of: auto, embedded, opa")
-    folder = Path(state or os.environ.get("CUSTOMHOUSE_STATE") or DEFAULT_STATE).absolute()
+    folder = Path(state or os.environ.get("CUSTOMHOUSE_STATE") or _default_state(repo)).absolute()
     file = config or os.environ.get("CUSTOMHOUSE_CONFIG")
     if file is not None and not Path(file).is_file():
         raise UsageError(f"there is no file {file}", hint="--config names a customhouse.yaml")
@@ -59,6 +68,14 @@ def read_settings(
         config=Path(file) if file else None,
         environment=dict(os.environ),
     )
+
+
+def _default_state(repo: str | None) -> Path:
+    if repo and "://" not in repo:
+        own = Path(repo) / DEFAULT_STATE
+        if own.is_dir():
+            return own
+    return Path(DEFAULT_STATE)
 
 
 def terminal_columns() -> int | None:

@@ -36,17 +36,18 @@ def clock() -> Clock:
 
 
 def engine(settings: Settings) -> PolicyEngine:
-    """The policy engine that was asked for; `auto` takes OPA when it is on PATH. Raises UsageError."""
-    found = shutil.which("opa", path=settings.environment.get("PATH"))
-    if settings.engine == "opa" or (settings.engine == "auto" and found):
-        if found is None:
-            raise UsageError("the program `opa` is not on PATH", hint="install it (`make parts`), or --engine embedded")
-        from customhouse.policy.adapters.opa import OpaEngine
-
-        return OpaEngine(found)
+    """The policy engine that was asked for; `auto` takes an OPA of 1.0 or later on PATH. Raises UsageError."""
+    from customhouse.policy.adapters.opa import OpaEngine
     from customhouse.policy.adapters.regorus import RegorusEngine
 
-    return RegorusEngine()
+    found = shutil.which("opa", path=settings.environment.get("PATH"))
+    if settings.engine == "opa" and found is None:
+        raise UsageError("the program `opa` is not on PATH", hint="install it (`make parts`), or --engine embedded")
+    if settings.engine == "embedded" or found is None:
+        return RegorusEngine()
+    opa = OpaEngine(found)
+    # An older one reads another language (Rego v0) by default; it is taken only by name, and then says so itself.
+    return opa if settings.engine == "opa" or opa.speaks_v1() else RegorusEngine()
 
 
 def store(settings: Settings, *, create: bool = True) -> Store:

@@ -36,15 +36,23 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
     def with_settings(
         *arguments: Any, state: str | None, config: str | None, engine: str | None, quiet: bool, **others: Any
     ) -> Any:
-        settings = read_settings(state=state, engine=engine, quiet=quiet, config=config)
+        settings = read_settings(state=state, engine=engine, quiet=quiet, config=config, repo=others.get("repo"))
         return command(*arguments, settings=settings, **others)
 
     wrapped: Callable[..., Any] = with_settings
     for option in reversed(
         (
-            click.option("--state", metavar="DIR", help="State directory (default .customhouse)."),
+            click.option(
+                "--state",
+                metavar="DIR",
+                help="State directory (default .customhouse, of --repo if it has one).",
+            ),
             click.option("--config", metavar="FILE", help="A customhouse.yaml to use where there is no base revision."),
-            click.option("--engine", metavar="NAME", help="Policy engine: embedded (default), opa or auto."),
+            click.option(
+                "--engine",
+                metavar="NAME",
+                help="Policy engine: auto (default; OPA if on PATH), embedded or opa.",
+            ),
             click.option("-q", "--quiet", is_flag=True, help="No talk on stderr."),
         )
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -127,3 +128,11 @@ def test_opa_that_runs_past_its_time_is_killed(find_part):
     with pytest.raises(PolicyError, match="time limit"):
         engine.evaluate({"m.rego": source}, {}, {}, QUERY)
     assert time.monotonic() - started < 5
+
+
+def test_only_an_opa_that_speaks_rego_v1_is_taken_by_itself(tmp_path: Path) -> None:
+    for said, wanted in {"Version: 1.22.2": True, "Version: 0.70.0": False, "something else": False}.items():
+        program = tmp_path / f"opa-{wanted}-{len(said)}"
+        program.write_text(f"#!/bin/sh\necho '{said}'\n")
+        program.chmod(0o755)
+        assert OpaEngine(str(program)).speaks_v1() is wanted

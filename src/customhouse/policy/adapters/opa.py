@@ -8,6 +8,7 @@ in one. The child gets an empty environment, no network built-ins (capabilities)
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -54,6 +55,14 @@ class OpaEngine:
     def version(self) -> str:
         """What `opa version` calls itself, its first line. Raises PolicyError when there is no program."""
         return self._call(["version"], b"").decode(errors="replace").partition("\n")[0].strip()
+
+    def speaks_v1(self) -> bool:
+        """Whether the program is OPA 1.0 or later, whose language is Rego v1; False when it does not answer."""
+        try:
+            major = re.fullmatch(r"Version: (\d+)\..*", self.version())
+        except PolicyError:
+            return False
+        return major is not None and int(major[1]) >= 1
 
     def _run(self, modules: Mapping[str, str], data: Mapping[str, Any], document: bytes, query: str) -> Any:
         with tempfile.TemporaryDirectory(prefix="customhouse-opa-") as name:
