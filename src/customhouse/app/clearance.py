@@ -23,6 +23,7 @@ from customhouse.app.identity import PRINCIPAL
 from customhouse.app.sources import SourceTree
 from customhouse.control.diff import changes
 from customhouse.control.render import render
+from customhouse.control.rollout_plan import plan_of
 from customhouse.core.change import Actor, ActorKind, Change, Revision, SignatureState
 from customhouse.core.cost import Charge, CostReport
 from customhouse.core.decision import Decision, Point, Verdict, overall
@@ -129,6 +130,9 @@ class Clearance:
             *changes(question.base, declared, revision, actor),
         )
         check_readable(found)
+        for change in found:
+            if change.after is not None:
+                plan_of(change.after.manifest)  # a canary that cannot be read is said here, not when it should begin
         # 4. Money: before, after, and what the whole set adds to each budget.
         now = self._clock.now()
         costs = change_costs(found, governing.book, governing.prices)
@@ -176,9 +180,7 @@ class Clearance:
             artifacts=tuple(self._evidence(question, change)),
             cost_before=None if cost is None else cost.before,
             cost_after=None if cost is None else cost.after,
-            budgets=tuple(
-                impact for impact in shared.budgets if _covers(question.governing, impact, change, tier.name)
-            ),
+            budgets=tuple(_own_budgets(question.governing, shared.budgets, change, cost, tier.name)),
             alternatives=tuple(_cheaper(question.governing, change, tier)),
         )
 
@@ -314,10 +316,15 @@ def labels_of(declaration: Declaration) -> Mapping[str, str]:
     return {str(key): str(value) for key, value in (declaration.manifest["metadata"].get("labels") or {}).items()}
 
 
-def _covers(governing: Governance, impact: BudgetImpact, change: Change, tier: str) -> bool:
-    budget = next(item for item in governing.budgets if item.name == impact.state.name)
+def _own_budgets(
+    governing: Governance, impacts: Iterable[BudgetImpact], change: Change, cost: ChangeCost | None, tier: str
+) -> Iterator[BudgetImpact]:
+    """The budgets that cover a Change, each with what the Change by itself adds to it."""
     side = change.after or change.before
-    return side is not None and budget.covers(change.ref, labels_of(side), tier)
+    for impact in impacts:
+        budget = next(item for item in governing.budgets if item.name == impact.state.name)
+        if side is not None and budget.covers(change.ref, labels_of(side), tier):
+            yield replace(impact, own=budget_change(budget, () if cost is None else (cost,)))
 
 
 def _monthly(governing: Governance, declaration: Declaration) -> Money:

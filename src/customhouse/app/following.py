@@ -113,8 +113,7 @@ class Following:
 
     def consider(self, commit: str, books: Books) -> bool:
         """Judge one commit and take it over when it is allowed; False: it has to be asked about again."""
-        due, waited = self._retry.get(commit, (0.0, 0.0))
-        if self._clock.monotonic() < due:
+        if self._clock.monotonic() < self._retry.get(commit, (0.0, 0.0))[0]:
             return commit != self.head
         author = "unknown"
         try:
@@ -135,11 +134,7 @@ class Following:
         except (StateError, TamperError, UsageError):
             raise
         except Exception as error:  # noqa: BLE001 - the gate stays shut, and what serves goes on, whatever it trips over
-            self._refuse(commit, author, _as_refusal(error))
-            waited = min(max(_RETRY_S, 2 * waited), _RETRY_MOST_S)
-            self._retry[commit] = (self._clock.monotonic() + waited, waited)
-            return commit != self.head
-        self._retry.clear()
+            return self._put_off(commit, author, _as_refusal(error))
         reasons = _denials(judgement, revision)
         entries: list[Entry] = []
         for change, decision, facts in zip(judgement.changes, judgement.decisions, judgement.facts, strict=True):
@@ -149,9 +144,23 @@ class Following:
             if not judgement.changes:
                 entries.append(journal.refused(commit, author, "denied", reasons[0], at))
             self._keep_last_good(commit, reasons, entries)
-        else:
+            self._retry.clear()
+            return True
+        try:
             self._take_over(commit, judgement, governing, books, entries)
+        except CannotDecideError as error:
+            # Allowed, yet this target cannot read it (a Job of two pods): later commits must not wait for it.
+            return self._put_off(commit, author, error)
+        self._retry.clear()
         return True
+
+    def _put_off(self, commit: str, author: str, error: CustomhouseError) -> bool:
+        """Say why a commit is not taken over, and when it is asked about again; whether to go on to the next."""
+        waited = self._retry.get(commit, (0.0, 0.0))[1]
+        self._refuse(commit, author, error)
+        waited = min(max(_RETRY_S, 2 * waited), _RETRY_MOST_S)
+        self._retry[commit] = (self._clock.monotonic() + waited, waited)
+        return commit != self.head
 
     def _moment(self, commit: str) -> datetime:
         """As of when a commit is judged: the same again when the judgement was interrupted by a kill."""

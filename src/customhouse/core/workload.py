@@ -6,6 +6,7 @@ documented defaults are filled in (requests follow limits; replicas 1; Inference
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,7 +48,7 @@ _ACCELERATOR_LABELS = (
     "amd.com/gpu.product-name",
     PREFIX + "accelerator",
 )
-# Order matters: the first marker found in the upper-cased label value names the class.
+# Order matters: the first marker that stands by itself in the upper-cased label value names the class (no L4: an L40).
 _ACCELERATOR_MARKERS = (
     ("GB200", "GB200"),
     ("B300", "B300"),
@@ -72,6 +73,19 @@ _ACCELERATOR_MARKERS = (
     ("K80", "K80"),
     ("MI300X", "MI300X"),
 )
+_NO_ACCELERATORS = (
+    "rdma/",
+    "vpc.amazonaws.com/",
+    "networking.gke.io.networks/",
+    "openshift.io/",
+    "devices.kubevirt.io/",
+    "smarter-devices/",
+    "requests.",
+    "limits.",
+)
+"""Extended resources that come with the machine: network devices and the like."""
+_LABELLED = ("nvidia.com/", "amd.com/", "gpu.intel.com/")
+"""Makers whose node labels name the class; the devices of others are their own class."""
 _SPOT_LABELS: Mapping[str, str] = {
     "karpenter.sh/capacity-type": "spot",
     "eks.amazonaws.com/capacityType": "SPOT",
@@ -97,6 +111,8 @@ class Container:
     init: bool = False
     command: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    """Names of the extended resources that `accelerators` counts."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Literal values only; values by reference are not resolved here."""
 
@@ -269,6 +285,7 @@ def _container(item: Mapping[str, Any], pointer: str, *, init: bool, name: str) 
         memory_request=_read(parse_bytes, requests, "memory", place),
         memory_limit=_read(parse_bytes, limits, "memory", place),
         accelerators=sum(_read(parse_count, requests, key, place) for key in requests if _is_accelerator(key)),
+        devices=tuple(sorted(key for key in requests if _is_accelerator(key))),
         init=init and item.get("restartPolicy") != "Always",
         command=tuple(str(word) for word in _list(item, "command", pointer)),
         arguments=tuple(str(word) for word in _list(item, "args", pointer)),
@@ -281,7 +298,11 @@ def _container(item: Mapping[str, Any], pointer: str, *, init: bool, name: str) 
 
 
 def _is_accelerator(resource: str) -> bool:
-    return resource in ("nvidia.com/gpu", "amd.com/gpu", "gpu.intel.com/i915") or resource.startswith("nvidia.com/mig-")
+    """Every extended resource counts as an accelerator unless it is known to cost nothing by itself.
+
+    A list of what is one would make the next maker's accelerator free.
+    """
+    return "/" in resource and not resource.startswith(_NO_ACCELERATORS)
 
 
 def _read(parse: Callable[[Any], int], values: Mapping[str, Any], key: str, pointer: str) -> int:
@@ -321,10 +342,17 @@ def _count(values: Mapping[str, Any], key: str, pointer: str, default: int) -> i
 def _accelerator(pod: Mapping[str, Any], containers: tuple[Container, ...] | list[Container]) -> str | None:
     if not any(container.accelerators for container in containers):
         return None
+    for device in (device for container in containers for device in container.devices):
+        if not device.startswith(_LABELLED):
+            return device
     for value in _node_values(pod, _ACCELERATOR_LABELS):
         upper = value.upper()
-        return next((name for marker, name in _ACCELERATOR_MARKERS if marker in upper), value)
+        return next((name for marker, name in _ACCELERATOR_MARKERS if _stands_alone(marker, upper)), value)
     return UNKNOWN_ACCELERATOR
+
+
+def _stands_alone(marker: str, text: str) -> bool:
+    return re.search(rf"(?<![A-Z0-9]){re.escape(marker)}(?![A-Z0-9])", text) is not None
 
 
 def _spot(pod: Mapping[str, Any]) -> bool:

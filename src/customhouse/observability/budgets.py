@@ -91,12 +91,21 @@ def budget_state(
 
 
 def budget_change(budget: Budget, costs: Iterable[ChangeCost], tiers: Mapping[ResourceRef, str] | None = None) -> Money:
-    """What a set of changes adds to a budget for a month (negative: takes off it); `tiers` as judged, per resource."""
+    """What a set of changes adds to a budget for a month (negative: takes off it); `tiers` as judged, per resource.
+
+    Each side counts by its own labels: a workload that comes under the budget brings its whole cost with it.
+    """
     judged = tiers or {}
-    return total(
-        (cost.delta for cost in costs if budget.covers(cost.ref, cost.labels, judged.get(cost.ref))),
-        budget.limit.currency,
-    )
+    zero = Money.zero(budget.limit.currency)
+
+    def added(cost: ChangeCost) -> Money:
+        tier = judged.get(cost.ref)
+        before = cost.labels if cost.labels_before is None else cost.labels_before
+        now = cost.after.monthly if cost.after and budget.covers(cost.ref, cost.labels, tier) else zero
+        was = cost.before.monthly if cost.before and budget.covers(cost.ref, before, tier) else zero
+        return now - was
+
+    return total((added(cost) for cost in costs), budget.limit.currency)
 
 
 def _inside(charge: Charge, start: datetime, end: datetime) -> Money:

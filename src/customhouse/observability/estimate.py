@@ -94,6 +94,9 @@ class ChangeCost:
     before: WorkloadCost | None
     after: WorkloadCost | None
     labels: Mapping[str, str]
+    """Those after the change; of a deletion, those before."""
+    labels_before: Mapping[str, str] | None = None
+    """Those before it, None when they are the same: with its labels a workload changes its budgets."""
 
     @property
     def delta(self) -> Money:
@@ -188,10 +191,13 @@ def change_costs(changes: Iterable[Change], book: PriceBook, settings: PriceSett
         before, after = (_declared(side, book, settings) for side in (change.before, change.after))
         if before is not None or after is not None:
             declaration = change.after or change.before
-            metadata = declaration.manifest.get("metadata", {}) if declaration else {}
-            labels = {str(key): str(value) for key, value in (metadata.get("labels") or {}).items()}
-            found.append(ChangeCost(change.ref, before, after, labels))
+            found.append(ChangeCost(change.ref, before, after, _labels(declaration), _labels(change.before)))
     return tuple(found)
+
+
+def _labels(declaration: Declaration | None) -> dict[str, str]:
+    metadata = declaration.manifest.get("metadata", {}) if declaration else {}
+    return {str(key): str(value) for key, value in (metadata.get("labels") or {}).items()}
 
 
 def report(

@@ -18,6 +18,7 @@ from customhouse.core.cost import BookRef, BudgetState, WorkloadCost
 from customhouse.core.errors import CannotDecideError
 from customhouse.core.evidence import ArtifactRef, Evidence
 from customhouse.core.facts import SCHEMA, Facts
+from customhouse.core.resource import ResourceRef
 from customhouse.policy.pods import artifacts as named_artifacts
 from customhouse.policy.projection import check_bounds, project
 from customhouse.policy.summary import summarise
@@ -82,6 +83,8 @@ class BudgetImpact:
 
     state: BudgetState
     change: Money
+    own: Money | None = None
+    """What this Change alone adds to the budget, also by coming under it with another label; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +170,14 @@ def _check_sides(change: Change) -> None:
             f"a change that should {change.operation} {change.ref} lacks a side or has one too many"
         )
     for side in (change.before, change.after):
-        if side is not None and side.ref != change.ref:
+        if side is not None and _identity(side.ref) != _identity(change.ref):
             raise CannotDecideError(f"a change of {change.ref} carries a declaration of {side.ref}")
+
+
+def _identity(ref: ResourceRef) -> tuple[str, str, str, str]:
+    """An object is itself under every version of its API."""
+    group, slash, _ = ref.api_version.rpartition("/")
+    return (group if slash else "", ref.kind, ref.namespace, ref.name)
 
 
 def _revision(change: Change) -> dict[str, Any] | None:
@@ -317,6 +326,7 @@ def _budget(impact: BudgetImpact, currency: str) -> dict[str, Any]:
         "forecast_micro": _micro(state.forecast, currency),
         "left_micro": _micro(state.left, currency),
         "change_micro": _micro(impact.change, currency),
+        "own_change_micro": _micro(impact.change if impact.own is None else impact.own, currency),
         "snapshot": state.snapshot,
     }
 

@@ -138,7 +138,8 @@ def _models(work: Workload) -> Iterator[dict[str, Any]]:
             "format": text(model_format, "name", f"{place}/modelFormat", None) or key,
             "runtime": text(spec, "runtime", place, None),
             "protocol_version": text(spec, "protocolVersion", place, None),
-            "storage_uri": text(spec, "storageUri", place, None),
+            # An empty address names no model, however it is written.
+            "storage_uri": (text(spec, "storageUri", place, None) or "").strip() or None,
         }
 
 

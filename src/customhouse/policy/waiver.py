@@ -6,6 +6,7 @@ waiver has expired, never a clock.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,6 +20,8 @@ from customhouse.core.resource import ResourceRef
 
 _KEYS = {"id", "rules", "owner", "reason", "ticket", "expires", "scope"}
 _SCOPE_KEYS = {"kind", "namespace", "name"}
+_WILD = re.compile(r"\[[^\]]*\]|[*?]")
+"""What in a shell pattern stands for other characters; a scope has to have some of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,6 @@ def _scope(value: Any, place: str) -> Scope:
     ):
         raise ConfigError("scope names kind, namespace or name", where=place)
     scope = Scope(**value)
-    if not any(pattern.strip("*") for pattern in (scope.namespace, scope.name)):
+    if not any(_WILD.sub("", pattern) for pattern in (scope.namespace, scope.name)):
         raise ConfigError("the scope covers every namespace and name", where=place, hint="name the object")
     return scope

@@ -61,7 +61,7 @@ findings contains object.union(
 ) if {
 	some budget in input.budgets
 	budget.change_micro > 0
-	delta > 0
+	object.get(budget, "own_change_micro", delta) > 0
 	over := over_by(budget)
 	over > 0
 	message := sprintf("Budget %s is exceeded by %s: limit %s, spent %s, forecast %s, this change %s a month.%s", [

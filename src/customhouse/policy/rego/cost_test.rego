@@ -60,6 +60,15 @@ test_budget_exceeded_is_silent_for_the_part_of_a_set_that_adds_nothing if {
 	count(cost.findings) == 0 with input as still
 }
 
+test_budget_exceeded_fires_for_a_workload_that_comes_under_it_at_the_same_price if {
+	moved := object.union(
+		budget({"change_micro": 900000000, "own_change_micro": 900000000}),
+		{"cost": {"monthly_after_micro": 100000000, "monthly_before_micro": 100000000}},
+	)
+	found := cost.findings with input as moved
+	fixtures.rules(found) == {"budget-exceeded"}
+}
+
 test_budget_used_up_fires_for_a_change_that_saves if {
 	found := cost.findings with input as budget({"month_to_date_micro": 900000000, "change_micro": -100000000})
 	fixtures.rules(found) == {"budget-used-up"}
