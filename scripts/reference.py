@@ -81,7 +81,7 @@ def configuration() -> str:
 
 VARIABLES = {
     "CUSTOMHOUSE_STATE": "The folder of everything durable (`--state`); default `.customhouse`.",
-    "CUSTOMHOUSE_ENGINE": "The policy engine: `auto` (default: OPA 1.0+ if on PATH, else embedded), `embedded` or `opa`.",
+    "CUSTOMHOUSE_ENGINE": "The policy engine: `auto` (default; OPA 1.0+ if on PATH, else `embedded`), `opa`.",
     "CUSTOMHOUSE_CONFIG": "A customhouse.yaml to use where the repository has none (`--config`).",
     "NO_COLOR": "No colours, whatever its value.",
 }
