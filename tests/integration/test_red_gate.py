@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from control_repository import clone, remote, write
 from up_world import RULES, service
 
 from customhouse._kit.money import Money
+from customhouse.app import journal
 from customhouse.app.gatekeeping import GateRequest, judge
 from customhouse.app.settings import read_settings
 from customhouse.core.decision import Verdict
@@ -23,6 +25,8 @@ from customhouse.store import open_store
 __all__ = ["clone", "remote"]
 
 DIGEST = "sha256:" + "5" * 64
+_SIZE = {"cpu": "1", "memory": "1Gi"}
+CONTAINER = {"name": "c", "image": "a/b", "resources": {"requests": _SIZE, "limits": _SIZE}}
 
 
 def gate(clone: Path, base: str = "HEAD^", head: str = "HEAD") -> tuple[Verdict, set[str]]:
@@ -151,3 +155,31 @@ def test_a_canary_that_cannot_be_read_is_no_change_that_can_be_allowed(clone: Pa
     write(clone, {"app.yaml": service(DIGEST, "v1").replace('"20,50"', f'"{text.strip(chr(34))}"')})
     with pytest.raises(DeclarationError, match="rollout-steps"):
         gate(clone)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"transformer": {"minReplicas": 500, "containers": [CONTAINER]}},
+        {"predictor": {"workerSpec": {"pipelineParallelSize": 64, "containers": [CONTAINER]}}},
+    ],
+    ids=["transformer", "workers"],
+)
+def test_pods_beside_the_predictor_are_not_priced_as_one(more: dict[str, Any]) -> None:
+    predictor = {"minReplicas": 1, "maxReplicas": 1, "containers": [CONTAINER], **more.get("predictor", {})}
+    manifest = {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": "s", "namespace": "n"},
+        "spec": {**more, "predictor": predictor},
+    }
+    work = workload(manifest)
+    assert work is not None
+    assert workload_cost(work, PriceBook.load(), PriceSettings(), manifest).unpriced
+
+
+def test_one_file_of_evidence_about_two_models_is_recorded_for_each() -> None:
+    item = {"kind": "scan", "digest": DIGEST, "verified": True, "problem": "", "signer": "ci", "summary": {}}
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    keys = {journal._evidence(journal.model_node("sha256:" + n * 64), item, at, None).key for n in "12"}
+    assert len(keys) == 2

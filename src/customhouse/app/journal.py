@@ -123,7 +123,8 @@ def _evidence(model: Node, item: Mapping[str, Any], at: datetime, declaration: D
             links.append(Link.between(run, model, LinkKind.PRODUCED))
     state = "verified" if item["verified"] else f"not verified: {item['problem']}"
     body = {"text": f"{kind} of {model.digest[7:19]}, {state}"[:500], "signer": item["signer"], "kind": kind}
-    key = f"evidence:{item['digest']}:{item['verified']}"
+    # One file may speak of several models, or be laid where it does not belong: each time is an event of its own.
+    key = f"evidence:{item['digest']}:{item['verified']}:{model.digest[7:19]}"
     return entry("evidence", key, at, ACTOR, nodes=nodes, links=links, body=body)
 
 

@@ -155,7 +155,7 @@ def workload_cost(
     require_currency(settings.currency)
     card = RateCard(book, settings.provider, settings.region, spot=work.spot)
     quoted = quote(demand(work), card)
-    unpriced = [*quoted.unpriced, *_unrequested(work)]
+    unpriced = [*quoted.unpriced, *_unrequested(work), *_beside(work, manifest or {})]
     replicas, low, high = max(1, work.replicas_min), work.replicas_min, max(1, work.replicas_max)
     hours = hours_high = Fraction(HOURS_PER_MONTH)
     note = ""
@@ -287,6 +287,28 @@ def _unrequested(work: Workload) -> list[str]:
     found = [f"container {c.name or c.pointer}: no cpu request" for c in running if not c.cpu_request]
     found += [f"container {c.name or c.pointer}: no memory request" for c in running if not c.memory_request]
     return found if running else ["no container declares what it needs"]
+
+
+def _beside(work: Workload, manifest: Manifest) -> list[str]:
+    """Pods of an InferenceService that are more than the predictor's replicas, by which everything is priced."""
+    spec = manifest.get("spec")
+    if work.ref.kind != "InferenceService" or not isinstance(spec, Mapping):
+        return []
+    found = []
+    for name in ("transformer", "explainer"):
+        component = spec.get(name)
+        if isinstance(component, Mapping):
+            counts = [component.get(key) for key in ("minReplicas", "maxReplicas")]
+            most = max((count for count in counts if isinstance(count, int)), default=1)
+            if most > work.replicas_max:
+                found.append(f"{name}: {most} replicas, more than the {work.replicas_max} of the predictor")
+    worker = work.pod.get("workerSpec")
+    if isinstance(worker, Mapping):
+        for key, most in (("size", 1), ("pipelineParallelSize", 2)):
+            count = worker.get(key)
+            if isinstance(count, int) and count > most:
+                found.append(f"workerSpec: {key} {count}, one worker is counted")
+    return found
 
 
 def _part(item: str, quantity: Fraction, rate: Rate) -> Part:

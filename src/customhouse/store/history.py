@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from customhouse._kit.digest import json_digest
 from customhouse.core.decision import Decision
-from customhouse.core.errors import UsageError
+from customhouse.core.errors import TamperError, UsageError
 from customhouse.core.release import Release, RolloutPhase
 from customhouse.store.engine import Database
 from customhouse.store.rows import dump, insert_new, load, resource_columns, resource_of, stamp, unstamp
@@ -54,7 +54,10 @@ class DecisionTable:
         return tuple(_decision(row.digest, row.body, row.envelope) for row in rows)
 
     def find(self, digest_prefix: str) -> Sequence[Mapping[str, Any]]:
-        """Those whose digest starts with a prefix (`sha256:` may be left out), newest first, with `"facts"`."""
+        """Those whose digest starts with a prefix (`sha256:` may be left out), newest first, with `"facts"`.
+
+        Raises TamperError for a row that is not what its digest says: the ledger holds that digest.
+        """
         prefix = "sha256:" + digest_prefix.removeprefix("sha256:").lower()
         query = (
             select(decisions, facts.c.document)
@@ -65,11 +68,21 @@ class DecisionTable:
         )
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-        return tuple({**_decision(row.digest, row.body, row.envelope), "facts": load(row.document)} for row in rows)
+        return tuple(
+            _checked({**_decision(row.digest, row.body, row.envelope), "facts": load(row.document)}) for row in rows
+        )
 
 
 def _decision(digest: str, body: str, envelope: str) -> dict[str, Any]:
     return {"digest": digest, "body": load(body), "envelope": load(envelope)}
+
+
+def _checked(found: dict[str, Any]) -> dict[str, Any]:
+    if json_digest(found["body"]) != found["digest"]:
+        raise TamperError("the stored decision is not the one that was made", where=found["digest"])
+    if json_digest(found["facts"]) != found["body"]["facts_digest"]:
+        raise TamperError("the stored facts are not those that were judged", where=found["digest"])
+    return found
 
 
 class ReleaseTable:

@@ -344,6 +344,9 @@ class LocalTarget:
         if manifest is None:
             raise TargetError(f"{action.kind.value} without a manifest", where=str(ref))
         if ref.kind == "InferenceService":
+            if not ref.api_version.startswith("serving.kserve.io/"):
+                # Its address is namespace and name: one of another group would take the other's traffic.
+                raise TargetError(f"an InferenceService of {ref.api_version} is not served", where=str(ref))
             return self._fleet.apply(ref, manifest, self._front.state())
         if ref.kind == "Job" and ref.api_version.startswith("batch/"):
             return self._jobs.apply(ref, manifest)
