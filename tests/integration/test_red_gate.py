@@ -15,7 +15,7 @@ from customhouse.app import journal
 from customhouse.app.gatekeeping import GateRequest, judge
 from customhouse.app.settings import read_settings
 from customhouse.core.decision import Verdict
-from customhouse.core.errors import ConfigError, DeclarationError
+from customhouse.core.errors import CannotDecideError, ConfigError, DeclarationError
 from customhouse.core.workload import workload
 from customhouse.observability.estimate import PriceSettings, workload_cost
 from customhouse.observability.prices import PriceBook
@@ -72,6 +72,14 @@ def test_a_new_version_of_the_api_is_an_update_that_can_be_judged(clone: Path) -
     write(clone, {"job.yaml": NETWORK})
     write(clone, {"job.yaml": NETWORK.replace("v1beta1", "v1")})
     assert gate(clone) == (Verdict.ALLOW, set())
+
+
+def test_what_runs_does_not_change_its_api_version_under_way(clone: Path) -> None:
+    write(clone, {"customhouse.yaml": rules()})
+    write(clone, {"app.yaml": service(DIGEST, "v1")})
+    write(clone, {"app.yaml": service(DIGEST, "v1").replace("kserve.io/v1beta1", "kserve.io/v1")})
+    with pytest.raises(CannotDecideError, match="apiVersion"):
+        gate(clone)
 
 
 NETWORK = """\

@@ -19,6 +19,7 @@ from customhouse.core.errors import CannotDecideError
 from customhouse.core.evidence import ArtifactRef, Evidence
 from customhouse.core.facts import SCHEMA, Facts
 from customhouse.core.resource import ResourceRef
+from customhouse.core.workload import workload
 from customhouse.policy.pods import artifacts as named_artifacts
 from customhouse.policy.projection import check_bounds, project
 from customhouse.policy.summary import summarise
@@ -172,6 +173,13 @@ def _check_sides(change: Change) -> None:
     for side in (change.before, change.after):
         if side is not None and _identity(side.ref) != _identity(change.ref):
             raise CannotDecideError(f"a change of {change.ref} carries a declaration of {side.ref}")
+        if side is not None and side.ref != change.ref and workload(side.manifest, side.ref) is not None:
+            # What serves, is held or was run is remembered by its whole name: it must not start a second time.
+            raise CannotDecideError(
+                f"{change.ref} runs something, and its apiVersion changes from {side.ref.api_version} to "
+                f"{change.ref.api_version}",
+                hint="keep the apiVersion, or delete the object in one commit and declare it in the next",
+            )
 
 
 def _identity(ref: ResourceRef) -> tuple[str, str, str, str]:
