@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from control_repository import clone, remote, write
+from control_repository import clone, git, remote, write
 
 from customhouse.app.gatekeeping import GateRequest, judge
 from customhouse.app.settings import read_settings
@@ -76,3 +76,12 @@ def test_rules_that_name_a_missing_file_cannot_be_merged(founded: Path) -> None:
     write(founded, {"trust/allowed_signers": None, "README.md": "x"})
     with pytest.raises(ConfigError, match="trust/allowed_signers"):
         findings(founded)
+
+
+def test_a_branch_that_is_merely_behind_has_not_removed_the_rules(clone: Path) -> None:
+    start = write(clone, {"README.md": "before there were rules"})
+    rules = "apiVersion: customhouse.dev/v1\npolicy:\n  requireSignedCommits: false\n"
+    base = write(clone, {"customhouse.yaml": rules})
+    git(clone, "checkout", "-q", "-b", "old", start)
+    write(clone, {"NOTES.md": "started before the rules"})
+    assert findings(clone, base) == (Verdict.ALLOW, set())

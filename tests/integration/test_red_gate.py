@@ -189,5 +189,5 @@ def test_pods_beside_the_predictor_are_not_priced_as_one(more: dict[str, Any]) -
 def test_one_file_of_evidence_about_two_models_is_recorded_for_each() -> None:
     item = {"kind": "scan", "digest": DIGEST, "verified": True, "problem": "", "signer": "ci", "summary": {}}
     at = datetime(2026, 1, 1, tzinfo=UTC)
-    keys = {journal._evidence(journal.model_node("sha256:" + n * 64), item, at, None).key for n in "12"}
+    keys = {journal._evidence(journal.model_node("sha256:" + n * 64), item, at).key for n in "12"}
     assert len(keys) == 2

@@ -80,6 +80,8 @@ class Question:
     author: str
     spend: Spend
     point: Point = Point.GATE
+    rules_before: Mapping[str, str] | None = None
+    """The governance files where the changes start from, when that is not where `governing` is from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ class Clearance:
             _require_decided(revision)
         # 2. What it declares, also about how its successors are judged.
         governance = [
-            as_declaration(governing.files),
+            as_declaration(governing.files if question.rules_before is None else question.rules_before),
             as_declaration(declared_governance(question.tree, question.head)),
         ]
         before, after = ([item] if item is not None else [] for item in governance)

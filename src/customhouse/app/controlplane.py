@@ -327,16 +327,19 @@ class ControlPlane:
             live = self.live.get(declaration.ref)
             outcome = None if live is None else live.status.get("local", {}).get("outcome")
             key = key_of(JOB, declaration.ref)
-            if outcome is None or self.memory.get(key) == declaration.digest:
+            # The same manifest declared again after it left Git is another run, with its own record and charge.
+            run = "" if outcome is None else f"{declaration.digest}:{outcome.get('finished', '')}"
+            if outcome is None or self.memory.get(key) == run:
                 continue
             status = "complete" if outcome["succeeded"] else "failed"
             at = self.clock.now()
             message = str(outcome.get("reason", ""))
             revision = self.memory.deployed.revision if self.memory.deployed else ""
-            entries = [journal.job_finished(declaration, revision, status, message, at)]
+            finished = str(outcome.get("finished", ""))
+            entries = [journal.job_finished(declaration, revision, status, message, at, finished=finished)]
             release = release_name(declaration)
             entries.extend(self.metering.charge_job(governing, declaration.ref, release, outcome))
-            self.outbox.commit({key: declaration.digest}, entries)
+            self.outbox.commit({key: run}, entries)
 
     # 6
     def _measure(self) -> None:

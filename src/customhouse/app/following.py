@@ -137,9 +137,9 @@ class Following:
             return self._put_off(commit, author, _as_refusal(error))
         reasons = _denials(judgement, revision)
         entries: list[Entry] = []
-        for change, decision, facts in zip(judgement.changes, judgement.decisions, judgement.facts, strict=True):
+        for decision, facts in zip(judgement.decisions, judgement.facts, strict=True):
             books.decisions.record(decision, facts.document)
-            entries.extend(journal.judged(revision, decision, facts, change.after))
+            entries.extend(journal.judged(revision, decision, facts))
         if reasons:
             if not judgement.changes:
                 entries.append(journal.refused(commit, author, "denied", reasons[0], at))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from customhouse.app import snapshot, wiring
 from customhouse.app.clearance import Clearance, Judgement, Question, Spend, declarations_of
-from customhouse.app.governance import Governance, governance
+from customhouse.app.governance import Governance, declared_governance, governance
 from customhouse.app.named_files import NamedFiles
 from customhouse.app.settings import Settings
 from customhouse.app.spend import month_charges
@@ -53,16 +53,18 @@ def _of_repository(settings: Settings, request: GateRequest) -> Question:
     if base is not None and start is None:
         raise SourceError(f"{head[:12]} and {base[:12]} share no history", hint="name the revision it started from")
     before = () if start is None else declarations_of(objects, start, governing.configuration.paths)
+    # The rules of an older start are only what its own edits are counted from; what judges is the base.
+    rules = None if start is None or start == base else declared_governance(objects, start)
     spend = spend_of(settings, governing, objects)
     if request.worktree:
         if request.head is not None:
             raise UsageError("--head and --worktree exclude one another")
         tree = wiring.work_tree(settings, Path(request.repo))
-        return Question(governing, tree, "worktree", before, None, "work tree", spend)
+        return Question(governing, tree, "worktree", before, None, "work tree", spend, rules_before=rules)
     revision = objects.revision(
         head, allowed_signers=governing.allowed_signers, last_deployed=start, gpg_keys=governing.gpg_keys
     )
-    return Question(governing, objects, head, before, revision, revision.author, spend)
+    return Question(governing, objects, head, before, revision, revision.author, spend, rules_before=rules)
 
 
 def _base(objects: Commits, request: GateRequest, head: str) -> str | None:

@@ -24,7 +24,6 @@ from customhouse.core.workload import workload
 from customhouse.trust.custody import Link, LinkKind, Node, NodeKind, entry
 
 DATASET = PREFIX + "dataset"
-TRAINING_RUN = PREFIX + "training-run"
 ACTOR = "customhouse"
 
 
@@ -68,7 +67,7 @@ def dataset_registered(name: str, digest: str, size: int, files: int, at: dateti
     return entry("dataset", f"dataset:{digest}", at, actor, nodes=[Node.of(NodeKind.DATASET, digest, name)], body=body)
 
 
-def judged(revision: Revision, decision: Decision, facts: Facts, declaration: Declaration | None) -> Iterator[Entry]:
+def judged(revision: Revision, decision: Decision, facts: Facts) -> Iterator[Entry]:
     """The Decision on one Change of a commit, and the evidence that it rests on."""
     commit = commit_node(revision.id)
     made = Node.of(NodeKind.DECISION, decision.digest, time=decision.decided_at)
@@ -79,7 +78,7 @@ def judged(revision: Revision, decision: Decision, facts: Facts, declaration: De
         model = model_node(artifact["digest"], artifact["reference"])
         models.append(model)
         for item in artifact["evidence"]:
-            yield _evidence(model, item, decision.decided_at, declaration)
+            yield _evidence(model, item, decision.decided_at)
     reason = next((finding.message for finding in decision.findings if finding.waiver is None), "every rule is met")
     yield entry(
         "decision",
@@ -106,13 +105,13 @@ def judged(revision: Revision, decision: Decision, facts: Facts, declaration: De
     )
 
 
-def _evidence(model: Node, item: Mapping[str, Any], at: datetime, declaration: Declaration | None) -> Entry:
+def _evidence(model: Node, item: Mapping[str, Any], at: datetime) -> Entry:
     kind = item["kind"]
     said = Node.of(NodeKind.EVIDENCE, item["digest"], f"{kind}/{model.digest[7:19]}")
     nodes, links = [model, said], [Link.between(model, said, LinkKind.ATTESTED_BY)]
     # Only provenance that verified may say where a model comes from.
     if kind == "provenance" and item["verified"]:
-        run = _run_of(declaration)
+        run = _run_of(item["summary"].get("job"))
         for part in item["summary"].get("materials", ()):
             if part["digest"] and part["name"] in (NodeKind.DATASET, NodeKind.CODE, NodeKind.IMAGE, NodeKind.MODEL):
                 source = Node.of(part["name"], part["digest"])
@@ -128,9 +127,10 @@ def _evidence(model: Node, item: Mapping[str, Any], at: datetime, declaration: D
     return entry("evidence", key, at, ACTOR, nodes=nodes, links=links, body=body)
 
 
-def _run_of(declaration: Declaration | None) -> Node | None:
-    name = None if declaration is None else declaration.annotation(TRAINING_RUN)
-    return run_node(declaration.ref.namespace, name) if declaration is not None and name else None
+def _run_of(job: str | None) -> Node | None:
+    """The run that the provenance names. What an annotation says of it is anybody's word."""
+    namespace, slash, name = (job or "").partition("/")
+    return run_node(namespace, name) if slash and namespace and name else None
 
 
 def refused(revision: str, author: str, code: str, message: str, at: datetime) -> Entry:
@@ -163,8 +163,10 @@ def deleted(ref: ResourceRef, revision: str, at: datetime) -> Entry:
     return entry("removal", f"removal:{revision}:{ref}", at, ACTOR, nodes=[commit_node(revision)], body=body)
 
 
-def job_finished(declaration: Declaration, revision: str, status: str, message: str, at: datetime) -> Entry:
-    """A declared Job ended; a training run when it names its dataset."""
+def job_finished(
+    declaration: Declaration, revision: str, status: str, message: str, at: datetime, *, finished: str = ""
+) -> Entry:
+    """A declared Job ended; a training run when it names its dataset. `finished` tells runs of one manifest apart."""
     run = run_node(declaration.ref.namespace, declaration.ref.name)
     nodes, links = [commit_node(revision), run], [Link.between(commit_node(revision), run, LinkKind.PRODUCED)]
     dataset = declaration.annotation(DATASET)
@@ -173,7 +175,7 @@ def job_finished(declaration: Declaration, revision: str, status: str, message: 
         nodes.append(source)
         links.append(Link.between(source, run, LinkKind.INPUT_OF))
     body = {"text": f"{declaration.ref} {status}: {message}"[:500], "manifest": declaration.digest, "status": status}
-    key = f"job:{declaration.ref}:{declaration.digest}:{status}"
+    key = f"job:{declaration.ref}:{declaration.digest}:{status}:{finished}"
     return entry("training-run", key, at, ACTOR, nodes=nodes, links=links, body=body)
 
 

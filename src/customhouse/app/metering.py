@@ -103,7 +103,13 @@ class Metering:
     def charge_job(
         self, governing: Governance, ref: ResourceRef, release: str, outcome: Mapping[str, Any]
     ) -> tuple[Entry, ...]:
-        """Charge one run of a Job from what the target measured of it, once."""
+        """Charge one run of a Job from what the target measured of it, once.
+
+        A run that was lost (its supervisor was killed) has no measured time: nothing can be charged, and the Entry of
+        its end says that it was lost.
+        """
+        if "started" not in outcome or "finished" not in outcome:
+            return ()
         work = self._declared(ref, release)
         start, end = from_rfc3339(outcome["started"]), from_rfc3339(outcome["finished"])
         if work is None or start >= end:

@@ -100,8 +100,10 @@ def _provenance(predicate: Mapping[str, Any]) -> dict[str, Any]:
     details = _mapping(predicate.get("runDetails"))
     definition = _mapping(predicate.get("buildDefinition"))
     materials = [item for item in _items(definition.get("resolvedDependencies")) if isinstance(item, Mapping)]
+    job = _mapping(_mapping(definition.get("externalParameters")).get("job"))
     return {
         "builder": _text(_mapping(details.get("builder")).get("id")),
+        "job": _text(job.get("resource")),
         "build_type": _text(definition.get("buildType")),
         "materials": [
             {"name": _text(item.get("name") or item.get("uri")), "digest": _digest(item.get("digest"))}

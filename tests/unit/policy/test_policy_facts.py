@@ -166,12 +166,13 @@ def test_provenance_names_builder_and_materials():
     predicate = {
         "buildDefinition": {
             "buildType": "t",
+            "externalParameters": {"job": {"resource": "fraud/train"}},
             "resolvedDependencies": [{"name": "data", "digest": {"sha256": DIGEST[7:]}}, {"uri": "git", "digest": {}}],
         },
         "runDetails": {"builder": {"id": "b"}},
     }
     seen = summarise(EvidenceKind.PROVENANCE, predicate)
-    assert seen["builder"] == "b"
+    assert (seen["builder"], seen["job"]) == ("b", "fraud/train")
     assert seen["materials"] == [{"name": "data", "digest": DIGEST}, {"name": "git", "digest": None}]
 
 
