@@ -76,7 +76,7 @@ def test_the_ledger_verifies_and_one_altered_byte_does_not(demo: DemoRun, tmp_pa
         (copy / name).write_bytes((demo.state / name).read_bytes())
     data = (copy / "state.db").read_bytes()
     at = data.index(b'"kind":"revert"')
-    (copy / "state.db").write_bytes(data[:at] + data[at:].replace(b'"kind":"revert"', b'"kind":"refert"', 1))
+    (copy / "state.db").write_bytes(data[:at] + data[at:].replace(b'"kind":"revert"', b'"kind":"qevert"', 1))
     assert demo.cli("ledger", "verify", "--state", str(copy)).returncode == 5
 
 
