@@ -229,12 +229,13 @@ def charged(charges: Iterable[Charge], start: datetime, end: datetime, run: str 
             nodes.append(model_node(artifact))
             links.append(Link.between(model_node(artifact), running, LinkKind.SERVED_AS))
     amount = total((charge.amount for charge in rows), "USD")
-    body = {"text": f"{amount} {amount.currency} for {len(by_release)} releases", "rows": _rows_digest(rows)}
+    body = {"text": f"{amount} {amount.currency} for {len(by_release)} releases", "rows": rows_digest(rows)}
     key = f"charge:{interval}:{run}" if run else f"charge:{interval}"
     return entry("charge", key, end, ACTOR, nodes=nodes, links=links, body=body)
 
 
-def _rows_digest(rows: Sequence[Charge]) -> str:
+def rows_digest(rows: Sequence[Charge]) -> str:
+    """What an entry binds of its Charges, in the order they were stored; `app.crosscheck` makes it again."""
     return json_digest(
         [
             [str(row.resource), row.release, to_rfc3339(row.start), to_rfc3339(row.end), row.category, str(row.amount)]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from customhouse._kit.clock import to_rfc3339
 from customhouse.app import wiring
+from customhouse.app.crosscheck import crosscheck
 from customhouse.app.memory import RELEASE
 from customhouse.app.settings import Settings
 from customhouse.core.errors import UsageError
@@ -14,7 +16,7 @@ from customhouse.core.release import Release
 from customhouse.core.resource import Manifest
 from customhouse.core.workload import workload
 from customhouse.trust.custody import graph, proof_json, trace
-from customhouse.trust.ledger import LedgerReport
+from customhouse.trust.ledger import MAX_PROBLEMS, LedgerReport
 
 
 def history(settings: Settings, name: str | None, limit: int) -> list[dict[str, Any]]:
@@ -62,9 +64,11 @@ def trace_of(settings: Settings, reference: str) -> dict[str, Any]:
 
 
 def verify_ledger(settings: Settings, progress: Callable[[str, int, int], None] | None = None) -> LedgerReport:
-    """Recompute the whole ledger from its stored bytes."""
+    """Recompute the whole ledger from its stored bytes, then compare the rows beside it with what it binds."""
     with wiring.store(settings, create=False) as opened:
-        return wiring.ledger(settings, opened, write=False).verify(progress)
+        report = wiring.ledger(settings, opened, write=False).verify(progress)
+        found = (*report.problems, *crosscheck(opened))
+        return replace(report, problems=found[:MAX_PROBLEMS])
 
 
 def proof_of(settings: Settings, index: int) -> dict[str, Any]:
