@@ -142,7 +142,7 @@ def finish(world: UpWorld, mortal: Mortal) -> None:
 @pytest.mark.parametrize("seed", [2])  # any other works; each takes ten seconds
 def test_killed_at_steps_drawn_by_a_seed_it_goes_on_and_loses_nothing(world: UpWorld, seed: int) -> None:
     draw = random.Random(seed)
-    lives = [f"{draw.choice(['before', 'after'])}:{draw.randint(1, 18)}" for _ in range(5)]
+    lives = [f"{draw.choice(['before', 'after'])}:{draw.randint(1, 18)}" for _ in range(8)]
     mortal = Mortal(world, lives)
     commits = story(world, mortal)
     assert mortal.deaths >= 6
