@@ -109,4 +109,4 @@ class Agreement(RuleBasedStateMachine):
 
 TestAgreement = Agreement.TestCase
 # Not shrunk: a failing run opens a database at every attempt, and would be at it for minutes.
-TestAgreement.settings = settings(max_examples=6, stateful_step_count=15, phases=[Phase.generate])
+TestAgreement.settings = settings(max_examples=12, stateful_step_count=15, phases=[Phase.generate])

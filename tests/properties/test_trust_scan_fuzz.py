@@ -108,7 +108,7 @@ def test_arbitrary_opcodes_get_a_verdict(parts: list[bytes]) -> None:
     assert scan_bytes(b"\x80\x04" + b"".join(parts) + b".", limits=LIMITS).verdict in Verdict
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(
     seed=st.sampled_from(SEEDS),
     edits=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=6),
