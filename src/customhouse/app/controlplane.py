@@ -31,7 +31,7 @@ from customhouse.control.rollout import Move
 from customhouse.control.source import PushRejectedError, RevertConflictError
 from customhouse.core.errors import CustomhouseError, StateError, TargetError
 from customhouse.core.ledger import Entry
-from customhouse.core.plan import ActionKind, Health, HealthStatus, LiveObject
+from customhouse.core.plan import ActionKind, HealthStatus, LiveObject
 from customhouse.core.release import RolloutPhase
 from customhouse.core.resource import Declaration, ResourceRef
 from customhouse.core.workload import workload
@@ -362,10 +362,6 @@ class ControlPlane:
         """Write entries to the ledger; those whose key is there already are not written again."""
         if entries:
             self.ledger.append(entries)
-
-
-def _healths(live: Mapping[ResourceRef, LiveObject]) -> dict[ResourceRef, Health]:
-    return {ref: found.health for ref, found in live.items()}
 
 
 def _held(hold: Held) -> str:

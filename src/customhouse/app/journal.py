@@ -12,7 +12,7 @@ from typing import Any
 
 from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.digest import json_digest
-from customhouse._kit.money import Money, total
+from customhouse._kit.money import total
 from customhouse.core.change import Revision
 from customhouse.core.cost import Charge
 from customhouse.core.decision import Decision
@@ -251,8 +251,3 @@ def proposed(proposal: Proposal, branch: str, commit: str, at: datetime) -> Entr
     links = [Link.between(node, commit_node(commit), LinkKind.PROPOSED)]
     key = f"proposal:{proposal.id}"
     return entry("proposal", key, at, "optimiser", nodes=[node, commit_node(commit)], links=links, body=body)
-
-
-def amount_of(charges: Iterable[Charge]) -> Money:
-    """The exact sum of Charges."""
-    return total((charge.amount for charge in charges), "USD")

@@ -86,11 +86,6 @@ def field_diff(declared: Manifest, live: Manifest) -> tuple[FieldDiff, ...]:
     return tuple(found)
 
 
-def same_object(declared: Manifest, live: Manifest) -> bool:
-    """Whether nothing that is declared differs."""
-    return not field_diff(declared, live)
-
-
 def _walk(declared: Any, live: Any, pointer: str, parent: str, key: str) -> Iterator[FieldDiff]:
     if _is_empty(declared) and _is_empty(live):
         return

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 from customhouse._kit.clock import from_rfc3339
 from customhouse._kit.digest import is_digest, json_digest, same_digest
-from customhouse._kit.money import Money
 from customhouse.core.cost import BookRef, Rate
 from customhouse.core.errors import PriceError
 
@@ -261,8 +260,3 @@ def require_currency(currency: str) -> None:
             f"the price books are in {BOOK_CURRENCY}, {currency} was asked for",
             hint=f"set the currency to {BOOK_CURRENCY}, or keep a price book converted with a dated rate",
         )
-
-
-def no_money() -> Money:
-    """Zero in the books' currency."""
-    return Money.zero(BOOK_CURRENCY)
