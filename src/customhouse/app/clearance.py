@@ -7,9 +7,9 @@ planes themselves never meet. The steps are numbered as in ARCHITECTURE.md, "The
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from customhouse.core.decision import Decision, Point, Verdict, overall
 from customhouse.core.errors import CannotDecideError, DeclarationError
 from customhouse.core.facts import Facts
 from customhouse.core.ports import PolicyEngine
-from customhouse.core.resource import PREFIX, Declaration
+from customhouse.core.resource import PREFIX, Declaration, ResourceRef
 from customhouse.core.workload import workload
 from customhouse.observability.alternatives import alternatives
 from customhouse.observability.budgets import budget_change, budget_state, month_of
@@ -82,6 +82,8 @@ class Question:
     point: Point = Point.GATE
     rules_before: Mapping[str, str] | None = None
     """The governance files where the changes start from, when that is not where `governing` is from."""
+    owners: Mapping[ResourceRef, Declaration] = field(default_factory=dict)
+    """What controllers derived, with what it is derived from: the owner has the tier, the labels and the cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +138,30 @@ class Clearance:
             if change.after is not None:
                 plan_of(change.after.manifest)  # a canary that cannot be read is said here, not when it should begin
         # 4. Money: before, after, and what the whole set adds to each budget.
-        now = self._clock.now()
         costs = change_costs(found, governing.book, governing.prices)
+        # 5. Facts and Decision, per Change.
+        now = self._clock.now()
+        report, facts_of = self.facts(question, costs, now)
+        gate = Gate(self._engine, governing.bundle, governing.waivers)
+        decisions, facts = [], []
+        for change in found:
+            document = facts_of(change)
+            if change.after is not None and change.ref.kind == GOVERNANCE:
+                self._check_successor(question, change, document, now)
+            facts.append(document)
+            decisions.append(gate.judge(change, document, point=question.point, decided_at=now))
+        return Judgement(revision, found, tuple(decisions), tuple(facts), report, declared)
+
+    def facts(
+        self, question: Question, costs: Sequence[ChangeCost], now: datetime
+    ) -> tuple[CostReport, Callable[[Change], Facts]]:
+        """What the costs come to, and what gives the Facts of each Change: the one way, for files and live objects.
+
+        Raises CannotDecideError; so does what it gives, for a Change that cannot be judged.
+        """
+        governing = question.governing
         budgets = _budgets(question, costs, now)
         report = summary(costs, governing.book, governing.prices, [impact.state for impact in budgets])
-        # 5. Facts and Decision, per Change.
         provider, region = governing.prices.provider, governing.prices.region
         limit = governing.configuration.price_max_age_days
         shared = FactsContext(
@@ -153,17 +174,13 @@ class Clearance:
             settings=governing.policy,
             currency=CURRENCY,
         )
-        gate = Gate(self._engine, governing.bundle, governing.waivers)
         by_ref = {cost.ref: cost for cost in costs}
-        decisions, facts = [], []
-        for change in found:
+
+        def facts_of(change: Change) -> Facts:
             with _placed(change.after or change.before):
-                document = build_facts(change, self._context(question, change, by_ref.get(change.ref), shared))
-            if change.after is not None and change.ref.kind == GOVERNANCE:
-                self._check_successor(question, change, document, now)
-            facts.append(document)
-            decisions.append(gate.judge(change, document, point=question.point, decided_at=now))
-        return Judgement(revision, found, tuple(decisions), tuple(facts), report, declared)
+                return build_facts(change, self._context(question, change, by_ref.get(change.ref), shared))
+
+        return report, facts_of
 
     def _check_successor(self, question: Question, change: Change, document: Facts, now: datetime) -> None:
         """New rules must be able to judge: once merged, rules that do not compile would shut the gate for good."""
@@ -175,10 +192,13 @@ class Clearance:
     def _context(
         self, question: Question, change: Change, cost: ChangeCost | None, shared: FactsContext
     ) -> FactsContext:
-        tier = judged_tier(question.governing, change.after or change.before)
+        owner = question.owners.get(change.ref)
+        tier = judged_tier(question.governing, owner or change.after or change.before)
+        settings = shared.settings if owner is None else replace(shared.settings, required_labels=())
         return replace(
             shared,
             tier=tier,
+            settings=settings,
             artifacts=tuple(self._evidence(question, change)),
             cost_before=None if cost is None else cost.before,
             cost_after=None if cost is None else cost.after,
@@ -226,7 +246,9 @@ def _budgets(question: Question, costs: Sequence[ChangeCost], now: datetime) -> 
         # What already runs goes on running for the rest of the month.
         forecast = running.scale((end - now) // microsecond, (end - start) // microsecond)
         state = budget_state(budget, spend.charges, forecast, now, spend.snapshot)
-        impacts.append(BudgetImpact(state, budget_change(budget, costs)))
+        # What is audited runs already: it is in the forecast, and adds nothing to it.
+        added = () if question.point is Point.AUDIT else costs
+        impacts.append(BudgetImpact(state, budget_change(budget, added)))
     return tuple(impacts)
 
 
