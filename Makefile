@@ -26,7 +26,7 @@ test: $(DEV)/.ready ## run the tests (TEST_ARGS="-k name"); parts that are missi
 check: $(DEV)/.ready ## run the guards: format, lint, types, directions of import, dependencies, spelling
 	@PATH="$(CURDIR)/$(DEV)/bin:$$PATH" scripts/check.sh
 
-parts: ## install the real parts that some tests need (opa, gpg, ssh-keygen, chromium)
+parts: ## install the real parts that some tests need (a Kubernetes control plane, opa, gator, conftest, kustomize, helm …)
 	@scripts/parts.sh
 
 bench: $(DEV)/.ready ## time it, as ratios to a peer in the same run

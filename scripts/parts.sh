@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the real parts that tests run against: opa (built from source), gpg, ssh-keygen, chromium.
+# Installs the real parts that tests run against: from Debian gpg, ssh-keygen, chromium; built from Go's module proxy opa,
+# conftest, gator, kustomize, helm, jsonnet and a Kubernetes control plane (kube-apiserver, etcd, kwok …) with CRDs.
 # Idempotent; what it builds is kept outside the tree, so a second run and a second clone are quick.
 #   scripts/parts.sh            install what is missing
 #   scripts/parts.sh --list     say what is there, install nothing
@@ -39,31 +40,74 @@ debian() { # program package...
   fi
 }
 
-# OPA: the version and its checksums are in scripts/opa/go.{mod,sum}; a change of either builds it again.
-opa() {
-  local stamp wanted work
-  stamp=$parts/opa.stamp
-  wanted=$(cat "$here/opa/go.mod" "$here/opa/go.sum" | sha256sum | cut -d' ' -f1)
-  if [[ -x $parts/bin/opa && -f $stamp && $(<"$stamp") == "$wanted" ]]; then
-    say "opa: $parts/bin/opa"
+# A Go program: its version and checksums are in scripts/parts.d/FOLDER/go.{mod,sum}; a change of either builds it again.
+go_program() { # name package folder [ldflags]
+  local name=$1 package=$2 folder=$here/parts.d/$3 flags=${4:-} stamp wanted work
+  stamp=$parts/$name.stamp
+  wanted=$(cat "$folder/go.mod" "$folder/go.sum" | sha256sum | cut -d' ' -f1)
+  if [[ -x $parts/bin/$name && -f $stamp && $(<"$stamp") == "$wanted" ]]; then
+    say "$name: $parts/bin/$name"
   elif [[ $list == yes ]]; then
-    say "opa: missing or of another version"
+    say "$name: missing or of another version"
     missing=1
   elif ! command -v go >/dev/null; then
-    say "opa: missing, and there is no 'go' to build it with (go.dev, $(grep '^go ' "$here/opa/go.mod") or later)"
+    say "$name: missing, and there is no 'go' to build it with (go.dev, $(grep '^go ' "$folder/go.mod") or later)"
     missing=1
   else
-    say "opa: building (one to three minutes the first time)"
+    say "$name: building (the first time some minutes)"
     mkdir -p "$parts/bin"
-    work=$(mktemp -d "$parts/opa.XXXXXX")
-    (cd "$here/opa" && CGO_ENABLED=0 go build -mod=readonly -trimpath -ldflags '-s -w' -o "$work/opa" \
-      github.com/open-policy-agent/opa) >&2
-    # Renamed into place, so that a killed build leaves no half program.
-    mv "$work/opa" "$parts/bin/opa"
-    rmdir "$work"
-    printf '%s' "$wanted" >"$stamp"
-    say "opa: $parts/bin/opa"
+    work=$(mktemp -d "$parts/$name.XXXXXX")
+    if (cd "$folder" && CGO_ENABLED=0 go build -mod=readonly -trimpath -ldflags "-s -w $flags" -o "$work/$name" \
+      "$package") >&2; then
+      # Renamed into place, so that a killed build leaves no half program.
+      mv "$work/$name" "$parts/bin/$name"
+      printf '%s' "$wanted" >"$stamp"
+      say "$name: $parts/bin/$name"
+    else
+      say "$name: the build failed, see above"
+      missing=1
+    fi
+    rm -rf "$work"
   fi
+}
+
+# The folder of a Go module in the module cache, verified by the go.sum of FOLDER.
+module_folder() { # folder module
+  (cd "$here/parts.d/$1" && go mod download -json "$2") | sed -n 's/^\t"Dir": "\(.*\)",\{0,1\}$/\1/p'
+}
+
+# Files of Go modules that are data to the tests: KWOK's stages and the CRDs of the ecosystem.
+data_files() {
+  local stamp=$parts/kubernetes-files.stamp wanted work name module path file folder
+  wanted=$(cat "$here"/parts.d/crds/* "$here"/parts.d/kwok/go.* | sha256sum | cut -d' ' -f1)
+  if [[ -f $stamp && $(<"$stamp") == "$wanted" ]]; then
+    say "kubernetes files: $parts/kubernetes"
+    return
+  elif [[ $list == yes ]] || ! command -v go >/dev/null; then
+    say "kubernetes files: missing or of another version (fetched by 'go mod download')"
+    missing=1
+    return
+  fi
+  say "kubernetes files: fetching modules"
+  mkdir -p "$parts"
+  work=$(mktemp -d "$parts/files.XXXXXX")
+  folder=$(module_folder kwok sigs.k8s.io/kwok)
+  for file in "$folder"/kustomize/stage/pod/fast/pod-*.yaml "$folder"/kustomize/stage/node/fast/node-*.yaml; do
+    echo ---
+    cat "$file"
+  done >"$work/stages.yaml"
+  while read -r name module path; do
+    folder=$(module_folder crds "$module")
+    mkdir -p "$work/crds/$name"
+    for file in "$folder/$path"/*.yaml; do
+      if grep -q '^kind: CustomResourceDefinition' "$file"; then install -m 644 "$file" "$work/crds/$name/"; fi
+    done
+    [[ -n $(ls "$work/crds/$name") ]] || { say "no CRD in $module $path"; missing=1; }
+  done < <(grep -v '^#' "$here/parts.d/crds/list")
+  rm -rf "$parts/kubernetes"
+  mv "$work" "$parts/kubernetes"
+  printf '%s' "$wanted" >"$stamp"
+  say "kubernetes files: $parts/kubernetes"
 }
 
 list=no
@@ -81,5 +125,20 @@ debian git git
 debian gpg gnupg
 debian ssh-keygen openssh-client
 debian chromium chromium fonts-dejavu-core
-opa
+go_program opa github.com/open-policy-agent/opa opa
+go_program conftest github.com/open-policy-agent/conftest conftest
+go_program gator github.com/open-policy-agent/gatekeeper/v3/cmd/gator gator
+go_program kustomize sigs.k8s.io/kustomize/kustomize/v5 kustomize
+go_program helm helm.sh/helm/v3/cmd/helm helm
+go_program jsonnet github.com/google/go-jsonnet/cmd/jsonnet jsonnet
+# The API server tells its version to whoever asks; without the flags it would call itself v0.0.0.
+version=v1.36.3
+flags="-X k8s.io/component-base/version.gitVersion=$version"
+flags+=" -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36"
+for program in kube-apiserver kube-controller-manager kube-scheduler; do
+  go_program "$program" "k8s.io/kubernetes/cmd/$program" kubernetes "$flags"
+done
+go_program etcd go.etcd.io/etcd/server/v3 etcd
+go_program kwok sigs.k8s.io/kwok/cmd/kwok kwok
+data_files
 exit "$missing"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from kubernetes_plane import ControlPlane, start_control_plane
 
 ROOT = Path(__file__).resolve().parent.parent
 CI = os.environ.get("CI", "") not in ("", "0", "false")
@@ -21,6 +23,10 @@ settings.load_profile("house")
 _ALIASES = {"chromium": ("chromium", "chromium-browser", "google-chrome")}
 
 
+# The control plane is one part made of several programs and of files.
+_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
+
+
 def parts_folder() -> Path:
     """The cache that `make parts` fills (scripts/parts.sh reads the same variables)."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -28,7 +34,14 @@ def parts_folder() -> Path:
 
 
 def locate_part(name: str) -> Path | None:
-    """The program of a part: from the cache first (that version is pinned), then from PATH."""
+    """The program of a part: from the cache first (that version is pinned), then from PATH.
+
+    `kubernetes` is the whole control plane: the folder of its CRDs and stages, when its programs are there too.
+    """
+    if name == "kubernetes":
+        files = parts_folder() / "kubernetes"
+        whole = (files / "stages.yaml").is_file() and all(locate_part(program) for program in _PLANE)
+        return files if whole else None
     own = parts_folder() / "bin" / name
     if own.is_file() and os.access(own, os.X_OK):
         return own
@@ -61,6 +74,16 @@ def find_part() -> Callable[[str], Path]:
         return found
 
     return find
+
+
+@pytest.fixture(scope="session")
+def kubernetes(find_part: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A real Kubernetes control plane, started once (3 s): keep to `kubernetes.namespace()`s of your own."""
+    files = find_part("kubernetes")
+    programs = {name: find_part(name) for name in _PLANE}
+    plane = start_control_plane(tmp_path_factory.mktemp("kubernetes"), programs, files)
+    yield plane
+    plane.stop()
 
 
 @pytest.fixture(scope="session")
