@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 from customhouse.core.errors import PolicyError
@@ -51,6 +52,9 @@ _IMPORTS = frozenset(
 )
 _RESERVED = "package import as default else if in some every contains not with null true false set"
 _KEYWORDS = frozenset(_RESERVED.split())
+_OPENING, _CLOSING = ("{", "(", "["), ("}", ")", "]")
+_GOES_ON = frozenset(["if", "contains", "in", "not", "with", "as", "some", "every", "else", *":=!<>,|&+-*/%."])
+"""After these at the end of a line, the next one belongs to the same rule."""
 _PUNCTUATION = frozenset("{}[]()<>=!:;,.|&+-*/%")
 _TOKEN = re.compile(
     r"(?P<space>[ \t\r]+)|(?P<newline>\n)|(?P<comment>\#[^\n]*)|(?P<raw>`[^`]*`)"
@@ -70,10 +74,10 @@ class Token:
 
 def package_of(source: str, name: str) -> str:
     """The package of a module. Raises PolicyError when it names none."""
-    tokens = [token for token in _tokens(source, name) if token.kind != "newline"]
+    tokens = tokens_of(source, name)
     if not tokens or tokens[0].text != "package":
         raise PolicyError("the module does not start with its package", where=f"{name}:1")
-    path, _ = _path(tokens, 1)
+    path, _ = path_at(tokens, 1)
     return ".".join(path)
 
 
@@ -82,6 +86,7 @@ def check_modules(modules: Mapping[str, str]) -> None:
     packages = frozenset(package_of(source, name) for name, source in modules.items())
     for name, source in modules.items():
         check_module(name, source, packages=packages, test=name.endswith(TEST_SUFFIX))
+    check_recursion(modules)
 
 
 def check_module(name: str, source: str, *, packages: frozenset[str], test: bool) -> None:
@@ -89,26 +94,34 @@ def check_module(name: str, source: str, *, packages: frozenset[str], test: bool
 
     Raises PolicyError with file, line and column. Test modules may also call `time.now_ns` and the like by `with`.
     """
-    tokens = [token for token in _tokens(source, name) if token.kind != "newline"]
-    aliases, functions = _imports(tokens, name, packages), _functions(tokens)
+    for problem in module_problems(name, source, packages=packages, test=test):
+        raise problem
+
+
+def module_problems(name: str, source: str, *, packages: frozenset[str], test: bool) -> Iterator[PolicyError]:
+    """Everything for which `check_module` would refuse a module, in order of place. Raises what stops reading it."""
+    tokens = tokens_of(source, name)
+    aliases, functions = imports_of(tokens, name, packages), _functions(tokens)
     if not test:
-        _check_keywords(tokens, name)
+        yield from _keyword_problems(tokens, name)
     index = 0
     while index < len(tokens):
         token = tokens[index]
-        if token.kind != "name" or (token.text in _KEYWORDS and not _calls(tokens, index + 1)):
+        if token.kind != "name" or (token.text in _KEYWORDS and not calls_at(tokens, index + 1)):
             index += 1
             continue
-        path, after = _path(tokens, index)
+        path, after = path_at(tokens, index)
         dotted = ".".join(path)
         where = f"{name}:{token.line}:{token.column}"
         if dotted in REFUSED and not test and dotted not in functions:
-            raise PolicyError(f"the built-in {dotted} is refused: {REFUSED[dotted]}", where=where)
+            yield PolicyError(f"the built-in {dotted} is refused: {REFUSED[dotted]}", where=where)
+            index = after
+            continue
         known = (
             dotted in ALLOWED or path[0] in aliases or path[0] == "data" or dotted in functions or dotted in _KEYWORDS
         )
-        if _calls(tokens, after) and not known:
-            raise PolicyError(
+        if calls_at(tokens, after) and not known:
+            yield PolicyError(
                 f"{dotted} is no built-in that both engines are known to treat alike",
                 where=where,
                 hint="use one of those that `customhouse explain lint` lists, or a function of your own",
@@ -116,24 +129,93 @@ def check_module(name: str, source: str, *, packages: frozenset[str], test: bool
         index = after
 
 
-def _check_keywords(tokens: list[Token], name: str) -> None:
-    """Refuse what the embedded engine is known to answer otherwise than OPA (its conformance cases say so)."""
+def check_recursion(modules: Mapping[str, str]) -> None:
+    """Refuse functions that call themselves, also by way of others. Raises PolicyError at the function.
+
+    Rego has no recursion, and the embedded engine does not look before it runs out of stack: the process ends.
+    """
+    defined: dict[tuple[str, str], tuple[str, Token]] = {}
+    calls: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    packages = frozenset(package_of(source, name) for name, source in modules.items())
+    for name, source in modules.items():
+        _gather_calls(name, source, packages, defined, calls)
+    for start, (name, token) in defined.items():
+        seen, left = set(), list(calls.get(start, ()))
+        while left:
+            callee = left.pop()
+            if callee == start:
+                where = f"{name}:{token.line}:{token.column}"
+                raise PolicyError(f"the function {token.text} calls itself", where=where, hint="Rego has no recursion")
+            if callee not in seen:
+                seen.add(callee)
+                left.extend(calls.get(callee, ()))
+
+
+def _gather_calls(
+    name: str,
+    source: str,
+    packages: frozenset[str],
+    defined: dict[tuple[str, str], tuple[str, Token]],
+    calls: dict[tuple[str, str], set[tuple[str, str]]],
+) -> None:
+    tokens = tokens_of(source, name)
+    package, targets = package_of(source, name), imports_of(tokens, name, packages)
+    current: tuple[str, str] | None = None
+    index, depth = 0, 0
+    while index < len(tokens):
+        token = tokens[index]
+        depth += (token.text in _OPENING) - (token.text in _CLOSING)
+        if token.kind != "name":
+            index += 1
+            continue
+        path, after = path_at(tokens, index)
+        called = calls_at(tokens, after)
+        if starts_rule(tokens, index, depth):
+            current = (package, ".".join(path)) if called else None
+            if current is not None:
+                defined.setdefault(current, (name, token))
+        elif called and current is not None:
+            calls.setdefault(current, set()).add(_callee(path, package, targets))
+        index = after
+
+
+def starts_rule(tokens: Sequence[Token], index: int, depth: int) -> bool:
+    """Whether a rule starts at a name: it starts its line outside all brackets, and goes on with nothing before it."""
+    token = tokens[index]
+    if depth != 0 or token.text == "else" or (index > 0 and tokens[index - 1].line == token.line):
+        return False
+    return index == 0 or tokens[index - 1].text not in _GOES_ON
+
+
+def _callee(path: list[str], package: str, targets: Mapping[str, str]) -> tuple[str, str]:
+    """Package and name of what a call names."""
+    if path[0] == "data":
+        return ".".join(path[1:-1]), path[-1]
+    if path[0] in targets:
+        whole = [*targets[path[0]].split("."), *path[1:]]
+        return ".".join(whole[:-1]), whole[-1]
+    return package, ".".join(path)
+
+
+def _keyword_problems(tokens: Sequence[Token], name: str) -> Iterator[PolicyError]:
+    """What the embedded engine is known to answer otherwise than OPA (its conformance cases say so)."""
     for token, following in pairwise(tokens):
         where = f"{name}:{token.line}:{token.column}"
         if token.text == "with" and token.kind == "name":
-            raise PolicyError("with is for tests", where=where, hint="a rule judges the input that it is given")
+            yield PolicyError("with is for tests", where=where, hint="a rule judges the input that it is given")
         if token.text == "not" and following.text == "{":
-            raise PolicyError("not { … } is refused", where=where, hint="negate a rule or a function of its own")
+            yield PolicyError("not { … } is refused", where=where, hint="negate a rule or a function of its own")
 
 
-def _calls(tokens: list[Token], index: int) -> bool:
+def calls_at(tokens: Sequence[Token], index: int) -> bool:
+    """Whether what ends before `index` is called there: a `(` follows it directly."""
     if index >= len(tokens) or tokens[index].text != "(":
         return False
     left = tokens[index - 1]
     return left.line == tokens[index].line and left.column + len(left.text) == tokens[index].column
 
 
-def _path(tokens: list[Token], index: int) -> tuple[list[str], int]:
+def path_at(tokens: Sequence[Token], index: int) -> tuple[list[str], int]:
     """The dotted path that starts at a name, `["text"]` included; and the index after it."""
     path = [tokens[index].text]
     index += 1
@@ -164,14 +246,17 @@ def _string(token: Token) -> str:
         return token.text
 
 
-def _imports(tokens: list[Token], name: str, packages: frozenset[str]) -> set[str]:
-    """Names that imports bind. Only `rego.v1`, `data.…` of this bundle and `input.…` may be imported."""
-    aliases: set[str] = set()
+def imports_of(tokens: Sequence[Token], name: str, packages: frozenset[str]) -> dict[str, str]:
+    """Names that imports of `packages` bind → what they stand for, without `data.`.
+
+    Raises PolicyError: only `rego.v1`, `data.…` of this bundle and `input.…` may be imported.
+    """
+    aliases: dict[str, str] = {}
     for index, token in enumerate(tokens):
         # An import starts its line; inside a rule the word would be a syntax error anyway.
         if token.text != "import" or token.column != 1:
             continue
-        path, after = _path(tokens, index + 1)
+        path, after = path_at(tokens, index + 1)
         alias = path[-1]
         if after + 1 < len(tokens) and tokens[after].text == "as":
             alias = tokens[after + 1].text
@@ -181,17 +266,23 @@ def _imports(tokens: list[Token], name: str, packages: frozenset[str]) -> set[st
             target = ".".join(path[1:])
             if not any(package == target or package.startswith(f"{target}.") for package in packages):
                 continue  # bundle data: cannot be called
-            aliases.add(alias)
+            aliases[alias] = target
     return aliases
 
 
-def _functions(tokens: list[Token]) -> set[str]:
+def _functions(tokens: Sequence[Token]) -> set[str]:
     """Functions that the module defines: a name at the start of a line, directly followed by `(`."""
     return {
         token.text
         for index, token in enumerate(tokens)
-        if token.kind == "name" and token.column == 1 and token.text not in _KEYWORDS and _calls(tokens, index + 1)
+        if token.kind == "name" and token.column == 1 and token.text not in _KEYWORDS and calls_at(tokens, index + 1)
     }
+
+
+@lru_cache(maxsize=128)
+def tokens_of(source: str, name: str) -> Sequence[Token]:
+    """The tokens of a module, comments and white space left out. Raises PolicyError for what no module may hold."""
+    return tuple(_tokens(source, name))
 
 
 def _tokens(source: str, name: str) -> Iterator[Token]:
@@ -203,7 +294,7 @@ def _tokens(source: str, name: str) -> Iterator[Token]:
         if kind == "other" and text not in _PUNCTUATION:
             # `$"…{call()}…"` hides calls in a text, and only OPA knows it.
             raise PolicyError(f"the character {text!r} is refused", where=f"{name}:{line}:{match.start() - start + 1}")
-        if kind not in ("space", "comment"):
+        if kind not in ("space", "comment", "newline"):
             yield Token(kind, text, line, match.start() - start + 1)
         line += text.count("\n")
         if "\n" in text:
