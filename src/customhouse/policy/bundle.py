@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
@@ -29,6 +29,8 @@ BUILTIN_VERSION = "1.0.0"
 MAX_BUNDLE_BYTES = 4 * 1024 * 1024
 MAX_MODULE_BYTES = 512 * 1024
 MAX_MODULES = 500
+_RULES = "customhouse.rules."
+_OWN = "customhouse_own.rego"
 _METADATA = re.compile(r"^# METADATA[ \t]*\n((?:#.*\n)+)", re.MULTILINE)
 
 
@@ -103,10 +105,25 @@ def load_bundle(files: Mapping[str, bytes], *, base: Bundle | None = None, versi
         sources = {**base.modules, **base.tests, **sources}
         data = {**base.data, **data}
         version = version or base.version
+        sources |= _own_entries(sources, taken)
     check_modules(sources)
     bundle = _assemble(sources, data, version or "0")
     tuple(_rules(bundle.modules))  # raises for a METADATA block that cannot be read
     return bundle
+
+
+def _own_entries(sources: Mapping[str, str], taken: Collection[str]) -> dict[str, str]:
+    """The module by which a project's own packages take part: a body beside those of `main.rego` for each of them."""
+    names = {package_of(source, name) for name, source in sources.items() if not name.endswith(TEST_SUFFIX)}
+    own = sorted(
+        package for package in names - set(taken) if package.startswith(_RULES) and "." not in package[len(_RULES) :]
+    )
+    bodies = [
+        "findings contains lib.judged(finding) if {\n"
+        f"\tsome finding in data.customhouse.rules[{json.dumps(package[len(_RULES) :])}].findings\n}}\n"
+        for package in own
+    ]
+    return {_OWN: "\n".join(["package customhouse\n", "import data.customhouse.lib\n", *bodies])} if bodies else {}
 
 
 def _assemble(sources: Mapping[str, str], data: Mapping[str, Any], version: str) -> Bundle:

@@ -61,3 +61,62 @@ called(container) := sprintf("container %q", [container.name]) if {
 	container.name != "kserve-container"
 	container.role == "main"
 }
+
+# How strict the tier, with its environment, is about a check; and what it relaxed for a while. A relaxation is never
+# silent: its finding stays, less severe, and says who answers for it until when.
+judged(finding) := finding if {
+	not stated(finding)
+	not relaxed(finding)
+}
+
+judged(finding) := object.union(finding, {"severity": input.tier.checks[finding.rule]}) if not relaxed(finding)
+
+judged(finding) := object.union(finding, {
+	"severity": laxer(strictness(finding), relaxation.severity),
+	"message": sprintf("%s Relaxed from %s to %s until %s by %s (%s): %s", [
+		finding.message,
+		strictness(finding),
+		relaxation.severity,
+		relaxation.expires,
+		relaxation.owner,
+		relaxation.ticket,
+		relaxation.reason,
+	]),
+}) if {
+	relaxation := input.tier.relaxations[finding.rule]
+	relaxation.state == "active"
+}
+
+judged(finding) := object.union(finding, {
+	"severity": strictness(finding),
+	"message": sprintf("%s The relaxation by %s (%s) does not hold: %s.", [
+		finding.message,
+		relaxation.owner,
+		relaxation.ticket,
+		relaxation.state,
+	]),
+}) if {
+	relaxation := input.tier.relaxations[finding.rule]
+	relaxation.state != "active"
+}
+
+stated(finding) if input.tier.checks[finding.rule]
+
+relaxed(finding) if input.tier.relaxations[finding.rule]
+
+strictness(finding) := object.get(object.get(input.tier, "checks", {}), finding.rule, finding.severity)
+
+ranks := {"error": 3, "warning": 2, "note": 1, "off": 0}
+
+# What is off is still told, as a note.
+laxer(_, "off") := "note"
+
+laxer(severity, asked) := severity if {
+	asked != "off"
+	ranks[severity] <= ranks[asked]
+}
+
+laxer(severity, asked) := asked if {
+	asked != "off"
+	ranks[severity] > ranks[asked]
+}

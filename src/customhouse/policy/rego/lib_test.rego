@@ -35,3 +35,59 @@ test_containers_are_called_by_name_and_role if {
 	lib.called({"name": "a", "role": "main"}) == `container "a"`
 	lib.called({"name": "a", "role": "init"}) == `init container "a"`
 }
+
+complaint := lib.error("security", "container-root", "/p", "It is root.", "Do not.")
+
+relaxation(change) := object.union(
+	{
+		"severity": "warning",
+		"owner": "ada",
+		"ticket": "OPS-1",
+		"reason": "old image",
+		"expires": "2026-02-28T00:00:00Z",
+		"state": "active",
+	},
+	change,
+)
+
+with_relaxation(change) := {"tier": {"checks": {}, "relaxations": {"container-root": relaxation(change)}}}
+
+test_judged_leaves_a_finding_that_nothing_is_said_about if {
+	lib.judged(complaint) == complaint with input as {"tier": {"checks": {}, "relaxations": {}}}
+}
+
+test_judged_leaves_a_finding_of_facts_without_strictness if {
+	lib.judged(complaint) == complaint with input as {"tier": {}}
+}
+
+test_judged_takes_the_severity_of_the_tier if {
+	found := lib.judged(complaint) with input as {"tier": {"checks": {"container-root": "note"}, "relaxations": {}}}
+	found.severity == "note"
+}
+
+test_judged_relaxes_and_says_who_answers if {
+	found := lib.judged(complaint) with input as with_relaxation({})
+	found.severity == "warning"
+	found.message == concat(" ", [
+		"It is root. Relaxed from error to warning until 2026-02-28T00:00:00Z",
+		"by ada (OPS-1): old image",
+	])
+}
+
+test_judged_tells_what_is_off_as_a_note if {
+	found := lib.judged(complaint) with input as with_relaxation({"severity": "off"})
+	found.severity == "note"
+	contains(found.message, "Relaxed from error to off")
+}
+
+test_judged_makes_nothing_stricter_by_relaxing_it if {
+	note := lib.note("security", "container-root", "/p", "It is root.", "Do not.")
+	found := lib.judged(note) with input as with_relaxation({})
+	found.severity == "note"
+}
+
+test_judged_keeps_the_severity_after_the_end_and_says_so if {
+	found := lib.judged(complaint) with input as with_relaxation({"state": "it ended on 2026-01-01T00:00:00Z"})
+	found.severity == "error"
+	contains(found.message, "The relaxation by ada (OPS-1) does not hold: it ended on 2026-01-01T00:00:00Z.")
+}

@@ -20,9 +20,33 @@ test_kind_without_pods_has_no_finding if {
 }
 
 test_findings_of_all_topics_are_joined if {
-	found := customhouse.findings with input as object.union(
-		fixtures.with_image({"tag": "latest"}),
-		{"revision": {"signature": "unsigned"}},
-	)
-	fixtures.rules(found) == {"image-latest-tag", "commit-signature"}
+	found := customhouse.findings with input as everything_wrong
+	fixtures.rules(found) == {
+		"budget-used-up",
+		"commit-signature",
+		"container-privileged",
+		"image-latest-tag",
+		"labels-missing",
+		"model-not-pinned",
+		"secret-in-container",
+		"tier-not-granted",
+	}
 }
+
+everything_wrong := object.union(
+	fixtures.with_container({
+		"image": {"tag": "latest"},
+		"security": {"privileged": true},
+		"credentials": [{"pointer": "/a", "looks_like": "a GitHub token"}],
+	}),
+	object.union(
+		{"change": {"after": {"labels": {"customhouse.dev/owner": ""}}}, "artifacts": [not_pinned]},
+		{
+			"revision": {"signature": "unsigned"},
+			"tier": {"granted": false, "requested": "batch"},
+			"budgets": [object.union(fixtures.facts.budgets[0], {"change_micro": 0, "month_to_date_micro": 900000000})],
+		},
+	),
+)
+
+not_pinned := object.union(fixtures.model, {"pinned": false})
