@@ -1,0 +1,212 @@
+"""One HTTP request at a time: TLS verified, sizes and times bounded, credentials never sent to another host.
+
+Plain http is spoken with loopback alone. Redirects are followed by hand: at most five, never from https to http, and
+`Authorization` stays behind when the origin changes (RFC 9110 section 15.4 leaves that to the client).
+"""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import json
+import random
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+MAX_BYTES = 16 * 1024 * 1024
+MAX_REDIRECTS = 5
+_REDIRECTS = (301, 302, 303, 307, 308)
+_BUSY = (429, 502, 503, 504)
+_LONGEST_WAIT_S = 30.0
+
+
+class HttpError(Exception):
+    """The request failed: no connection, no valid certificate, too large, too late, or a plain http address.
+
+    `url` is without query and user, so that it can be printed.
+    """
+
+    def __init__(self, url: str, message: str) -> None:
+        super().__init__(f"{shown(url)}: {message}")
+        self.url = shown(url)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back, whatever its status. Names of headers are in lower case; `url` is that of the last request."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: str
+
+    def json(self) -> Any:
+        """The body as JSON. Raises HttpError when it is none, or nested too deep."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError) as error:
+            raise HttpError(self.url, f"the answer is no JSON: {error}") from error
+
+
+def request(
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+    timeout_s: float = 30.0,
+    max_bytes: int = MAX_BYTES,
+    retries: int = 2,
+    authority: str | None = None,
+) -> Answer:
+    """Send one request and read the whole answer.
+
+    `timeout_s` bounds all of it, redirects and retries included. A GET or HEAD that meets 429, 502, 503, 504 or a
+    broken connection is sent again up to `retries` times, after what Retry-After says (at most 30 s). `authority` is a
+    file of certificates to trust instead of the system's. Raises HttpError.
+    """
+    deadline = time.monotonic() + timeout_s
+    attempts = retries + 1 if method in ("GET", "HEAD") else 1
+    for attempt in range(1, attempts + 1):
+        try:
+            answer = _follow(method, url, dict(headers or {}), body, deadline, max_bytes, authority)
+        except HttpError as error:
+            if attempt == attempts or not isinstance(error.__cause__, (OSError, http.client.HTTPException)):
+                raise
+            wait = _pause(attempt)
+        else:
+            if answer.status not in _BUSY or attempt == attempts:
+                return answer
+            wait = _retry_after(answer, attempt)
+        if time.monotonic() + wait > deadline:
+            raise HttpError(url, f"no answer within {timeout_s:g} s")
+        time.sleep(wait)
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def shown(url: str) -> str:
+    """A URL without what may be secret: user, password, query and fragment."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "an address that cannot be read"
+    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine by its written form; names are not resolved."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _follow(
+    method: str,
+    url: str,
+    headers: dict[str, str],
+    body: bytes | None,
+    deadline: float,
+    max_bytes: int,
+    authority: str | None,
+) -> Answer:
+    for _ in range(MAX_REDIRECTS + 1):
+        answer = _once(method, url, headers, body, deadline, max_bytes, authority)
+        place = answer.headers.get("location")
+        if answer.status not in _REDIRECTS or not place:
+            return answer
+        if method not in ("GET", "HEAD"):
+            raise HttpError(url, f"a {method} was redirected")
+        following = urljoin(url, place)
+        before, after = urlsplit(url), urlsplit(following)
+        if before.scheme == "https" and after.scheme != "https":
+            raise HttpError(url, "redirected from https to something else")
+        if (before.scheme, before.hostname, before.port) != (after.scheme, after.hostname, after.port):
+            headers = {key: value for key, value in headers.items() if key.lower() not in ("authorization", "cookie")}
+        url = following
+    raise HttpError(url, f"more than {MAX_REDIRECTS} redirects")
+
+
+def _once(
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    deadline: float,
+    max_bytes: int,
+    authority: str | None,
+) -> Answer:
+    connection, path = _connection(url, deadline, authority)
+    try:
+        connection.request(method, path, body, {"User-Agent": "customhouse", "Accept-Encoding": "identity", **headers})
+        with connection.getresponse() as response:
+            content = _read(response, connection, url, deadline, max_bytes)
+            fields = {key.lower(): value for key, value in response.getheaders()}
+            return Answer(response.status, fields, content, url)
+    except TimeoutError as error:
+        raise HttpError(url, "no answer in time") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise HttpError(url, str(error) or type(error).__name__) from error
+    finally:
+        connection.close()
+
+
+def _connection(url: str, deadline: float, authority: str | None) -> tuple[http.client.HTTPConnection, str]:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise HttpError(url, str(error)) from error
+    if not host or parts.username is not None or parts.password is not None:
+        raise HttpError(url, "the address has no host, or carries a password: give credentials apart")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    left = max(deadline - time.monotonic(), 0.001)
+    if parts.scheme == "https":
+        context = ssl.create_default_context(cafile=authority)
+        return http.client.HTTPSConnection(host, port, timeout=left, context=context), path
+    if parts.scheme == "http" and is_loopback(host):
+        return http.client.HTTPConnection(host, port, timeout=left), path
+    raise HttpError(url, "only https is spoken, and http with this machine")
+
+
+def _read(
+    response: http.client.HTTPResponse,
+    connection: http.client.HTTPConnection,
+    url: str,
+    deadline: float,
+    max_bytes: int,
+) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        if connection.sock is not None:
+            connection.sock.settimeout(left)
+        chunk = response.read1(1 << 16)
+        if not chunk:
+            if response.length:  # Content-Length promised more
+                raise http.client.IncompleteRead(b"".join(chunks), response.length)
+            return b"".join(chunks)
+        size += len(chunk)
+        if size > max_bytes:
+            raise HttpError(url, f"the answer is larger than {max_bytes} bytes")
+        chunks.append(chunk)
+
+
+def _retry_after(answer: Answer, attempt: int) -> float:
+    given = answer.headers.get("retry-after", "")
+    return min(float(given), _LONGEST_WAIT_S) if given.isdigit() else _pause(attempt)
+
+
+def _pause(attempt: int) -> float:
+    """Exponential, with full jitter, from a quarter of a second."""
+    return random.uniform(0.05, 0.25 * 2**attempt)  # noqa: S311 - spreads load, decides nothing
