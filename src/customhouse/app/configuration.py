@@ -12,6 +12,7 @@ from importlib import resources
 from typing import Any, NoReturn
 
 from customhouse._kit.money import Money
+from customhouse.app.admission_rules import AdmissionSpec, Scheduling, bad_expiry, schedulings
 from customhouse.core.errors import ConfigError
 from customhouse.core.evidence import EvidenceKind
 from customhouse.core.resource import Location
@@ -100,6 +101,9 @@ class Configuration:
     autonomy: str = "propose"
     minimum_windows: int = 60
     window_seconds: int = 60
+    admission: AdmissionSpec = field(default_factory=AdmissionSpec)
+    scheduling: Mapping[str, Scheduling] = field(default_factory=dict)
+    """What the mutating webhook puts on pods, by tier."""
 
 
 @cache
@@ -116,7 +120,11 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
     Raises ConfigError at the first thing that the schema does not allow: an unknown key is named with the nearest
     known one.
     """
-    _Checker(marks, file).check(document, schema(), "")
+    checker = _Checker(marks, file)
+    checker.check(document, schema(), "")
+    admission = document.get("admission") or {}
+    if wrong := bad_expiry(admission):
+        checker.fail(f"/admission/breakGlass/{wrong[0]}/expires", f"expires: {wrong[1]}")
     target, tiers = document.get("target") or {}, document.get("tiers") or {}
     policy, trust = document.get("policy") or {}, document.get("trust") or {}
     prices, optimiser = document.get("prices") or {}, document.get("optimiser") or {}
@@ -157,6 +165,8 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
         autonomy=optimiser.get("autonomy", default.autonomy),
         minimum_windows=optimiser.get("minimumWindows", default.minimum_windows),
         window_seconds=optimiser.get("windowSeconds", default.window_seconds),
+        admission=AdmissionSpec.parse(admission),
+        scheduling=schedulings(tiers.get("definitions") or {}),
     )
     _check_names(configuration, marks, file)
     return configuration

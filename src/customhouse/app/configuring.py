@@ -99,7 +99,9 @@ def as_document(configuration: Configuration) -> dict[str, Any]:
         "tiers": {
             "default": configuration.default_tier,
             "namespaces": {name: list(tiers) for name, tiers in configuration.tier_namespaces.items()},
-            "definitions": {name: _tier(tier) for name, tier in configuration.tiers.items()},
+            "definitions": {
+                name: {**_tier(tier), **_scheduling(configuration, name)} for name, tier in configuration.tiers.items()
+            },
         },
         "policy": {
             "trustedRegistries": list(configuration.trusted_registries),
@@ -136,6 +138,7 @@ def as_document(configuration: Configuration) -> dict[str, Any]:
             "minimumWindows": configuration.minimum_windows,
             "windowSeconds": configuration.window_seconds,
         },
+        "admission": configuration.admission.to_json(),
     }
     return {name: _without_none(value) for name, value in document.items()}
 
@@ -151,6 +154,11 @@ def _tier(tier: TierSpec) -> dict[str, Any]:
         "evidenceMaxAgeDays": tier.evidence_max_age_days,
     }
     return {name: item for name, item in value.items() if item is not None}
+
+
+def _scheduling(configuration: Configuration, tier: str) -> dict[str, Any]:
+    found = configuration.scheduling.get(tier)
+    return {} if found is None else {"scheduling": found.to_json()}
 
 
 def _without_none(value: Any) -> Any:
