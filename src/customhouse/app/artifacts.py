@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -45,7 +45,9 @@ class Volumes:
         return place
 
 
-def read_artifact(artifact: ArtifactRef, declaration: Declaration, volumes: Volumes) -> Tree | None:
+def read_artifact(
+    artifact: ArtifactRef, declaration: Declaration, volumes: Volumes, hashing: Callable[[Path], Tree] = tree
+) -> Tree | None:
     """The files of a model that is on this machine, checked against its pin; None when it is not here to be read.
 
     A claim that is not mounted here is not an error: the gate then relies on evidence bound to the pinned digest, and
@@ -57,7 +59,7 @@ def read_artifact(artifact: ArtifactRef, declaration: Declaration, volumes: Volu
     if place is None:
         return None
     try:
-        files = tree(place)
+        files = hashing(place)
     except FileNotFoundError as error:
         raise ArtifactError(
             f"{artifact.reference} is missing: there is nothing at {place.name}",

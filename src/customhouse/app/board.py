@@ -13,9 +13,10 @@ from weakref import WeakKeyDictionary, proxy
 
 from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.money import Money, total
-from customhouse.app.clearance import labels_of, monthly_total
+from customhouse.app.clearance import monthly_total
 from customhouse.app.configuration import CURRENCY
 from customhouse.app.controlplane import ControlPlane
+from customhouse.app.declared import labels_of
 from customhouse.app.governance import Governance
 from customhouse.app.happenings import Happenings
 from customhouse.app.memory import PROPOSAL

@@ -13,16 +13,19 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from customhouse._kit.clock import Clock, to_rfc3339
+from customhouse._kit.clock import Clock
+from customhouse._kit.digest import tree
 from customhouse._kit.money import Money, total
-from customhouse.app.artifacts import Volumes, read_artifact
+from customhouse.app.artifacts import Volumes
 from customhouse.app.configuration import CURRENCY, FILE
-from customhouse.app.governance import GOVERNANCE, Governance, as_declaration, declared_governance, set_aside
+from customhouse.app.declared import declarations_of, labels_of
+from customhouse.app.evidencing import Desk, Hashing, require_past
+from customhouse.app.governance import GOVERNANCE, Governance, as_declaration, declared_governance
 from customhouse.app.governance import governance as read_governance
 from customhouse.app.identity import PRINCIPAL
 from customhouse.app.sources import SourceTree
+from customhouse.app.stopwatch import Stopwatch
 from customhouse.control.diff import changes
-from customhouse.control.render import render
 from customhouse.control.rollout_plan import plan_of
 from customhouse.core.change import Actor, ActorKind, Change, Revision, SignatureState
 from customhouse.core.cost import Charge, CostReport
@@ -37,20 +40,14 @@ from customhouse.observability.budgets import budget_change, budget_state, month
 from customhouse.observability.estimate import ChangeCost, change_costs, summary, workload_cost
 from customhouse.policy.facts import (
     Alternative,
-    ArtifactEvidence,
     BudgetImpact,
     FactsContext,
     TierJudgement,
     build_facts,
 )
 from customhouse.policy.gate import Gate
-from customhouse.trust.attestation import FOLDER, collect
 
 TIER = PREFIX + "tier"
-_CLOCK_TOLERANCE = timedelta(minutes=5)
-"""How far clocks of two honest machines may stand apart."""
-_SUFFIXES = (".yaml", ".yml", ".json")
-_UNRENDERED = ("kustomization.yaml", "kustomization.yml", "Kustomization", "Chart.yaml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +85,9 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """All that was said of one set of changes, in the order of the changes."""
+    """All that was said of one set of changes, in the order of the changes, and under which rules."""
 
+    governing: Governance
     revision: Revision | None
     changes: tuple[Change, ...]
     decisions: tuple[Decision, ...]
@@ -106,10 +104,11 @@ class Judgement:
 class Clearance:
     """Judges changes with one engine. `workspace` is where relative volume folders start."""
 
-    def __init__(self, engine: PolicyEngine, clock: Clock, workspace: Path) -> None:
+    def __init__(self, engine: PolicyEngine, clock: Clock, workspace: Path, hashing: Hashing = tree) -> None:
         self._engine = engine
         self._clock = clock
         self._workspace = workspace
+        self._hashing = hashing
 
     def judge(self, question: Question) -> Judgement:
         """Judge every Change of a question.
@@ -137,23 +136,46 @@ class Clearance:
         for change in found:
             if change.after is not None:
                 plan_of(change.after.manifest)  # a canary that cannot be read is said here, not when it should begin
-        # 4. Money: before, after, and what the whole set adds to each budget.
-        costs = change_costs(found, governing.book, governing.prices)
-        # 5. Facts and Decision, per Change.
-        now = self._clock.now()
-        report, facts_of = self.facts(question, costs, now)
-        gate = Gate(self._engine, governing.bundle, governing.waivers)
-        decisions, facts = [], []
-        for change in found:
-            document = facts_of(change)
-            if change.after is not None and change.ref.kind == GOVERNANCE:
-                self._check_successor(question, change, document, now)
-            facts.append(document)
-            decisions.append(gate.judge(change, document, point=question.point, decided_at=now))
-        return Judgement(revision, found, tuple(decisions), tuple(facts), report, declared)
+        stopwatch = Stopwatch()
+        desk = self._desk(question, stopwatch)
+        try:
+            # Models are hashed and evidence is verified while the rest is priced.
+            desk.begin(found)
+            # 4. Money: before, after, and what the whole set adds to each budget.
+            costs = tuple(_costs(found, governing, stopwatch))
+            # 5. Facts and Decision, per Change.
+            now = self._clock.now()
+            report, facts_of = self.facts(question, costs, now, desk=desk)
+            gate = Gate(self._engine, governing.bundle, governing.waivers)
+            decisions, facts = [], []
+            for change in found:
+                with stopwatch.measure(change.ref, "facts"):
+                    document = facts_of(change)
+                with stopwatch.measure(change.ref, "rules"):
+                    if change.after is not None and change.ref.kind == GOVERNANCE:
+                        self._check_successor(question, change, document, now)
+                    decision = gate.judge(change, document, point=question.point, decided_at=now)
+                facts.append(document)
+                decisions.append(replace(decision, timings=stopwatch.milliseconds(change.ref)))
+        finally:
+            desk.close()
+        return Judgement(governing, revision, found, tuple(decisions), tuple(facts), report, declared)
+
+    def _desk(self, question: Question, stopwatch: Stopwatch | None = None) -> Desk:
+        governing = question.governing
+        volumes = Volumes.of(governing.configuration.volumes, self._workspace)
+        return Desk(
+            question.tree,
+            question.head,
+            governing.roots,
+            volumes,
+            self._clock,
+            stopwatch or Stopwatch(),
+            self._hashing,
+        )
 
     def facts(
-        self, question: Question, costs: Sequence[ChangeCost], now: datetime
+        self, question: Question, costs: Sequence[ChangeCost], now: datetime, *, desk: Desk | None = None
     ) -> tuple[CostReport, Callable[[Change], Facts]]:
         """What the costs come to, and what gives the Facts of each Change: the one way, for files and live objects.
 
@@ -175,10 +197,11 @@ class Clearance:
             currency=CURRENCY,
         )
         by_ref = {cost.ref: cost for cost in costs}
+        evidence = desk or self._desk(question)
 
         def facts_of(change: Change) -> Facts:
             with _placed(change.after or change.before):
-                return build_facts(change, self._context(question, change, by_ref.get(change.ref), shared))
+                return build_facts(change, self._context(question, change, by_ref.get(change.ref), shared, evidence))
 
         return report, facts_of
 
@@ -190,7 +213,7 @@ class Clearance:
         )
 
     def _context(
-        self, question: Question, change: Change, cost: ChangeCost | None, shared: FactsContext
+        self, question: Question, change: Change, cost: ChangeCost | None, shared: FactsContext, desk: Desk
     ) -> FactsContext:
         owner = question.owners.get(change.ref)
         tier = judged_tier(question.governing, owner or change.after or change.before)
@@ -199,30 +222,19 @@ class Clearance:
             shared,
             tier=tier,
             settings=settings,
-            artifacts=tuple(self._evidence(question, change)),
+            artifacts=desk.of(change),
             cost_before=None if cost is None else cost.before,
             cost_after=None if cost is None else cost.after,
             budgets=tuple(_own_budgets(question.governing, shared.budgets, change, cost, tier.name)),
             alternatives=tuple(_cheaper(question.governing, change, tier)),
         )
 
-    def _evidence(self, question: Question, change: Change) -> Iterator[ArtifactEvidence]:
-        if change.after is None:
-            return
-        work = workload(change.after.manifest, change.ref)
-        volumes = Volumes.of(question.governing.configuration.volumes, self._workspace)
-        for artifact in () if work is None else work.artifacts:
-            files = read_artifact(artifact, change.after, volumes) if artifact.role == "model" else None
-            if artifact.digest is None:
-                continue
-            folder = f"{FOLDER}/{artifact.digest.removeprefix('sha256:')}/"
-            stored = question.tree.files(question.head, folder)
-            found = collect(stored, artifact.digest, question.governing.roots, files)
-            for item in found:
-                if item.verified and item.issued_at is not None:
-                    what = f"the {item.kind.value} of {artifact.reference} was issued"
-                    _require_past(item.issued_at, self._clock.now(), what)
-            yield ArtifactEvidence(artifact, found)
+
+def _costs(found: Sequence[Change], governing: Governance, stopwatch: Stopwatch) -> Iterator[ChangeCost]:
+    for change in found:
+        with stopwatch.measure(change.ref, "price"):
+            costs = change_costs((change,), governing.book, governing.prices)
+        yield from costs
 
 
 def _budgets(question: Question, costs: Sequence[ChangeCost], now: datetime) -> tuple[BudgetImpact, ...]:
@@ -236,7 +248,7 @@ def _budgets(question: Question, costs: Sequence[ChangeCost], now: datetime) -> 
             hint="fetch refs/customhouse/snapshot of the remote that `customhouse up` publishes, or name --state",
         )
     if spend.charges:
-        _require_past(max(charge.end for charge in spend.charges), now, "the last charge in the state was made")
+        require_past(max(charge.end for charge in spend.charges), now, "the last charge in the state was made")
     start, end = month_of(now)
     microsecond = timedelta(microseconds=1)
     impacts = []
@@ -273,34 +285,6 @@ def _placed(declaration: Declaration | None) -> Iterator[None]:
         raise DeclarationError(error.message, where=where, hint=error.hint) from error
 
 
-def _require_past(at: datetime, now: datetime, what: str) -> None:
-    """A clock that stepped back makes old evidence young and this month's spend another month's: the gate shuts."""
-    if at > now + _CLOCK_TOLERANCE:
-        raise CannotDecideError(
-            f"{what} at {to_rfc3339(at)}, and this machine's clock says {to_rfc3339(now)}",
-            where="clock",
-            hint="set the clock right (NTP), then ask again",
-        )
-
-
-def declarations_of(tree: SourceTree, revision: str, paths: Sequence[str]) -> tuple[Declaration, ...]:
-    """The Declarations of a revision, in the folders that the base configuration names (none named: everywhere)."""
-    return render(dict(_declared_files(tree.files(revision), paths, set_aside(tree, revision))))
-
-
-def _declared_files(
-    files: Mapping[str, bytes], paths: Sequence[str], others: Sequence[str]
-) -> Iterator[tuple[str, bytes]]:
-    folders = [path.strip("/") + "/" for path in paths]
-    for name in files:
-        if folders and not any(name.startswith(folder) for folder in folders):
-            continue
-        if any(name == other or (other.endswith("/") and name.startswith(other)) for other in others):
-            continue
-        if name.endswith(_SUFFIXES) or name.rpartition("/")[2] in _UNRENDERED:
-            yield name, files[name]
-
-
 def judged_tier(governing: Governance, declaration: Declaration | None) -> TierJudgement:
     """The tier a Declaration is judged as: a label requests, reviewed configuration grants (DESIGN section 4)."""
     configuration = governing.configuration
@@ -333,11 +317,6 @@ def _actor_kind(revision: Revision | None) -> ActorKind:
     if revision is not None and revision.signature is SignatureState.VERIFIED and revision.signer == PRINCIPAL:
         return ActorKind.CUSTOMHOUSE
     return ActorKind.PERSON
-
-
-def labels_of(declaration: Declaration) -> Mapping[str, str]:
-    """The labels of a Declaration as text."""
-    return {str(key): str(value) for key, value in (declaration.manifest["metadata"].get("labels") or {}).items()}
 
 
 def _own_budgets(

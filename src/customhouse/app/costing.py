@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.money import Money, total
 from customhouse.app import wiring
-from customhouse.app.clearance import check_readable, declarations_of, monthly_total
+from customhouse.app.clearance import check_readable, monthly_total
+from customhouse.app.declared import declarations_of
 from customhouse.app.gatekeeping import GateRequest, question
 from customhouse.app.governance import governance
 from customhouse.app.memory import Memory

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from customhouse.app import snapshot, wiring
-from customhouse.app.clearance import Clearance, Judgement, Question, Spend, declarations_of
+from customhouse.app.clearance import Clearance, Judgement, Question, Spend
+from customhouse.app.declared import declarations_of
 from customhouse.app.governance import Governance, declared_governance, governance
 from customhouse.app.named_files import NamedFiles
 from customhouse.app.settings import Settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from customhouse.app import journal, proposals, wiring
-from customhouse.app.clearance import declarations_of
+from customhouse.app.declared import declarations_of
 from customhouse.app.governance import governance
 from customhouse.app.initialise import COMMIT_KEY
 from customhouse.app.memory import PROPOSAL, Memory

@@ -6,8 +6,8 @@ from typing import Any
 
 from customhouse._kit.digest import json_digest
 from customhouse.app import wiring
-from customhouse.app.clearance import declarations_of
 from customhouse.app.controlplane import SOURCE
+from customhouse.app.declared import declarations_of
 from customhouse.app.governance import governance
 from customhouse.app.settings import Settings
 from customhouse.control import inventory as inventories

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from customhouse.app.clearance import declarations_of
+from customhouse.app.declared import declarations_of
 from customhouse.app.governance import Governance, governance
 from customhouse.app.memory import FOUNDING, Deployed, Memory
 from customhouse.app.settings import Settings

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -93,6 +93,8 @@ class Decision:
     decided_at: datetime
     locations: tuple[Location | None, ...] = ()
     revision: str | None = None
+    timings: Mapping[str, float] = field(default_factory=dict, compare=False)
+    """Check → milliseconds that it took (`artifacts`, `evidence`, `price`, `facts`, `rules`); empty: not measured."""
 
     def body(self) -> dict[str, Any]:
         """The part that is byte-identical (as canonical JSON) at every point for the same Facts and Bundle."""
@@ -116,6 +118,7 @@ class Decision:
             "revision": self.revision,
             "resource": self.resource.to_json(),
             "locations": [None if place is None else str(place) for place in self.locations],
+            "timings": dict(self.timings),
         }
 
 

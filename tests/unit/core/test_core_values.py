@@ -66,6 +66,7 @@ def test_the_envelope_says_where_in_the_file() -> None:
         "revision": "abc",
         "resource": REF.to_json(),
         "locations": ["a.yaml:3:4"],
+        "timings": {},
     }
 
 
