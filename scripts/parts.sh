@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the real parts that tests run against: from Debian gpg, ssh-keygen, chromium; built from Go's module proxy opa,
+# Installs the real parts that tests run against: from Debian gpg, ssh-keygen, chromium, docker-registry; built from Go's module proxy opa,
 # conftest, gator, kustomize, helm, jsonnet and a Kubernetes control plane (kube-apiserver, etcd, kwok …) with CRDs.
 # Idempotent; what it builds is kept outside the tree, so a second run and a second clone are quick.
 #   scripts/parts.sh            install what is missing
@@ -125,6 +125,7 @@ debian git git
 debian gpg gnupg
 debian ssh-keygen openssh-client
 debian chromium chromium fonts-dejavu-core
+debian docker-registry docker-registry
 go_program opa github.com/open-policy-agent/opa opa
 go_program conftest github.com/open-policy-agent/conftest conftest
 go_program gator github.com/open-policy-agent/gatekeeper/v3/cmd/gator gator
