@@ -109,6 +109,14 @@ class CostReport:
     workloads: tuple[WorkloadCost, ...]
     budgets: tuple[BudgetState, ...] = ()
     unpriced: tuple[str, ...] = ()
+    workloads_before: Mapping[ResourceRef, Money] = field(default_factory=dict)
+    """What each changed workload that was there before cost then, also those that are removed; they sum to `before`."""
+
+    @property
+    def removed(self) -> Mapping[ResourceRef, Money]:
+        """The workloads that are not there any more, and what they cost."""
+        left = {work.resource for work in self.workloads}
+        return {ref: amount for ref, amount in self.workloads_before.items() if ref not in left}
 
     def to_json(self) -> dict[str, Any]:
         """The JSON of DESIGN section 5; amounts are decimal strings."""
@@ -122,6 +130,7 @@ class CostReport:
             "workloads": [
                 {
                     "resource": work.resource.to_json(),
+                    "before": _text_of(self.workloads_before.get(work.resource)),
                     "monthly": str(work.monthly),
                     "low": str(work.low),
                     "high": str(work.high),
@@ -140,5 +149,13 @@ class CostReport:
                 }
                 for budget in self.budgets
             ],
+            "removed": [
+                {"resource": ref.to_json(), "before": str(amount)} for ref, amount in self.removed.items()
+            ],
             "unpriced": list(self.unpriced),
         }
+
+
+def _text_of(amount: Money | None) -> str | None:
+    """None: it was not there."""
+    return None if amount is None else str(amount)

@@ -224,6 +224,7 @@ def summary(
         workloads=tuple(after),
         budgets=tuple(budgets),
         unpriced=tuple(unpriced),
+        workloads_before={cost.ref: cost.before.monthly for cost in costs if cost.before is not None},
     )
 
 
