@@ -34,6 +34,7 @@ VIOLATIONS: dict[str, tuple[str, dict[str, str]]] = {
     "core opens a socket": ("core-does-nothing", {"core/intruder.py": "import socket"}),
     "a second home of the Rego engine": ("engines", {"policy/intruder.py": "import regorus"}),
     "a second home of SQL": ("engines", {"observability/intruder.py": "import sqlalchemy.engine"}),
+    "a second home of the HTTP client": ("engines", {"control/intruder.py": "import aiohttp"}),
     "a plane paints the terminal": ("faces", {"trust/intruder.py": "import rich"}),
     "trust loads a pickle": ("trust-runs-nothing", {"trust/intruder.py": "import pickle"}),
     "the optimiser starts programs": (

@@ -19,6 +19,7 @@ from customhouse.core.ports import PolicyEngine
 if TYPE_CHECKING:
     from customhouse.app.configuration import Configuration
     from customhouse.control.adapters.git import GitRepository
+    from customhouse.execution.adapters.kubernetes.client import KubernetesCluster
     from customhouse.execution.adapters.local.jobs import SecretProvider
     from customhouse.execution.adapters.local.target import LocalTarget
     from customhouse.store.database import Store
@@ -123,6 +124,15 @@ def target(settings: Settings, configuration: Configuration, secrets: SecretProv
     return LocalTarget(
         LocalSettings(settings.state, volumes, images, port=configuration.target_port, secrets=secrets), clock()
     )
+
+
+def cluster(settings: Settings, kubeconfig: Path | None = None, context: str | None = None) -> KubernetesCluster:
+    """The Kubernetes API that a kubeconfig names (see `find_access` for where it is looked for). Raises ConfigError."""
+    from customhouse.execution.adapters.kubernetes.client import KubernetesCluster
+    from customhouse.execution.adapters.kubernetes.kubeconfig import find_access
+
+    access = find_access(settings.environment, file=kubeconfig, context=context)
+    return KubernetesCluster(access, settings.environment, clock())
 
 
 def target_folders(settings: Settings, configuration: Configuration) -> tuple[Mapping[str, Path], Mapping[str, Path]]:

@@ -1,0 +1,80 @@
+"""What the API said when it said no: the fields of its `Status` object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from customhouse.core.errors import TargetError
+
+_MAX_TEXT = 2000
+_HINTS = {
+    "Unauthorized": "the credentials of the kubeconfig are wrong or have expired",
+    "Forbidden": "give the account the role in deploy/kubernetes/audit-rbac.yaml, or a wider one",
+}
+
+
+class ApiError(TargetError):
+    """An answer that is no success. `reason` is the API's word (`Conflict`, `Expired` …), `retry_after` seconds."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        reason: str = "",
+        where: str = "",
+        details: Mapping[str, Any] | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, where=where, hint=_HINTS.get(reason, ""))
+        self.status = status
+        self.reason = reason
+        self.details = details or {}
+        self.retry_after = retry_after
+
+
+class UnreachableError(TargetError):
+    """The API did not answer, in time or at all."""
+
+
+def api_error(status: int, body: bytes, where: str, retry_after: str | None = None) -> ApiError:
+    """The error of an answer; a body that is no Status is quoted in part."""
+    message: Any = ""
+    reason: Any = ""
+    details: Any = None
+    try:
+        value = orjson.loads(body)
+    except ValueError:
+        value = None
+    if isinstance(value, dict) and value.get("kind") == "Status":
+        message, reason, details = value.get("message"), value.get("reason"), value.get("details")
+        code = value.get("code")
+        status = code if isinstance(code, int) and not isinstance(code, bool) else status
+    if not isinstance(message, str) or not message:
+        said = body[:200].decode("utf-8", "replace").strip()
+        message = f"the API answered {status}" + (f": {said}" if said else "")
+    details = details if isinstance(details, dict) else {}
+    seconds = _seconds(retry_after)
+    told = details.get("retryAfterSeconds")
+    if seconds is None and isinstance(told, int) and not isinstance(told, bool):
+        seconds = float(told)
+    return ApiError(
+        message[:_MAX_TEXT],
+        status=status,
+        reason=reason if isinstance(reason, str) and reason else _REASONS.get(status, ""),
+        where=where,
+        details=details,
+        retry_after=seconds,
+    )
+
+
+# An answer of a proxy before the API has no Status; its code says the same.
+_REASONS = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 410: "Expired"}
+
+
+def _seconds(text: str | None) -> float | None:
+    """Retry-After in seconds (RFC 9110 section 10.2.3); its other form, a date, is not used by Kubernetes."""
+    return float(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 6 else None
