@@ -55,13 +55,8 @@ class Gate:
         _check_facts(change, facts)
         # 2. What could not be checked is not judged.
         _check_signature(change, facts)
-        # 3. The rules.
-        answer = self._engine.evaluate(self._bundle.modules, self._bundle.data, facts.document, QUERY)
-        currency = facts.document["cost"]["currency"]
-        found = {_finding(item, change.ref, currency) for item in _items(answer)}
-        # 4. The waivers, as of the facts' own time.
-        as_of = from_rfc3339(facts.document["as_of"])
-        findings = waiving.apply(sorted(found, key=_order), self._waivers, as_of)
+        # 3. and 4. The rules, and the waivers.
+        findings = self._judged(facts, change.ref, self._answer(facts))
         # 5. The verdict; places are outside the body.
         return Decision(
             resource=change.ref,
@@ -74,6 +69,37 @@ class Gate:
             locations=tuple(_locate(change, finding.pointer) for finding in findings),
             revision=None if change.revision is None else change.revision.id,
         )
+
+    def rejudge(self, facts: Facts, *, point: Point, decided_at: datetime, answer: Any = None) -> Decision:
+        """The Decision on recorded Facts, without the Change that they were about: no place in a file, no revision.
+
+        The body is that of `judge` on the same Facts. `answer`: what the engine has said of them already. Raises
+        PolicyError, and CannotDecideError for Facts of another schema.
+        """
+        if facts.document.get("schema") != SCHEMA:
+            raise CannotDecideError(f"the facts have the schema {facts.document.get('schema')!r}, not {SCHEMA}")
+        about = facts.document["change"]["resource"]
+        ref = ResourceRef(about["apiVersion"], about["kind"], about["namespace"], about["name"])
+        findings = self._judged(facts, ref, self._answer(facts) if answer is None else answer)
+        return Decision(
+            resource=ref,
+            verdict=verdict_of(findings),
+            findings=findings,
+            facts_digest=facts.digest,
+            bundle_digest=self.bundle_digest,
+            point=point,
+            decided_at=decided_at,
+        )
+
+    def _answer(self, facts: Facts) -> Any:
+        return self._engine.evaluate(self._bundle.modules, self._bundle.data, facts.document, QUERY)
+
+    def _judged(self, facts: Facts, ref: ResourceRef, answer: Any) -> tuple[Finding, ...]:
+        """What the rules found, in order, with the waivers as of the facts' own time."""
+        currency = facts.document["cost"]["currency"]
+        found = {_finding(item, ref, currency) for item in _items(answer)}
+        as_of = from_rfc3339(facts.document["as_of"])
+        return waiving.apply(sorted(found, key=_order), self._waivers, as_of)
 
 
 def _check_facts(change: Change, facts: Facts) -> None:

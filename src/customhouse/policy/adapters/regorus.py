@@ -62,6 +62,27 @@ class RegorusEngine:
             raise PolicyError(f"{query} is undefined", hint="the bundle has to define it as a set")
         return answer
 
+    def cover(
+        self, modules: Mapping[str, str], data: Mapping[str, Any], query: str
+    ) -> tuple[Any, Mapping[str, tuple[frozenset[int], frozenset[int]]]]:
+        """The value of `query` with an empty input, and file → (lines evaluated, lines not). Raises PolicyError."""
+        if self._lint:
+            check_modules(modules)
+        engine = _compile(modules, data)
+        try:
+            engine.set_enable_coverage(True)
+            engine.set_input_json("{}")
+            answer = json.loads(engine.eval_rule_as_json(query))
+            report = json.loads(engine.get_coverage_report_as_json())
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            raise _failure("the policies could not be evaluated", error) from error
+        if answer == "<undefined>":
+            raise PolicyError(f"{query} is undefined")
+        files = {item["path"]: (frozenset(item["covered"]), frozenset(item["not_covered"])) for item in report["files"]}
+        return answer, files
+
     def _cache(self) -> OrderedDict[bytes, Any]:
         if not hasattr(self._local, "cache"):
             self._local.cache = OrderedDict()
