@@ -5,7 +5,7 @@ Adapters raise `core.errors` only (other libraries' errors are wrapped once, cau
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from customhouse.core.cost import Charge
@@ -88,6 +88,12 @@ class DecisionLog(Protocol):
 
     def find(self, digest_prefix: str) -> Sequence[Mapping[str, Any]]:
         """Those whose digest starts with a prefix (`sha256:` may be left out), with their Facts."""
+
+    def recorded(self, since: str = "") -> Iterator[Mapping[str, Any]]:
+        """Every one with its Facts, in the order in which they were recorded; `since` is RFC 3339, by `decided_at`.
+
+        Read in parts: callers may hold on to one while millions go by, and may not rely on a snapshot.
+        """
 
 
 class StateStore(Protocol):

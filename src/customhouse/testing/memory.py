@@ -6,7 +6,7 @@ For tests only: nothing survives the process, and one thread at a time is assume
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -115,6 +115,13 @@ class MemoryDecisionLog:
         """Those whose digest starts with a prefix, with their Facts."""
         wanted = "sha256:" + digest_prefix.removeprefix("sha256:")
         return [dict(row) for row in self._rows.values() if row["digest"].startswith(wanted)]
+
+    def recorded(self, since: str = "") -> Iterator[Mapping[str, Any]]:
+        """Every one with its Facts, in order; `since` by `decided_at`."""
+        start = from_rfc3339(since) if since else None
+        for row in list(self._rows.values()):
+            if start is None or from_rfc3339(row["envelope"]["decided_at"]) >= start:
+                yield dict(row)
 
 
 class MemoryReleaseLog:

@@ -208,6 +208,19 @@ class DecisionLogContract:
         assert messages == ["message 4", "message 3", "message 2"]
         assert len(open_store().recent()) == 5
 
+    def test_all_are_told_in_order_with_their_facts_from_a_moment_on(
+        self, open_store: Callable[[], DecisionLog]
+    ) -> None:
+        """More than a page of them, and also while more are recorded."""
+        store = open_store()
+        for number in range(450):
+            store.record(decision(number, minutes=number), facts(number))
+        told = list(store.recorded())
+        assert [row["body"]["findings"][0]["message"] for row in told] == [f"message {n}" for n in range(450)]
+        assert all(json_digest(row["facts"]) == row["body"]["facts_digest"] for row in told)
+        since = told[447]["envelope"]["decided_at"]
+        assert [row["digest"] for row in store.recorded(since)] == [row["digest"] for row in told[447:]]
+
     def test_the_same_decision_at_one_point_and_revision_is_one_row(
         self, open_store: Callable[[], DecisionLog]
     ) -> None:
