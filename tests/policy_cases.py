@@ -21,9 +21,8 @@ from customhouse.policy.facts import (
     BudgetImpact,
     FactsContext,
     PolicySettings,
-    TierJudgement,
-    TierSpec,
 )
+from customhouse.policy.tiers import TierJudgement, TierSpec
 
 NOW = datetime(2026, 1, 31, 10, tzinfo=UTC)
 DIGEST = "sha256:" + "1" * 64

@@ -22,12 +22,11 @@ from customhouse.policy.facts import (
     Alternative,
     BudgetImpact,
     PolicySettings,
-    TierJudgement,
-    TierSpec,
     build_facts,
 )
 from customhouse.policy.gate import Gate
 from customhouse.policy.testrun import run_tests
+from customhouse.policy.tiers import TierJudgement, TierSpec
 from policy_cases import NOW, context, created, deleted, deployment, evidence, manifests, revision, service
 
 pytestmark = pytest.mark.part("opa")

@@ -6,7 +6,6 @@ planes themselves never meet. The steps are numbered as in ARCHITECTURE.md, "The
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -25,6 +24,8 @@ from customhouse.app.governance import governance as read_governance
 from customhouse.app.identity import PRINCIPAL
 from customhouse.app.sources import SourceTree
 from customhouse.app.stopwatch import Stopwatch
+from customhouse.app.tiering import judged_environment
+from customhouse.app.tiering import judged_tier as tier_of
 from customhouse.control.diff import changes
 from customhouse.control.rollout_plan import plan_of
 from customhouse.core.change import Actor, ActorKind, Change, Revision, SignatureState
@@ -33,7 +34,7 @@ from customhouse.core.decision import Decision, Point, Verdict, overall
 from customhouse.core.errors import CannotDecideError, DeclarationError
 from customhouse.core.facts import Facts
 from customhouse.core.ports import PolicyEngine
-from customhouse.core.resource import PREFIX, Declaration, ResourceRef
+from customhouse.core.resource import Declaration, ResourceRef
 from customhouse.core.workload import workload
 from customhouse.observability.alternatives import alternatives
 from customhouse.observability.budgets import budget_change, budget_state, month_of
@@ -42,12 +43,10 @@ from customhouse.policy.facts import (
     Alternative,
     BudgetImpact,
     FactsContext,
-    TierJudgement,
     build_facts,
 )
 from customhouse.policy.gate import Gate
-
-TIER = PREFIX + "tier"
+from customhouse.policy.tiers import TierJudgement
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +220,7 @@ class Clearance:
         return replace(
             shared,
             tier=tier,
+            environment=judged_environment(question.governing.configuration, change.ref.namespace),
             settings=settings,
             artifacts=desk.of(change),
             cost_before=None if cost is None else cost.before,
@@ -286,22 +286,8 @@ def _placed(declaration: Declaration | None) -> Iterator[None]:
 
 
 def judged_tier(governing: Governance, declaration: Declaration | None) -> TierJudgement:
-    """The tier a Declaration is judged as: a label requests, reviewed configuration grants (DESIGN section 4)."""
-    configuration = governing.configuration
-    default = configuration.default_tier
-    requested = None if declaration is None else declaration.label(TIER)
-    if requested is None or requested == default:
-        return TierJudgement(default, requested, True, configuration.tiers[default])
-    namespace = "" if declaration is None else declaration.ref.namespace
-    allowed = [
-        name
-        for pattern, names in configuration.tier_namespaces.items()
-        if fnmatch.fnmatchcase(namespace, pattern)
-        for name in names
-    ]
-    if requested in allowed and requested in configuration.tiers:
-        return TierJudgement(requested, requested, True, configuration.tiers[requested])
-    return TierJudgement(default, requested, False, configuration.tiers[default])
+    """The tier a Declaration is judged as (`app.tiering`)."""
+    return tier_of(governing.configuration, declaration)
 
 
 def _require_decided(revision: Revision) -> None:

@@ -13,44 +13,16 @@ from typing import Any, NoReturn
 
 from customhouse._kit.money import Money
 from customhouse.app.admission_rules import AdmissionSpec, Scheduling, bad_expiry, schedulings
+from customhouse.app.tiering import environments_of, tiers_of
 from customhouse.core.errors import ConfigError
 from customhouse.core.evidence import EvidenceKind
 from customhouse.core.resource import Location
-from customhouse.policy.facts import DEFAULT_LABELS, TierSpec
+from customhouse.policy.facts import DEFAULT_LABELS
+from customhouse.policy.tiers import BUILTIN_TIERS, MAX_EXCEPTION_DAYS, Environment, TierSpec
 
 FILE = "customhouse.yaml"
 CURRENCY = "USD"
 """The packaged price book is in USD; other billing currencies come with dated exchange rates."""
-
-
-_MODEL_EVIDENCE = ("signature", "scan", "bom")
-
-BUILTIN_TIERS: Mapping[str, TierSpec] = {
-    "critical-inference": TierSpec(
-        gpu_classes=("T4", "L4", "A10G", "A10", "L40S", "A100-40GB", "A100-80GB", "H100", "H200"),
-        spot="forbidden",
-        max_replicas=64,
-        required_evidence=(*_MODEL_EVIDENCE, "provenance", "evaluation"),
-    ),
-    "standard": TierSpec(
-        gpu_classes=("T4", "L4", "A10G", "A10"),
-        spot="allowed",
-        max_replicas=16,
-        required_evidence=(*_MODEL_EVIDENCE, "provenance"),
-    ),
-    "batch": TierSpec(
-        gpu_classes=("T4", "L4", "A10G", "A10", "L40S", "A100-40GB", "A100-80GB"),
-        spot="required",
-        max_replicas=64,
-        required_evidence=_MODEL_EVIDENCE,
-    ),
-    "experiment": TierSpec(
-        gpu_classes=("T4", "L4"),
-        spot="allowed",
-        max_replicas=2,
-        required_evidence=_MODEL_EVIDENCE,
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +56,14 @@ class Configuration:
     default_tier: str = "standard"
     tier_namespaces: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     tiers: Mapping[str, TierSpec] = field(default_factory=lambda: dict(BUILTIN_TIERS))
+    environments: tuple[Environment, ...] = ()
     trusted_registries: tuple[str, ...] = ()
     required_labels: tuple[str, ...] = DEFAULT_LABELS
     require_signed_commits: bool = False
     """A file that does not say means True (`parse`); without a file there is nobody who could be allowed to sign."""
+    max_exception_days: int = MAX_EXCEPTION_DAYS
+    """How long a waiver or a relaxation may last."""
+    frameworks: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
     bundle: str | None = None
     waivers: str | None = None
     allowed_signers: str | None = None
@@ -137,10 +113,16 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
         images=dict(target.get("images") or {}),
         default_tier=tiers.get("default", default.default_tier),
         tier_namespaces={name: tuple(allowed) for name, allowed in (tiers.get("namespaces") or {}).items()},
-        tiers=_tiers(tiers.get("definitions") or {}),
+        tiers=tiers_of(tiers.get("definitions") or {}, CURRENCY, checker.fail),
+        environments=environments_of(document.get("environments") or {}, checker.fail),
         trusted_registries=tuple(policy.get("trustedRegistries") or ()),
         required_labels=tuple(policy.get("requiredLabels", default.required_labels)),
         require_signed_commits=policy.get("requireSignedCommits", True),
+        max_exception_days=policy.get("maxExceptionDays", default.max_exception_days),
+        frameworks={
+            name.lower(): (given.get("min"), given.get("below"))
+            for name, given in (policy.get("frameworks") or {}).items()
+        },
         bundle=policy.get("bundle"),
         waivers=policy.get("waivers"),
         allowed_signers=trust.get("allowedSigners"),
@@ -170,23 +152,6 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
     )
     _check_names(configuration, marks, file)
     return configuration
-
-
-def _tiers(definitions: Mapping[str, Any]) -> Mapping[str, TierSpec]:
-    tiers = dict(BUILTIN_TIERS)
-    for name, given in definitions.items():
-        start = tiers.get(name, BUILTIN_TIERS["standard"])
-        ceiling = given.get("replicaCeiling")
-        tiers[name] = TierSpec(
-            gpu_classes=tuple(given.get("gpuClasses", start.gpu_classes)),
-            spot=given.get("spot", start.spot),
-            max_replicas=given.get("maxReplicas", start.max_replicas),
-            replica_ceiling=start.replica_ceiling if ceiling is None else Money.parse(ceiling, CURRENCY),
-            max_accelerators=given.get("maxAccelerators", start.max_accelerators),
-            required_evidence=tuple(given.get("requiredEvidence", start.required_evidence)),
-            evidence_max_age_days=given.get("evidenceMaxAgeDays", start.evidence_max_age_days),
-        )
-    return tiers
 
 
 def _check_names(configuration: Configuration, marks: Mapping[str, Location], file: str) -> None:

@@ -15,7 +15,7 @@ from customhouse.app.governance import read_configuration, read_document
 from customhouse.app.settings import Settings
 from customhouse.core.errors import UsageError
 from customhouse.core.resource import Location
-from customhouse.policy.facts import TierSpec
+from customhouse.policy.tiers import TierSpec
 
 DEFAULT = "default"
 MAX_FILE = 4 * 1024 * 1024

@@ -53,6 +53,8 @@ class Governance:
             trusted_registries=self.configuration.trusted_registries,
             required_labels=self.configuration.required_labels,
             require_signed_commits=self.configuration.require_signed_commits,
+            max_exception_days=self.configuration.max_exception_days,
+            frameworks=self.configuration.frameworks,
         )
 
 

@@ -6,53 +6,35 @@ something harmless: an artifact without Evidence stays without, a workload witho
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from customhouse._kit.clock import to_rfc3339
+from customhouse._kit.clock import from_rfc3339, to_rfc3339
 from customhouse._kit.money import Money
 from customhouse.core.change import Change, Operation
 from customhouse.core.cost import BookRef, BudgetState, WorkloadCost
 from customhouse.core.errors import CannotDecideError
 from customhouse.core.evidence import ArtifactRef, Evidence
 from customhouse.core.facts import SCHEMA, Facts
-from customhouse.core.resource import ResourceRef
+from customhouse.core.resource import PREFIX, ResourceRef
 from customhouse.core.workload import workload
 from customhouse.policy.pods import artifacts as named_artifacts
 from customhouse.policy.projection import check_bounds, project
 from customhouse.policy.summary import summarise
+from customhouse.policy.tiers import (
+    MAX_EXCEPTION_DAYS,
+    EnvironmentJudgement,
+    TierJudgement,
+    effective_checks,
+    effective_relaxations,
+)
 
+_TTL = PREFIX + "ttl"
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 DEFAULT_LABELS = ("owner", "team", "project", "cost-centre")
-
-
-@dataclass(frozen=True, slots=True)
-class TierSpec:
-    """What a tier allows. None means: no rule of its own."""
-
-    gpu_classes: tuple[str, ...] | None = None
-    """Accelerator classes that may be used; an empty tuple allows none, None allows any that is named."""
-    spot: str = "allowed"
-    """`required` (batch workloads must run on spot capacity), `allowed` or `forbidden`."""
-    max_replicas: int | None = None
-    max_accelerators: int | None = None
-    """Whole accelerators that one replica may have."""
-    replica_ceiling: Money | None = None
-    """The most that one replica may cost a month."""
-    required_evidence: tuple[str, ...] = ("signature", "scan", "bom")
-    """Values of `EvidenceKind` that every model artifact needs, verified."""
-    evidence_max_age_days: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TierJudgement:
-    """The tier a workload is judged as. A label only requests a tier; reviewed configuration grants it."""
-
-    name: str = "standard"
-    requested: str | None = None
-    granted: bool = True
-    spec: TierSpec = field(default_factory=TierSpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +50,10 @@ class PolicySettings:
     require_signed_commits: bool = True
     require_revision: bool = False
     """Whether an object that no commit declares is refused (admission of hand-made changes)."""
+    max_exception_days: int = MAX_EXCEPTION_DAYS
+    """How long a relaxation or a waiver may last."""
+    frameworks: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
+    """Framework to its lowest version and the version it has to stay below; None: no bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +83,19 @@ class Alternative:
 
 
 @dataclass(frozen=True, slots=True)
+class UsageEvidence:
+    """What a workload was measured to need: 99th percentiles of one replica over some days. None: not measured."""
+
+    window_days: int
+    cpu_milli: int | None = None
+    memory_bytes: int | None = None
+    accelerator_percent: int | None = None
+    """How busy its accelerators were, 0 to 100."""
+    requests: int | None = None
+    """Requests that it served in the window."""
+
+
+@dataclass(frozen=True, slots=True)
 class FactsContext:
     """Everything beside the Change. `as_of` is the one time that rules know; `book` is None when nothing is priced."""
 
@@ -115,6 +114,11 @@ class FactsContext:
     budgets: tuple[BudgetImpact, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
     settings: PolicySettings = field(default_factory=PolicySettings)
+    environment: EnvironmentJudgement | None = None
+    """Where the object is judged to be; None: the configuration names no environments."""
+    surroundings: Mapping[str, Any] | None = None
+    """What else is declared, as `policy.surroundings` tells it; None: not known, which the rules that ask say."""
+    usage: UsageEvidence | None = None
     currency: str = "USD"
 
 
@@ -139,6 +143,12 @@ def build_facts(change: Change, context: FactsContext) -> Facts:
         "revision": _revision(change),
         "actor": {"kind": change.actor.kind.value, "name": change.actor.name},
         "tier": _tier(context),
+        "environment": None
+        if context.environment is None
+        else {"name": context.environment.name, "production": context.environment.production},
+        "surroundings": context.surroundings,
+        "lifetime": _lifetime(after, context.as_of),
+        "usage": _usage(context.usage),
         "artifacts": _artifacts(change, context),
         "cost": _cost(change, context, after),
         "change_set": {"monthly_delta_micro": _change_set_delta(context)},
@@ -154,6 +164,9 @@ def build_facts(change: Change, context: FactsContext) -> Facts:
             "required_labels": list(context.settings.required_labels),
             "require_signed_commits": context.settings.require_signed_commits,
             "require_revision": context.settings.require_revision,
+            "frameworks": {
+                name: {"min": low, "below": high} for name, (low, high) in sorted(context.settings.frameworks.items())
+            },
         },
     }
     check_bounds(document, f"the facts about {change.ref}")
@@ -208,20 +221,65 @@ def _tier(context: FactsContext) -> dict[str, Any]:
         raise CannotDecideError(
             f"tier {context.tier.name}: spot is {spec.spot!r}", hint="write required, allowed or forbidden"
         )
-    ceiling = spec.replica_ceiling
     return {
         "name": context.tier.name,
         "requested": context.tier.requested,
         "granted": context.tier.granted,
+        "checks": effective_checks(spec, context.environment),
+        "relaxations": effective_relaxations(
+            spec, context.environment, context.as_of, context.settings.max_exception_days
+        ),
+        "reserved_nodes": [{"key": key, "value": value} for key, value in sorted(context.tier.reserved_nodes)],
         "spec": {
             "gpu_classes": None if spec.gpu_classes is None else list(spec.gpu_classes),
             "spot": spec.spot,
             "max_replicas": spec.max_replicas,
             "max_accelerators": spec.max_accelerators,
-            "replica_ceiling_micro": None if ceiling is None else _micro(ceiling, context.currency),
+            "replica_ceiling_micro": _limit(spec.replica_ceiling, context),
+            "per_thousand_predictions_micro": _limit(spec.per_thousand_predictions_ceiling, context),
+            "per_million_tokens_micro": _limit(spec.per_million_tokens_ceiling, context),
             "required_evidence": list(spec.required_evidence),
             "evidence_max_age_days": spec.evidence_max_age_days,
+            "required_image_evidence": list(spec.required_image_evidence),
+            "prescanned_images": list(spec.prescanned_images),
+            "dedicated_nodes": None
+            if spec.dedicated_nodes is None
+            else {"key": spec.dedicated_nodes[0], "value": spec.dedicated_nodes[1]},
+            "monitoring": list(spec.monitoring),
+            "latency_target_ms": spec.latency_target_ms,
+            "scale_to_zero": spec.scale_to_zero,
+            "ttl_required": spec.ttl_required,
+            "max_ttl_days": spec.max_ttl_days,
         },
+    }
+
+
+def _limit(amount: Money | None, context: FactsContext) -> int | None:
+    return None if amount is None else _micro(amount, context.currency)
+
+
+def _lifetime(after: Mapping[str, Any] | None, as_of: datetime) -> dict[str, Any] | None:
+    """When the object says that it ends: an RFC 3339 moment, or a day, which it lives to the end of (UTC)."""
+    said = None if after is None else after["annotations"].get(_TTL) or after["labels"].get(_TTL)
+    if said is None:
+        return None
+    text = f"{said}T23:59:59Z" if _DAY.fullmatch(said) else said
+    try:
+        left = int((from_rfc3339(text) - as_of).total_seconds())
+    except ValueError:
+        return {"ttl": said[:200], "seconds_left": None}
+    return {"ttl": said[:200], "seconds_left": left}
+
+
+def _usage(usage: UsageEvidence | None) -> dict[str, Any] | None:
+    if usage is None:
+        return None
+    return {
+        "window_days": usage.window_days,
+        "cpu_milli": usage.cpu_milli,
+        "memory_bytes": usage.memory_bytes,
+        "accelerator_percent": usage.accelerator_percent,
+        "requests": usage.requests,
     }
 
 

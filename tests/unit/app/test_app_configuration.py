@@ -16,7 +16,7 @@ from customhouse.app.configuring import as_document, explain_key
 from customhouse.app.governance import read_configuration
 from customhouse.core.errors import ConfigError, UsageError
 from customhouse.core.evidence import EvidenceKind
-from customhouse.policy.facts import TierSpec
+from customhouse.policy.tiers import TierSpec
 
 HEAD = "apiVersion: customhouse.dev/v1\npolicy: {requireSignedCommits: false}\n"
 

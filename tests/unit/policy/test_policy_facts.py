@@ -12,8 +12,9 @@ from customhouse.core.change import Actor, ActorKind, Change, Operation
 from customhouse.core.cost import WorkloadCost
 from customhouse.core.errors import CannotDecideError
 from customhouse.core.evidence import EvidenceKind
-from customhouse.policy.facts import Alternative, TierJudgement, TierSpec, build_facts
+from customhouse.policy.facts import Alternative, build_facts
 from customhouse.policy.summary import summarise
+from customhouse.policy.tiers import TierJudgement, TierSpec
 from policy_cases import DIGEST, NOW, context, created, declared, deleted, deployment, evidence, service
 
 

@@ -19,8 +19,9 @@ from customhouse.core.facts import Facts
 from customhouse.core.resource import Location
 from customhouse.policy.adapters.regorus import RegorusEngine
 from customhouse.policy.bundle import builtin_bundle, load_bundle
-from customhouse.policy.facts import Alternative, BudgetImpact, PolicySettings, TierJudgement, TierSpec, build_facts
+from customhouse.policy.facts import Alternative, BudgetImpact, PolicySettings, build_facts
 from customhouse.policy.gate import Gate
+from customhouse.policy.tiers import TierJudgement, TierSpec
 from customhouse.policy.waiver import Scope, Waiver
 from policy_cases import DIGEST, NOW, context, created, declared, deleted, deployment, evidence, revision, service
 
