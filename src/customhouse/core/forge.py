@@ -1,0 +1,58 @@
+"""What a forge (GitHub, GitLab, Gitea) knows and Git alone does not: who reviewed, and what the branch is held to.
+
+None means that the forge did not tell, which is never taken for a yes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """How a branch is protected. `unknown` says what could not be read, and why."""
+
+    branch: str
+    protected: bool | None = None
+    required_reviews: int | None = None
+    code_owner_reviews: bool | None = None
+    signed_commits: bool | None = None
+    force_push: bool | None = None
+    """Whether history can be rewritten; False is what is wanted."""
+    administrators_bound: bool | None = None
+    two_factor: bool | None = None
+    """Whether the organisation demands a second factor of its members."""
+    single_sign_on: bool | None = None
+    unknown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reviews:
+    """What people said of the pull request that brought a commit. Names of people are those of the forge.
+
+    `approvals` are those who approve the last state of it, whose latest word it is; the author's own is not counted.
+    """
+
+    pull_request: int | None = None
+    """None: no pull request brought this commit."""
+    author: str = ""
+    merged: bool = False
+    approvals: tuple[str, ...] = ()
+    objections: tuple[str, ...] = ()
+    """Who asked for changes, and has not taken it back."""
+
+
+class Forge(Protocol):
+    """The read side of a forge, and one comment. All raise SourceError."""
+
+    name: str
+
+    def protection(self, branch: str) -> Protection:
+        """How a branch is protected now."""
+
+    def reviews(self, commit: str) -> Reviews:
+        """The reviews of the pull request that a commit belongs to."""
+
+    def comment(self, pull_request: int, marker: str, text: str) -> None:
+        """Write one comment, or replace the one of our own that has `marker` in it."""
