@@ -1,7 +1,6 @@
 """The pods of a workload as policies see them: every component, every container, with the place of each.
 
-Built on `core.workload`, which prices and placement read too; here come the fields that only security asks for, and
-the components of an InferenceService beside its predictor (a transformer is as privileged as a predictor).
+Built on `core.podsets`, which prices and placement read too; here come the fields that only security asks for.
 """
 
 from __future__ import annotations
@@ -10,9 +9,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from customhouse.core.containers import Container, container_of
 from customhouse.core.evidence import ArtifactRef
+from customhouse.core.kinds import kind_of
+from customhouse.core.podsets import PodSet, pod_sets
 from customhouse.core.resource import Manifest, ResourceRef
-from customhouse.core.workload import Container, Workload, workload
+from customhouse.core.workload import models_of, workload
+from customhouse.policy.frameworks import frameworks
 from customhouse.policy.reading import credential, entries, flag, mapping, number, redacted, switch, text, texts
 
 # distribution/reference: domain, path components, tag, digest.
@@ -24,88 +27,45 @@ _IMAGE = re.compile(
     re.ASCII,
 )
 _TOKEN_MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a path, not a credential
-_COMPONENTS = (
-    ("worker", "/spec/predictor/workerSpec"),
-    ("transformer", "/spec/transformer"),
-    ("explainer", "/spec/explainer"),
-)
-
-
-def components(manifest: Manifest, ref: ResourceRef) -> Iterator[tuple[str, Workload]]:
-    """Every pod template of an object as a Workload with pointers into `manifest`; nothing for kinds without pods."""
-    main = workload(manifest, ref)
-    if main is None:
-        return
-    if ref.kind != "InferenceService":
-        yield "pod", main
-        return
-    yield "predictor", main
-    for name, pointer in _COMPONENTS:
-        spec: Any = manifest
-        for part in pointer.split("/")[1:]:
-            spec = mapping(spec, part, pointer)
-        if spec:
-            # Read as if it were the predictor, then put back where it is.
-            twin = workload({**manifest, "spec": {"predictor": spec}}, ref)
-            if twin is not None:
-                yield name, _moved(twin, "/spec/predictor", pointer)
 
 
 def artifacts(manifest: Manifest, ref: ResourceRef) -> tuple[ArtifactRef, ...]:
-    """Every artifact that an object names, in all of its components."""
-    found = list(components(manifest, ref)) or list(_embedded(manifest, ref))
-    return tuple(artifact for _, work in found for artifact in work.artifacts)
+    """Every artifact that an object names, in all of its pods and beside them."""
+    found = pod_sets(manifest, ref.api_version, ref.kind)
+    return tuple(artifact for one in found for artifact in one.artifacts) if found else models_of(manifest)
 
 
 def project_workload(manifest: Manifest, ref: ResourceRef) -> dict[str, Any] | None:
     """The `workload` of a projection, None for kinds that run nothing."""
-    found = list(components(manifest, ref))
-    known = bool(found)
-    if not known:
-        found = list(_embedded(manifest, ref))
-        if not found:
-            return None
-    main = found[0][1]
+    work = workload(manifest, ref)
+    found = pod_sets(manifest, ref.api_version, ref.kind)
+    if not found and work is None:
+        return None
+    row = kind_of(ref.api_version, ref.kind)
+    known = row is not None and bool(row.pods)
+    own = [one for one in found if one.found != known]
+    # A service's components stand beside one another, each with a range of its own; every other kind's pods add up.
+    apart = ref.kind == "InferenceService"
+    spot = [one.spot for one in own]
     return {
         "known": known,
-        "batch": main.batch,
-        "spot": main.spot,
-        "accelerator": main.accelerator,
-        "accelerators": main.accelerators,
-        "accelerator_classes": sorted({work.accelerator for _, work in found if work.accelerator is not None}),
-        "cpu_milli": main.cpu,
-        "memory_bytes": main.memory,
-        "replicas_min": main.replicas_min,
-        "replicas_max": main.replicas_max,
-        "models": [model for _, work in found for model in _models(work)],
-        "pods": [_pod(manifest, name, work) for name, work in found],
+        # Runs nothing by itself: other objects name it, and what they run of it is priced with them.
+        "template": row is not None and row.template,
+        "batch": row is not None and row.batch,
+        # Of batch work all pods have to be on spot capacity for it to be there, of anything else one is enough.
+        "spot": bool(spot) and all(spot) if row is not None and row.batch else any(spot),
+        "accelerator": next((one.accelerator for one in own if one.accelerator is not None), None),
+        "accelerators": max((one.accelerators for one in own), default=0),
+        "accelerator_classes": sorted({name for one in found for name in one.accelerator_classes}),
+        "cpu_milli": max((one.cpu for one in own), default=0),
+        "memory_bytes": max((one.memory for one in own), default=0),
+        "replicas_min": _together([one.replicas_min for one in own], apart=apart),
+        "replicas_max": _together([one.replicas_max for one in own], apart=apart),
+        "replicas_bounded": all(one.bounded for one in own),
+        "models": [model for one in found if apart for model in _models(one)],
+        "frameworks": frameworks(manifest, found),
+        "pods": [_pod(manifest, one) for one in found],
     }
-
-
-def _embedded(manifest: Manifest, ref: ResourceRef) -> Iterator[tuple[str, Workload]]:
-    """Pods in a kind that `core.workload` does not know (a ServingRuntime, a PyTorchJob, an Argo Rollout …).
-
-    A pod spec is recognised by its list `containers` of mappings: a kind of its own is no way around the gate.
-    """
-    stack: list[tuple[Any, str]] = [(manifest.get("spec"), "/spec")]
-    while stack:
-        value, pointer = stack.pop()
-        if isinstance(value, (list, tuple)):
-            stack.extend((item, f"{pointer}/{index}") for index, item in reversed(list(enumerate(value))))
-        elif isinstance(value, Mapping):
-            listed = value.get("containers")
-            if isinstance(listed, (list, tuple)) and listed and all(isinstance(item, Mapping) for item in listed):
-                pod = {"apiVersion": "v1", "kind": "Pod", "metadata": manifest["metadata"], "spec": value}
-                twin = workload(pod, ref)
-                if twin is not None:
-                    yield "embedded", _moved(twin, "/spec", pointer)
-            else:
-                stack.extend((value[key], f"{pointer}/{_escaped(key)}") for key in sorted(value, reverse=True))
-
-
-def _escaped(key: str) -> str:
-    """RFC 6901."""
-    return key.replace("~", "~0").replace("/", "~1")
 
 
 def image_parts(reference: str) -> dict[str, Any]:
@@ -123,15 +83,17 @@ def image_parts(reference: str) -> dict[str, Any]:
     return {"valid": True, "repository": f"{domain.lower()}/{path}", "tag": tag, "digest": match["digest"]}
 
 
-def _models(work: Workload) -> Iterator[dict[str, Any]]:
+def _together(counts: list[int], *, apart: bool) -> int:
+    return max(counts, default=0) if apart else sum(counts)
+
+
+def _models(one: PodSet) -> Iterator[dict[str, Any]]:
     """Model specs: `model`, or the older key named after a framework, that hold or should hold a storageUri."""
-    if work.ref.kind != "InferenceService":
-        return
-    for key, value in work.pod.items():
+    for key, value in one.pod.items():
         if key != "model" and not (isinstance(value, Mapping) and ({"storageUri", "storage"} & value.keys())):
             continue
-        place = f"{work.pod_pointer}/{key}"
-        spec = mapping(work.pod, key, work.pod_pointer)
+        place = f"{one.pointer}/{key}"
+        spec = mapping(one.pod, key, one.pointer)
         model_format = mapping(spec, "modelFormat", place)
         yield {
             "pointer": place,
@@ -143,13 +105,20 @@ def _models(work: Workload) -> Iterator[dict[str, Any]]:
         }
 
 
-def _pod(manifest: Manifest, component: str, work: Workload) -> dict[str, Any]:
-    pod, pointer = work.pod, work.pod_pointer
+def _pod(manifest: Manifest, one: PodSet) -> dict[str, Any]:
+    pod, pointer = one.pod, one.pointer
     context = mapping(pod, "securityContext", pointer)
     place = f"{pointer}/securityContext"
     return {
-        "component": component,
+        "component": one.name,
         "pointer": pointer,
+        "replicas_min": one.replicas_min,
+        "replicas_max": one.replicas_max,
+        "replicas_bounded": one.bounded,
+        "accelerator": one.accelerator,
+        "accelerators": one.accelerators,
+        "spot": one.spot,
+        "device_claims": [_device_claim(item, at) for item, at in entries(pod, "resourceClaims", pointer)],
         "host_network": flag(pod, "hostNetwork", pointer, default=False),
         "host_pid": flag(pod, "hostPID", pointer, default=False),
         "host_ipc": flag(pod, "hostIPC", pointer, default=False),
@@ -166,20 +135,24 @@ def _pod(manifest: Manifest, component: str, work: Workload) -> dict[str, Any]:
         },
         "tolerations": [_toleration(item, at) for item, at in entries(pod, "tolerations", pointer) if not _added(item)],
         "volumes": [_volume(item, at) for item, at in entries(pod, "volumes", pointer) if not _token_volume(item)],
-        "containers": [_container(manifest, item, "") for item in work.containers] + _ephemeral(manifest, work),
+        "containers": [_container(manifest, item, "") for item in one.containers] + _ephemeral(manifest, one),
     }
 
 
-def _ephemeral(manifest: Manifest, work: Workload) -> list[dict[str, Any]]:
+def _device_claim(item: Mapping[str, Any], place: str) -> dict[str, Any]:
+    return {
+        "name": text(item, "name", place, ""),
+        "claim": text(item, "resourceClaimName", place, None),
+        "template": text(item, "resourceClaimTemplateName", place, None),
+        "pointer": place,
+    }
+
+
+def _ephemeral(manifest: Manifest, one: PodSet) -> list[dict[str, Any]]:
     """Debug containers: in a live Pod only, and as privileged as they like."""
-    if "ephemeralContainers" not in work.pod:
-        return []
-    pod = {"containers": work.pod["ephemeralContainers"]}
-    twin = workload({"apiVersion": "v1", "kind": "Pod", "metadata": manifest["metadata"], "spec": pod}, work.ref)
-    if twin is None:
-        return []
-    moved = _moved(twin, "/spec/containers", f"{work.pod_pointer}/ephemeralContainers")
-    return [_container(manifest, item, "ephemeral") for item in moved.containers]
+    found = entries(one.pod, "ephemeralContainers", one.pointer)
+    read = [container_of(item, place, init=False, name=text(item, "name", place, "")) for item, place in found]
+    return [_container(manifest, item, "ephemeral") for item in read]
 
 
 def _container(manifest: Manifest, item: Container, role: str) -> dict[str, Any]:
@@ -318,18 +291,3 @@ def _added(item: Mapping[str, Any]) -> bool:
 def _token_volume(item: Mapping[str, Any]) -> bool:
     """The volume that the ServiceAccount admission plugin gives to every pod."""
     return str(item.get("name", "")).startswith("kube-api-access-") and "projected" in item
-
-
-def _moved(work: Workload, old: str, new: str) -> Workload:
-    """The same workload with its pointers under another root."""
-    from dataclasses import replace
-
-    def move(pointer: str) -> str:
-        return new + pointer.removeprefix(old) if pointer.startswith(old) else pointer
-
-    return replace(
-        work,
-        pod_pointer=move(work.pod_pointer),
-        containers=tuple(replace(item, pointer=move(item.pointer)) for item in work.containers),
-        artifacts=tuple(replace(item, pointer=move(item.pointer)) for item in work.artifacts),
-    )

@@ -70,8 +70,8 @@ def test_a_sidecar_is_told_from_an_init_container():
 
 def test_containers_in_a_kind_nobody_knows_are_still_seen():
     manifest = {
-        "apiVersion": "kubeflow.org/v1",
-        "kind": "PyTorchJob",
+        "apiVersion": "example.org/v1",
+        "kind": "TrainingThing",
         "metadata": {"name": "train"},
         "spec": {
             "replicas": {"Wor/ker": {"template": {"spec": {"containers": [{"name": "a", "image": "evil.io/a"}]}}}}
@@ -236,7 +236,7 @@ def test_an_object_that_is_too_deep_is_refused():
 
 
 def test_a_number_that_json_cannot_hold_exactly_is_refused():
-    with pytest.raises(CannotDecideError, match="2\\^53"):
+    with pytest.raises(CannotDecideError, match="2\\^53|no machine"):
         project(deployment(resources={"limits": {"memory": "9Ei"}}))
 
 
