@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from customhouse._kit.clock import to_rfc3339
+from customhouse._kit.money import Money
 from customhouse.app import wiring
 from customhouse.app.configuration import FILE, Configuration, schema
 from customhouse.app.governance import read_configuration, read_document
 from customhouse.app.settings import Settings
 from customhouse.core.errors import UsageError
 from customhouse.core.resource import Location
-from customhouse.policy.tiers import TierSpec
+from customhouse.policy.tiers import Relaxation, TierSpec
 
 DEFAULT = "default"
 MAX_FILE = 4 * 1024 * 1024
@@ -103,10 +105,24 @@ def as_document(configuration: Configuration) -> dict[str, Any]:
                 name: {**_tier(tier), **_scheduling(configuration, name)} for name, tier in configuration.tiers.items()
             },
         },
+        "environments": {
+            item.name: {
+                "namespaces": list(item.namespaces),
+                "production": item.production,
+                "checks": dict(item.checks),
+                "relaxations": [_relaxation(given) for given in item.relaxations],
+            }
+            for item in configuration.environments
+        },
         "policy": {
             "trustedRegistries": list(configuration.trusted_registries),
             "requiredLabels": list(configuration.required_labels),
             "requireSignedCommits": configuration.require_signed_commits,
+            "maxExceptionDays": configuration.max_exception_days,
+            "frameworks": {
+                name: _without_none({"min": low, "below": high})
+                for name, (low, high) in configuration.frameworks.items()
+            },
             "bundle": configuration.bundle,
             "waivers": configuration.waivers,
         },
@@ -144,16 +160,46 @@ def as_document(configuration: Configuration) -> dict[str, Any]:
 
 
 def _tier(tier: TierSpec) -> dict[str, Any]:
+    nodes = tier.dedicated_nodes
     value = {
         "gpuClasses": None if tier.gpu_classes is None else list(tier.gpu_classes),
         "spot": tier.spot,
         "maxReplicas": tier.max_replicas,
         "maxAccelerators": tier.max_accelerators,
-        "replicaCeiling": None if tier.replica_ceiling is None else str(tier.replica_ceiling),
+        "replicaCeiling": _amount(tier.replica_ceiling),
+        "perThousandPredictionsCeiling": _amount(tier.per_thousand_predictions_ceiling),
+        "perMillionTokensCeiling": _amount(tier.per_million_tokens_ceiling),
         "requiredEvidence": list(tier.required_evidence),
         "evidenceMaxAgeDays": tier.evidence_max_age_days,
+        "requiredImageEvidence": list(tier.required_image_evidence),
+        "preScannedImages": list(tier.prescanned_images),
+        "dedicatedNodes": None if nodes is None else {"key": nodes[0], "value": nodes[1]},
+        "monitoring": list(tier.monitoring),
+        "latencyTargetMs": tier.latency_target_ms,
+        "scaleToZero": tier.scale_to_zero,
+        "ttlRequired": tier.ttl_required,
+        "maxTtlDays": tier.max_ttl_days,
+        "checks": dict(tier.checks),
+        "relaxations": [_relaxation(item) for item in tier.relaxations],
     }
-    return {name: item for name, item in value.items() if item is not None}
+    return {key: item for key, item in value.items() if item is not None}
+
+
+def _amount(amount: Money | None) -> str | None:
+    return None if amount is None else str(amount)
+
+
+def _relaxation(item: Relaxation) -> dict[str, Any]:
+    begins = {} if item.begins is None else {"from": to_rfc3339(item.begins)}
+    return {
+        "rule": item.rule,
+        "severity": item.severity,
+        "owner": item.owner,
+        "reason": item.reason,
+        "ticket": item.ticket,
+        **begins,
+        "expires": to_rfc3339(item.expires),
+    }
 
 
 def _scheduling(configuration: Configuration, tier: str) -> dict[str, Any]:

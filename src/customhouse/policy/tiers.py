@@ -15,8 +15,8 @@ from typing import Any
 from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.money import Money
 
-SEVERITIES = ("error", "warning", "note", "off")
-"""Strictest first. `off` exists for relaxations alone, and shows as a note."""
+SEVERITIES = ("error", "warning", "note", "muted")
+"""Strictest first. `muted` exists for relaxations alone, and shows as a note."""
 MAX_EXCEPTION_DAYS = 90
 """How long a relaxation or a waiver may last when customhouse.yaml does not say: a quarter of a year."""
 NEVER_RELAXED = frozenset(
@@ -32,7 +32,7 @@ class Relaxation:
 
     rule: str
     severity: str
-    """`warning`, `note` or `off`."""
+    """`warning`, `note` or `muted`."""
     owner: str
     reason: str
     ticket: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,9 +15,10 @@ from customhouse._kit.money import Money
 from customhouse.app.configuration import BUILTIN_TIERS, CURRENCY, BudgetSpec, Configuration, TrustKey, parse, schema
 from customhouse.app.configuring import as_document, explain_key
 from customhouse.app.governance import read_configuration
+from customhouse.app.tiering import judged_environment
 from customhouse.core.errors import ConfigError, UsageError
 from customhouse.core.evidence import EvidenceKind
-from customhouse.policy.tiers import TierSpec
+from customhouse.policy.tiers import Environment, EnvironmentJudgement, Relaxation, TierSpec
 
 HEAD = "apiVersion: customhouse.dev/v1\npolicy: {requireSignedCommits: false}\n"
 
@@ -138,6 +140,18 @@ def test_a_tier_of_ones_own_starts_from_the_built_in_one() -> None:
 names = st.text("abcdefgh-", min_size=1, max_size=8)
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
 money = st.integers(0, 10**9).map(lambda cents: Money.parse(f"{cents // 100}.{cents % 100:02d}", CURRENCY))
+moments = st.sampled_from([datetime(2026, 1, 2, 3, tzinfo=UTC), datetime(2027, 1, 2, tzinfo=UTC)])
+said = texts.filter(str.strip)
+relaxations = st.builds(
+    Relaxation,
+    st.just("container-root"),
+    st.sampled_from(["note", "muted"]),
+    said,
+    said,
+    said,
+    moments,
+    st.none() | moments,
+)
 tiers = st.builds(
     TierSpec,
     gpu_classes=st.lists(texts, max_size=3).map(tuple),
@@ -147,6 +161,26 @@ tiers = st.builds(
     max_accelerators=st.none() | st.integers(0, 9),
     required_evidence=st.lists(st.sampled_from(["signature", "scan", "bom"]), max_size=3).map(tuple),
     evidence_max_age_days=st.none() | st.integers(1, 99),
+    required_image_evidence=st.lists(st.sampled_from(["signature", "scan"]), max_size=2).map(tuple),
+    prescanned_images=st.lists(texts, max_size=2).map(tuple),
+    per_thousand_predictions_ceiling=st.none() | money,
+    per_million_tokens_ceiling=st.none() | money,
+    dedicated_nodes=st.none() | st.tuples(texts, texts),
+    monitoring=st.lists(st.sampled_from(["readiness", "metrics"]), max_size=2).map(tuple),
+    latency_target_ms=st.none() | st.integers(1, 9999),
+    scale_to_zero=st.sampled_from(["allowed", "forbidden"]),
+    ttl_required=st.booleans(),
+    max_ttl_days=st.none() | st.integers(1, 99),
+    checks=st.just(BUILTIN_TIERS["standard"].checks),
+    relaxations=st.lists(relaxations, max_size=1).map(tuple),
+)
+environments = st.builds(
+    Environment,
+    names,
+    st.lists(texts, min_size=1, max_size=2).map(tuple),
+    st.booleans(),
+    st.just({"service-exposed": "error"}),
+    st.lists(relaxations, max_size=1).map(tuple),
 )
 configurations = st.builds(
     Configuration,
@@ -159,6 +193,9 @@ configurations = st.builds(
     tiers=st.dictionaries(st.sampled_from(["gold", "silver"]), tiers, max_size=2).map(
         lambda own: {**BUILTIN_TIERS, **own}
     ),
+    environments=st.lists(environments, max_size=2, unique_by=lambda item: item.name).map(tuple),
+    max_exception_days=st.integers(1, 366),
+    frameworks=st.dictionaries(names, st.tuples(st.none() | st.just("2.4"), st.none() | st.just("3")), max_size=2),
     trusted_registries=st.lists(texts, max_size=2).map(tuple),
     required_labels=st.lists(texts, max_size=2).map(tuple),
     require_signed_commits=st.booleans(),
@@ -189,3 +226,43 @@ configurations = st.builds(
 def test_what_is_shown_reads_back_as_the_same_configuration(configuration: Configuration) -> None:
     document = as_document(configuration)
     assert parse(json.loads(json.dumps(document)), {}) == configuration
+
+
+RELAXED = """environments:
+  production:
+    namespaces: [fraud]
+    relaxations: [{rule: RULE, severity: muted, owner: ada, reason: old image, ticket: OPS-1, expires: "WHEN"}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "line"),
+    [
+        ("tiers: {definitions: {gold: {checks: {container-root: note}}}}\n", "write a relaxation", 3),
+        ("environments: {live: {namespaces: [a], checks: {container-root: warning}}}\n", "write a relaxation", 3),
+        ("environments: {live: {namespaces: []}}\n", "is empty", 3),
+        (RELAXED.replace("RULE", "commit-signature").replace("WHEN", "2026-01-02T00:00:00Z"), "cannot be relaxed", 6),
+        (RELAXED.replace("RULE", "container-root").replace("WHEN", "soon"), "expires", 6),
+        (RELAXED.replace("RULE", "container-root").replace("owner: ada, ", ""), "owner is missing", 6),
+        (RELAXED.replace("owner: ada", "owner: ' '"), "owner is empty", 6),
+    ],
+)
+def test_what_is_laxer_needs_somebody_who_answers_and_an_end(text: str, said: str, line: int) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        read(text)
+    assert caught.value.where.startswith(f"customhouse.yaml:{line}:")
+
+
+def test_a_check_may_be_made_stricter_for_a_tier_and_for_an_environment() -> None:
+    found = read(
+        "tiers: {definitions: {standard: {checks: {network-default-deny: error}}}}\n"
+        "environments: {live: {namespaces: ['prod-*'], production: true, checks: {pod-token-mounted: error}}}\n"
+    )
+    assert found.tiers["standard"].checks["network-default-deny"] == "error"
+    assert found.tiers["standard"].checks["pod-token-mounted"] == "warning"
+    where = judged_environment(found, "prod-eu")
+    assert where is not None
+    assert (where.name, where.production, dict(where.checks)) == ("live", True, {"pod-token-mounted": "error"})
+    assert judged_environment(found, "dev") == EnvironmentJudgement()
+    assert judged_environment(found, "") == EnvironmentJudgement(None, True, {"pod-token-mounted": "error"})
+    assert judged_environment(read(""), "prod-eu") is None

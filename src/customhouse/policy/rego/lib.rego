@@ -106,17 +106,17 @@ relaxed(finding) if input.tier.relaxations[finding.rule]
 
 strictness(finding) := object.get(object.get(input.tier, "checks", {}), finding.rule, finding.severity)
 
-ranks := {"error": 3, "warning": 2, "note": 1, "off": 0}
+ranks := {"error": 3, "warning": 2, "note": 1, "muted": 0}
 
-# What is off is still told, as a note.
-laxer(_, "off") := "note"
+# What is muted is still told, as a note.
+laxer(_, "muted") := "note"
 
 laxer(severity, asked) := severity if {
-	asked != "off"
+	asked != "muted"
 	ranks[severity] <= ranks[asked]
 }
 
 laxer(severity, asked) := asked if {
-	asked != "off"
+	asked != "muted"
 	ranks[severity] > ranks[asked]
 }

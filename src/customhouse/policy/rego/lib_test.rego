@@ -74,10 +74,10 @@ test_judged_relaxes_and_says_who_answers if {
 	])
 }
 
-test_judged_tells_what_is_off_as_a_note if {
-	found := lib.judged(complaint) with input as with_relaxation({"severity": "off"})
+test_judged_tells_what_is_muted_as_a_note if {
+	found := lib.judged(complaint) with input as with_relaxation({"severity": "muted"})
 	found.severity == "note"
-	contains(found.message, "Relaxed from error to off")
+	contains(found.message, "Relaxed from error to muted")
 }
 
 test_judged_makes_nothing_stricter_by_relaxing_it if {
