@@ -81,6 +81,13 @@ class WorkloadCost:
     """Rows `{"item","quantity","unit","rate","monthly","source"}`, amounts as decimal strings."""
     unpriced: tuple[str, ...] = ()
     """What has no price (a GPU class not in the book …): unknown is not 0, and a policy decides what follows."""
+    uncounted: tuple[str, ...] = ()
+    """What the figures do not hold though it will cost something (a disk whose class has no price, egress)."""
+    replica: Money | None = None
+    """The most that one pod of any of its sets costs a month; None: take `high` over the replicas."""
+    per_million_tokens: Money | None = None
+    """What a million tokens cost at the declared throughput of one replica; None where none is declared."""
+    per_thousand_predictions: Money | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +143,9 @@ class CostReport:
                     "high": str(work.high),
                     "breakdown": [dict(row) for row in work.breakdown],
                     "unpriced": list(work.unpriced),
+                    "uncounted": list(work.uncounted),
+                    "per_million_tokens": _text_of(work.per_million_tokens),
+                    "per_thousand_predictions": _text_of(work.per_thousand_predictions),
                 }
                 for work in self.workloads
             ],
