@@ -2,62 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from customhouse.app import wiring
+from customhouse.app.policybundles import read_folder
+from customhouse.app.policycases import SUFFIXES, CaseResult, case_files, run_cases
 from customhouse.app.settings import Settings
 from customhouse.core.errors import PolicyError, UsageError
+from customhouse.core.ports import Progress
 from customhouse.policy.bundle import Bundle, builtin_bundle, load_bundle
-from customhouse.policy.testrun import RuleTest, run_tests
-
-MAX_FILE = 1024 * 1024
-MAX_FILES = 2000
+from customhouse.policy.testrun import Coverage, RuleTest, run_tests
+from customhouse.policy.testrun import coverage as tests_cover
 
 
 @dataclass(frozen=True, slots=True)
 class TestRun:
-    """The outcome of a bundle's tests; `digest` is the bundle's."""
+    """The outcome of a bundle's tests and cases; `digest` is the bundle's. `coverage` is None when not asked for."""
 
     digest: str
     tests: tuple[RuleTest, ...]
+    cases: tuple[CaseResult, ...] = ()
+    coverage: Coverage | None = None
 
     @property
     def failed(self) -> tuple[RuleTest, ...]:
         """The tests that are not true."""
         return tuple(test for test in self.tests if not test.passed)
 
+    @property
+    def failed_cases(self) -> tuple[CaseResult, ...]:
+        """The cases that came out otherwise than expected."""
+        return tuple(case for case in self.cases if case.problems)
 
-def run_bundle_tests(settings: Settings, folder: str | None) -> TestRun:
+    def to_json(self) -> dict[str, Any]:
+        """The JSON of `policy test`."""
+        told: dict[str, Any] = {
+            "bundle_digest": self.digest,
+            "tests": len(self.tests),
+            "passed": len(self.tests) - len(self.failed),
+            "failed": [{"name": item.name, "file": item.file, "line": item.line} for item in self.failed],
+            "cases": len(self.cases),
+            "cases_passed": len(self.cases) - len(self.failed_cases),
+            "cases_failed": [item.to_json() for item in self.failed_cases],
+        }
+        if self.coverage is not None:
+            told["coverage"] = {
+                "percent": self.coverage.percent,
+                "files": dict(self.coverage.files()),
+                "missed": [
+                    {
+                        "file": rule.file,
+                        "rule": f"{rule.package}.{rule.rule}",
+                        "line": rule.line,
+                        "lines": list(rule.missed),
+                    }
+                    for rule in self.coverage.rules
+                    if rule.missed
+                ],
+            }
+        return told
+
+
+def _silent(_what: str, _done: int, _total: int) -> None:
+    pass
+
+
+def run_bundle_tests(
+    settings: Settings,
+    folder: str | None,
+    *,
+    coverage: bool = False,
+    cases: Sequence[str] = (),
+    progress: Progress = _silent,
+) -> TestRun:
     """Run the tests of the bundle that the gate would use: the built-in one, with `folder` beside it.
 
-    Raises PolicyError (with file and line) for Rego that does not compile, UsageError when there is no such folder.
+    With a folder, its own rules' coverage is told; without one, that of the built-in rules. Raises PolicyError (with
+    file and line) for Rego that does not compile, ConfigError for a table of cases that cannot be read, UsageError.
     """
-    bundle = _bundle(folder)
-    return TestRun(bundle.digest, run_tests(bundle, wiring.engine(settings)))
+    tables = [Path(name) for name in cases]
+    bundle, own = builtin_bundle(), None
+    if folder is not None:
+        root = Path(folder)
+        if not root.is_dir():
+            raise UsageError(f"there is no folder {folder}")
+        tables += case_files(root)
+        bundle, own = _own_bundle(root, folder, cases=bool(tables))
+    engine = wiring.engine(settings)
+    # The built-in rules are tested as they are packaged: rules of one's own may find something in their fixtures.
+    tests = run_tests(builtin_bundle(), engine)
+    if own is not None and any(name in bundle.tests for name in own):
+        tests = (*tests, *run_tests(bundle, engine, own))
+    judged = run_cases(tables, bundle, engine, progress)
+    measured = None
+    if coverage:
+        documents = [facts.document for case in judged for facts in case.facts]
+        measured = tests_cover(bundle, wiring.covering_engine(), own, documents)
+    return TestRun(bundle.digest, tests, judged, measured)
 
 
-def _bundle(folder: str | None) -> Bundle:
-    if folder is None:
-        return builtin_bundle()
-    root = Path(folder)
-    if not root.is_dir():
-        raise UsageError(f"there is no folder {folder}")
-    files = dict(_files(root))
-    if not any(name.endswith("_test.rego") for name in files):
-        raise PolicyError("the folder has no tests", where=folder, hint="write rules named test_… in *_test.rego")
-    return load_bundle(files, base=builtin_bundle())
-
-
-def _files(root: Path) -> Iterator[tuple[str, bytes]]:
-    count = 0
-    for item in sorted(root.rglob("*")):
-        if item.is_symlink() or not item.is_file():
-            continue
-        if item.suffix not in (".rego", ".json", ".yaml", ".yml"):
-            continue
-        count += 1
-        if count > MAX_FILES or item.stat().st_size > MAX_FILE:
-            raise PolicyError("more than 2,000 files, or one over 1 MiB", where=str(item))
-        yield item.as_posix(), item.read_bytes()
+def _own_bundle(root: Path, folder: str, *, cases: bool) -> tuple[Bundle, frozenset[str]]:
+    files = {
+        name: content
+        for name, content in read_folder(root).items()
+        # Cases, and the manifests beside them, are no data of the bundle.
+        if name.endswith(".rego") or (name.rpartition("/")[2].startswith("data.") and not name.endswith(SUFFIXES))
+    }
+    if not any(name.endswith("_test.rego") for name in files) and not cases:
+        raise PolicyError(
+            "the folder has no tests", where=folder, hint="write rules named test_… in *_test.rego, or *_cases.yaml"
+        )
+    own = frozenset(name for name in files if name.endswith(".rego"))
+    return load_bundle(files, base=builtin_bundle()), own

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,12 @@ from customhouse.core.ports import PolicyEngine
 
 if TYPE_CHECKING:
     from customhouse.app.configuration import Configuration
+    from customhouse.control.rendering import Renderer
     from customhouse.control.adapters.git import GitRepository
     from customhouse.execution.adapters.kubernetes.client import KubernetesCluster
     from customhouse.execution.adapters.local.jobs import SecretProvider
     from customhouse.execution.adapters.local.target import LocalTarget
+    from customhouse.policy.testrun import CoveringEngine
     from customhouse.store.database import Store
     from customhouse.trust.keys import PublicKey
     from customhouse.trust.ledger import Ledger, LedgerReport
@@ -49,6 +52,13 @@ def engine(settings: Settings) -> PolicyEngine:
     opa = OpaEngine(found)
     # An older one reads another language (Rego v0) by default; it is taken only by name, and then says so itself.
     return opa if settings.engine == "opa" or opa.speaks_v1() else RegorusEngine()
+
+
+def covering_engine() -> CoveringEngine:
+    """The embedded engine as one that tells which lines of the rules it evaluated."""
+    from customhouse.policy.adapters.regorus import RegorusEngine
+
+    return RegorusEngine()
 
 
 def store(settings: Settings, *, create: bool = True) -> Store:
@@ -144,6 +154,14 @@ def target_folders(settings: Settings, configuration: Configuration) -> tuple[Ma
 def image_folder(settings: Settings, image: str) -> Path:
     """Where the files of an image of the repository lie for the local target; replaced with every revision."""
     return settings.state / "images" / bytes_digest(image.encode())[7:23]
+
+
+@cache
+def renderer() -> Renderer:
+    """What renders Kustomize, Helm and Jsonnet roots; one for the process, since it keeps what it has rendered."""
+    from customhouse.control.adapters.renderers import ProgramRenderer
+
+    return ProgramRenderer()
 
 
 def publish_tiles(opened: Store, folder: Path, key: PublicKey) -> None:

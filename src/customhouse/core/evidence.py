@@ -20,6 +20,7 @@ class EvidenceKind(StrEnum):
     DATA_VALIDATION = "data-validation"
     PRICE_ESTIMATE = "price-estimate"
     FORECAST = "forecast"
+    POLICY_BUNDLE = "policy-bundle"
 
 
 @dataclass(frozen=True, slots=True)

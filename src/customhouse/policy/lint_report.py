@@ -172,6 +172,9 @@ def _conflicts(rules: Sequence[Rule]) -> Iterator[LintFinding]:
             if (rule.kind, rule.arity) != (made[0].kind, made[0].arity):
                 message = f"{rule.name} is a {_kind(rule)} here and a {_kind(made[0])} at {made[0].where}"
                 yield _at(rule, "lint-conflict", "error", message, "give one of them another name")
+        if first.name.partition(".")[0] == "internal":
+            # `x in y` is a call of internal.member_2 to OPA, and a rule of that name hides it: nothing compiles.
+            yield _at(first, "lint-conflict", "error", "internal is a name of OPA's own", "call it something else")
         constant = [rule for rule in made if rule.kind == "complete" and not rule.conditional]
         for rule in constant[1:]:
             if rule.value != constant[0].value:

@@ -10,12 +10,13 @@ from typing import Any, Protocol
 
 from customhouse.core.errors import PolicyError
 from customhouse.core.ports import PolicyEngine
-from customhouse.policy.bundle import Bundle
+from customhouse.policy.bundle import QUERY, Bundle
 from customhouse.policy.lint import package_of
 from customhouse.policy.lint_rules import Rule, rules_of
 
 _TEST = re.compile(r"^(test_[A-Za-z0-9_]+)", re.MULTILINE)
 _RUN = "customhouse_testrun"
+_PASSED = f"data.{_RUN}.passed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,9 @@ class CoveringEngine(Protocol):
     """An engine that can tell which lines it evaluated."""
 
     def cover(
-        self, modules: Mapping[str, str], data: Mapping[str, Any], query: str
-    ) -> tuple[Any, Mapping[str, tuple[frozenset[int], frozenset[int]]]]:
-        """The value of `query` with an empty input, and file → (lines evaluated, lines not). Raises PolicyError."""
+        self, modules: Mapping[str, str], data: Mapping[str, Any], asked: Sequence[tuple[str, Mapping[str, Any]]]
+    ) -> tuple[list[Any], Mapping[str, tuple[frozenset[int], frozenset[int]]]]:
+        """The value of each query with its input, and file → (lines evaluated by any, by none). Raises PolicyError."""
 
 
 def _percent(rules: Sequence[RuleCoverage]) -> float:
@@ -72,28 +73,39 @@ def _percent(rules: Sequence[RuleCoverage]) -> float:
     return 100.0 if total == 0 else covered * 10_000 // total / 100
 
 
-def run_tests(bundle: Bundle, engine: PolicyEngine) -> tuple[RuleTest, ...]:
-    """Every test with its result, sorted by name. Raises PolicyError when the bundle does not compile or has none.
+def run_tests(bundle: Bundle, engine: PolicyEngine, only: Collection[str] | None = None) -> tuple[RuleTest, ...]:
+    """Every test (of the files named in `only`) with its result, sorted by name.
 
-    A test passes when its value is true; undefined and everything else is a failure, as for `opa test`.
+    Raises PolicyError when the bundle does not compile or has none. A test passes when its value is true; undefined
+    and everything else is a failure, as for `opa test`.
     """
-    found, modules = _prepared(bundle)
-    return _results(found, engine.evaluate(modules, bundle.data, {}, f"data.{_RUN}.passed"))
+    found, modules = _prepared(bundle, only)
+    return _results(found, engine.evaluate(modules, bundle.data, {}, _PASSED))
 
 
-def run_covered(
-    bundle: Bundle, engine: CoveringEngine, only: Collection[str] | None = None
-) -> tuple[tuple[RuleTest, ...], Coverage]:
-    """The same with the coverage of the modules, or of those named in `only`. Raises PolicyError."""
-    found, modules = _prepared(bundle)
-    answer, lines = engine.cover(modules, bundle.data, f"data.{_RUN}.passed")
+def coverage(
+    bundle: Bundle,
+    engine: CoveringEngine,
+    only: Collection[str] | None = None,
+    documents: Sequence[Mapping[str, Any]] = (),
+) -> Coverage:
+    """What the tests and `documents` (Facts of table cases) evaluate of the modules, or of those named in `only`.
+
+    Raises PolicyError.
+    """
+    asked: list[tuple[str, Mapping[str, Any]]] = [(QUERY, document) for document in documents]
+    modules: Mapping[str, str] = bundle.modules
+    if any(_TEST.search(source) for name, source in bundle.tests.items() if only is None or name in only):
+        _, modules = _prepared(bundle, only)
+        asked.append((_PASSED, {}))
+    _, lines = engine.cover(modules, bundle.data, asked)
     packages = frozenset(package_of(source, name) for name, source in bundle.modules.items())
     rules: list[RuleCoverage] = []
     for name, source in bundle.modules.items():
         if only is None or name in only:
             covered, missed = lines.get(name, (frozenset[int](), frozenset[int]()))
             rules += _rule_coverage(rules_of(name, source, packages), covered, missed)
-    return _results(found, answer), Coverage(tuple(rules))
+    return Coverage(tuple(rules))
 
 
 def _rule_coverage(rules: Sequence[Rule], covered: Collection[int], missed: Collection[int]) -> Iterator[RuleCoverage]:
@@ -105,8 +117,9 @@ def _rule_coverage(rules: Sequence[Rule], covered: Collection[int], missed: Coll
         yield RuleCoverage(rule.file, rule.package, rule.name, rule.line, count, left)
 
 
-def _prepared(bundle: Bundle) -> tuple[dict[str, tuple[str, int]], dict[str, str]]:
-    found = _tests(bundle.tests)
+def _prepared(bundle: Bundle, only: Collection[str] | None) -> tuple[dict[str, tuple[str, int]], dict[str, str]]:
+    # All test modules take part, since fixtures are shared; those of `only` are asked.
+    found = _tests({name: source for name, source in bundle.tests.items() if only is None or name in only})
     if not found:
         raise PolicyError("the bundle has no tests", hint="write rules named test_… in files named *_test.rego")
     lines = [f"package {_RUN}", ""]

@@ -38,6 +38,7 @@ PREDICATE_TYPES: Mapping[EvidenceKind, str] = {
     EvidenceKind.DATA_VALIDATION: "https://customhouse.dev/attestations/data-validation/v1",
     EvidenceKind.PRICE_ESTIMATE: "https://customhouse.dev/attestations/price-estimate/v1",
     EvidenceKind.FORECAST: "https://customhouse.dev/attestations/forecast/v1",
+    EvidenceKind.POLICY_BUNDLE: "https://customhouse.dev/attestations/policy-bundle/v1",
 }
 _KINDS = {predicate_type: kind for kind, predicate_type in PREDICATE_TYPES.items()}
 SUFFIX = ".sigstore.json"

@@ -12,7 +12,7 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from customhouse._kit.canonical import CanonicalError, canonical_json
@@ -63,25 +63,27 @@ class RegorusEngine:
         return answer
 
     def cover(
-        self, modules: Mapping[str, str], data: Mapping[str, Any], query: str
-    ) -> tuple[Any, Mapping[str, tuple[frozenset[int], frozenset[int]]]]:
-        """The value of `query` with an empty input, and file → (lines evaluated, lines not). Raises PolicyError."""
+        self, modules: Mapping[str, str], data: Mapping[str, Any], asked: Sequence[tuple[str, Mapping[str, Any]]]
+    ) -> tuple[list[Any], Mapping[str, tuple[frozenset[int], frozenset[int]]]]:
+        """The value of each query with its input, and file → (lines evaluated by any, by none). Raises PolicyError."""
         if self._lint:
             check_modules(modules)
         engine = _compile(modules, data)
         try:
             engine.set_enable_coverage(True)
-            engine.set_input_json("{}")
-            answer = json.loads(engine.eval_rule_as_json(query))
+            answers = []
+            for query, document in asked:
+                engine.set_input_json(canonical_json(document).decode())
+                answers.append(json.loads(engine.eval_rule_as_json(query)))
             report = json.loads(engine.get_coverage_report_as_json())
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
             raise _failure("the policies could not be evaluated", error) from error
-        if answer == "<undefined>":
-            raise PolicyError(f"{query} is undefined")
+        if "<undefined>" in answers:
+            raise PolicyError(f"{asked[answers.index('<undefined>')][0]} is undefined")
         files = {item["path"]: (frozenset(item["covered"]), frozenset(item["not_covered"])) for item in report["files"]}
-        return answer, files
+        return answers, files
 
     def _cache(self) -> OrderedDict[bytes, Any]:
         if not hasattr(self._local, "cache"):

@@ -1,0 +1,168 @@
+"""Bundles as the command line names them: a folder of rules or an archive, linted, built and signed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from customhouse._kit.digest import bytes_digest
+from customhouse.app import wiring
+from customhouse.app.configuration import FILE
+from customhouse.app.governance import Governance, governance, read_document
+from customhouse.app.settings import Settings
+from customhouse.core.errors import ConfigError, PolicyError, SourceError, UsageError
+from customhouse.core.evidence import EvidenceKind
+from customhouse.policy.bundle import Bundle, builtin_bundle, load_bundle
+from customhouse.policy.bundle_archive import MAX_ARCHIVE, Archive, pack, unpack
+from customhouse.policy.lint_report import LintFinding, lint_files
+from customhouse.policy.waiver import Waiver, parse_waivers
+from customhouse.trust.attestation import SUFFIX, attest
+from customhouse.trust.keys import load_private
+
+MAX_FILE = 1024 * 1024
+MAX_FILES = 2000
+_SUFFIXES = (".rego", ".json", ".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """An archive that was written. `digest` is that of its bytes: what customhouse.yaml pins."""
+
+    archive: Path
+    digest: str
+    bundle_digest: str
+    version: str
+    modules: int
+    signature: Path | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON of `policy build`."""
+        return {
+            "archive": str(self.archive),
+            "digest": self.digest,
+            "bundle_digest": self.bundle_digest,
+            "version": self.version,
+            "modules": self.modules,
+            "signature": None if self.signature is None else str(self.signature),
+        }
+
+
+def read_folder(root: Path, *, below: bool = False) -> Mapping[str, bytes]:
+    """The rules and data of a folder by path, with `below` relative to it; links are left out. Raises PolicyError."""
+    return dict(_files(root, below))
+
+
+def candidate(path: str) -> Bundle:
+    """The bundle that judges with a folder's or an archive's rules beside the built-in ones.
+
+    Raises UsageError when there is nothing at `path`, PolicyError for what cannot judge.
+    """
+    place = Path(path)
+    if place.is_file():
+        return read_archive(place).bundle(builtin_bundle())
+    if not place.is_dir():
+        raise UsageError(f"there is nothing at {path}", hint="name a folder of rules, or an archive of `policy build`")
+    return load_bundle(read_folder(place), base=builtin_bundle())
+
+
+def read_archive(place: Path) -> Archive:
+    """An archive from disk. Raises PolicyError."""
+    with place.open("rb") as handle:
+        return unpack(handle.read(MAX_ARCHIVE + 1), str(place))
+
+
+def build(folder: str | None, out: str, *, version: str, key: str | None, with_builtin: bool) -> Built:
+    """Write the archive of a folder's rules, and with `key` its signature beside it.
+
+    Raises PolicyError for rules that could not judge, ConfigError for a key that cannot be used, UsageError.
+    """
+    files: Mapping[str, bytes] = {}
+    if folder is not None:
+        root = Path(folder)
+        if not root.is_dir():
+            raise UsageError(f"there is no folder {folder}")
+        files = read_folder(root, below=True)
+    signer = None if key is None else load_private(Path(key))
+    data = pack(files, version, with_builtin=with_builtin)
+    # Read back before anybody else does: what is written is what will be judged with.
+    archive = unpack(data, out)
+    bundle = archive.bundle(builtin_bundle())
+    place = Path(out)
+    place.write_bytes(data)
+    signature = None
+    if signer is not None:
+        predicate = {"bundle_digest": bundle.digest, "version": archive.version}
+        signature = place.with_name(place.name + SUFFIX)
+        signature.write_bytes(
+            attest(
+                place.name,
+                archive.digest,
+                EvidenceKind.POLICY_BUNDLE,
+                predicate,
+                signer,
+                issued_at=wiring.clock().now(),
+            )
+        )
+    modules = sum(name.endswith(".rego") for name in archive.files)
+    return Built(place, bytes_digest(data), bundle.digest, archive.version, modules, signature)
+
+
+def lint(settings: Settings, paths: tuple[str, ...]) -> tuple[LintFinding, ...]:
+    """Every finding about the rules in folders, single files and archives, as they would join the built-in ones."""
+    files: dict[str, bytes] = {}
+    for path in paths:
+        place = Path(path)
+        if place.is_dir():
+            files |= read_folder(place)
+        elif not place.is_file():
+            raise UsageError(f"there is nothing at {path}")
+        elif place.suffix == ".rego":
+            files[place.as_posix()] = _bounded(place)
+        else:
+            files |= {f"{path}!{name}": content for name, content in read_archive(place).files.items()}
+    if not any(name.endswith(".rego") for name in files):
+        raise UsageError("there is no Rego module there", hint="name folders or files with *.rego")
+    return lint_files(files, wiring.engine(settings), builtin_bundle())
+
+
+def in_force(settings: Settings, repo: str) -> Governance:
+    """The governance of a repository's HEAD; without one, of `--config`, else the built-in defaults."""
+    try:
+        objects = wiring.commits(settings, repo)
+        head = objects.resolve("HEAD")
+    except SourceError:
+        return governance(None, None, settings.config)
+    return governance(objects, head, settings.config)
+
+
+def read_waivers(path: str) -> tuple[Waiver, ...]:
+    """A file of waivers. Raises ConfigError, UsageError."""
+    place = Path(path)
+    if not place.is_file():
+        raise UsageError(f"there is no file {path}")
+    value: Any = read_document(_bounded(place), path).value
+    if not isinstance(value, list):
+        raise ConfigError("it is not a list of waivers", where=path, hint="write `- id: …` for each")
+    return parse_waivers(value, path)
+
+
+def _files(root: Path, below: bool) -> Iterator[tuple[str, bytes]]:
+    count = 0
+    for item in sorted(root.rglob("*")):
+        if item.is_symlink() or not item.is_file() or item.suffix not in _SUFFIXES or item.name == FILE:
+            continue
+        count += 1
+        if count > MAX_FILES:
+            raise PolicyError(f"more than {MAX_FILES} files", where=str(root))
+        name = item.relative_to(root) if below else item
+        yield name.as_posix(), _bounded(item)
+
+
+def _bounded(place: Path) -> bytes:
+    with place.open("rb") as handle:
+        data = handle.read(MAX_FILE + 1)
+    if len(data) > MAX_FILE:
+        raise PolicyError(f"more than {MAX_FILE} bytes", where=str(place))
+    return data
