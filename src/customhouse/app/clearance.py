@@ -84,9 +84,9 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """All that was said of one set of changes, in the order of the changes, and under which rules."""
+    """All that was said of one set of changes, in the order of the changes, and what was asked."""
 
-    governing: Governance
+    question: Question
     revision: Revision | None
     changes: tuple[Change, ...]
     decisions: tuple[Decision, ...]
@@ -124,7 +124,9 @@ class Clearance:
             as_declaration(declared_governance(question.tree, question.head)),
         ]
         before, after = ([item] if item is not None else [] for item in governance)
-        declared = declarations_of(question.tree, question.head, governing.configuration.paths)
+        declared = declarations_of(
+            question.tree, question.head, governing.configuration.paths, governing.configuration.render
+        )
         # 3. The changes.
         actor = Actor(_actor_kind(revision), question.author)
         found = (
@@ -158,7 +160,7 @@ class Clearance:
                 decisions.append(replace(decision, timings=stopwatch.milliseconds(change.ref)))
         finally:
             desk.close()
-        return Judgement(governing, revision, found, tuple(decisions), tuple(facts), report, declared)
+        return Judgement(question, revision, found, tuple(decisions), tuple(facts), report, declared)
 
     def _desk(self, question: Question, stopwatch: Stopwatch | None = None) -> Desk:
         governing = question.governing

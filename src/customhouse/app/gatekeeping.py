@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from customhouse.app import snapshot, wiring
 from customhouse.app.clearance import Clearance, Judgement, Question, Spend
 from customhouse.app.declared import declarations_of
 from customhouse.app.governance import Governance, declared_governance, governance
-from customhouse.app.named_files import NamedFiles
+from customhouse.app.memory import GATES_ONLY, Memory
+from customhouse.app.named_files import STDIN, NamedFiles
 from customhouse.app.settings import Settings
 from customhouse.app.spend import month_charges
 from customhouse.control.source import Commits
+from customhouse.core.decision import RuleText
 from customhouse.core.errors import SourceError, UsageError
 
 
@@ -27,11 +30,36 @@ class GateRequest:
     head: str | None = None
     worktree: bool = False
     paths: tuple[str, ...] = ()
+    before: str | None = None
+    """The state that `paths` (one of them then) is compared with: both files, or both folders."""
+    stdin: BinaryIO | None = None
+    """What the path `-` reads."""
 
 
 def judge(settings: Settings, request: GateRequest) -> Judgement:
-    """Judge what the request names. Raises CannotDecideError (exit 3) and UsageError (exit 2)."""
-    return Clearance(wiring.engine(settings), wiring.clock(), settings.workspace).judge(question(settings, request))
+    """Judge what the request names; with a state that was named, enter it there.
+
+    Raises CannotDecideError (exit 3), UsageError (exit 2), and StateError when it was to be entered and could not be.
+    """
+    judgement = clearance(settings).judge(question(settings, request))
+    if settings.state_named:
+        from customhouse.app.gaterecord import enter
+
+        enter(settings, judgement)
+    return judgement
+
+
+def clearance(settings: Settings) -> Clearance:
+    """The one judge of this process."""
+    return Clearance(wiring.engine(settings), wiring.clock(), settings.workspace)
+
+
+def rules_of(judgement: Judgement) -> Mapping[str, RuleText]:
+    """What the rules that judged say of themselves, by id. Raises PolicyError for metadata that cannot be read."""
+    return {
+        rule.id: RuleText(rule.title, rule.description, rule.category.value, rule.severity.value, rule.fix)
+        for rule in judgement.question.governing.bundle.rules
+    }
 
 
 def question(settings: Settings, request: GateRequest, *, spend: bool = True) -> Question:
@@ -39,7 +67,11 @@ def question(settings: Settings, request: GateRequest, *, spend: bool = True) ->
     if request.paths:
         if request.base or request.head or request.worktree:
             raise UsageError("PATH arguments and --base, --head or --worktree exclude one another")
-        return _of_paths(settings, request.paths, spend)
+        if request.before is not None:
+            return _of_two(settings, request.before, request.paths, spend)
+        return _of_paths(settings, request, spend)
+    if request.before is not None:
+        raise UsageError("--before needs the PATH that comes after it", hint="--base names a revision")
     return _of_repository(settings, request)
 
 
@@ -89,7 +121,10 @@ def spend_of(settings: Settings, governing: Governance, objects: Commits | None 
         return Spend()
     if (settings.state / wiring.STORE_FILE).exists():
         with wiring.store(settings) as opened:
-            return Spend(month_charges(opened.measurements, wiring.clock().now()))
+            memory = Memory(opened.state)
+            # A state that only gates have written to knows nothing of what was spent: that is not nothing.
+            if memory.get(GATES_ONLY) is None or memory.charged_until is not None or memory.deployed is not None:
+                return Spend(month_charges(opened.measurements, wiring.clock().now()))
     published = None
     if objects is not None:
         with suppress(SourceError):  # nobody has published or fetched one
@@ -99,8 +134,27 @@ def spend_of(settings: Settings, governing: Governance, objects: Commits | None 
     return snapshot.spend_from_snapshot(published, governing.roots, wiring.clock().now())
 
 
-def _of_paths(settings: Settings, paths: Sequence[str], spend: bool) -> Question:
-    tree = NamedFiles(paths)
+def _of_paths(settings: Settings, request: GateRequest, spend: bool) -> Question:
+    tree = NamedFiles(request.paths, request.stdin)
     governing = governance(None, None, settings.config)
     spent = spend_of(settings, governing) if spend else Spend()
     return Question(governing, tree, "files", (), None, "files", spent)
+
+
+def _of_two(settings: Settings, before: str, paths: Sequence[str], spend: bool) -> Question:
+    """Two folders as two states of one repository, or two files: the first governs as a base revision does."""
+    if len(paths) != 1 or paths[0] == STDIN:
+        raise UsageError("--before compares one PATH with another: two folders, or two files")
+    (after,) = paths
+    old, new = Path(before), Path(after)
+    for given, place in ((before, old), (after, new)):
+        if not place.exists():
+            raise UsageError(f"there is nothing at {given}")
+    if old.is_dir() != new.is_dir():
+        raise UsageError(f"{before} and {after} are not both folders, or both files")
+    whole = old.is_dir()
+    base, tree = (NamedFiles.rooted(name) if whole else NamedFiles((name,)) for name in (before, after))
+    governing = governance(base if whole else None, "before" if whole else None, settings.config)
+    declared = declarations_of(base, "before", governing.configuration.paths)
+    spent = spend_of(settings, governing) if spend else Spend()
+    return Question(governing, tree, "files", declared, None, "files", spent)

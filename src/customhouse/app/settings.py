@@ -26,6 +26,8 @@ class Settings:
     quiet: bool = False
     colour: bool = True
     config: Path | None = None
+    state_named: bool = False
+    """Whether the state was asked for by name (a flag, or the environment): `gate` records only then."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The process environment: adapters pick out what the programs that they start may see."""
 
@@ -66,6 +68,7 @@ def read_settings(
         quiet=quiet,
         colour="NO_COLOR" not in os.environ and sys.stdout.isatty(),
         config=Path(file) if file else None,
+        state_named=bool(state or os.environ.get("CUSTOMHOUSE_STATE")),
         environment=dict(os.environ),
     )
 

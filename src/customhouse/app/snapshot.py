@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from customhouse._kit.clock import from_rfc3339, to_rfc3339
 from customhouse._kit.digest import json_digest
 from customhouse._kit.money import Money, MoneyError
 from customhouse.app.clearance import Spend
-from customhouse.app.controlplane import ControlPlane
 from customhouse.app.memory import ref_of
 from customhouse.app.spend import month_charges
 from customhouse.core.cost import Charge
@@ -26,6 +25,9 @@ from customhouse.core.resource import ResourceRef
 from customhouse.observability.budgets import month_of
 from customhouse.trust.attestation import attest, read_evidence
 from customhouse.trust.keys import TrustRoot, load_private
+
+if TYPE_CHECKING:
+    from customhouse.app.controlplane import ControlPlane
 
 REF = "refs/customhouse/snapshot"
 FILE = "snapshot.sigstore.json"

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING
+
 import click
 
-from customhouse.app.settings import Settings
-from customhouse.cli.output import common, formats, talk, write_json, write_rich, write_text
+from customhouse.app.settings import Settings, terminal_columns
+from customhouse.cli.output import common, formats, json_text, talk, write_text
+
+if TYPE_CHECKING:
+    from customhouse.app.clearance import Judgement
+
+FORMATS = ("json", "markdown", "sarif", "junit", "github", "gitlab")
 
 
 @click.command()
@@ -14,7 +22,16 @@ from customhouse.cli.output import common, formats, talk, write_json, write_rich
 @click.option("--base", metavar="REV", help="The revision whose rules judge (default: the head's first parent).")
 @click.option("--head", metavar="REV", help="The revision that is judged (default: HEAD).")
 @click.option("--worktree", is_flag=True, help="Judge the uncommitted files instead of a revision.")
-@formats("json", "markdown")
+@click.option("--before", metavar="PATH", help="Compare the one PATH with this: two folders, or two files.")
+@click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    metavar="FORMAT=FILE",
+    help="Write a report to a file as well; may be given several times.",
+)
+@click.option("--fix-patch", is_flag=True, help="Print a patch for `git apply` with the fixes that are certain.")
+@formats(*FORMATS)
 @common
 @click.pass_context
 def gate(
@@ -24,24 +41,106 @@ def gate(
     base: str | None,
     head: str | None,
     worktree: bool,
+    before: str | None,
+    reports: tuple[str, ...],
+    fix_patch: bool,
     output: str,
     settings: Settings,
 ) -> None:
     """Judge a change: security and cost together, by the rules of the base revision.
 
-    Exit status: 0 allowed, 1 denied, 3 could not decide (the gate stays shut).
+    A PATH is a file, a folder, or `-` for standard input. Exit status: 0 allowed, 1 denied, 3 could not decide (the
+    gate stays shut).
     """
     from customhouse.app.gatekeeping import GateRequest, judge
-    from customhouse.cli.findings import decisions_json, decisions_markdown, decisions_table
     from customhouse.core.decision import Verdict
+    from customhouse.core.errors import CustomhouseError
 
-    judgement = judge(settings, GateRequest(repo, base, head, worktree, paths))
-    if output == "json":
-        write_json(decisions_json(judgement.decisions, judgement.cost))
-    elif output == "markdown":
-        write_text(decisions_markdown(judgement.decisions, judgement.cost))
+    files = _report_files(reports)
+    request = GateRequest(repo, base, head, worktree, paths, before, sys.stdin.buffer if "-" in paths else None)
+    try:
+        judgement = judge(settings, request)
+    except CustomhouseError as error:
+        if output == "github":
+            from customhouse.cli.report_annotations import undecided_github
+
+            write_text(undecided_github(error.message, error.where, error.hint))
+        raise
+    for form, file in files:
+        _write_file(file, rendered(judgement, form, None, False))
+    if fix_patch:
+        _print_patch(settings, judgement)
     else:
-        write_rich(decisions_table(judgement.decisions, judgement.cost), settings.colour)
+        width = (terminal_columns() or _terminal_width()) if output == "table" else None
+        write_text(rendered(judgement, output, width, settings.colour))
     count = len(judgement.changes)
     talk(settings, f"{judgement.verdict.value}: {count} {'change' if count == 1 else 'changes'}")
     ctx.exit(1 if judgement.verdict is Verdict.DENY else 0)
+
+
+def rendered(judgement: Judgement, form: str, width: int | None, colour: bool) -> str:
+    """A judgement in one of the formats, as text."""
+    decisions, cost = judgement.decisions, judgement.cost
+    if form == "markdown":
+        from customhouse.cli.report_markdown import decisions_markdown
+
+        return decisions_markdown(decisions, cost)
+    if form == "sarif":
+        from customhouse.app.gatekeeping import rules_of
+        from customhouse.cli.report_sarif import decisions_sarif
+
+        return json_text(decisions_sarif(decisions, rules_of(judgement)))
+    if form == "junit":
+        from customhouse.cli.report_junit import decisions_junit
+
+        return decisions_junit(decisions)
+    if form in ("github", "gitlab"):
+        from customhouse.cli.report_annotations import decisions_github, decisions_gitlab
+
+        return decisions_github(decisions) if form == "github" else json_text(decisions_gitlab(decisions))
+    from customhouse.cli.findings import decisions_json, decisions_text
+
+    if form == "json":
+        return json_text(decisions_json(decisions, cost))
+    return decisions_text(decisions, cost, width=width or 160, colour=colour)
+
+
+def _report_files(reports: tuple[str, ...]) -> list[tuple[str, str]]:
+    """`--report` as (format, file); wrong ones are said before anything is judged."""
+    found = []
+    for given in reports:
+        form, equals, file = given.partition("=")
+        if form not in FORMATS or not equals or not file:
+            known = ", ".join(FORMATS)
+            raise click.UsageError(f"--report {given!r} is not FORMAT=FILE; the formats are {known}")
+        found.append((form, file))
+    return found
+
+
+def _write_file(file: str, text: str) -> None:
+    """Whole or not at all: a CI that uploads the file must not upload half of it."""
+    from pathlib import Path
+
+    place, data = Path(file), text.encode("utf-8", "backslashreplace")
+    if place.exists() and not place.is_file():  # a pipe, or /dev/stdout
+        place.write_bytes(data)
+        return
+    draft = place.with_name(place.name + ".new")
+    draft.write_bytes(data)
+    draft.replace(place)
+
+
+def _print_patch(settings: Settings, judgement: Judgement) -> None:
+    from customhouse.app.mending import mend
+
+    mended = mend(settings, judgement)
+    if mended.patch:
+        sys.stdout.write(mended.patch)
+    for line in mended.notes:
+        talk(settings, line)
+
+
+def _terminal_width() -> int | None:
+    import shutil
+
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

@@ -62,8 +62,13 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def write_json(value: Any) -> None:
     """One JSON document and a newline on stdout; only ASCII where stdout is not UTF-8."""
+    sys.stdout.write(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """One JSON document and a newline; only ASCII where stdout is not UTF-8."""
     plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
-    sys.stdout.write(json.dumps(value, ensure_ascii=plain, indent=2) + "\n")
+    return json.dumps(value, ensure_ascii=plain, indent=2) + "\n"
 
 
 def write_text(text: str) -> None:

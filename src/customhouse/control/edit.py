@@ -37,7 +37,8 @@ def edit(data: bytes, subject: ResourceRef | int, edits: Sequence[FieldEdit], *,
     """The file with `edits` made to one of its objects, everything else byte for byte as it was.
 
     `subject` is the object's reference, or the number of its document (from 0, empty ones not counted). A value is
-    YAML for one scalar (`512Mi`, `3`, `"3"`). A field that is written in quotes keeps them, and so stays text. A
+    YAML for one scalar (`512Mi`, `3`, `"3"`), or for a new or empty field a list of them (`[ALL]`). A field that is
+    written in quotes keeps them, and so stays text. A
     missing key is added to its mapping in the file's style, with the mappings between when they are missing too.
 
     Raises DeclarationError: no such object or list item, the target is not a scalar, an aliased or merged value (it
@@ -121,14 +122,16 @@ class _Edit:
     # --- replacing -----------------------------------------------------------------------------------------------
 
     def _replace(self, old: Scalar, *, inside_flow: bool) -> tuple[str, Json]:
-        new = self._new_scalar()
+        new = self._new_value()
+        if not isinstance(new, Scalar):
+            raise self._refused(old, "the new value is a list, not one scalar")
         written, intended = self._written(new, old.style, inside_flow=inside_flow)
         if self._reader.read(old).value == intended and old.style == new.style:
             return self._text, intended
         return self._splice(old, written), intended
 
     def _replace_null(self, old: Scalar, parts: list[str]) -> tuple[str, Json]:
-        written, intended = self._written(self._new_scalar(), "", inside_flow=True)
+        written, intended = self._written(self._new_value(), "", inside_flow=True)
         for part in reversed(parts):
             written = "{" + f"{self._key(part)}: {written}" + "}"
         return self._splice(old, written), intended
@@ -140,25 +143,34 @@ class _Edit:
             written = " " + written
         return self._text[: old.start] + written + self._text[end:]
 
-    def _new_scalar(self) -> Scalar:
+    def _new_value(self) -> Scalar | yaml_nodes.Sequence:
         value = self._item.value
         try:
             documents = yaml_nodes.compose(value, "value")
         except DeclarationError as error:
             raise self._refused(self._root, f"the new value is not YAML: {error.message}") from error
         new = documents[0] if len(documents) == 1 else None
+        parts = new.items if isinstance(new, yaml_nodes.Sequence) and new.flow else [new]
         if (
-            not isinstance(new, Scalar)
+            not isinstance(new, (Scalar, yaml_nodes.Sequence))
+            or not all(isinstance(part, Scalar) and part.anchor is None and part.tag is None for part in parts)
             or "\n" in value
             or "\r" in value
             or new.anchor is not None
             or new.tag is not None
             or (new.start, new.end) != (0, len(value))
         ):
-            raise self._refused(self._root, "the new value is not one scalar on one line", 'write "" for empty text')
+            raise self._refused(
+                self._root,
+                "the new value is not one scalar, or one list of them, on one line",
+                'write "" for empty text',
+            )
         return new
 
-    def _written(self, new: Scalar, old_style: str, *, inside_flow: bool) -> tuple[str, Json]:
+    def _written(self, new: Scalar | yaml_nodes.Sequence, old_style: str, *, inside_flow: bool) -> tuple[str, Json]:
+        if not isinstance(new, Scalar):
+            listed = Reader("value").read(new).value
+            return (json.dumps(listed) if self._json else self._item.value), listed
         if new.style == "" and old_style in ("'", '"'):
             return _quote(new.text, old_style), new.text
         intended = Reader("value").read(new).value
@@ -175,7 +187,7 @@ class _Edit:
     def _insert(self, parent: Mapping, parts: list[str]) -> tuple[str, Json]:
         if any(part.isdecimal() or not part for part in parts):
             raise self._refused(parent, "list items are not added", f"add {escape(parts[0])!r} by hand")
-        written, intended = self._written(self._new_scalar(), "", inside_flow=parent.flow)
+        written, intended = self._written(self._new_value(), "", inside_flow=parent.flow)
         if parent.flow:
             for part in reversed(parts[1:]):
                 written = "{" + f"{self._key(part)}: {written}" + "}"

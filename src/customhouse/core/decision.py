@@ -81,6 +81,17 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleText:
+    """What a rule says of itself, for reports that explain their rules; `severity` is the one it has without a tier."""
+
+    title: str
+    description: str
+    category: str
+    severity: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """The judgement of one Change. `locations` has one place per finding, in the same order."""
 

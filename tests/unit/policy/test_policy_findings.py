@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from pathlib import Path
@@ -11,7 +10,9 @@ import pytest
 
 from customhouse._kit.digest import json_digest
 from customhouse._kit.money import Money
-from customhouse.cli.findings import decisions_json, decisions_markdown, decisions_table
+from customhouse.app.comment import MARKER
+from customhouse.cli.findings import decisions_json, decisions_text
+from customhouse.cli.report_markdown import decisions_markdown
 from customhouse.core.cost import BookRef, BudgetState, CostReport, WorkloadCost
 from customhouse.core.decision import Category, Decision, Finding, Point, Severity, verdict_of
 from customhouse.core.resource import Location, ResourceRef
@@ -19,6 +20,7 @@ from policy_cases import DIGEST, NOW
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 FRAUD = ResourceRef("serving.kserve.io/v1beta1", "InferenceService", "models", "fraud")
+OLD = ResourceRef("apps/v1", "Deployment", "models", "old")
 WEB = ResourceRef("apps/v1", "Deployment", "models", "web")
 
 
@@ -34,6 +36,7 @@ def decision(ref, *findings, line=1):
 def report():
     money = Money.parse
     work = WorkloadCost(FRAUD, money("71393.12"), money("71393.12"), money("142786.24"))
+    before = {FRAUD: money("50"), OLD: money("0.25")}
     budget = BudgetState("risk", money("5000"), money("1200"), money("800.5"), money("3800"))
     book = BookRef(DIGEST, "2026-01-01")
     return CostReport(
@@ -46,6 +49,7 @@ def report():
         (work,),
         (budget,),
         ("GB300",),
+        before,
     )
 
 
@@ -62,16 +66,14 @@ DENIED = [
 
 
 def rendered(decisions, cost=None, width=80):
-    from rich.console import Console
-
-    out = io.StringIO()
-    Console(file=out, width=width, no_color=True).print(decisions_table(decisions, cost))
-    return out.getvalue()
+    return decisions_text(decisions, cost, width=width)
 
 
 def test_the_json_has_the_documented_shape():
     seen = decisions_json(DENIED, report())
-    assert list(seen) == ["verdict", "digest", "facts_digest", "bundle_digest", "findings", "cost"]
+    assert list(seen) == [
+        "verdict", "digest", "facts_digest", "bundle_digest", "findings", "cost", "decisions", "timings"
+    ]  # fmt: skip
     assert seen["verdict"] == "deny"
     assert seen["findings"][0] == {
         "rule": "budget-exceeded",
@@ -140,7 +142,7 @@ def test_text_from_a_manifest_can_change_nothing_in_the_comment(hostile, forbidd
     ref = ResourceRef("v1", "Pod", "x", hostile)
     text = decisions_markdown([decision(ref, finding("r", ref=ref, message=hostile, fix=hostile))])
     row = next(line for line in text.splitlines() if line.startswith("| error"))
-    assert forbidden not in text.replace("## Customhouse: deny", "")
+    assert forbidden not in text.removeprefix(f"{MARKER}\n").replace("## Customhouse: deny", "")
     assert row.replace("&#124;", "").count("|") == 6, "one row, five cells"
 
 
