@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from customhouse._kit.money import Money
 from customhouse.app.admission_rules import AdmissionSpec, Scheduling, bad_expiry, schedulings
+from customhouse.app.audit_spec import AuditSpec
 from customhouse.app.tiering import environments_of, tiers_of
 from customhouse.core.errors import ConfigError
 from customhouse.core.evidence import EvidenceKind
@@ -78,6 +79,7 @@ class Configuration:
     minimum_windows: int = 60
     window_seconds: int = 60
     admission: AdmissionSpec = field(default_factory=AdmissionSpec)
+    audit: AuditSpec = field(default_factory=AuditSpec)
     scheduling: Mapping[str, Scheduling] = field(default_factory=dict)
     """What the mutating webhook puts on pods, by tier."""
 
@@ -148,6 +150,7 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
         minimum_windows=optimiser.get("minimumWindows", default.minimum_windows),
         window_seconds=optimiser.get("windowSeconds", default.window_seconds),
         admission=AdmissionSpec.parse(admission),
+        audit=AuditSpec.parse(document.get("audit") or {}),
         scheduling=schedulings(tiers.get("definitions") or {}),
     )
     _check_names(configuration, marks, file)

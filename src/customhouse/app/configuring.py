@@ -155,6 +155,7 @@ def as_document(configuration: Configuration) -> dict[str, Any]:
             "windowSeconds": configuration.window_seconds,
         },
         "admission": configuration.admission.to_json(),
+        "audit": configuration.audit.to_json(),
     }
     return {name: _without_none(value) for name, value in document.items()}
 
