@@ -1,0 +1,466 @@
+"""The decision at admission: the same Facts, rules and waivers as at the pull request, about the final object.
+
+1. What reviewed configuration exempts by name, and what changes nothing that a rule could see, is let through.
+2. An object that equals what the gate judged is judged with that Decision's Facts (its revision, prices and budgets; it
+   is not charged twice), and today's rules, waivers and evidence.
+3. What Kubernetes' controllers derive from it is judged for security; its cost belongs to its owner.
+4. Anything else is a Change without a Revision and judged whole: no label or annotation is proof of anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from customhouse._kit.clock import Clock, to_rfc3339
+from customhouse._kit.money import Money, total
+from customhouse.app.admission_context import AdmissionContext, Recorded, key_of
+from customhouse.app.admission_mutation import mutated, mutation
+from customhouse.app.admission_review import Answer, Review, undecided
+from customhouse.app.admission_text import denial_text, warnings_of
+from customhouse.app.clearance import (
+    Question,
+    _budgets,
+    _cheaper,
+    _own_budgets,
+    judged_tier,
+)
+from customhouse.app.configuration import CURRENCY
+from customhouse.app.evidencing import require_past
+from customhouse.core.change import Actor, ActorKind, Change, Operation
+from customhouse.core.cost import BookRef, WorkloadCost
+from customhouse.core.decision import Category, Decision, Point, Verdict, verdict_of
+from customhouse.core.errors import CannotDecideError, CustomhouseError, PolicyError, PriceError
+from customhouse.core.evidence import Evidence
+from customhouse.core.facts import Facts
+from customhouse.core.ports import PolicyEngine
+from customhouse.core.resource import Declaration, Location, Manifest, ResourceRef
+from customhouse.core.workload import workload
+from customhouse.observability.budgets import budget_change
+from customhouse.observability.estimate import ChangeCost, change_costs
+from customhouse.policy.facts import ArtifactEvidence, BudgetImpact, FactsContext, build_facts
+from customhouse.policy.gate import Gate
+from customhouse.policy.pods import artifacts as named_artifacts
+from customhouse.policy.projection import project
+from customhouse.trust.attestation import FOLDER, collect
+
+_STATES_FOR = timedelta(seconds=30)
+"""How long the state of the budgets is kept: charges come once a minute."""
+_OPERATIONS = {"CREATE": Operation.CREATE, "UPDATE": Operation.UPDATE, "DELETE": Operation.DELETE}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An answer, and what is to be recorded of it. `kind` says which way it went.
+
+    `durable`: the answer is only given once an Entry of it is stored (break-glass); otherwise `instead` is given.
+    """
+
+    answer: Answer
+    kind: str
+    decision: Decision | None = None
+    facts: Facts | None = None
+    durable: bool = False
+    instead: Answer | None = None
+    reason: str = ""
+
+
+class Admission:
+    """Judges reviews under one context with one engine. Belongs to one thread."""
+
+    def __init__(self, context: AdmissionContext, engine: PolicyEngine, clock: Clock) -> None:
+        self._context, self._clock = context, clock
+        self._governing = context.governing
+        self._spec = context.governing.configuration.admission
+        self._gate = Gate(engine, self._governing.bundle, self._governing.waivers)
+        self._settings = replace(self._governing.policy, require_revision=self._spec.require_revision)
+        self._evidence: dict[str, tuple[Evidence, ...]] = {}
+        self._projections: dict[int, tuple[dict[str, Any], ...]] = {}
+        self._states: tuple[datetime, tuple[BudgetImpact, ...]] | None = None
+        self._book: tuple[BookRef, int, Any] | None = None
+
+    @property
+    def bundle_digest(self) -> str:
+        """What is judged with, as a Decision names it."""
+        return self._gate.bundle_digest
+
+    def rehearse(self) -> None:
+        """Judge one pod: rules are compiled, prices looked up and modules imported before anybody waits for it.
+
+        Raises PolicyError and PriceError: with such rules or prices nothing could be decided. What is merely not known
+        yet (what was spent) is said to those who ask.
+        """
+        ref = ResourceRef("v1", "Pod", "default", "rehearsal")
+        container = {
+            "name": "main",
+            "image": f"example.com/none@sha256:{'0' * 64}",
+            "resources": {"requests": {"cpu": "1", "memory": "1Gi"}},
+        }
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": ref.name, "namespace": ref.namespace},
+            "spec": {"containers": [container]},
+        }
+        after = Declaration(ref, pod, Location("admission"))
+        mutation(after, self._governing)
+        try:
+            self._new(Change(Operation.CREATE, ref, None, after, None, _SYSTEM), self._clock.now())
+        except (PolicyError, PriceError):
+            raise
+        except CannotDecideError:
+            return
+
+    def validate(self, review: Review) -> Outcome:
+        """Answer a review; whatever cannot be decided is refused with the reason, and never raises."""
+        now = self._clock.now()
+        try:
+            outcome = self._validated(review, now)
+        except CustomhouseError as error:
+            outcome = Outcome(undecided(str(error)), "undecided", reason=str(error))
+        except RecursionError:
+            outcome = Outcome(undecided("the object is nested too deeply", code=400), "undecided")
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not let anything in, nor end the service
+            reason = f"internal error: {type(error).__name__}: {error}"[:500]
+            outcome = Outcome(undecided(reason), "undecided", reason=reason)
+        if outcome.answer.allowed:
+            return outcome
+        return self._broken_glass(review, outcome, now)
+
+    def _validated(self, review: Review, now: datetime) -> Outcome:
+        namespace = review.ref.namespace or (review.ref.name if review.ref.kind == "Namespace" else "")
+        if namespace in self._spec.exempt_namespaces:
+            return Outcome(Answer(True), "exempt")
+        if review.subresource == "status":
+            return Outcome(Answer(True), "unchanged")  # what servers and controllers write; no rule sees it
+        if review.operation == "CONNECT":
+            return Outcome(undecided("CONNECT carries no object; leave it out of the webhook's rules"), "undecided")
+        if review.subresource == "scale":
+            return self._scaled(review, now)
+        if review.subresource not in ("", "ephemeralcontainers", "resize"):
+            return Outcome(undecided(f"the subresource {review.subresource[:60]} is not judged here"), "undecided")
+        if review.operation == "DELETE" and review.ref.kind == "Pod":
+            return Outcome(Answer(True), "unchanged")  # nothing enters; its owner, if any, stays declared
+        after = declaration_of(review.ref, review.object) if review.operation != "DELETE" else None
+        before = declaration_of(review.ref, review.old) if review.operation != "CREATE" else None
+        if after is not None and before is not None and _unchanged(before, after):
+            return Outcome(Answer(True), "unchanged")
+        if after is not None and (recorded := self._recorded(after)) is not None:
+            return self._judged_as_recorded(recorded, now)
+        change = Change(_OPERATIONS[review.operation], review.ref, before, after, None, _actor(review))
+        if after is not None and review.user in self._spec.controllers and (owner := _owner(review.object)):
+            return self._derived(change, owner, now)
+        return self._new(change, now)
+
+    # 2
+    def _recorded(self, after: Declaration) -> Recorded | None:
+        found = self._context.recorded.get(key_of(after.ref))
+        if found is None:
+            return None
+        declared = found.declaration
+        key = id(found)
+        if key not in self._projections:
+            plain = project(declared.manifest, declared.ref)
+            placed = mutated(declared, self._governing)
+            self._projections[key] = (plain,) if placed is None else (plain, project(placed, declared.ref))
+        seen = project(after.manifest, after.ref)
+        if not any(_same_but_version(seen, item) for item in self._projections[key]):
+            return None
+        return found
+
+    def _judged_as_recorded(self, recorded: Recorded, now: datetime) -> Outcome:
+        import orjson
+
+        document: dict[str, Any] = orjson.loads(recorded.facts)
+        document["as_of"] = to_rfc3339(now)
+        before = recorded.declaration
+        change = Change(Operation(document["change"]["operation"]), _ref(document), before, before, None, _SYSTEM)
+        document["artifacts"] = self._today(change, document["artifacts"], now)
+        decision = self._gate.judge(change, Facts(document), point=Point.ADMISSION, decided_at=now)
+        revision = None if document["revision"] is None else document["revision"]["id"]
+        return _outcome(replace(decision, revision=revision), Facts(document), "recorded")
+
+    def _today(self, change: Change, artifacts: list[dict[str, Any]], now: datetime) -> list[dict[str, Any]]:
+        """The recorded artifacts with the evidence that is filed today: what was withdrawn no longer counts."""
+        from customhouse._kit.clock import from_rfc3339
+
+        result = []
+        for artifact in artifacts:
+            filed = {item.digest: item for item in self._statements(artifact["digest"])}
+            kept = []
+            for item in artifact["evidence"]:
+                if item["digest"] not in filed:
+                    continue
+                issued = item["issued_at"]
+                age = None if issued is None else int((now - from_rfc3339(issued)).total_seconds())
+                kept.append({**item, "age_seconds": age})
+            if artifact["evidence"] and len(filed) != len(kept):
+                # Something was added: it may say that the artifact is bad, so all of it is read anew.
+                kept = self._anew(change, artifact, now)
+            result.append({**artifact, "evidence": kept})
+        return result
+
+    def _anew(self, change: Change, artifact: Mapping[str, Any], now: datetime) -> list[dict[str, Any]]:
+        found = tuple(self._filed(change, now))
+        cost = self._costs(change)
+        document = build_facts(change, self._facts_context(change, now, found, cost, ())).document
+        same = (item for item in document["artifacts"] if item["digest"] == artifact["digest"])
+        return next((list(item["evidence"]) for item in same), [])
+
+    # 3
+    def _derived(self, change: Change, owner: tuple[str, str], now: datetime) -> Outcome:
+        zero = Money.zero(CURRENCY)
+        free = WorkloadCost(change.ref, zero, zero, zero)
+        side = change.after
+        declared = self._declared_owner(change.ref.namespace, owner)
+        settings = replace(self._settings, required_labels=(), require_revision=False)
+        context = replace(
+            self._facts_context(change, now, tuple(self._filed(change, now)), None, ()),
+            tier=judged_tier(self._governing, declared or side),
+            cost_before=None if change.before is None else free,
+            cost_after=free,
+            settings=settings,
+        )
+        facts = build_facts(change, context)
+        decision = self._gate.judge(change, facts, point=Point.ADMISSION, decided_at=now)
+        pairs = list(zip(decision.findings, decision.locations, strict=True))
+        kept = [pair for pair in pairs if pair[0].category is Category.SECURITY]
+        findings = tuple(finding for finding, _ in kept)
+        decision = replace(
+            decision,
+            findings=findings,
+            locations=tuple(place for _, place in kept),
+            verdict=verdict_of(findings),
+        )
+        return _outcome(decision, facts, "derived")
+
+    def _declared_owner(self, namespace: str, owner: tuple[str, str]) -> Declaration | None:
+        kind, name = owner
+        # A ReplicaSet is itself derived, and so is a CronJob's Job: <name of the owner>-<hash or time>.
+        parents = {"ReplicaSet": "Deployment", "Job": "CronJob"}
+        wanted = {(kind, name), (parents.get(kind, kind), name.rpartition("-")[0])}
+        for item in self._context.declared:
+            if (item.ref.kind, item.ref.name) in wanted and item.ref.namespace == namespace:
+                return item
+        return None
+
+    # 4
+    def _new(self, change: Change, now: datetime) -> Outcome:
+        cost = self._costs(change)
+        impacts = self._impacts(change, cost, now)
+        context = self._facts_context(change, now, tuple(self._filed(change, now)), cost, impacts)
+        facts = build_facts(change, context)
+        decision = self._gate.judge(change, facts, point=Point.ADMISSION, decided_at=now)
+        return _outcome(decision, facts, "new")
+
+    def _scaled(self, review: Review, now: datetime) -> Outcome:
+        """`/scale` carries no object: what Git declares is judged at that size, unless the gate priced it already."""
+        wanted, present = _replicas(review.object), _replicas(review.old)
+        if wanted is None:
+            return Outcome(undecided("the Scale has no spec.replicas", code=400), "undecided")
+        if present is not None and wanted <= present:
+            return Outcome(Answer(True), "unchanged")  # less never costs more
+        found = next(
+            (
+                item
+                for item in self._context.declared
+                if (item.ref.namespace, item.ref.name) == (review.ref.namespace, review.ref.name)
+                and f"{item.ref.kind.lower()}s" == review.resource
+            ),
+            None,
+        )
+        if found is None:
+            raise CannotDecideError(
+                f"{review.resource}/{review.ref.name} is scaled to {wanted}, and no commit in force declares it",
+                hint="declare it in Git, or change spec.replicas of the object itself, which can be judged",
+            )
+        work = workload(found.manifest, found.ref)
+        if work is not None and wanted <= max(work.replicas_max, self._autoscaled(found)):
+            return Outcome(Answer(True), "unchanged")  # within what the gate priced
+        before = _at_size(found, present) if present is not None else found
+        after = _at_size(found, wanted)
+        return self._new(Change(Operation.UPDATE, found.ref, before, after, None, _actor(review)), now)
+
+    def _autoscaled(self, declaration: Declaration) -> int:
+        most = 0
+        for item in self._context.declared:
+            if item.ref.kind != "HorizontalPodAutoscaler" or item.ref.namespace != declaration.ref.namespace:
+                continue
+            spec = item.manifest.get("spec") or {}
+            target = spec.get("scaleTargetRef") or {}
+            if (target.get("kind"), target.get("name")) == (declaration.ref.kind, declaration.ref.name):
+                count = spec.get("maxReplicas")
+                most = max(most, count if isinstance(count, int) else 0)
+        return most
+
+    # what a decision rests on
+    def _costs(self, change: Change) -> ChangeCost | None:
+        return next(iter(change_costs((change,), self._governing.book, self._governing.prices)), None)
+
+    def _facts_context(
+        self,
+        change: Change,
+        now: datetime,
+        evidence: tuple[ArtifactEvidence, ...],
+        cost: ChangeCost | None,
+        impacts: tuple[BudgetImpact, ...],
+    ) -> FactsContext:
+        governing = self._governing
+        tier = judged_tier(governing, change.after or change.before)
+        book, age = self._prices(now)
+        return FactsContext(
+            as_of=now,
+            book=book,
+            price_age_days=age,
+            price_max_age_days=governing.configuration.price_max_age_days,
+            tier=tier,
+            artifacts=evidence,
+            cost_before=None if cost is None else cost.before,
+            cost_after=None if cost is None else cost.after,
+            change_set_delta=total(() if cost is None else (cost.delta,), CURRENCY),
+            budgets=tuple(_own_budgets(governing, impacts, change, cost, tier.name)),
+            alternatives=tuple(_cheaper(governing, change, tier)),
+            settings=self._settings,
+            currency=CURRENCY,
+        )
+
+    def _prices(self, now: datetime) -> tuple[BookRef, int]:
+        """The book and its age, looked up once a day: the book itself changes with a new generation only."""
+        if self._book is None or self._book[2] != now.date():
+            governing = self._governing
+            place = (governing.prices.provider, governing.prices.region)
+            limit = governing.configuration.price_max_age_days
+            age = governing.book.staleness(*place, now, limit).days
+            self._book = (governing.book.reference(*place), age, now.date())
+        return self._book[0], self._book[1]
+
+    def _impacts(self, change: Change, cost: ChangeCost | None, now: datetime) -> tuple[BudgetImpact, ...]:
+        if not self._governing.budgets:
+            return ()
+        if self._states is None or not timedelta() <= now - self._states[0] < _STATES_FOR:
+            context = self._context
+            question = Question(
+                self._governing, context, "index", context.declared, None, "admission", context.spend, Point.ADMISSION
+            )
+            self._states = (now, _budgets(question, (), now))
+        costs = () if cost is None else (cost,)
+        by_name = {budget.name: budget for budget in self._governing.budgets}
+        return tuple(replace(i, change=budget_change(by_name[i.state.name], costs)) for i in self._states[1])
+
+    def _filed(self, change: Change, now: datetime) -> Sequence[ArtifactEvidence]:
+        if change.after is None:
+            return ()
+        found = []
+        for artifact in named_artifacts(change.after.manifest, change.ref):
+            if artifact.digest is None:
+                continue
+            statements = self._statements(artifact.digest)
+            if artifact.role == "model" and not statements:
+                raise CannotDecideError(
+                    f"nothing is filed here about {artifact.digest}",
+                    where=str(change.ref),
+                    hint=f"commit its evidence below {FOLDER}/; the webhook looks nowhere else while a request waits",
+                )
+            for item in statements:
+                if item.verified and item.issued_at is not None:
+                    require_past(item.issued_at, now, f"the {item.kind.value} of {artifact.reference} was issued")
+            found.append(ArtifactEvidence(artifact, statements))
+        return found
+
+    def _statements(self, digest: str | None) -> tuple[Evidence, ...]:
+        if digest is None:
+            return ()
+        if digest not in self._evidence:
+            files = self._context.files("", f"{FOLDER}/{digest.removeprefix('sha256:')}/")
+            self._evidence[digest] = collect(files, digest, self._governing.roots) if files else ()
+        return self._evidence[digest]
+
+    def _broken_glass(self, review: Review, outcome: Outcome, now: datetime) -> Outcome:
+        found = next((i for i in self._spec.break_glass if i.covers(review.user, review.ref.namespace, now)), None)
+        if found is None:
+            return outcome
+        until = to_rfc3339(found.expires)
+        said = f"break-glass: {found.user} lets in what is denied ({found.reason}; until {until})"
+        if review.dry_run:
+            return replace(outcome, answer=Answer(True, warnings=(said,)), kind="break-glass")
+        allowed = Answer(
+            True,
+            warnings=(said, *(line for line in outcome.answer.message.splitlines() if line.strip())),
+            annotations={"break-glass": said[:1000]},
+        )
+        refused = replace(
+            outcome.answer,
+            message=f"break-glass was not used, since it could not be recorded. {outcome.answer.message}",
+        )
+        return replace(
+            outcome, answer=allowed, kind="break-glass", durable=True, instead=refused, reason=f"{found.reason}"
+        )
+
+
+_SYSTEM = Actor(ActorKind.PERSON, "admission")
+
+
+def _outcome(decision: Decision, facts: Facts, kind: str) -> Outcome:
+    if decision.verdict is Verdict.DENY:
+        return Outcome(Answer(False, denial_text(decision)), kind, decision, facts)
+    warnings = warnings_of(decision) if decision.verdict is Verdict.WARN else ()
+    annotations = {"decision": decision.digest}
+    return Outcome(Answer(True, warnings=warnings, annotations=annotations), kind, decision, facts)
+
+
+def _actor(review: Review) -> Actor:
+    return Actor(ActorKind.PERSON, review.user[:500] or "unknown")
+
+
+def declaration_of(ref: ResourceRef, manifest: Manifest) -> Declaration:
+    """The object of a review as a Declaration. Raises CannotDecideError when there is none."""
+    if not manifest:
+        raise CannotDecideError("the request carries no object", where=str(ref))
+    metadata = manifest.get("metadata")
+    if isinstance(metadata, Mapping) and not metadata.get("name"):
+        # A name that is generated is not there yet when a mutating webhook is asked.
+        manifest = {**manifest, "metadata": {**metadata, "name": ref.name}}
+    return Declaration(ref, manifest, Location("admission"))
+
+
+def _unchanged(before: Declaration, after: Declaration) -> bool:
+    """Whether an update touches nothing that a rule could see: status, finalizers, what servers write."""
+    if before.manifest.get("spec") != after.manifest.get("spec"):
+        return project(before.manifest, before.ref) == project(after.manifest, after.ref)
+    one, other = ({**item.manifest, "metadata": None, "status": None} for item in (before, after))
+    if one != other:
+        return project(before.manifest, before.ref) == project(after.manifest, after.ref)
+    left, right = ((item.manifest.get("metadata") or {}) for item in (before, after))
+    return all((left.get(key) or {}) == (right.get(key) or {}) for key in ("labels", "annotations"))
+
+
+def _same_but_version(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return {**one, "api_version": ""} == {**other, "api_version": ""}
+
+
+def _owner(manifest: Manifest) -> tuple[str, str] | None:
+    """(kind, name) of the controller that an object names; only believed of a controller's own user."""
+    metadata = manifest.get("metadata")
+    owners = metadata.get("ownerReferences") if isinstance(metadata, Mapping) else None
+    for item in owners if isinstance(owners, list) else ():
+        if isinstance(item, Mapping) and item.get("controller") is True:
+            return str(item.get("kind", "")), str(item.get("name", ""))
+    return None
+
+
+def _replicas(scale: Manifest) -> int | None:
+    spec = scale.get("spec")
+    count = spec.get("replicas", 0) if isinstance(spec, Mapping) else None
+    return count if isinstance(count, int) and not isinstance(count, bool) and 0 <= count < 2**31 else None
+
+
+def _at_size(declaration: Declaration, replicas: int) -> Declaration:
+    spec = declaration.manifest.get("spec") or {}
+    return replace(declaration, manifest={**declaration.manifest, "spec": {**spec, "replicas": replicas}})
+
+
+def _ref(document: Mapping[str, Any]) -> ResourceRef:
+    value = document["change"]["resource"]
+    return ResourceRef(value["apiVersion"], value["kind"], value["namespace"], value["name"])

@@ -1,0 +1,239 @@
+"""The clerk: writes down what was answered, in batches, and tells the front when there is something new to read.
+
+Nobody waits for it, except for a break-glass: that is let in only when an Entry of it is stored. Under pressure the
+Facts of what was allowed are not kept; their digests are, in the Entry of the batch, with how many there were.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import select
+import socket
+import struct
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from customhouse._kit.clock import from_rfc3339
+from customhouse._kit.money import Money
+from customhouse.app import wiring
+from customhouse.app.admission_context import state_of
+from customhouse.app.settings import Settings
+from customhouse.core.decision import Category, Decision, Finding, Point, Severity, Verdict
+from customhouse.core.errors import CustomhouseError
+from customhouse.core.ledger import Entry
+from customhouse.core.resource import ResourceRef
+from customhouse.trust.custody import Node, NodeKind, entry
+
+if TYPE_CHECKING:
+    from customhouse.store.database import Store
+    from customhouse.trust.ledger import Ledger
+
+RECORD = struct.Struct("!IQ")
+"""Bytes of the record, and its number when the front waits for it (else 0)."""
+STORED = struct.Struct("!BQ")
+"""What is told to the front: 1 and a number: stored; 2 and a number: could not be; 3 and 0: read everything anew."""
+WATCH_S = 1.0
+BATCH = 500
+_ALLOWED_KEPT = 50
+"""Of one batch, how many allowed decisions are kept with their Facts; of what was refused, all."""
+_GATHER_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    number: int
+    value: Mapping[str, Any]
+
+
+def keep(channel: socket.socket, settings: Settings, repo: str | None, *, dry: bool) -> None:
+    """Write down what comes until the front closes the channel. `dry`: only watch."""
+    watcher = _Watcher(channel, settings, repo)
+    buffer, waiting = bytearray(), list[_Waiting]()
+    due = 0.0
+    books: _Books | None = None
+    while True:
+        left = min(watcher.left(), max(0.0, due - time.monotonic()) if waiting else WATCH_S)
+        ready, _, _ = select.select([channel], [], [], left)
+        if ready:
+            data = channel.recv(1 << 18)
+            if not data:
+                break
+            buffer += data
+            taken = _records(buffer)
+            if taken and not waiting:
+                due = time.monotonic() + _GATHER_S
+            waiting.extend(taken)
+        watcher.look()
+        if waiting and (time.monotonic() >= due or len(waiting) >= BATCH or any(item.number for item in waiting)):
+            if not dry:
+                books = books or _Books(settings)
+            _write(channel, books, waiting[:BATCH])
+            del waiting[:BATCH]
+    if waiting and not dry:
+        _write(None, books or _Books(settings), waiting)
+
+
+class _Watcher:
+    """Looks every second whether a generation would read something else now."""
+
+    def __init__(self, channel: socket.socket, settings: Settings, repo: str | None) -> None:
+        self._channel, self._settings, self._repo = channel, settings, repo
+        self._seen, self._at = self._state(), time.monotonic() + WATCH_S
+
+    def left(self) -> float:
+        return max(0.0, self._at - time.monotonic())
+
+    def look(self) -> None:
+        if self.left() > 0:
+            return
+        self._at = time.monotonic() + WATCH_S
+        found = self._state()
+        if found is not None and found != self._seen:
+            self._seen = found
+            self._channel.sendall(STORED.pack(3, 0))
+
+    def _state(self) -> str | None:
+        try:
+            return state_of(self._settings, self._repo)
+        except (CustomhouseError, OSError):
+            return None  # asked again in a second
+
+
+class _Books:
+    """The store and the ledger, opened when the first record comes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.store: Store = wiring.store(settings)
+        self.ledger: Ledger = wiring.ledger(settings, self.store, write=True)
+
+    def write(self, batch: Sequence[_Waiting], at: datetime) -> None:
+        """Store a batch: the decisions that are kept, then the Entries. Raises StateError and TamperError."""
+        allowed = 0
+        for item in batch:
+            kept = item.value.get("decision")
+            if kept is None:
+                continue
+            allowed += item.value["allowed"]
+            if item.value["allowed"] and not item.number and allowed > _ALLOWED_KEPT:
+                continue
+            self.store.decisions.record(_decision(kept), item.value["facts"])
+        self.ledger.append(entries_of([item.value for item in batch], at))
+
+
+def entries_of(batch: Sequence[Mapping[str, Any]], at: datetime) -> list[Entry]:
+    """What was refused, and every break-glass, as an Entry each; what was allowed as one, bound by a digest."""
+    entries: list[Entry] = []
+    allowed: list[str] = []
+    rules: Counter[str] = Counter()
+    for value in batch:
+        decision = value.get("decision")
+        if value["allowed"] and value["kind"] != "break-glass":
+            allowed.append(f"{value['uid']} {decision['digest'] if decision else ''}")
+            rules[decision["body"]["verdict"] if decision else value["kind"]] += 1
+            continue
+        entries.append(_single(value, at))
+    if allowed:
+        listed = hashlib.sha256("\n".join(sorted(allowed)).encode()).hexdigest()
+        body = {"text": f"{len(allowed)} requests allowed at admission", "digest": f"sha256:{listed}", **dict(rules)}
+        entries.append(entry("admission-batch", f"admission-batch:{listed}", at, "customhouse", body=body))
+    return entries
+
+
+def _single(value: Mapping[str, Any], at: datetime) -> Entry:
+    decision = value.get("decision")
+    verb = "break-glass" if value["kind"] == "break-glass" else "denied"
+    ref = value["resource"]
+    place = f"{ref['kind']} {ref['namespace']}/{ref['name']}"
+    reason = str(value.get("reason") or "")
+    if decision is not None and verb == "denied":
+        reason = next((item["message"] for item in decision["body"]["findings"] if item["waiver"] is None), reason)
+    nodes = [] if decision is None else [Node.of(NodeKind.DECISION, decision["digest"], time=at)]
+    return entry(
+        "admission" if verb == "denied" else verb,
+        f"admission:{value['uid']}",
+        at,
+        value["user"] or "unknown",
+        nodes=nodes,
+        body={
+            "text": f"{verb} at admission: {value['operation']} {place} by {value['user']}: {reason}"[:1000],
+            "verdict": "allow" if value["allowed"] else "deny",
+            "resource": dict(ref),
+            "decision": decision["digest"] if decision else "",
+            "rules": sorted({item["rule"] for item in decision["body"]["findings"]}) if decision else [],
+        },
+    )
+
+
+def _records(buffer: bytearray) -> list[_Waiting]:
+    import orjson
+
+    found = []
+    while len(buffer) >= RECORD.size:
+        size, number = RECORD.unpack_from(buffer)
+        end = RECORD.size + size
+        if len(buffer) < end:
+            break
+        found.append(_Waiting(number, orjson.loads(memoryview(buffer)[RECORD.size : end])))
+        del buffer[:end]
+    return found
+
+
+def _write(channel: socket.socket | None, books: _Books | None, batch: Sequence[_Waiting]) -> None:
+    stored = False
+    if books is not None:
+        try:
+            books.write(batch, wiring.clock().now())
+            stored = True
+        except (CustomhouseError, OSError) as error:
+            sys.stderr.write(f'{{"event":"not-recorded","count":{len(batch)},"problem":"{type(error).__name__}"}}\n')
+    if channel is None:
+        return
+    with suppress(OSError):
+        for item in batch:
+            if item.number:
+                channel.sendall(STORED.pack(1 if stored else 2, item.number))
+
+
+def _decision(value: Mapping[str, Any]) -> Decision:
+    """The inverse of `Decision.body` and `Decision.envelope`; places in files are not needed again."""
+    body, envelope = value["body"], value["envelope"]
+    return Decision(
+        resource=_ref(envelope["resource"]),
+        verdict=Verdict(body["verdict"]),
+        findings=tuple(_finding(item) for item in body["findings"]),
+        facts_digest=body["facts_digest"],
+        bundle_digest=body["bundle_digest"],
+        point=Point(envelope["point"]),
+        decided_at=from_rfc3339(envelope["decided_at"]),
+        locations=tuple(None for _ in body["findings"]),
+        revision=envelope["revision"],
+    )
+
+
+def _finding(item: Mapping[str, Any]) -> Finding:
+    delta = item["cost_delta"]
+    return Finding(
+        rule=item["rule"],
+        category=Category(item["category"]),
+        severity=Severity(item["severity"]),
+        resource=_ref(item["resource"]),
+        message=item["message"],
+        fix=item["fix"],
+        pointer=item["pointer"],
+        cost_delta=None if delta is None else _money(delta),
+        waiver=item["waiver"],
+    )
+
+
+def _money(text: str) -> Money:
+    return Money.parse(text, "USD")
+
+
+def _ref(value: Mapping[str, str]) -> ResourceRef:
+    return ResourceRef(value["apiVersion"], value["kind"], value["namespace"], value["name"])

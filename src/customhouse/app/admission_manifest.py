@@ -1,0 +1,127 @@
+"""The ValidatingWebhookConfiguration and MutatingWebhookConfiguration that send reviews here, as YAML to be committed.
+
+`failurePolicy: Fail`: without an answer nothing enters. What keeps a dead webhook from locking the cluster is a list of
+namespaces by name, in reviewed configuration: the label that is matched is set by the API server itself and cannot be
+chosen (kubernetes.io/metadata.name).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+from customhouse.app.governance import governance
+from customhouse.app.settings import Settings
+from customhouse.core.errors import UsageError
+from customhouse.trust.certificates_serving import ServingFiles
+
+NAME = "customhouse"
+NAMESPACE = "customhouse-system"
+SERVICE = "customhouse-webhook"
+TIMEOUT_S = 5
+
+
+def given_files(certificate: str | None, key: str | None, authorities: str | None) -> ServingFiles | None:
+    """The files of --cert, --key and --ca. Raises UsageError when one is named without the other, or is not there."""
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise UsageError("--cert and --key go together")
+    files = ServingFiles(Path(certificate), Path(key), Path(authorities or certificate))
+    for path in (files.certificate, files.key, files.authorities):
+        if not path.is_file():
+            raise UsageError(f"there is no file {path}")
+    return files
+
+
+def configurations(settings: Settings, repo: str | None, authorities: bytes, url: str | None) -> str:
+    """Both objects as a YAML stream (JSON documents, which YAML is)."""
+    from customhouse.app import wiring
+
+    if repo is None:
+        governing = governance(None, None, settings.config)
+    else:
+        objects = wiring.commits(settings, repo)
+        governing = governance(objects, objects.resolve("HEAD"), settings.config)
+    exempt = list(governing.configuration.admission.exempt_namespaces)
+    made = [
+        _object(
+            "ValidatingWebhookConfiguration",
+            "validate",
+            [
+                _rule(["CREATE", "UPDATE", "DELETE"], ["*"], ["*"]),
+                _rule(["CREATE", "UPDATE"], [""], ["pods/ephemeralcontainers", "pods/resize"]),
+                _rule(["UPDATE"], ["*"], ["*/scale"]),
+            ],
+            exempt,
+            authorities,
+            url,
+        ),
+        _object(
+            "MutatingWebhookConfiguration",
+            "mutate",
+            [
+                _rule(["CREATE"], [""], ["pods"]),
+                _rule(["CREATE"], ["resource.k8s.io"], ["resourceclaims", "resourceclaimtemplates"]),
+            ],
+            exempt,
+            authorities,
+            url,
+        ),
+    ]
+    return "\n---\n".join(json.dumps(item, indent=2) for item in made)
+
+
+def _rule(operations: list[str], groups: list[str], resources: list[str]) -> dict[str, Any]:
+    return {
+        "operations": operations,
+        "apiGroups": groups,
+        "apiVersions": ["*"],
+        "resources": resources,
+        "scope": "*",
+    }
+
+
+def _object(
+    kind: str, path: str, rules: list[dict[str, Any]], exempt: list[str], authorities: bytes, url: str | None
+) -> dict[str, Any]:
+    client: dict[str, Any] = {"caBundle": base64.b64encode(authorities).decode()}
+    if url is None:
+        client["service"] = {"namespace": NAMESPACE, "name": SERVICE, "path": f"/{path}", "port": 443}
+    else:
+        client["url"] = f"{url.rstrip('/')}/{path}"
+    hook: dict[str, Any] = {
+        "name": f"{path}.customhouse.dev",
+        "clientConfig": client,
+        "rules": rules,
+        "failurePolicy": "Fail",
+        "matchPolicy": "Equivalent",
+        "sideEffects": "NoneOnDryRun",
+        "timeoutSeconds": TIMEOUT_S,
+        "admissionReviewVersions": ["v1"],
+        "namespaceSelector": {
+            "matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": exempt}]
+        },
+        # Leases, Events and reviews of rights are the cluster's pulse, not a Declaration.
+        "matchConditions": [
+            {
+                "name": "not-the-clusters-own",
+                "expression": "!(request.resource.group in ['coordination.k8s.io', 'events.k8s.io', "
+                "'authentication.k8s.io', 'authorization.k8s.io', 'discovery.k8s.io', 'metrics.k8s.io'])"
+                " && !(request.resource.group == '' && request.resource.resource in "
+                "['events', 'nodes', 'endpoints', 'bindings'])",
+            }
+        ],
+    }
+    if kind == "MutatingWebhookConfiguration":
+        hook["reinvocationPolicy"] = "IfNeeded"
+        hook["sideEffects"] = "None"
+        del hook["matchConditions"]
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": kind,
+        "metadata": {"name": NAME},
+        "webhooks": [hook],
+    }

@@ -1,0 +1,70 @@
+"""`customhouse webhook`: the admission webhook of a Kubernetes API server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from customhouse.app.settings import Settings
+from customhouse.cli.output import common, talk, write_text
+
+NAMES = ("customhouse-webhook.customhouse-system.svc", "localhost", "127.0.0.1")
+
+
+@click.command()
+@click.option("--repo", help="Repository whose Declarations and rules hold: a path or a URL.")
+@click.option("--host", default="0.0.0.0", show_default=True, help="Address to listen on.")  # noqa: S104
+@click.option("--port", type=int, default=8443, show_default=True, help="Port; 0: a free one.")
+@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes that judge.")
+@click.option("--name", "names", multiple=True, metavar="DNS", help="Names in the certificate; default the Service's.")
+@click.option("--cert", metavar="FILE", help="A certificate that somebody else renews (with --key, --ca).")
+@click.option("--key", metavar="FILE", help="Its private key.")
+@click.option("--ca", metavar="FILE", help="The authorities that issued it, for --print-configuration.")
+@click.option("--dry", is_flag=True, help="Record nothing (break-glass is then refused).")
+@click.option(
+    "--print-configuration", is_flag=True, help="Print the webhook configurations with the authority, and end."
+)
+@click.option("--url", help="Address in the printed configurations, instead of the Service's.")
+@common
+def webhook(
+    repo: str | None,
+    host: str,
+    port: int,
+    workers: int,
+    names: tuple[str, ...],
+    cert: str | None,
+    key: str | None,
+    ca: str | None,
+    dry: bool,
+    print_configuration: bool,
+    url: str | None,
+    settings: Settings,
+) -> int:
+    """Answer AdmissionReviews over TLS: /validate, /mutate and /validate-image, with /healthz, /readyz and /metrics."""
+    import json
+    import sys
+
+    from customhouse.app.admission_certificates import Certificates
+    from customhouse.app.admission_manifest import configurations, given_files
+    from customhouse.app.wiring import clock
+
+    time = clock()
+    given = given_files(cert, key, ca)
+    certificates = Certificates(settings.state / "webhook", names or NAMES, given, time.now())
+    if print_configuration:
+        write_text(configurations(settings, repo, certificates.authorities(), url))
+        return 0
+
+    from customhouse.server.admission import Front, Listening
+
+    def tell(event: str, fields: dict[str, Any]) -> None:
+        if not settings.quiet:
+            sys.stderr.write(json.dumps({"event": event, **fields}) + "\n")
+            sys.stderr.flush()
+
+    place = repo if repo is None or "://" in repo else str(Path(repo).absolute())
+    front = Front(settings, Listening(host, port, workers, dry, place), certificates, time, tell)
+    front.run(lambda found: talk(settings, f"webhook on https://{host}:{found}; Ctrl-C ends"))
+    return 0
