@@ -151,6 +151,6 @@ def _table(done: AuditDone, settings: Settings) -> None:
     ways = {way: sum(item.way == way for item in report.audited) for way in ("recorded", "derived", "new")}
     write_text(
         f"{ways['recorded']} objects as the gate judged them, {ways['derived']} derived by controllers, "
-        f"{ways['new']} that no judged commit declares, {report.exempt} exempt by name; what runs costs {report.cost.after} "
-        f"{report.cost.currency} a month"
+        f"{ways['new']} that no judged commit declares, {report.exempt} exempt by name; "
+        f"what runs costs {report.cost.after} {report.cost.currency} a month"
     )
