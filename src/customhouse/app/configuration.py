@@ -14,7 +14,9 @@ from typing import Any, NoReturn
 from customhouse._kit.money import Money
 from customhouse.app.admission_rules import AdmissionSpec, Scheduling, bad_expiry, schedulings
 from customhouse.app.audit_spec import AuditSpec
+from customhouse.app.forge_settings import ForgeSpec
 from customhouse.app.tiering import environments_of, tiers_of
+from customhouse.control.rendering import RenderEntry
 from customhouse.core.errors import ConfigError
 from customhouse.core.evidence import EvidenceKind
 from customhouse.core.resource import Location
@@ -51,6 +53,7 @@ class Configuration:
 
     branch: str = "main"
     paths: tuple[str, ...] = ()
+    render: tuple[RenderEntry, ...] = ()
     target_port: int = 0
     volumes: Mapping[str, str] = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)
@@ -80,6 +83,7 @@ class Configuration:
     window_seconds: int = 60
     admission: AdmissionSpec = field(default_factory=AdmissionSpec)
     audit: AuditSpec = field(default_factory=AuditSpec)
+    forge: ForgeSpec | None = None
     scheduling: Mapping[str, Scheduling] = field(default_factory=dict)
     """What the mutating webhook puts on pods, by tier."""
 
@@ -110,6 +114,16 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
     configuration = Configuration(
         branch=document.get("branch", default.branch),
         paths=tuple(document.get("paths") or ()),
+        render=tuple(
+            RenderEntry(
+                path=entry["path"],
+                values=tuple(entry.get("values") or ()),
+                release=entry.get("release", ""),
+                namespace=entry.get("namespace", ""),
+                libraries=tuple(entry.get("libraries") or ()),
+            )
+            for entry in document.get("render") or ()
+        ),
         target_port=target.get("port", 0),
         volumes=dict(target.get("volumes") or {}),
         images=dict(target.get("images") or {}),
@@ -150,6 +164,7 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
         minimum_windows=optimiser.get("minimumWindows", default.minimum_windows),
         window_seconds=optimiser.get("windowSeconds", default.window_seconds),
         admission=AdmissionSpec.parse(admission),
+        forge=ForgeSpec.parse(document.get("forge")),
         audit=AuditSpec.parse(document.get("audit") or {}),
         scheduling=schedulings(tiers.get("definitions") or {}),
     )

@@ -15,6 +15,7 @@ from customhouse.app import wiring
 from customhouse.app.configuration import FILE, Configuration, schema
 from customhouse.app.governance import read_configuration, read_document
 from customhouse.app.settings import Settings
+from customhouse.control.rendering import RenderEntry
 from customhouse.core.errors import UsageError
 from customhouse.core.resource import Location
 from customhouse.policy.tiers import Relaxation, TierSpec
@@ -86,12 +87,19 @@ def _leaves(
             yield path, place, value
 
 
+def _render_json(entry: RenderEntry) -> dict[str, Any]:
+    said = {"values": list(entry.values), "release": entry.release, "namespace": entry.namespace}
+    said["libraries"] = list(entry.libraries)
+    return {"path": entry.path, **{name: value for name, value in said.items() if value}}
+
+
 def as_document(configuration: Configuration) -> dict[str, Any]:
     """A Configuration as customhouse.yaml says it: parsing it again gives an equal Configuration."""
     document = {
         "apiVersion": "customhouse.dev/v1",
         "branch": configuration.branch,
         "paths": list(configuration.paths),
+        "render": [_render_json(entry) for entry in configuration.render],
         "target": {
             "kind": "local",
             "port": configuration.target_port,
@@ -154,10 +162,11 @@ def as_document(configuration: Configuration) -> dict[str, Any]:
             "minimumWindows": configuration.minimum_windows,
             "windowSeconds": configuration.window_seconds,
         },
+        "forge": None if configuration.forge is None else configuration.forge.to_json(),
         "admission": configuration.admission.to_json(),
         "audit": configuration.audit.to_json(),
     }
-    return {name: _without_none(value) for name, value in document.items()}
+    return {name: _without_none(value) for name, value in document.items() if value is not None}
 
 
 def _tier(tier: TierSpec) -> dict[str, Any]:

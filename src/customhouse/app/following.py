@@ -13,7 +13,7 @@ from typing import Any
 
 from customhouse._kit.clock import Clock, FixedClock, from_rfc3339, to_rfc3339
 from customhouse._kit.digest import bytes_digest
-from customhouse.app import journal
+from customhouse.app import journal, wiring
 from customhouse.app.clearance import Clearance, Judgement, Question, Spend
 from customhouse.app.configuration import FILE
 from customhouse.app.governance import Governance, governance
@@ -32,6 +32,7 @@ from customhouse.app.memory import (
 )
 from customhouse.app.metering import Metering
 from customhouse.app.outbox import Outbox
+from customhouse.app.reviewing import review_of
 from customhouse.app.rollouts import Rollouts
 from customhouse.app.settings import Settings
 from customhouse.app.spend import month_charges
@@ -42,6 +43,7 @@ from customhouse.control.source import Repository
 from customhouse.core.change import Operation, Revision
 from customhouse.core.decision import Severity, Verdict
 from customhouse.core.errors import CannotDecideError, CustomhouseError, StateError, TamperError, UsageError
+from customhouse.core.forge import Review
 from customhouse.core.ledger import Entry
 from customhouse.core.ports import DecisionLog, Measurements, PolicyEngine, ReleaseLog, Target
 from customhouse.core.release import RolloutPhase
@@ -127,7 +129,16 @@ class Following:
             author = revision.author
             at = self._moment(commit)
             spend = Spend(month_charges(books.measurements, at))
-            question = Question(governing, self._source, commit, self._standing.declared(), revision, author, spend)
+            question = Question(
+                governing,
+                self._source,
+                commit,
+                self._standing.declared(),
+                revision,
+                author,
+                spend,
+                review=self._review(governing, None if deployed is None else deployed.revision, revision),
+            )
             judgement = Clearance(self._engine, FixedClock(at), self._settings.workspace).judge(question)
             # What it says about its successors must hold together too: nothing could be judged after it otherwise.
             governance(self._source, commit, self._settings.config)
@@ -153,6 +164,13 @@ class Following:
             return self._put_off(commit, author, error)
         self._retry.clear()
         return True
+
+    def _review(self, governing: Governance, base: str | None, revision: Revision) -> Review | None:
+        """What the forge says; the founding commit is trusted on first use, so nobody is asked about it."""
+        forge, spec = wiring.forge(self._settings, governing.configuration), governing.configuration.forge
+        if forge is None or spec is None or revision.id == self._memory.get(FOUNDING):
+            return None
+        return review_of(forge, spec, self._source, base, revision)
 
     def _put_off(self, commit: str, author: str, error: CustomhouseError) -> bool:
         """Say why a commit is not taken over, and when it is asked about again; whether to go on to the next."""

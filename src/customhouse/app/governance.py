@@ -11,6 +11,7 @@ from customhouse._kit.digest import bytes_digest
 from customhouse.app.configuration import CURRENCY, FILE, Configuration, parse
 from customhouse.app.sources import SourceTree
 from customhouse.control import yaml_nodes
+from customhouse.control.owners import PLACES as OWNERS
 from customhouse.control.yaml_values import Read, Reader
 from customhouse.core.errors import ConfigError, CustomhouseError
 from customhouse.core.resource import Declaration, Location, ResourceRef
@@ -109,6 +110,9 @@ class _Files:
             raise ConfigError(f"it names {path}, which does not exist at {self._revision[:12]}", where=FILE)
         return data
 
+    def find(self, path: str) -> bytes | None:
+        return self._tree.read(self._revision, path)
+
     def folder(self, path: str) -> Mapping[str, bytes]:
         return dict(self._tree.files(self._revision, path.rstrip("/") + "/"))
 
@@ -182,6 +186,10 @@ def _digests(configuration: Configuration, files: _Files | _Beside) -> Mapping[s
     found = {FILE: bytes_digest(files.read(FILE)), **{path: bytes_digest(files.read(path)) for path in named}}
     if configuration.bundle:
         found |= {path: bytes_digest(data) for path, data in files.folder(configuration.bundle).items()}
+    if configuration.forge is not None and isinstance(files, _Files):
+        # Who must agree to a change is a rule too: taking oneself in needs the consent of those who are there.
+        owners = ((path, files.find(path)) for path in OWNERS)
+        found |= {path: bytes_digest(data) for path, data in owners if data is not None}
     return dict(sorted(found.items()))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from customhouse._kit.clock import Clock, SystemClock
 from customhouse._kit.digest import bytes_digest
 from customhouse.app.artifacts import Volumes
+from customhouse.app.forge_settings import TOKEN as FORGE_TOKEN
 from customhouse.app.settings import Settings
 from customhouse.app.sources import SourceTree
 from customhouse.control.source import Commits
@@ -19,8 +20,9 @@ from customhouse.core.ports import PolicyEngine
 
 if TYPE_CHECKING:
     from customhouse.app.configuration import Configuration
-    from customhouse.control.rendering import Renderer
     from customhouse.control.adapters.git import GitRepository
+    from customhouse.control.rendering import Renderer
+    from customhouse.core.forge import Forge
     from customhouse.execution.adapters.kubernetes.client import KubernetesCluster
     from customhouse.execution.adapters.local.jobs import SecretProvider
     from customhouse.execution.adapters.local.target import LocalTarget
@@ -176,3 +178,21 @@ def verify_tiles(folder: Path, key: PublicKey) -> LedgerReport:
     from customhouse.trust.adapters.tiles import verify
 
     return verify(folder, LEDGER_ORIGIN, key, clock())
+
+
+def forge(settings: Settings, configuration: Configuration) -> Forge | None:
+    """The forge that a configuration names, with the token of the environment; None without one."""
+    from customhouse.control.adapters.forges.gitea import Gitea
+    from customhouse.control.adapters.forges.github import GitHub
+    from customhouse.control.adapters.forges.gitlab import GitLab
+
+    spec = configuration.forge
+    if spec is None:
+        return None
+    known: Mapping[str, type[GitHub] | type[GitLab] | type[Gitea]] = {
+        "github": GitHub,
+        "gitlab": GitLab,
+        "gitea": Gitea,
+    }
+    token = settings.environment.get(FORGE_TOKEN, "")
+    return known[spec.kind](spec.repository, token, url=spec.url, authority=settings.environment.get("SSL_CERT_FILE"))

@@ -9,9 +9,10 @@ without `!` and without `[ ]` ranges.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 
 from customhouse.core.errors import SourceError
 
@@ -50,20 +51,25 @@ class Owners:
         return tuple(rule for rule in found.values() if rule.owners)
 
     def missing(
-        self, paths: Iterable[str], approvals: Iterable[str], groups: Iterable[str] = ()
+        self, paths: Iterable[str], approvals: Iterable[str], teams: Mapping[str, frozenset[str]] = MappingProxyType({})
     ) -> tuple[tuple[str, Rule], ...]:
         """The files whose owners have not approved, each with the rule that asks for it.
 
-        `approvals` are names of people, with or without `@`. A team (`@org/team`) counts as approved when `groups`
-        holds it; nobody can be taken for a team by name.
+        `approvals` are names of people; `teams` says who is in `organisation/team`. A team has approved when one of its
+        members has: nobody can be taken for a team by name, and a team that is not known has approved nothing.
         """
-        given = {_name(person) for person in approvals} | {_name(team) for team in groups}
+        given = {_name(person) for person in approvals}
         return tuple(
             (path, rule)
             for path in sorted(set(paths))
             for rule in self.of(path)
-            if len(given & {_name(owner) for owner in rule.owners}) < min(rule.approvals, len(rule.owners))
+            if sum(_approved(owner, given, teams) for owner in rule.owners) < min(rule.approvals, len(rule.owners))
         )
+
+    @property
+    def teams(self) -> tuple[str, ...]:
+        """Every team that a rule names, without `@`."""
+        return tuple(sorted({_name(owner) for rule in self.rules for owner in rule.owners if "/" in owner}))
 
 
 def read_owners(text: str, file: str = "CODEOWNERS") -> Owners:
@@ -101,6 +107,13 @@ def _split(line: str) -> tuple[str, tuple[str, ...]]:
     """The pattern (a blank in it is written with a backslash) and the owners."""
     parts = re.split(r"(?<!\\)\s+", line)
     return parts[0].replace("\\ ", " ").replace("\\#", "#"), tuple(parts[1:])
+
+
+def _approved(owner: str, given: set[str], teams: Mapping[str, frozenset[str]]) -> bool:
+    name = _name(owner)
+    if "/" not in name:
+        return name in given
+    return any(_name(member) in given for member in teams.get(name, ()))
 
 
 def _name(owner: str) -> str:

@@ -12,6 +12,7 @@ from customhouse.core.resource import ResourceRef
 
 TRAILER = "Customhouse-Rollback"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029]+")
+_REVERTS = re.compile(r"^This reverts commit ([0-9a-f]{40}(?:[0-9a-f]{24})?)\.$", re.MULTILINE)
 _SUBJECT_LIMIT = 120
 _REASON_LIMIT = 400
 
@@ -59,6 +60,12 @@ def last_good(releases: Sequence[Release], resource: ResourceRef, bad_release: s
         elif release.phase is RolloutPhase.PROMOTED and release.release not in condemned:
             return release
     return None
+
+
+def reverted_by(message: str) -> str | None:
+    """The commit that a revert says it undoes, of a message that `revert_message` made; None for any other."""
+    match = _REVERTS.search(message)
+    return match[1] if match is not None and is_rollback(message) else None
 
 
 def revert_message(subject: str, commit: str, resource: ResourceRef, reason: str) -> str:

@@ -74,6 +74,9 @@ class History(Protocol):
     def message(self, rev: str) -> str:
         """The whole message of a commit."""
 
+    def changed(self, base: str | None, head: str) -> tuple[str, ...]:
+        """The paths that differ between two revisions, a rename as both; without a base every path of `head`."""
+
 
 class RevisionWriter(Protocol):
     """The write side. Every push holds an exact lease; PushRejectedError says that somebody was faster."""

@@ -43,6 +43,20 @@ class Reviews:
     """Who asked for changes, and has not taken it back."""
 
 
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What the review of a commit is judged by: what is asked for, and what was given.
+
+    `missing_owners` are the files whose owners have not approved, each as `path (CODEOWNERS:3: @who)`.
+    """
+
+    required: int
+    given: Reviews
+    missing_owners: tuple[str, ...] = ()
+    exempt: bool = False
+    """A commit of Customhouse itself that restores a former state exactly: nobody has to review an undoing."""
+
+
 class Forge(Protocol):
     """The read side of a forge, and one comment. All raise SourceError."""
 
@@ -53,6 +67,9 @@ class Forge(Protocol):
 
     def reviews(self, commit: str) -> Reviews:
         """The reviews of the pull request that a commit belongs to."""
+
+    def members(self, team: str) -> frozenset[str]:
+        """Who is in `organisation/team`; empty when there is no such team, or it may not be read."""
 
     def comment(self, pull_request: int, marker: str, text: str) -> None:
         """Write one comment, or replace the one of our own that has `marker` in it."""

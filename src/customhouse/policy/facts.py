@@ -19,8 +19,10 @@ from customhouse.core.cost import BookRef, BudgetState, WorkloadCost
 from customhouse.core.errors import CannotDecideError
 from customhouse.core.evidence import ArtifactRef, Evidence
 from customhouse.core.facts import SCHEMA, Facts
+from customhouse.core.forge import Review
 from customhouse.core.resource import PREFIX, ResourceRef
 from customhouse.core.workload import workload
+from customhouse.policy.frameworks import release
 from customhouse.policy.pods import artifacts as named_artifacts
 from customhouse.policy.projection import check_bounds, project
 from customhouse.policy.summary import summarise
@@ -119,6 +121,8 @@ class FactsContext:
     surroundings: Mapping[str, Any] | None = None
     """What else is declared, as `policy.surroundings` tells it; None: not known, which the rules that ask say."""
     usage: UsageEvidence | None = None
+    review: Review | None = None
+    """What the forge says of the commit; None: it was not asked (no forge is configured, or nothing is deployed)."""
     currency: str = "USD"
 
 
@@ -141,6 +145,7 @@ def build_facts(change: Change, context: FactsContext) -> Facts:
             "after": after,
         },
         "revision": _revision(change),
+        "review": _review(context.review),
         "actor": {"kind": change.actor.kind.value, "name": change.actor.name},
         "tier": _tier(context),
         "environment": None
@@ -165,7 +170,7 @@ def build_facts(change: Change, context: FactsContext) -> Facts:
             "require_signed_commits": context.settings.require_signed_commits,
             "require_revision": context.settings.require_revision,
             "frameworks": {
-                name: {"min": low, "below": high} for name, (low, high) in sorted(context.settings.frameworks.items())
+                name: _range(low, high) for name, (low, high) in sorted(context.settings.frameworks.items())
             },
         },
     }
@@ -215,6 +220,21 @@ def _revision(change: Change) -> dict[str, Any] | None:
     }
 
 
+def _review(review: Review | None) -> dict[str, Any] | None:
+    if review is None:
+        return None
+    return {
+        "required": review.required,
+        "pull_request": review.given.pull_request,
+        "merged": review.given.merged,
+        "author": review.given.author,
+        "approvals": list(review.given.approvals),
+        "objections": list(review.given.objections),
+        "missing_owners": list(review.missing_owners[:100]),
+        "exempt": review.exempt,
+    }
+
+
 def _tier(context: FactsContext) -> dict[str, Any]:
     spec = context.tier.spec
     if spec.spot not in ("required", "allowed", "forbidden"):
@@ -252,6 +272,19 @@ def _tier(context: FactsContext) -> dict[str, Any]:
             "max_ttl_days": spec.max_ttl_days,
         },
     }
+
+
+def _range(low: str | None, high: str | None) -> dict[str, Any]:
+    words = [f"{word} {text}" for word, text in (("at least", low), ("below", high)) if text is not None]
+    return {"min": _bound(low), "below": _bound(high), "text": " and ".join(words) or "of any version"}
+
+
+def _bound(text: str | None) -> list[int] | None:
+    """A version as the rules compare it: without its last zeros, so that 2.4 is not lower than 2.4.0."""
+    found = None if text is None else release(text)
+    while found and found[-1] == 0:
+        found = found[:-1]
+    return found
 
 
 def _limit(amount: Money | None, context: FactsContext) -> int | None:

@@ -51,7 +51,10 @@ def test_who_is_missing_is_told_with_the_line() -> None:
     assert (missing[0], missing[1].line) == ("budgets/a.yaml", 2)
     # A person who calls himself like a team is not the team.
     assert owners.missing(["budgets/a.yaml"], ["finops", "org"]) == (missing,)
-    assert owners.missing(["budgets/a.yaml"], [], groups=["@org/finops"]) == ()
+    assert owners.missing(["budgets/a.yaml"], ["org/finops"]) == (missing,)
+    assert owners.teams == ("org/finops",)
+    assert owners.missing(["budgets/a.yaml"], ["ada"], {"org/finops": frozenset({"bob"})}) == (missing,)
+    assert owners.missing(["budgets/a.yaml"], ["ada"], {"org/finops": frozenset({"Ada"})}) == ()
 
 
 def test_sections_each_ask_for_their_own_owner() -> None:

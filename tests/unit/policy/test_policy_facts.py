@@ -36,6 +36,7 @@ def test_facts_have_the_documented_keys():
         "as_of",
         "change",
         "revision",
+        "review",
         "actor",
         "tier",
         "artifacts",

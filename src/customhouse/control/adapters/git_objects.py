@@ -186,6 +186,14 @@ class GitObjects:
         done = self.git.run("merge-base", self.resolve(one), self.resolve(other), accept=(0, 1))
         return done.stdout.decode().split()[0] if done.status == 0 else None
 
+    def changed(self, base: str | None, head: str) -> tuple[str, ...]:
+        """The paths that differ between two revisions, a rename as both; without a base every path of `head`."""
+        commit = self.resolve(head)
+        if base is None:
+            return tuple(sorted(entry.path for entry in self._entries(commit, "", MAX_FILE)))
+        done = self.git.run("diff-tree", "-r", "-z", "--no-renames", "--name-only", self.resolve(base), commit)
+        return tuple(sorted(name.decode("utf-8", "replace") for name in done.stdout.split(b"\0") if name))
+
     def message(self, rev: str) -> str:
         """The whole message of a commit."""
         raw = self.git.run("cat-file", "commit", self.resolve(rev)).stdout

@@ -116,6 +116,7 @@ facts := {
 		"descends": true,
 		"reviewers": [],
 	},
+	"review": null,
 	"actor": {"kind": "person", "name": "Ada <ada@example.com>"},
 	"tier": {
 		"name": "standard",

@@ -39,3 +39,8 @@ findings contains lib.judged(finding) if {
 findings contains lib.judged(finding) if {
 	some finding in data.customhouse.rules.revisions.findings
 }
+
+findings contains lib.judged(finding) if {
+	input.review != null
+	some finding in data.customhouse.rules.reviews.findings
+}

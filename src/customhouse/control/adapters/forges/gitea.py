@@ -57,6 +57,15 @@ class Gitea:
         approvals, objections = latest_words(self._rest.all(f"{self._repository}/pulls/{number}/reviews"), head, author)
         return Reviews(number, author, flag(pull, "merged") is True, approvals, objections)
 
+    def members(self, team: str) -> frozenset[str]:
+        """Of `organisation/team`."""
+        organisation, _, name = team.partition("/")
+        for item in self._rest.listed(f"/orgs/{quote(organisation, safe='')}/teams"):
+            if str(item.get("name", "")).lower() == name.lower():
+                found = self._rest.listed(f"/teams/{int(item['id'])}/members")
+                return frozenset(user({"user": member}) for member in found) - {""}
+        return frozenset()
+
     def comment(self, pull_request: int, marker: str, text: str) -> None:
         """One comment of the token's account on a pull request, replaced the next time."""
         base = f"{self._repository}/issues"

@@ -67,6 +67,12 @@ class GitHub:
         approvals, objections = latest_words(self._rest.all(f"{base}/pulls/{number}/reviews"), head, author)
         return Reviews(number, author, bool(pull.get("merged_at")), approvals, objections)
 
+    def members(self, team: str) -> frozenset[str]:
+        """Of `organisation/team`, teams below it included."""
+        organisation, _, name = team.partition("/")
+        place = f"/orgs/{quote(organisation, safe='')}/teams/{quote(name, safe='')}/members"
+        return frozenset(user({"user": item}) for item in self._rest.listed(place)) - {""}
+
     def comment(self, pull_request: int, marker: str, text: str) -> None:
         """One comment of the token's account on a pull request, replaced the next time."""
         base = f"/repos/{self._repository}/issues"

@@ -59,6 +59,12 @@ class GitLab:
         fresh = flag(settings, "reset_approvals_on_push") is True
         return Reviews(number, author, request.get("state") == "merged", tuple(sorted(names)) if fresh else ())
 
+    def members(self, team: str) -> frozenset[str]:
+        """Of a group, those of the groups above it included."""
+        return frozenset(
+            user({"user": item}) for item in self._rest.listed(f"/groups/{quote(team, safe='')}/members/all")
+        ) - {""}
+
     def comment(self, pull_request: int, marker: str, text: str) -> None:
         """One note of the token's account on a merge request, replaced the next time."""
         notes = f"{self._project}/merge_requests/{pull_request}/notes"
