@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
@@ -30,13 +30,31 @@ MAX_BUNDLE_BYTES = 4 * 1024 * 1024
 MAX_MODULE_BYTES = 512 * 1024
 MAX_MODULES = 500
 _RULES = "customhouse.rules."
-_OWN = "customhouse_own.rego"
+OWN_ENTRIES = "customhouse_own.rego"
+_CAPS = {"warn": "warning", "dryrun": "note"}
+_CAPPED = """caps := %s
+
+within := {"warning": ["warning", "note"], "note": ["note"]}
+
+capped(finding) := finding if not caps[finding.rule]
+
+capped(finding) := finding if finding.severity in within[caps[finding.rule]]
+
+capped(finding) := object.union(finding, {"severity": caps[finding.rule]}) if {
+	caps[finding.rule]
+	not finding.severity in within[caps[finding.rule]]
+}
+"""
+"""The part of the module of one's own rules that holds them to their `enforcement`."""
 _METADATA = re.compile(r"^# METADATA[ \t]*\n((?:#.*\n)+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class RuleDoc:
-    """What a rule says of itself in its `# METADATA` block; `file` and `line` are where that block starts."""
+    """What a rule says of itself in its `# METADATA` block; `file` and `line` are where that block starts.
+
+    `enforcement` is `deny`, `warn` or `dryrun`; only a project's own rules have another than `deny`.
+    """
 
     id: str
     title: str
@@ -46,6 +64,7 @@ class RuleDoc:
     fix: str
     file: str
     line: int
+    enforcement: str = "deny"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,28 +121,44 @@ def load_bundle(files: Mapping[str, bytes], *, base: Bundle | None = None, versi
                     where=path,
                     hint="write rules in a package customhouse.rules.NAME of your own; waive a built-in rule instead",
                 )
+        if clash := base.data.keys() & data.keys():
+            raise PolicyError(f"the data key {min(clash)} is taken", hint="every key may be given once")
         sources = {**base.modules, **base.tests, **sources}
         data = {**base.data, **data}
         version = version or base.version
-        sources |= _own_entries(sources, taken)
+        sources |= _own_entries(sources)
     check_modules(sources)
     bundle = _assemble(sources, data, version or "0")
     tuple(_rules(bundle.modules))  # raises for a METADATA block that cannot be read
     return bundle
 
 
-def _own_entries(sources: Mapping[str, str], taken: Collection[str]) -> dict[str, str]:
-    """The module by which a project's own packages take part: a body beside those of `main.rego` for each of them."""
-    names = {package_of(source, name) for name, source in sources.items() if not name.endswith(TEST_SUFFIX)}
-    own = sorted(
-        package for package in names - set(taken) if package.startswith(_RULES) and "." not in package[len(_RULES) :]
-    )
+def _own_entries(sources: Mapping[str, str]) -> dict[str, str]:
+    """The module by which a project's own packages take part: a body beside those of `main.rego` for each of them.
+
+    A rule whose metadata says `enforcement: warn` or `dryrun` finds no more than warnings, or notes: it is watched
+    before it denies.
+    """
+    builtin = {package_of(source, name) for name, source in builtin_bundle().modules.items()}
+    own = {
+        name: source
+        for name, source in sources.items()
+        if name != OWN_ENTRIES and not name.endswith(TEST_SUFFIX) and package_of(source, name) not in builtin
+    }
+    packages = sorted({package_of(source, name) for name, source in own.items()})
+    joined = [package for package in packages if package.startswith(_RULES) and "." not in package[len(_RULES) :]]
+    caps = {doc.id: _CAPS[doc.enforcement] for doc in _rules(own) if doc.enforcement in _CAPS}
+    shown = "capped(lib.judged(finding))" if caps else "lib.judged(finding)"
     bodies = [
-        "findings contains lib.judged(finding) if {\n"
+        f"findings contains {shown} if {{\n"
         f"\tsome finding in data.customhouse.rules[{json.dumps(package[len(_RULES) :])}].findings\n}}\n"
-        for package in own
+        for package in joined
     ]
-    return {_OWN: "\n".join(["package customhouse\n", "import data.customhouse.lib\n", *bodies])} if bodies else {}
+    if bodies and caps:
+        bodies.append(_CAPPED % json.dumps(caps, sort_keys=True))
+    return (
+        {OWN_ENTRIES: "\n".join(["package customhouse\n", "import data.customhouse.lib\n", *bodies])} if bodies else {}
+    )
 
 
 def _assemble(sources: Mapping[str, str], data: Mapping[str, Any], version: str) -> Bundle:
@@ -166,6 +201,11 @@ def _rules(modules: Mapping[str, str]) -> Iterable[RuleDoc]:
 
 
 def _rule(meta: Mapping[str, Any], custom: Mapping[str, Any], name: str, line: int) -> RuleDoc:
+    enforcement = str(custom.get("enforcement", "deny"))
+    if enforcement not in ("deny", *_CAPS):
+        raise PolicyError(
+            f"enforcement is {enforcement[:40]!r}", where=f"{name}:{line}", hint="one of: deny, warn, dryrun"
+        )
     try:
         return RuleDoc(
             id=str(custom["id"]),
@@ -176,6 +216,7 @@ def _rule(meta: Mapping[str, Any], custom: Mapping[str, Any], name: str, line: i
             fix=" ".join(str(custom["fix"]).split()),
             file=name,
             line=line,
+            enforcement=enforcement,
         )
     except (KeyError, ValueError) as error:
         raise PolicyError(

@@ -27,6 +27,7 @@ from customhouse.policy.bundle import (
     MAX_BUNDLE_BYTES,
     MAX_MODULE_BYTES,
     MAX_MODULES,
+    OWN_ENTRIES,
     Bundle,
     builtin_bundle,
     load_bundle,
@@ -60,20 +61,25 @@ class Archive:
 
         Built-in modules that were packed with `--with-builtin` are those of `base`, or the archive is refused.
         """
-        own = {name: content for name, content in self.files.items() if not name.startswith(_BUILTIN)}
-        packed = {name.removeprefix(_BUILTIN): self.files[name] for name in self.files.keys() - own.keys()}
         if base is None:
             return load_bundle(dict(self.files), version=self.version)
+        own = self.own_files(base)
         # The built-in rules, and nothing of one's own: what is used is the program's.
-        joined = load_bundle(own, base=base, version=self.version) if _has_rego(own) else base
-        for name, content in packed.items():
-            if joined.modules.get(name, "").encode() != content:
+        return load_bundle(own, base=base, version=self.version) if _has_rego(own) else base
+
+    def own_files(self, base: Bundle) -> dict[str, bytes]:
+        """The files that are no built-in rules. Raises PolicyError for built-in ones that are not those of `base`."""
+        for name, content in self.files.items():
+            original = name.removeprefix(_BUILTIN)
+            if original in (name, OWN_ENTRIES):  # that one is made again from what joins
+                continue
+            if base.modules.get(original, "").encode() != content:
                 raise PolicyError(
                     "the archive was built with other built-in rules than this program's",
-                    where=_BUILTIN + name,
+                    where=name,
                     hint=f"build it again with this version (built-in rules {base.version}), or without --with-builtin",
                 )
-        return joined
+        return {name: content for name, content in self.files.items() if not name.startswith(_BUILTIN)}
 
 
 def _has_rego(files: Mapping[str, bytes]) -> bool:
