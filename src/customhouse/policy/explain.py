@@ -1,14 +1,55 @@
-"""Explanations of rule ids and error codes, from the rules' own metadata and the errors' own docstrings."""
+"""Explanations: of rule ids and error codes, from their own documentation; of Decisions, in the same words everywhere.
+
+`verdict_text` is what the webhook answers, what `explain` says of a stored Decision and what an audit reports: one
+function of the body alone, so that the bytes are the same wherever the Decision was made and however it was kept.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 from customhouse.core.errors import CustomhouseError, UsageError
 from customhouse.policy.bundle import Bundle
 from customhouse.policy.lint import ALLOWED, REFUSED
+
+MAX_TEXT = 7 * 1024
+"""Characters of a verdict's text: the API server cuts longer messages, and not at their end."""
+MAX_FINDINGS = 20
+MAX_LINE = 600
+_VERBS = {"deny": "denies", "warn": "allows, with warnings,", "allow": "allows"}
+
+
+def verdict_text(resource: str, body: Mapping[str, Any], digest: str) -> str:
+    """What a Decision says, for people: the findings that stand, the worst first, each with its fix; then its digest.
+
+    `resource` is `Deployment shop/web`, `body` is `Decision.body()` or the same as it was stored. Of a denial only what
+    denies is told; waived findings are left out.
+    """
+    verdict = str(body["verdict"])
+    wanted = "error" if verdict == "deny" else "warning"
+    standing = [item for item in body["findings"] if item["waiver"] is None and item["severity"] == wanted]
+    lines = [f"Customhouse {_VERBS[verdict]} {plain(resource)}{':' if standing else '.'}"]
+    for item in standing[:MAX_FINDINGS]:
+        lines.extend(f"  {line}" for line in finding_lines(item))
+    if len(standing) > MAX_FINDINGS:
+        lines.append(f"  … and {len(standing) - MAX_FINDINGS} more")
+    last = f"decision {digest} (customhouse explain {digest[7:19]})"
+    text = "\n".join([*lines, last])
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…\n{last}"
+
+
+def finding_lines(item: Mapping[str, Any]) -> tuple[str, ...]:
+    """A finding (`Finding.body()`) as one line, and its fix as another."""
+    said = f"{item['severity']} {plain(item['rule'])}: {plain(item['message'])}"
+    return (said, f"  fix: {plain(item['fix'])}") if item["fix"] else (said,)
+
+
+def plain(text: str) -> str:
+    """One line of bounded length without control characters: a manifest must not drive the reader's terminal."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())[:MAX_LINE]
 
 
 @dataclass(frozen=True, slots=True)
