@@ -13,7 +13,6 @@ from weakref import WeakKeyDictionary, proxy
 
 from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.money import Money, total
-from customhouse.app.clearance import monthly_total
 from customhouse.app.configuration import CURRENCY
 from customhouse.app.controlplane import ControlPlane
 from customhouse.app.declared import labels_of
@@ -21,6 +20,7 @@ from customhouse.app.governance import Governance
 from customhouse.app.happenings import Happenings
 from customhouse.app.memory import PROPOSAL
 from customhouse.app.overview import BudgetRow, Costs, DecisionRow, FindingRow, Overview, ProposalRow, ReleaseRow
+from customhouse.app.pricing import monthly_total
 from customhouse.app.proposals import open_proposals
 from customhouse.app.releaserows import ReleaseRows
 from customhouse.app.spend import forecast_month

@@ -7,14 +7,13 @@ planes themselves never meet. The steps are numbered as in ARCHITECTURE.md, "The
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from customhouse._kit.clock import Clock
 from customhouse._kit.digest import tree
-from customhouse._kit.money import Money, total
+from customhouse._kit.money import total
 from customhouse.app.artifacts import Volumes
 from customhouse.app.configuration import CURRENCY, FILE
 from customhouse.app.declared import declarations_of, labels_of
@@ -22,23 +21,27 @@ from customhouse.app.evidencing import Desk, Hashing, require_past
 from customhouse.app.governance import GOVERNANCE, Governance, as_declaration, declared_governance
 from customhouse.app.governance import governance as read_governance
 from customhouse.app.identity import PRINCIPAL
+from customhouse.app.pricing import costs_of, monthly_total, placed
 from customhouse.app.sources import SourceTree
 from customhouse.app.stopwatch import Stopwatch
 from customhouse.app.tiering import judged_environment
 from customhouse.app.tiering import judged_tier as tier_of
 from customhouse.control.diff import changes
 from customhouse.control.rollout_plan import plan_of
+from customhouse.core.beside import beside
 from customhouse.core.change import Actor, ActorKind, Change, Revision, SignatureState
 from customhouse.core.cost import Charge, CostReport
 from customhouse.core.decision import Decision, Point, Verdict, overall
 from customhouse.core.errors import CannotDecideError, DeclarationError
 from customhouse.core.facts import Facts
+from customhouse.core.forge import Review
+from customhouse.core.podsets import pod_sets
 from customhouse.core.ports import PolicyEngine
 from customhouse.core.resource import Declaration, ResourceRef
 from customhouse.core.workload import workload
 from customhouse.observability.alternatives import alternatives
 from customhouse.observability.budgets import budget_change, budget_state, month_of
-from customhouse.observability.estimate import ChangeCost, change_costs, summary, workload_cost
+from customhouse.observability.estimate import ChangeCost, summary
 from customhouse.policy.facts import (
     Alternative,
     BudgetImpact,
@@ -78,6 +81,8 @@ class Question:
     point: Point = Point.GATE
     rules_before: Mapping[str, str] | None = None
     """The governance files where the changes start from, when that is not where `governing` is from."""
+    review: Review | None = None
+    """What the forge says of the revision; None: it was not asked."""
     owners: Mapping[ResourceRef, Declaration] = field(default_factory=dict)
     """What controllers derived, with what it is derived from: the owner has the tier, the labels and the cost."""
 
@@ -143,7 +148,7 @@ class Clearance:
             # Models are hashed and evidence is verified while the rest is priced.
             desk.begin(found)
             # 4. Money: before, after, and what the whole set adds to each budget.
-            costs = tuple(_costs(found, governing, stopwatch))
+            costs = costs_of(found, question.base, declared, governing, stopwatch)
             # 5. Facts and Decision, per Change.
             now = self._clock.now()
             report, facts_of = self.facts(question, costs, now, desk=desk)
@@ -195,13 +200,14 @@ class Clearance:
             change_set_delta=total((cost.delta for cost in costs), CURRENCY),
             budgets=budgets,
             settings=governing.policy,
+            review=question.review,
             currency=CURRENCY,
         )
-        by_ref = {cost.ref: cost for cost in costs}
+        by_ref = {cost.cause or cost.ref: cost for cost in costs}
         evidence = desk or self._desk(question)
 
         def facts_of(change: Change) -> Facts:
-            with _placed(change.after or change.before):
+            with placed(change.after or change.before):
                 return build_facts(change, self._context(question, change, by_ref.get(change.ref), shared, evidence))
 
         return report, facts_of
@@ -232,13 +238,6 @@ class Clearance:
         )
 
 
-def _costs(found: Sequence[Change], governing: Governance, stopwatch: Stopwatch) -> Iterator[ChangeCost]:
-    for change in found:
-        with stopwatch.measure(change.ref, "price"):
-            costs = change_costs((change,), governing.book, governing.prices)
-        yield from costs
-
-
 def _budgets(question: Question, costs: Sequence[ChangeCost], now: datetime) -> tuple[BudgetImpact, ...]:
     governing, spend = question.governing, question.spend
     if not governing.budgets:
@@ -253,10 +252,11 @@ def _budgets(question: Question, costs: Sequence[ChangeCost], now: datetime) -> 
         require_past(max(charge.end for charge in spend.charges), now, "the last charge in the state was made")
     start, end = month_of(now)
     microsecond = timedelta(microseconds=1)
+    around = beside(question.base)
     impacts = []
     for budget in governing.budgets:
         covered = (item for item in question.base if budget.covers(item.ref, labels_of(item)))
-        running = monthly_total(governing, covered)
+        running = monthly_total(governing, covered, around)
         # What already runs goes on running for the rest of the month.
         forecast = running.scale((end - now) // microsecond, (end - start) // microsecond)
         state = budget_state(budget, spend.charges, forecast, now, spend.snapshot)
@@ -271,20 +271,9 @@ def check_readable(found: Iterable[Change]) -> None:
     for change in found:
         for side in (change.before, change.after):
             if side is not None:
-                with _placed(side):
+                with placed(side):
                     workload(side.manifest, side.ref)
-
-
-@contextmanager
-def _placed(declaration: Declaration | None) -> Iterator[None]:
-    """Errors that know a JSON pointer get the file, line and column of it."""
-    try:
-        yield
-    except DeclarationError as error:
-        if declaration is None or not error.where.startswith("/"):
-            raise
-        where = f"{declaration.locate(error.where)}: {declaration.ref}"
-        raise DeclarationError(error.message, where=where, hint=error.hint) from error
+                    pod_sets(side.manifest, side.ref.api_version, side.ref.kind)
 
 
 def judged_tier(governing: Governance, declaration: Declaration | None) -> TierJudgement:
@@ -314,20 +303,10 @@ def _own_budgets(
     side = change.after or change.before
     for impact in impacts:
         budget = next(item for item in governing.budgets if item.name == impact.state.name)
-        if side is not None and budget.covers(change.ref, labels_of(side), tier):
+        # An autoscaler spends the budget of its target, whatever labels it wears itself.
+        theirs = cost is not None and cost.cause is not None and budget.covers(cost.ref, cost.labels)
+        if side is not None and (theirs or budget.covers(change.ref, labels_of(side), tier)):
             yield replace(impact, own=budget_change(budget, () if cost is None else (cost,)))
-
-
-def _monthly(governing: Governance, declaration: Declaration) -> Money:
-    work = workload(declaration.manifest, declaration.ref)
-    if work is None:
-        return Money.zero(CURRENCY)
-    return workload_cost(work, governing.book, governing.prices, declaration.manifest).monthly
-
-
-def monthly_total(governing: Governance, declarations: Iterable[Declaration]) -> Money:
-    """What a set of Declarations costs in a full month at its declared size."""
-    return total((_monthly(governing, declaration) for declaration in declarations), CURRENCY)
 
 
 def _cheaper(governing: Governance, change: Change, tier: TierJudgement) -> Iterator[Alternative]:

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.money import Money, total
 from customhouse.app import wiring
-from customhouse.app.clearance import check_readable, monthly_total
+from customhouse.app.clearance import check_readable
 from customhouse.app.declared import declarations_of
 from customhouse.app.gatekeeping import GateRequest, question
 from customhouse.app.governance import governance
 from customhouse.app.memory import Memory
+from customhouse.app.pricing import monthly_total
 from customhouse.app.settings import Settings
 from customhouse.app.spend import HISTORY, forecast_month, month_charges
 from customhouse.control.diff import changes
+from customhouse.core.beside import beside
 from customhouse.core.change import Actor, ActorKind
 from customhouse.core.cost import CostReport
 from customhouse.core.errors import UsageError
@@ -39,7 +41,7 @@ def estimate(settings: Settings, paths: Sequence[str]) -> CostReport:
     declared = declarations_of(asked.tree, asked.head, ())
     found = changes((), declared, None, Actor(ActorKind.PERSON, asked.author))
     check_readable(found)
-    return report(found, asked.governing.book, asked.governing.prices)
+    return report(found, asked.governing.book, asked.governing.prices, around=beside(declared))
 
 
 def month(settings: Settings) -> dict[str, Any]:

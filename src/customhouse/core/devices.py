@@ -191,6 +191,19 @@ def mig_part(resource: str, card: str) -> Fraction | None:
     return min(Fraction(1), max(Fraction(int(match[1]), slices), Fraction(int(match[2]), memory)))
 
 
+def labelled_part(pod: Mapping[str, Any]) -> Fraction | None:
+    """Which part of a card the devices of the required nodes are: NVIDIA's discovery writes it into the product.
+
+    `…-MIG-1g.10gb` (one profile for all devices of a node) is that profile's part, `…-SHARED` (time slicing) cannot be
+    told (None), anything else is a whole card.
+    """
+    value = next(node_values(pod, _CLASS_LABELS), "")
+    if value.upper().endswith("-SHARED"):
+        return None
+    head, mark, profile = value.upper().partition("-MIG-")
+    return mig_part(f"nvidia.com/mig-{profile.lower()}", accelerator_class(head)) if mark else Fraction(1)
+
+
 def is_mig(resource: str) -> bool:
     """Whether a resource is a MIG profile."""
     return _MIG.fullmatch(resource) is not None

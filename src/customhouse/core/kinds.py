@@ -406,7 +406,7 @@ KINDS: Mapping[tuple[str, str], Kind] = {
             PodPlace(
                 "pod",
                 "/spec/jobTargetRef",
-                count=Count(("^/spec/minReplicaCount",), ("^/spec/maxReplicaCount",), default=0),
+                count=Count(("^/spec/minReplicaCount",), ("^/spec/maxReplicaCount",), default=0, unbounded=True),
             ),
         ),
         batch=True,

@@ -14,7 +14,7 @@ from typing import Any
 
 from customhouse._kit.digest import is_digest
 from customhouse.core.containers import Container, container_of, containers_of, images_of, looks_like_container
-from customhouse.core.devices import UNKNOWN_ACCELERATOR, classes, is_mig, is_spot, mig_part
+from customhouse.core.devices import UNKNOWN_ACCELERATOR, classes, is_mig, is_spot, labelled_part, mig_part
 from customhouse.core.errors import DeclarationError
 from customhouse.core.evidence import ArtifactRef
 from customhouse.core.fields import count, escaped, items, look, mapping, matches, text
@@ -85,6 +85,8 @@ class PodSet:
                 if len(container.devices) > 1:
                     return None
                 part = mig_part(profiles[0], name)
+            elif container.accelerators and part == 1:
+                part = labelled_part(self.pod)
             if part is None and container.accelerators:
                 return None
             parts.append(container.accelerators * (Fraction(1) if part is None else part))

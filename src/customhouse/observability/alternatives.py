@@ -12,11 +12,13 @@ from fractions import Fraction
 
 from customhouse._kit.money import Money
 from customhouse.core.cost import HOURS_PER_MONTH
+from customhouse.core.podsets import PodSet
 from customhouse.core.resource import Manifest
 from customhouse.core.workload import UNKNOWN_ACCELERATOR, Workload
-from customhouse.observability.estimate import Demand, PriceSettings, demand, quote
+from customhouse.observability.estimate import PriceSettings, workload_cost
 from customhouse.observability.hardware import accelerator_memory_gib, price_class, same_platform
 from customhouse.observability.prices import PriceBook, require_currency
+from customhouse.observability.quotes import Demand, quote, set_demand
 from customhouse.observability.rates import RateCard
 from customhouse.observability.runs import run_time
 
@@ -50,9 +52,13 @@ def alternatives(
     none; interruptible capacity where the book has its price; the cheapest other region of the provider.
     """
     require_currency(settings.currency)
-    card = RateCard(book, settings.provider, settings.region, spot=work.spot)
-    wanted = demand(work)
-    replicas, hours = max(1, work.replicas_min), Fraction(HOURS_PER_MONTH)
+    if not work.sets:
+        return ()
+    # Of several sets the one with the accelerators is where money can be saved; the others go on as they are.
+    one = next((item for item in work.sets if item.accelerators), work.sets[0])
+    card = RateCard(book, settings.provider, settings.region, spot=one.spot)
+    wanted = set_demand(one)
+    replicas, hours = max(1, one.replicas_min), Fraction(HOURS_PER_MONTH)
     if work.batch:
         hours = run_time(manifest or {}, assumed_hours=settings.job_hours, assumed_runs=settings.job_runs).hours
     now = _price(wanted, card, replicas * hours)
@@ -60,16 +66,20 @@ def alternatives(
     if now is None and wanted.accelerator != UNKNOWN_ACCELERATOR:
         return ()
     found: dict[str, list[Alternative]] = {}
-    for kind, description, changed, count in _candidates(work, wanted, card, allowed_classes, replicas):
+    for kind, description, changed, count in _candidates(work, one, wanted, card, allowed_classes, replicas):
         _keep(found, kind, description, _price(changed, card, count * hours), now)
-    if not work.spot:
+    if not one.spot:
         spot = RateCard(book, settings.provider, settings.region, spot=True)
         if spot.spot_priced:
             price = _price(replace(wanted, spot=True), spot, replicas * hours)
             _keep(found, "spot", "interruptible (spot) capacity instead of on-demand", price, now)
     if other_regions and now is not None:
         found["region"] = _elsewhere(wanted, book, settings, replicas * hours, now)
-    return _best(found)
+    best = _best(found)
+    if len(work.sets) == 1 or now is None:
+        return best
+    rest = workload_cost(work, book, settings, manifest).monthly - now
+    return tuple(Alternative(f"{one.name}: {item.description}", item.monthly + rest, item.saving) for item in best)
 
 
 def _best(found: Mapping[str, list[Alternative]]) -> tuple[Alternative, ...]:
@@ -85,22 +95,23 @@ def _by_saving(item: Alternative) -> tuple[int, str]:
 
 
 def _candidates(
-    work: Workload, wanted: Demand, card: RateCard, allowed: Sequence[str] | None, replicas: int
+    work: Workload, one: PodSet, wanted: Demand, card: RateCard, allowed: Sequence[str] | None, replicas: int
 ) -> Iterator[tuple[str, str, Demand, int]]:
-    if work.replicas_min > 1 and work.ref.kind != "DaemonSet":
-        yield "replicas", f"1 replica instead of {work.replicas_min}", wanted, 1
-    if not wanted.accelerators:
+    if one.replicas_min > 1 and work.ref.kind != "DaemonSet":
+        yield "replicas", f"1 replica instead of {one.replicas_min}", wanted, 1
+    number = int(wanted.accelerators)
+    if not number or number != wanted.accelerators:  # no card has a part that suits every other
         return
     present = price_class(wanted.accelerator or UNKNOWN_ACCELERATOR)
     for name in card.book.accelerators(card.provider, card.region, card.pricing):
         # An unnamed class is taken for one that an ordinary NVIDIA device plugin would serve.
         if (allowed is not None and name not in allowed) or not same_platform(name, present):
             continue
-        for count in sorted({1, max(1, wanted.accelerators // 2), wanted.accelerators}):
-            if name == present and count == wanted.accelerators:
+        for count in sorted({1, max(1, number // 2), number}):
+            if name == present and count == number:
                 continue
             kind = "fewer" if name == present else "class"
-            text = f"{count} × {name} instead of {wanted.accelerators} × {present}{_memory(name, count)}"
+            text = f"{count} × {name} instead of {number} × {present}{_memory(name, count)}"
             yield kind, text, replace(wanted, accelerator=name, accelerators=count), replicas
 
 

@@ -1,38 +1,81 @@
-"""What a declared workload will cost in a month of 730 hours, before anything runs.
+"""What a declared object will cost in a month of 730 hours, before anything runs.
 
-1. Demand: what one replica reserves (requests), how many replicas, for how many hours (`runs` for Jobs).
-2. Without accelerators: vCPU and GiB at the region's unit rates (`rates`).
-3. With accelerators: its share of the cheapest machine that fits, since what is left beside the accelerators cannot be
-   sold to others. The share is the largest of (devices, vCPU, memory) over the machine's. It is shown as vCPU, GiB and
-   accelerator at their rates, and the rest as `held with the accelerators`. Where the book prices the accelerator
-   itself (Google's T4 and others), that price is added instead.
+1. Demand: for every set of alike pods what one reserves (requests), how many there are, for how many hours (`runs` for
+   batch work). An autoscaler of the same state gives the range of its target.
+2. A replica's hour is quoted in parts (`quotes`); disks and traffic are added (`holdings`).
+3. Interruptible capacity: at its price where the book has one; the high end of the range is then the on-demand price,
+   since that is what is paid when there is no such capacity.
 4. Each row is rounded once to the pico-unit; a workload is the sum of its rows, a report the sum of its workloads.
 
-What has no price is named in `unpriced`; it never counts as 0 silently. Sizes are requests against a machine's full
-size: what Kubernetes keeps for itself is not counted.
+What has no price is named in `unpriced`, what the figure does not hold in `uncounted`; neither ever counts as 0
+silently. Sizes are requests against a machine's full size: what Kubernetes keeps for itself is not counted. Budgets
+count `monthly`: the declared minimum of replicas.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 from customhouse._kit.money import Money, total
+from customhouse.core.beside import NOTHING, Beside, ReplicaRange
 from customhouse.core.change import Change
-from customhouse.core.cost import HOURS_PER_MONTH, BudgetState, CostReport, Rate, WorkloadCost
+from customhouse.core.cost import HOURS_PER_MONTH, BudgetState, CostReport, WorkloadCost
 from customhouse.core.errors import PriceError
-from customhouse.core.resource import Declaration, Manifest, ResourceRef
-from customhouse.core.workload import UNKNOWN_ACCELERATOR, Workload, workload
-from customhouse.observability.prices import BOOK_CURRENCY, Machine, PriceBook, require_currency
-from customhouse.observability.rates import GIB, VCPU, RateCard
-from customhouse.observability.runs import run_time
+from customhouse.core.fields import items, look, mapping
+from customhouse.core.kinds import kind_of
+from customhouse.core.podsets import PodSet, pod_sets
+from customhouse.core.resource import PREFIX, Declaration, Manifest, ResourceRef
+from customhouse.core.workload import Workload, workload
+from customhouse.observability.holdings import (
+    Held,
+    claim,
+    disks_of,
+    egress,
+    held_cost,
+    machines,
+    monthly_row,
+    pool_ceiling,
+    positive,
+)
+from customhouse.observability.prices import BOOK_CURRENCY, PriceBook, require_currency
+from customhouse.observability.quotes import (
+    HELD,
+    Demand,
+    Part,
+    Quote,
+    demand,
+    machine_share,
+    quote,
+    rounded,
+    set_demand,
+)
+from customhouse.observability.rates import RateCard
+from customhouse.observability.runs import RunTime, run_time
 
-GIB_BYTES = 2**30
+__all__ = [
+    "HELD",
+    "ChangeCost",
+    "Demand",
+    "PriceSettings",
+    "Quote",
+    "change_costs",
+    "declared_cost",
+    "demand",
+    "machine_share",
+    "quote",
+    "report",
+    "summary",
+    "workload_cost",
+]
+
 MOST = Money.parse("1000000000", BOOK_CURRENCY)
 """More a month is no declaration but a mistake or an attack, and would not fit the numbers that Facts can carry."""
-HELD = "held with the accelerators"
+TOKENS = PREFIX + "throughput-tokens-per-second"
+PREDICTIONS = PREFIX + "throughput-predictions-per-second"
+"""Annotations: what one replica was measured to do. Prices of a million tokens and a thousand predictions follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,42 +94,6 @@ class PriceSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
-    """What is priced: what one replica reserves (millicores, bytes, whole accelerators) and on which capacity."""
-
-    cpu: int
-    memory: int
-    accelerators: int = 0
-    accelerator: str | None = None
-    spot: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """`quantity` units of one replica at a rate; `per_hour` is exact pico-units an hour of one replica."""
-
-    item: str
-    quantity: Fraction
-    unit: str
-    rate: Money
-    per_hour: Fraction
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """The price of one replica for an hour in parts, what has no price, and the machine that accelerators sit in."""
-
-    parts: tuple[Part, ...]
-    unpriced: tuple[str, ...]
-    machine: Machine | None = None
-
-    def cost(self, replica_hours: Fraction) -> Money:
-        """The sum of the rows for so many replica hours."""
-        return total((_round(part.per_hour * replica_hours) for part in self.parts), BOOK_CURRENCY)
-
-
-@dataclass(frozen=True, slots=True)
 class ChangeCost:
     """The monthly cost of one changed workload before and after; None where it does not exist."""
 
@@ -97,6 +104,12 @@ class ChangeCost:
     """Those after the change; of a deletion, those before."""
     labels_before: Mapping[str, str] | None = None
     """Those before it, None when they are the same: with its labels a workload changes its budgets."""
+    cause: ResourceRef | None = None
+    """The changed object by which this one, unchanged itself, costs otherwise (its autoscaler)."""
+
+    def caused_by(self, cause: ResourceRef | None) -> ChangeCost:
+        """The same with its cause."""
+        return replace(self, cause=cause)
 
     @property
     def delta(self) -> Money:
@@ -105,94 +118,164 @@ class ChangeCost:
         return after - self.before.monthly if self.before else after
 
 
-def demand(work: Workload) -> Demand:
-    """Step 1 for one replica."""
-    return Demand(work.cpu, work.memory, work.accelerators, work.accelerator, work.spot)
+@dataclass(frozen=True, slots=True)
+class _Priced:
+    """One set of pods with its price: what a replica hour costs, at the range's high end too, and how many hours."""
 
+    one: PodSet
+    quoted: Quote
+    dear: Quote
+    """On demand, where `quoted` is interruptible."""
+    low: int
+    usual: int
+    high: int
 
-def quote(wanted: Demand, card: RateCard) -> Quote:
-    """Steps 2 and 3: one replica for one hour."""
-    parts: list[Part] = []
-    unpriced: list[str] = []
-    for item, quantity, unit in (
-        ("cpu", Fraction(wanted.cpu, 1000), VCPU),
-        ("memory", Fraction(wanted.memory, GIB_BYTES), GIB),
-    ):
-        rate = card.rate(unit)
-        if rate is None:
-            unpriced.append(f"{unit}: no price in {card.provider} {card.region}")
-        elif quantity:
-            parts.append(_part(item, quantity, rate))
-    if not wanted.accelerators:
-        return Quote(tuple(parts), tuple(unpriced))
-    name, count = wanted.accelerator or UNKNOWN_ACCELERATOR, wanted.accelerators
-    if name == UNKNOWN_ACCELERATOR:
-        unpriced.append(f"{count} × accelerator of an unnamed class")
-        return Quote(tuple(parts), tuple(unpriced))
-    stated = card.stated(name)
-    if stated is not None:
-        return Quote((*parts, _part("accelerator", Fraction(count), stated)), tuple(unpriced))
-    fitting = _cheapest(wanted, card, name)
-    if fitting is None or unpriced:
-        place = f"{card.provider} {card.region}"
-        known = card.machines(name)
-        why = f"no machine of {place} that has a price is large enough" if known else f"no price in {place}"
-        return Quote(tuple(parts), (*unpriced, f"{count} × {name}: {why}"))
-    machine, residual = fitting
-    return Quote((*parts, *_share(wanted, machine, residual, parts)), (), machine)
+    def cost(self, replicas: int, hours: Fraction) -> Money:
+        return self.quoted.cost(replicas * hours)
 
 
 def workload_cost(
-    work: Workload, book: PriceBook, settings: PriceSettings, manifest: Manifest | None = None
+    work: Workload,
+    book: PriceBook,
+    settings: PriceSettings,
+    manifest: Manifest | None = None,
+    around: Beside = NOTHING,
 ) -> WorkloadCost:
     """The cost of a workload a month: at its declared size, at the fewest and at the most replicas.
 
     `monthly` counts the declared minimum of replicas, one when that is 0 (scale to zero: `low` is then 0). `manifest`
-    lets a Job state its schedule and run time; without it the assumptions of `settings` hold. Raises PriceError for a
-    provider, region or currency that the book does not have and for a cost above `MOST`, DeclarationError for a broken
-    annotation.
+    lets a Job state its schedule and run time; without it the assumptions of `settings` hold. `around` is what the
+    other objects of the same state say. Raises PriceError for a provider, region or currency that the book does not
+    have and for a cost above `MOST`, DeclarationError for a broken annotation.
     """
     require_currency(settings.currency)
-    card = RateCard(book, settings.provider, settings.region, spot=work.spot)
-    quoted = quote(demand(work), card)
-    unpriced = [*quoted.unpriced, *_unrequested(work), *_beside(work, manifest or {})]
-    replicas, low, high = max(1, work.replicas_min), work.replicas_min, max(1, work.replicas_max)
-    hours = hours_high = Fraction(HOURS_PER_MONTH)
-    note = ""
+    manifest = manifest or {}
+    card = RateCard(book, settings.provider, settings.region)
+    unpriced: list[str] = []
+    uncounted: list[str] = []
+    scaled = None if work.batch else around.range_of(work.ref)
+    priced = [_price_set(one, work, book, settings, around, scaled, unpriced) for one in work.sets]  # step 1 and 2
+    if not priced:
+        unpriced.append("no container declares what it needs")
+    run = RunTime(Fraction(HOURS_PER_MONTH), Fraction(HOURS_PER_MONTH), "")
     if work.batch:
-        run = run_time(manifest or {}, assumed_hours=settings.job_hours, assumed_runs=settings.job_runs)
-        hours, hours_high, note = run.hours, run.hours_high, f"; {run.how}"
-    elif work.ref.kind == "DaemonSet":
+        run = run_time(manifest, assumed_hours=settings.job_hours, assumed_runs=settings.job_runs)
+        if any(look(template, "/withParam") or look(template, "/withSequence") for template in _steps(manifest)):
+            uncounted.append("steps that repeat over a list: each is counted once")
+    row = kind_of(work.ref.api_version, work.ref.kind)
+    if row is not None and row.per_node:
         if settings.daemonset_nodes is None:
             unpriced.append("a DaemonSet runs on every node: their number is not set, one is counted")
         else:
-            replicas = low = high = settings.daemonset_nodes
-    most = quoted.cost(max(high, replicas) * hours_high)
-    if most > MOST:
-        raise PriceError(
-            f"it would cost more than {MOST.rounded(0)} {BOOK_CURRENCY} a month",
-            where=str(work.ref),
-            hint="check its requests and replicas",
-        )
+            nodes = settings.daemonset_nodes
+            priced = [replace(one, low=nodes, usual=nodes, high=nodes) for one in priced]
+    disks, traffic = disks_of(work, manifest, card, around), egress(manifest, card)
+    uncounted += [*disks.uncounted, *traffic.uncounted, *_elsewhere(manifest, work)]
+    note = f"; {run.how}" if run.how else ""
+    note += f"; {scaled.source}" if scaled else ""
+    rows = [
+        _row(part, one.usual, run.hours, note, one.one.name if len(priced) > 1 else "")
+        for one in priced
+        for part in one.quoted.parts
+    ]
+    lead = priced[0] if priced else None
+    counts = (lead.low, lead.usual, lead.high) if lead else (1, 1, 1)
+    rows += [monthly_row(item, counts[1]) for item in disks.holdings] + [monthly_row(i, 1) for i in traffic.holdings]
+    fixed = held_cost(traffic, 1)
+    most = total((one.dear.cost(one.high * run.hours_high) for one in priced), BOOK_CURRENCY)
+    most = most + held_cost(disks, counts[2]) + fixed
+    _check_most(most, work.ref)
+    monthly = total((one.cost(one.usual, run.hours) for one in priced), BOOK_CURRENCY)
+    low = total((one.cost(0 if run.suspended else one.low, run.hours) for one in priced), BOOK_CURRENCY)
     return WorkloadCost(
         resource=work.ref,
-        monthly=quoted.cost(replicas * hours),
-        low=quoted.cost(min(low, replicas) * hours),
+        monthly=monthly + held_cost(disks, counts[1]) + fixed,
+        low=low + held_cost(disks, counts[0]) + fixed,
         high=most,
-        breakdown=tuple(_row(part, replicas, hours, note) for part in quoted.parts),
+        breakdown=tuple(rows),
         unpriced=tuple(unpriced),
+        uncounted=tuple(uncounted),
+        replica=_dearest(priced, run, disks),
+        per_million_tokens=_per_unit(manifest, TOKENS, 10**6, priced, unpriced),
+        per_thousand_predictions=_per_unit(manifest, PREDICTIONS, 1000, priced, unpriced),
     )
 
 
-def change_costs(changes: Iterable[Change], book: PriceBook, settings: PriceSettings) -> tuple[ChangeCost, ...]:
-    """The cost of every changed workload before and after; objects that run nothing are left out."""
+def declared_cost(
+    declaration: Declaration, book: PriceBook, settings: PriceSettings, around: Beside = NOTHING
+) -> WorkloadCost | None:
+    """The cost of any object: pods of known and unknown kinds, disks, machines; None for what costs nothing itself."""
+    manifest, ref = declaration.manifest, declaration.ref
+    work = workload(manifest, ref)
+    if work is not None:
+        return workload_cost(work, book, settings, manifest, around)
+    require_currency(settings.currency)
+    card = RateCard(book, settings.provider, settings.region)
+    group = ref.api_version.rpartition("/")[0]
+    if ref.kind == "PersistentVolumeClaim" and not group:
+        return _of_disk(ref, claim(manifest, card, around))
+    if ref.kind == "NodePool" and group == "karpenter.sh":
+        return _of_pool(manifest, ref, card)
+    declared = machines(manifest, ref, card, around)
+    if declared is not None:
+        return _of_machines(ref, declared.low, declared.high, declared.price, declared.unpriced)
+    row = kind_of(ref.api_version, ref.kind)
+    if row is not None:
+        return None
+    return _of_unknown(manifest, ref, book, settings, around)
+
+
+def change_costs(
+    changes: Iterable[Change],
+    book: PriceBook,
+    settings: PriceSettings,
+    before: Beside = NOTHING,
+    after: Beside = NOTHING,
+) -> tuple[ChangeCost, ...]:
+    """The cost of every changed object before and after; objects that cost nothing by themselves are left out.
+
+    `before` and `after` are what the other objects of the two states say.
+    """
     found: list[ChangeCost] = []
     for change in changes:
-        before, after = (_declared(side, book, settings) for side in (change.before, change.after))
-        if before is not None or after is not None:
+        was = None if change.before is None else declared_cost(change.before, book, settings, before)
+        now = None if change.after is None else declared_cost(change.after, book, settings, after)
+        if was is not None or now is not None:
             declaration = change.after or change.before
-            found.append(ChangeCost(change.ref, before, after, _labels(declaration), _labels(change.before)))
+            found.append(ChangeCost(change.ref, was, now, _labels(declaration), _labels(change.before)))
     return tuple(found)
+
+
+def rescaled_costs(
+    changes: Sequence[Change],
+    base: Iterable[Declaration],
+    head: Iterable[Declaration],
+    book: PriceBook,
+    settings: PriceSettings,
+    before: Beside,
+    after: Beside,
+) -> tuple[ChangeCost, ...]:
+    """Objects that do not change themselves, but whose range, disk or device another object of the set changes."""
+    changed = {change.ref for change in changes}
+    old = {item.ref: item for item in base}
+    found = []
+    for item in head:
+        if item.ref in changed or item.ref not in old or _same_around(item, before, after):
+            continue
+        was = declared_cost(old[item.ref], book, settings, before)
+        now = declared_cost(item, book, settings, after)
+        if was is not None and now is not None and was != now:
+            found.append(ChangeCost(item.ref, was, now, _labels(item), _labels(old[item.ref])))
+    return tuple(found)
+
+
+def _same_around(item: Declaration, before: Beside, after: Beside) -> bool:
+    return (
+        before.range_of(item.ref) == after.range_of(item.ref)
+        and before.claims == after.claims
+        and before.disks == after.disks
+        and before.machines == after.machines
+    )
 
 
 def _labels(declaration: Declaration | None) -> dict[str, str]:
@@ -201,10 +284,14 @@ def _labels(declaration: Declaration | None) -> dict[str, str]:
 
 
 def report(
-    changes: Iterable[Change], book: PriceBook, settings: PriceSettings, budgets: Sequence[BudgetState] = ()
+    changes: Iterable[Change],
+    book: PriceBook,
+    settings: PriceSettings,
+    budgets: Sequence[BudgetState] = (),
+    around: Beside = NOTHING,
 ) -> CostReport:
     """COST of a set of changes: before and after, and the range of the state after, with every workload after it."""
-    return summary(change_costs(changes, book, settings), book, settings, budgets)
+    return summary(change_costs(changes, book, settings, around, around), book, settings, budgets)
 
 
 def summary(
@@ -212,7 +299,7 @@ def summary(
 ) -> CostReport:
     """The report of costs that are already known. Totals are the exact sums of its workloads."""
     after = [cost.after for cost in costs if cost.after is not None]
-    unpriced = [f"{cost.resource}: {item}" for cost in after for item in cost.unpriced]
+    unpriced = [f"{cost.resource}: {item}" for cost in after for item in (*cost.unpriced, *cost.uncounted)]
     unpriced += [f"{cost.ref} (before): {item}" for cost in costs if cost.before for item in cost.before.unpriced]
     return CostReport(
         currency=settings.currency,
@@ -228,108 +315,175 @@ def summary(
     )
 
 
-def _declared(declaration: Declaration | None, book: PriceBook, settings: PriceSettings) -> WorkloadCost | None:
-    if declaration is None:
+def _price_set(
+    one: PodSet,
+    work: Workload,
+    book: PriceBook,
+    settings: PriceSettings,
+    around: Beside,
+    scaled: ReplicaRange | None,
+    unpriced: list[str],
+) -> _Priced:
+    card = RateCard(book, settings.provider, settings.region, spot=one.spot)
+    wanted = set_demand(one, _device_needs(one, work.ref, around, unpriced))
+    quoted = quote(wanted, card)
+    dear = quoted
+    if card.spot_priced:  # step 3
+        dear = quote(replace(wanted, spot=False), RateCard(book, settings.provider, settings.region))
+    prefix = f"{one.name}: " if len(work.sets) > 1 else ""
+    unpriced.extend(prefix + item for item in (*quoted.unpriced, *_unrequested(one)))
+    low, high = one.replicas_min, one.replicas_max
+    if scaled is not None:
+        # A set that goes with the scaled one (the workers of a leader) grows with it.
+        each = max(1, one.replicas_min // max(1, work.sets[0].replicas_min))
+        low, high = scaled.low * each, scaled.high * each
+    # A service that scales to zero is counted as one; a group of workers that starts with none as none.
+    lead = one is work.sets[0] or work.ref.kind == "InferenceService"
+    usual = max(1, low) if lead else low
+    return _Priced(one, quoted, dear, low, usual, max(high, usual))
+
+
+def _device_needs(one: PodSet, ref: ResourceRef, around: Beside, unpriced: list[str]) -> list[tuple[str, int]]:
+    """The devices that the claims of a pod ask for: (class, number). What cannot be told is put into `unpriced`."""
+    needs: list[tuple[str, int]] = []
+    for item in items(one.pod, "resourceClaims", one.pointer):
+        values = item if isinstance(item, Mapping) else {}
+        template, shared = values.get("resourceClaimTemplateName"), values.get("resourceClaimName")
+        kind = "ResourceClaimTemplate" if template else "ResourceClaim"
+        found = around.claims.get((kind, ref.namespace, str(template or shared)))
+        if found is None:
+            unpriced.append(f"device claim {values.get('name')}: {kind} {template or shared} is not declared here")
+            continue
+        if not template and one.replicas_max > 1:
+            unpriced.append(f"device claim {values.get('name')}: {one.replicas_max} replicas share {kind} {shared}")
+            continue
+        needs.extend((need.name, need.count) for need in found)
+    if not one.pod.get("resourceClaims") and any(container.claims for container in one.containers):
+        unpriced.append("containers name device claims that their pod does not have")
+    return needs
+
+
+def _dearest(priced: Sequence[_Priced], run: RunTime, disks: Held) -> Money:
+    """The most that one pod of any set costs a month."""
+    each = [one.dear.cost(run.hours_high) for one in priced]
+    return max(each, key=lambda amount: amount.pico, default=Money.zero(BOOK_CURRENCY)) + held_cost(disks, 1)
+
+
+def _per_unit(
+    manifest: Manifest, name: str, units: int, priced: Sequence[_Priced], unpriced: Sequence[str]
+) -> Money | None:
+    """What so many units cost: the whole workload's hour at its usual size over what its first set does in it."""
+    given = mapping(mapping(manifest, "metadata", ""), "annotations", "/metadata").get(name)
+    if given is None:
         return None
-    work = workload(declaration.manifest, declaration.ref)
-    return None if work is None else workload_cost(work, book, settings, declaration.manifest)
+    throughput = positive(given, name)
+    if unpriced or not priced:
+        return None
+    hour = sum((part.per_hour * one.usual for one in priced for part in one.quoted.parts), Fraction(0))
+    return rounded(hour * units / (throughput * 3600 * max(1, priced[0].usual)))
 
 
-def _cheapest(wanted: Demand, card: RateCard, name: str) -> tuple[Machine, Rate] | None:
-    """The machine on which the share costs least; ties go to the smaller price, then the name."""
-    fitting = [machine for machine in card.machines(name) if machine_share(wanted, machine) <= 1]
-    for machine in sorted(
-        fitting,
-        key=lambda m: (machine_share(wanted, m) * m.rate.per_hour.pico, m.rate.per_hour.pico, m.name),
-    ):
-        residual = card.residual(machine)
-        if residual is not None:
-            return machine, residual
-    return None
+def _steps(manifest: Manifest) -> Iterable[Any]:
+    for root in ("/spec/templates", "/spec/workflowSpec/templates"):
+        templates = look(manifest, root)
+        for template in templates if isinstance(templates, (list, tuple)) else ():
+            yield from (task for task in (look(template, "/dag/tasks") or ()) if isinstance(task, Mapping))
+            for group in look(template, "/steps") or ():
+                yield from (step for step in (group if isinstance(group, (list, tuple)) else ()))
 
 
-def machine_share(wanted: Demand, machine: Machine) -> Fraction:
-    """The part of a machine that one replica takes from others: its largest part of devices, vCPU and memory.
-
-    Above 1: it does not fit.
-    """
-    shares = [
-        Fraction(wanted.cpu, 1000 * machine.vcpu),
-        Fraction(wanted.memory, machine.memory_mib * 2**20),
-    ]
-    if wanted.accelerators:
-        if not machine.devices:
-            return Fraction(2)
-        shares.append(Fraction(wanted.accelerators, machine.devices))
-    return max(shares)
-
-
-def _share(wanted: Demand, machine: Machine, residual: Rate, reserved: Sequence[Part]) -> tuple[Part, ...]:
-    share = machine_share(wanted, machine)
-    price = machine.rate.per_hour
-    month = _round(Fraction(price.pico * HOURS_PER_MONTH)).rounded()
-    text = f"{share} of {machine.name} at {price} USD/h (whole machine {month} USD a month)"
-    accelerator = Part(
-        "accelerator",
-        Fraction(wanted.accelerators),
-        residual.unit,
-        residual.per_hour,
-        Fraction(wanted.accelerators * residual.per_hour.pico),
-        f"{residual.source}; {text}",
+def _elsewhere(manifest: Manifest, work: Workload) -> list[str]:
+    """What runs besides the sets of the table: what another object describes, and what only its look gives away."""
+    found = (
+        [
+            f"what stands at {one.pointer}"
+            for one in pod_sets(manifest, work.ref.api_version, work.ref.kind)
+            if one.found
+        ]
+        if (row := kind_of(work.ref.api_version, work.ref.kind)) is not None and not row.closed
+        else []
     )
-    rest = share * price.pico - accelerator.per_hour - sum((part.per_hour for part in reserved), Fraction(0))
-    if rest <= 0:  # the pico-units by which the rates were rounded
-        return (accelerator,)
-    return (accelerator, Part(HELD, Fraction(1), "share", _round(rest), rest, text))
+    for pointer in ("/spec/workloadRef/name", "/spec/workflowTemplateRef/name", "/spec/clusterSelector"):
+        named = look(manifest, pointer)
+        if isinstance(named, str) and named:
+            found.append(f"what {named} describes ({pointer})")
+    return found
 
 
-def _unrequested(work: Workload) -> list[str]:
-    running = [container for container in work.containers if not container.init]
+def _of_disk(ref: ResourceRef, held: Held) -> WorkloadCost:
+    cost = held_cost(held, 1)
+    _check_most(cost, ref)
+    rows = tuple(monthly_row(item, 1) for item in held.holdings)
+    return WorkloadCost(ref, cost, cost, cost, rows, (), held.uncounted)
+
+
+def _of_pool(manifest: Manifest, ref: ResourceRef, card: RateCard) -> WorkloadCost:
+    """Its nodes come with pods, which are priced themselves: nothing by itself, its limits at most."""
+    per_hour, notes = pool_ceiling(manifest, card)
+    zero = Money.zero(BOOK_CURRENCY)
+    most = zero if per_hour is None else rounded(per_hour * HOURS_PER_MONTH)
+    _check_most(most, ref)
+    return WorkloadCost(ref, zero, zero, most, (), (), notes)
+
+
+def _of_machines(ref: ResourceRef, low: int, high: int, price: Any, unpriced: tuple[str, ...]) -> WorkloadCost:
+    zero = Money.zero(BOOK_CURRENCY)
+    if price is None:
+        return WorkloadCost(ref, zero, zero, zero, (), unpriced)
+    hours = Fraction(HOURS_PER_MONTH)
+    part = Part("machine", Fraction(1), price.sku, price.per_hour, Fraction(price.per_hour.pico), price.source)
+    most = rounded(part.per_hour * high * hours)
+    _check_most(most, ref)
+    monthly = rounded(part.per_hour * max(low, 0) * hours)
+    row = _row(part, low, hours, "; pods that run on it are priced by themselves too", "")
+    return WorkloadCost(ref, monthly, monthly, most, (row,), unpriced, (), rounded(part.per_hour * hours))
+
+
+def _of_unknown(
+    manifest: Manifest, ref: ResourceRef, book: PriceBook, settings: PriceSettings, around: Beside
+) -> WorkloadCost | None:
+    """Pods in a kind that is not in the table, by what they say: the least that they will cost."""
+    sets = pod_sets(manifest, ref.api_version, ref.kind)
+    if not sets:
+        return None
+    work = Workload(
+        ref, sets[0].pointer, sets[0].pod, tuple(c for one in sets for c in one.containers),
+        sum(one.replicas_min for one in sets), sum(one.replicas_max for one in sets),
+        None, False, False, (), sets,
+    )  # fmt: skip
+    cost = workload_cost(work, book, settings, manifest, around)
+    # Its containers may be patches or patterns that ask for nothing: no reason to refuse, but one to say so.
+    said = (f"{ref.kind} is not a kind that is known: its pods are counted by what they say", *cost.unpriced)
+    return replace(cost, unpriced=(), uncounted=(*said, *cost.uncounted))
+
+
+def _check_most(most: Money, ref: ResourceRef) -> None:
+    if most > MOST:
+        raise PriceError(
+            f"it would cost more than {MOST.rounded(0)} {BOOK_CURRENCY} a month",
+            where=str(ref),
+            hint="check its requests and replicas",
+        )
+
+
+def _unrequested(one: PodSet) -> list[str]:
+    running = [container for container in one.containers if not container.init]
     found = [f"container {c.name or c.pointer}: no cpu request" for c in running if not c.cpu_request]
     found += [f"container {c.name or c.pointer}: no memory request" for c in running if not c.memory_request]
     return found if running else ["no container declares what it needs"]
 
 
-def _beside(work: Workload, manifest: Manifest) -> list[str]:
-    """Pods of an InferenceService that are more than the predictor's replicas, by which everything is priced."""
-    spec = manifest.get("spec")
-    if work.ref.kind != "InferenceService" or not isinstance(spec, Mapping):
-        return []
-    found = []
-    for name in ("transformer", "explainer"):
-        component = spec.get(name)
-        if isinstance(component, Mapping):
-            counts = [component.get(key) for key in ("minReplicas", "maxReplicas")]
-            most = max((count for count in counts if isinstance(count, int)), default=1)
-            if most > work.replicas_max:
-                found.append(f"{name}: {most} replicas, more than the {work.replicas_max} of the predictor")
-    worker = work.pod.get("workerSpec")
-    if isinstance(worker, Mapping):
-        for key, most in (("size", 1), ("pipelineParallelSize", 2)):
-            count = worker.get(key)
-            if isinstance(count, int) and count > most:
-                found.append(f"workerSpec: {key} {count}, one worker is counted")
-    return found
-
-
-def _part(item: str, quantity: Fraction, rate: Rate) -> Part:
-    return Part(item, quantity, rate.unit, rate.per_hour, quantity * rate.per_hour.pico, rate.source)
-
-
-def _row(part: Part, replicas: int, hours: Fraction, note: str) -> dict[str, Any]:
+def _row(part: Part, replicas: int, hours: Fraction, note: str, component: str) -> dict[str, Any]:
     return {
+        **({"component": component} if component else {}),
         "item": part.item,
         "quantity": _text(part.quantity * replicas),
         "unit": part.unit,
         "hours": _text(hours),
         "rate": str(part.rate),
-        "monthly": str(_round(part.per_hour * replicas * hours)),
+        "monthly": str(rounded(part.per_hour * replicas * hours)),
         "source": part.source + note,
     }
-
-
-def _round(pico: Fraction) -> Money:
-    return Money(round(pico), BOOK_CURRENCY)
 
 
 def _text(value: Fraction) -> str:

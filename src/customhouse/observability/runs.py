@@ -1,10 +1,13 @@
-"""How long the batch workloads of a month run: a Job's run time, and how often a CronJob starts.
+"""How long the batch workloads of a month run: a run's time, retries, and how often it starts.
 
-1. Runs a month: annotation `customhouse.dev/runs-per-month`; else the schedule of a CronJob; else an assumption.
-2. Hours a run: annotation `customhouse.dev/expected-duration` (a Go duration); else `activeDeadlineSeconds` (the most
-   that Kubernetes lets it run, retries included); else an assumption. The upper bound is the deadline where there is
-   one.
-Every assumption is said in `how`.
+1. Runs a month: annotation `customhouse.dev/runs-per-month`; else the schedule of a CronJob or a CronWorkflow; else an
+   assumption.
+2. Hours a run: annotation `customhouse.dev/expected-duration` (a Go duration); else the deadline of the run
+   (`activeDeadlineSeconds`: the most that Kubernetes lets it run, retries included); else the deadline of a pod or an
+   assumption, as often one after another as completions need.
+3. At most: the deadline of the run. Without one every pod may fail: a run of C pods with `backoffLimit` B starts up to
+   C + B, so its hours grow by (C + B) / C; a kind that starts the whole run again grows by 1 + B.
+Every assumption is said in `how`. A suspended run may cost nothing at all: `suspended`.
 """
 
 from __future__ import annotations
@@ -18,11 +21,16 @@ from typing import Any
 from customhouse._kit.quantity import QuantityError, parse_duration
 from customhouse.core.cost import HOURS_PER_MONTH
 from customhouse.core.errors import DeclarationError
+from customhouse.core.fields import count, look, matches
+from customhouse.core.kinds import Kind, kind_of
 from customhouse.core.resource import PREFIX, Manifest
 
 RUNS_PER_MONTH = PREFIX + "runs-per-month"
 EXPECTED_DURATION = PREFIX + "expected-duration"
 _HOUR_NS = 3600 * 10**9
+_MOST_RETRIES = 1000
+"""More are counted as so many: a limit that is meant as none would make every figure absurd."""
+_PLAIN = Kind(batch=True, deadline=("/spec/activeDeadlineSeconds",))
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _MACROS: Mapping[str, str] = {
@@ -43,23 +51,40 @@ class RunTime:
     hours: Fraction
     hours_high: Fraction
     how: str
+    suspended: bool = False
 
 
 def run_time(manifest: Manifest, *, assumed_hours: Fraction, assumed_runs: int) -> RunTime:
     """The run time of a Job or CronJob a month. Raises DeclarationError for a broken annotation or schedule."""
-    runs, how_often = _runs(manifest, assumed_runs)
-    spec = _at(manifest, "spec")
-    job = _at(_at(spec, "jobTemplate"), "spec") if manifest.get("kind") == "CronJob" else spec
-    deadline = _deadline(job)
+    row = kind_of(str(manifest.get("apiVersion", "")), str(manifest.get("kind", ""))) or _PLAIN
+    runs, how_often = _runs(manifest, row, assumed_runs)
+    deadline, retries = _deadline(manifest, row), _retries(manifest, row)
+    pods, slots = _pods(manifest, row)
     expected = _expected(manifest)
+    # Without a deadline of the run the pods follow one another: so many turns a slot.
+    turns = Fraction(-(-pods // slots))
+    pod_deadline = _pod_deadline(manifest)
     if expected is not None:
         each, how_long = expected, f"{_text(expected)} h each ({EXPECTED_DURATION})"
     elif deadline is not None:
         each, how_long = deadline, f"{_text(deadline)} h each (activeDeadlineSeconds)"
+    elif pod_deadline is not None:
+        each, how_long = (
+            turns * pod_deadline,
+            f"{_text(turns * pod_deadline)} h each (activeDeadlineSeconds of its pods)",
+        )
     else:
-        each, how_long = assumed_hours, f"{_text(assumed_hours)} h each (assumed: no activeDeadlineSeconds)"
-    high = max(each, deadline or each)
-    return RunTime(runs * each, runs * high, f"{_text(runs)} runs a month ({how_often}), {how_long}")
+        each = turns * assumed_hours
+        how_long = f"{_text(each)} h each (assumed: no activeDeadlineSeconds)"
+    if deadline is not None:
+        high = max(each, deadline)
+    else:
+        high = each * Fraction(pods + retries, pods)
+        if retries:
+            how_long += f", up to {retries} retries"
+    suspended = bool(row.suspend) and look(manifest, row.suspend) is True
+    how = f"{_text(runs)} runs a month ({how_often}), {how_long}"
+    return RunTime(runs * each, runs * high, how + (", suspended" if suspended else ""), suspended)
 
 
 def runs_per_month(schedule: str) -> Fraction:
@@ -112,7 +137,7 @@ def _number(text: str, names: tuple[str, ...], base: int) -> int:
     return int(text)
 
 
-def _runs(manifest: Manifest, assumed: int) -> tuple[Fraction, str]:
+def _runs(manifest: Manifest, row: Kind, assumed: int) -> tuple[Fraction, str]:
     value = _annotation(manifest, RUNS_PER_MONTH)
     if value is not None:
         if not value.isdecimal() or len(value) > 9:
@@ -122,24 +147,69 @@ def _runs(manifest: Manifest, assumed: int) -> tuple[Fraction, str]:
                 hint="write how many runs a month, for example 30",
             )
         return Fraction(int(value)), RUNS_PER_MONTH
-    if manifest.get("kind") == "CronJob":
-        schedule = _at(manifest, "spec").get("schedule")
+    for pointer in row.schedule:
+        found = look(manifest, pointer)
+        if found is None and pointer != row.schedule[0]:
+            continue
+        if found is None and len(row.schedule) > 1:
+            continue
+        schedules = found if isinstance(found, (list, tuple)) else [found]
         try:
-            return runs_per_month(str(schedule)[:200]), f"schedule {schedule}"
+            total = sum((runs_per_month(_without_zone(str(one)[:200])) for one in schedules[:50]), Fraction(0))
         except ValueError as error:
-            raise DeclarationError(f"schedule: {error}", where="/spec/schedule") from error
+            raise DeclarationError(f"schedule: {error}", where=pointer) from error
+        return total, f"schedule {', '.join(str(one)[:200] for one in schedules[:3])}"
     return Fraction(assumed), f"assumed: no {RUNS_PER_MONTH}"
 
 
-def _deadline(job: Mapping[str, Any]) -> Fraction | None:
-    value = job.get("activeDeadlineSeconds")
-    if value is None:
-        value = _at(_at(job, "template"), "spec").get("activeDeadlineSeconds")
-    if value is None:
-        return None
+def _without_zone(schedule: str) -> str:
+    """Argo writes the time zone before the fields: how often it starts does not hang on it."""
+    head, _, rest = schedule.strip().partition(" ")
+    return rest if head.startswith(("CRON_TZ=", "TZ=")) else schedule
+
+
+def _deadline(manifest: Manifest, row: Kind) -> Fraction | None:
+    """The longest that the whole run may last; None when any part of it has no bound."""
+    for pattern in row.deadline:
+        found = list(matches(manifest, pattern))
+        if found and (
+            "*" not in pattern or len(found) == len(list(matches(manifest, pattern.partition("/*")[0] + "/*")))
+        ):
+            return max(_seconds(value, pointer) for pointer, value in found)
+    return None
+
+
+def _pod_deadline(manifest: Manifest) -> Fraction | None:
+    spec = _at(manifest, "spec")
+    job = _at(_at(spec, "jobTemplate"), "spec") if manifest.get("kind") == "CronJob" else spec
+    value = _at(_at(job, "template"), "spec").get("activeDeadlineSeconds")
+    return None if value is None else _seconds(value, "/spec")
+
+
+def _seconds(value: Any, pointer: str) -> Fraction:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise DeclarationError(f"activeDeadlineSeconds is {value!r}; write whole seconds", where="/spec")
+        raise DeclarationError(f"activeDeadlineSeconds is {value!r}; write whole seconds", where=pointer)
     return Fraction(value, 3600)
+
+
+def _retries(manifest: Manifest, row: Kind) -> int:
+    for pointer in row.retries:
+        value = look(manifest, pointer)
+        if value is not None:
+            return min(count(value, pointer.rpartition("/")[2], pointer), _MOST_RETRIES)
+    return row.default_retries
+
+
+def _pods(manifest: Manifest, row: Kind) -> tuple[int, int]:
+    """(pods that have to succeed, pods at a time), each at least 1."""
+    if not row.completions:
+        return 1, 1
+    parent = row.completions.rpartition("/")[0]
+    slots = look(manifest, f"{parent}/parallelism")
+    at_once = 1 if slots is None else count(slots, "parallelism", f"{parent}/parallelism")
+    given = look(manifest, row.completions)
+    wanted = at_once if given is None else count(given, "completions", row.completions)
+    return max(1, wanted), max(1, min(at_once, wanted or 1))
 
 
 def _expected(manifest: Manifest) -> Fraction | None:

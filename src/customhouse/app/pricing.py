@@ -1,0 +1,75 @@
+"""Pricing: what a set of changes costs, with what every other object of the two states says about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from customhouse._kit.money import Money, total
+from customhouse.app.configuration import CURRENCY
+from customhouse.app.governance import Governance
+from customhouse.app.stopwatch import Stopwatch
+from customhouse.core.beside import Beside, beside, target_range
+from customhouse.core.change import Change
+from customhouse.core.errors import DeclarationError
+from customhouse.core.resource import Declaration, ResourceRef
+from customhouse.observability.estimate import ChangeCost, change_costs, declared_cost, rescaled_costs
+
+_SHAPES = ("ResourceClaim", "ResourceClaimTemplate", "StorageClass")
+
+
+def costs_of(
+    found: Sequence[Change],
+    base: Sequence[Declaration],
+    head: Sequence[Declaration],
+    governing: Governance,
+    stopwatch: Stopwatch,
+) -> tuple[ChangeCost, ...]:
+    """The cost of every change, then of the objects that cost otherwise because of one (`cause`).
+
+    An autoscaler that is changed alone changes what its target costs: that is a cost of the change to the autoscaler.
+    """
+    before, after = beside(base), beside(head)
+    costs: list[ChangeCost] = []
+    for change in found:
+        with stopwatch.measure(change.ref, "price"), placed(change.after or change.before):
+            costs += change_costs((change,), governing.book, governing.prices, before, after)
+    if before != after:
+        for cost in rescaled_costs(found, base, head, governing.book, governing.prices, before, after):
+            costs.append(cost.caused_by(_cause(cost.ref, found)))
+    return tuple(costs)
+
+
+def monthly_total(governing: Governance, declarations: Iterable[Declaration], around: Beside | None = None) -> Money:
+    """What a set of Declarations costs in a full month at its declared size. `around`: what the others say, if more."""
+    declared = tuple(declarations)
+    known = beside(declared) if around is None else around
+    costs = (declared_cost(item, governing.book, governing.prices, known) for item in declared)
+    return total((cost.monthly for cost in costs if cost is not None), CURRENCY)
+
+
+@contextmanager
+def placed(declaration: Declaration | None) -> Iterator[None]:
+    """Errors that know a JSON pointer get the file, line and column of it."""
+    try:
+        yield
+    except DeclarationError as error:
+        if declaration is None or not error.where.startswith("/"):
+            raise
+        where = f"{declaration.locate(error.where)}: {declaration.ref}"
+        raise DeclarationError(error.message, where=where, hint=error.hint) from error
+
+
+def _cause(ref: ResourceRef, found: Sequence[Change]) -> ResourceRef | None:
+    others = None
+    for change in found:
+        for side in (change.before, change.after):
+            if side is None or (side.ref.namespace != ref.namespace and side.ref.kind != "StorageClass"):
+                continue
+            with suppress(DeclarationError):
+                scaled = target_range(side.manifest, side.ref)
+                if scaled is not None and scaled[0] == (ref.kind, ref.name):
+                    return change.ref
+            if side.ref.kind in _SHAPES or side.ref.kind.endswith("MachineTemplate"):
+                others = others or change.ref
+    return others

@@ -1,0 +1,179 @@
+"""Beside: what other objects of the same state say about a workload: its replica range, its devices, its disks.
+
+An autoscaler gives the range of its target, a claim template the devices of the pods that name it, a StorageClass the
+disk behind a claim, a machine template the machine of a MachineDeployment. Prices need all of it; rules see each
+object by itself, so that an object has one projection wherever it is judged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from customhouse.core.devices import UNKNOWN_ACCELERATOR, accelerator_class
+from customhouse.core.errors import DeclarationError
+from customhouse.core.fields import count, items, look, mapping, text
+from customhouse.core.resource import Declaration, Manifest, ResourceRef
+
+_PRODUCT = re.compile(
+    r"""\.(?:productName|type|model)(?:\.lowerAscii\(\))?\s*(?:==\s*|\.(?:matches|contains)\(\s*)["']([^"']{1,100})["']"""
+)
+_WHOLE_DEVICES = ("gpu.nvidia.com", "gpu.amd.com", "gpu.intel.com", "gpu.resource.nvidia.com", "gpu.example.com")
+"""Device classes of drivers that hand out whole cards of a class that only a selector names."""
+_KEDA_MOST = 100
+"""KEDA: `maxReplicaCount` defaults to 100, `minReplicaCount` to 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaRange:
+    """How many replicas an autoscaler keeps; `source` names it."""
+
+    low: int
+    high: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceNeed:
+    """Devices that a claim asks for: `name` is their accelerator class, `unknown` where nothing names a product."""
+
+    device_class: str
+    name: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What is known of the other objects; empty when an object is looked at alone."""
+
+    ranges: Mapping[tuple[str, str, str], ReplicaRange] = field(default_factory=dict)
+    """(namespace, kind, name) of the target → its range."""
+    claims: Mapping[tuple[str, str, str], tuple[DeviceNeed, ...]] = field(default_factory=dict)
+    """(kind, namespace, name) of a ResourceClaim or ResourceClaimTemplate → what it asks for."""
+    disks: Mapping[str, str] = field(default_factory=dict)
+    """StorageClass → the disk type that its parameters name."""
+    machines: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
+    """(kind, namespace, name) of a machine template → instance type."""
+
+    def range_of(self, ref: ResourceRef) -> ReplicaRange | None:
+        """The range of a workload; None without an autoscaler."""
+        return self.ranges.get((ref.namespace, ref.kind, ref.name))
+
+
+NOTHING = Beside()
+
+
+def beside(declarations: Iterable[Declaration]) -> Beside:
+    """What a state says. What cannot be read is left out: it is refused where it is judged itself."""
+    ranges: dict[tuple[str, str, str], ReplicaRange] = {}
+    claims: dict[tuple[str, str, str], tuple[DeviceNeed, ...]] = {}
+    disks: dict[str, str] = {}
+    machines: dict[tuple[str, str, str], str] = {}
+    for declaration in declarations:
+        ref, manifest = declaration.ref, declaration.manifest
+        try:
+            scaled = target_range(manifest, ref)
+            if scaled is not None:
+                target, found = scaled
+                key = (ref.namespace, *target)
+                known = ranges.get(key)
+                ranges[key] = found if known is None else _wider(known, found)
+            elif ref.kind in ("ResourceClaim", "ResourceClaimTemplate"):
+                claims[ref.kind, ref.namespace, ref.name] = device_needs(manifest)
+            elif ref.kind == "StorageClass":
+                disks[ref.name] = text(mapping(manifest, "parameters", ""), "type", "/parameters")
+            elif ref.kind.endswith(("MachineTemplate", "MachinePool")):
+                machines[ref.kind, ref.namespace, ref.name] = _instance_type(manifest)
+        except DeclarationError:
+            continue
+    return Beside(ranges, claims, disks, machines)
+
+
+def target_range(manifest: Manifest, ref: ResourceRef) -> tuple[tuple[str, str], ReplicaRange] | None:
+    """((kind, name) of the target, range) of a HorizontalPodAutoscaler or a ScaledObject; None for other kinds."""
+    group = ref.api_version.partition("/")[0]
+    spec = mapping(manifest, "spec", "")
+    target = mapping(spec, "scaleTargetRef", "/spec")
+    name = text(target, "name", "/spec/scaleTargetRef")
+    if ref.kind == "HorizontalPodAutoscaler" and group == "autoscaling":
+        kind = text(target, "kind", "/spec/scaleTargetRef")
+        low = count(_or(spec.get("minReplicas"), 1), "minReplicas", "/spec/minReplicas")
+        high = count(_or(spec.get("maxReplicas"), 1), "maxReplicas", "/spec/maxReplicas")
+    elif ref.kind == "ScaledObject" and group == "keda.sh":
+        kind = text(target, "kind", "/spec/scaleTargetRef") or "Deployment"
+        least = _or(spec.get("idleReplicaCount"), _or(spec.get("minReplicaCount"), 0))
+        low = count(least, "minReplicaCount", "/spec/minReplicaCount")
+        high = count(_or(spec.get("maxReplicaCount"), _KEDA_MOST), "maxReplicaCount", "/spec/maxReplicaCount")
+    else:
+        return None
+    return (kind, name), ReplicaRange(low, max(low, high), str(ref))
+
+
+def device_needs(manifest: Manifest) -> tuple[DeviceNeed, ...]:
+    """What a ResourceClaim or a ResourceClaimTemplate asks for (resource.k8s.io v1, v1beta1 and v1beta2).
+
+    Of alternatives (`firstAvailable`) the first is taken: the scheduler prefers it. `allocationMode: All` says no
+    number, so it is an unknown device.
+    """
+    spec = mapping(manifest, "spec", "")
+    place = "/spec"
+    if isinstance(spec.get("spec"), Mapping):
+        spec, place = mapping(spec, "spec", place), "/spec/spec"
+    devices = mapping(spec, "devices", place)
+    place += "/devices"
+    found = []
+    for index, request in enumerate(items(devices, "requests", place)):
+        at = f"{place}/requests/{index}"
+        if not isinstance(request, Mapping):
+            raise DeclarationError("a request is not a mapping", where=at)
+        exact: Any = request.get("exactly")
+        choices = items(request, "firstAvailable", at)
+        wanted = exact if isinstance(exact, Mapping) else choices[0] if choices else request
+        if not isinstance(wanted, Mapping):
+            raise DeclarationError("a request is not a mapping", where=at)
+        name = text(wanted, "deviceClassName", at)
+        number = count(_or(wanted.get("count"), 1), "count", f"{at}/count")
+        whole = text(wanted, "allocationMode", at) in ("", "ExactCount")
+        found.append(DeviceNeed(name, _product(wanted, name, at) if whole else UNKNOWN_ACCELERATOR, number))
+    return tuple(found)
+
+
+def _product(wanted: Mapping[str, Any], device_class: str, place: str) -> str:
+    """The product that a simple selector names; the class of a driver that says itself what its devices are."""
+    for index, selector in enumerate(items(wanted, "selectors", place)):
+        expression = look(selector, "/cel/expression")
+        if not isinstance(expression, str):
+            raise DeclarationError("a selector without an expression", where=f"{place}/selectors/{index}")
+        match = _PRODUCT.search(expression[:10_000])
+        # `a == "X" || b` or `!(…)` names no product for sure.
+        if match is not None and "||" not in expression and "!" not in expression:
+            return accelerator_class(match[1])
+    if device_class.startswith("mig.") or device_class in _WHOLE_DEVICES or not device_class:
+        return UNKNOWN_ACCELERATOR
+    known = accelerator_class(device_class.replace(".", "-"))
+    return known if known != device_class.replace(".", "-") else device_class
+
+
+def _instance_type(manifest: Manifest) -> str:
+    """The machine that an infrastructure template of Cluster API names (AWS, Azure, Google)."""
+    spec = look(manifest, "/spec/template/spec")
+    for values in (
+        spec,
+        look(manifest, "/spec/awsLaunchTemplate"),
+        look(manifest, "/spec/template"),
+        manifest.get("spec"),
+    ):
+        for key in ("instanceType", "vmSize", "sku", "machineType"):
+            if isinstance(values, Mapping) and isinstance(values.get(key), str):
+                return str(values[key])
+    return ""
+
+
+def _wider(one: ReplicaRange, other: ReplicaRange) -> ReplicaRange:
+    return ReplicaRange(min(one.low, other.low), max(one.high, other.high), f"{one.source} and {other.source}")
+
+
+def _or(value: Any, default: Any) -> Any:
+    return default if value is None else value

@@ -1,0 +1,184 @@
+"""What one replica costs for an hour: its share of a machine, in parts that add up.
+
+1. Without accelerators: vCPU and GiB at the region's unit rates (`rates`).
+2. With accelerators: its share of the cheapest machine that fits, since what is left beside the accelerators cannot be
+   sold to others. The share is the largest of (devices, vCPU, memory) over the machine's. It is shown as vCPU, GiB and
+   accelerator at their rates, and the rest as `held with the accelerators`. Where the book prices the accelerator
+   itself (Google's T4 and others), that price is added instead. A part of a device (a MIG profile, a share in percent)
+   counts as that part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from customhouse._kit.money import Money, total
+from customhouse.core.cost import HOURS_PER_MONTH, Rate
+from customhouse.core.devices import UNKNOWN_ACCELERATOR
+from customhouse.core.podsets import PodSet
+from customhouse.core.workload import Workload
+from customhouse.observability.prices import BOOK_CURRENCY, Machine
+from customhouse.observability.rates import GIB, VCPU, RateCard
+
+GIB_BYTES = 2**30
+HELD = "held with the accelerators"
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What is priced: what one replica reserves (millicores, bytes, accelerators; a part of one as a fraction)."""
+
+    cpu: int
+    memory: int
+    accelerators: int | Fraction = 0
+    accelerator: str | None = None
+    spot: bool = False
+    unpriced: tuple[str, ...] = ()
+    """What it asks for beside that, and that no price can be given for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """`quantity` units of one replica at a rate; `per_hour` is exact pico-units an hour of one replica."""
+
+    item: str
+    quantity: Fraction
+    unit: str
+    rate: Money
+    per_hour: Fraction
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """The price of one replica for an hour in parts, what has no price, and the machine that accelerators sit in."""
+
+    parts: tuple[Part, ...]
+    unpriced: tuple[str, ...]
+    machine: Machine | None = None
+
+    def cost(self, replica_hours: Fraction) -> Money:
+        """The sum of the rows for so many replica hours."""
+        return total((rounded(part.per_hour * replica_hours) for part in self.parts), BOOK_CURRENCY)
+
+
+def demand(work: Workload) -> Demand:
+    """What one replica of a workload with one set of pods reserves; of several sets, what one pod of each does."""
+    if len(work.sets) == 1:
+        return set_demand(work.sets[0])
+    return Demand(work.cpu, work.memory, work.accelerators, work.accelerator, work.spot)
+
+
+def set_demand(one: PodSet, needs: Sequence[tuple[str, int]] = ()) -> Demand:
+    """What one pod of a set reserves; `needs` are the (class, number) of its device claims."""
+    unpriced: list[str] = []
+    wanted: dict[str, int | Fraction] = {}
+    if one.accelerators:
+        share, name = one.accelerator_share, one.accelerator or UNKNOWN_ACCELERATOR
+        others = [other for other in one.accelerator_classes if other != name]
+        if others:
+            unpriced.append(f"accelerators of several classes in one pod ({', '.join([name, *others])})")
+        elif share is None:
+            devices = sorted({device for container in one.containers for device in container.devices})
+            unpriced.append(f"{one.accelerators} × {', '.join(devices)}: which part of a device that is cannot be told")
+        else:
+            wanted[name] = share
+    for name, number in needs:
+        wanted[name] = wanted.get(name, 0) + number
+    if len(wanted) > 1:
+        unpriced.append(f"accelerators of several classes in one pod ({', '.join(sorted(wanted))})")
+        wanted = {}
+    first = next(iter(wanted), None)
+    return Demand(one.cpu, one.memory, 0 if first is None else wanted[first], first, one.spot, tuple(unpriced))
+
+
+def quote(wanted: Demand, card: RateCard) -> Quote:
+    """Steps 1 and 2: one replica for one hour."""
+    parts: list[Part] = []
+    unpriced: list[str] = list(wanted.unpriced)
+    for item, quantity, unit in (
+        ("cpu", Fraction(wanted.cpu, 1000), VCPU),
+        ("memory", Fraction(wanted.memory, GIB_BYTES), GIB),
+    ):
+        rate = card.rate(unit)
+        if rate is None:
+            unpriced.append(f"{unit}: no price in {card.provider} {card.region}")
+        elif quantity:
+            parts.append(part_of(item, quantity, rate))
+    if not wanted.accelerators:
+        return Quote(tuple(parts), tuple(unpriced))
+    name, count = wanted.accelerator or UNKNOWN_ACCELERATOR, wanted.accelerators
+    if name == UNKNOWN_ACCELERATOR:
+        unpriced.append(f"{count} × accelerator of an unnamed class")
+        return Quote(tuple(parts), tuple(unpriced))
+    stated = card.stated(name)
+    if stated is not None:
+        return Quote((*parts, part_of("accelerator", Fraction(count), stated)), tuple(unpriced))
+    fitting = _cheapest(wanted, card, name)
+    if fitting is None or unpriced:
+        place = f"{card.provider} {card.region}"
+        known = card.machines(name)
+        why = f"no machine of {place} that has a price is large enough" if known else f"no price in {place}"
+        return Quote(tuple(parts), (*unpriced, f"{count} × {name}: {why}"))
+    machine, residual = fitting
+    return Quote((*parts, *_share(wanted, machine, residual, parts)), (), machine)
+
+
+def _cheapest(wanted: Demand, card: RateCard, name: str) -> tuple[Machine, Rate] | None:
+    """The machine on which the share costs least; ties go to the smaller price, then the name."""
+    fitting = [machine for machine in card.machines(name) if machine_share(wanted, machine) <= 1]
+    for machine in sorted(
+        fitting,
+        key=lambda m: (machine_share(wanted, m) * m.rate.per_hour.pico, m.rate.per_hour.pico, m.name),
+    ):
+        residual = card.residual(machine)
+        if residual is not None:
+            return machine, residual
+    return None
+
+
+def machine_share(wanted: Demand, machine: Machine) -> Fraction:
+    """The part of a machine that one replica takes from others: its largest part of devices, vCPU and memory.
+
+    Above 1: it does not fit.
+    """
+    shares = [
+        Fraction(wanted.cpu, 1000 * machine.vcpu),
+        Fraction(wanted.memory, machine.memory_mib * 2**20),
+    ]
+    if wanted.accelerators:
+        if not machine.devices:
+            return Fraction(2)
+        shares.append(Fraction(wanted.accelerators) / machine.devices)
+    return max(shares)
+
+
+def _share(wanted: Demand, machine: Machine, residual: Rate, reserved: Sequence[Part]) -> tuple[Part, ...]:
+    share = machine_share(wanted, machine)
+    price = machine.rate.per_hour
+    month = rounded(Fraction(price.pico * HOURS_PER_MONTH)).rounded()
+    text = f"{share} of {machine.name} at {price} USD/h (whole machine {month} USD a month)"
+    accelerator = Part(
+        "accelerator",
+        Fraction(wanted.accelerators),
+        residual.unit,
+        residual.per_hour,
+        Fraction(wanted.accelerators) * residual.per_hour.pico,
+        f"{residual.source}; {text}",
+    )
+    rest = share * price.pico - accelerator.per_hour - sum((part.per_hour for part in reserved), Fraction(0))
+    if rest <= 0:  # the pico-units by which the rates were rounded
+        return (accelerator,)
+    return (accelerator, Part(HELD, Fraction(1), "share", rounded(rest), rest, text))
+
+
+def part_of(item: str, quantity: Fraction, rate: Rate) -> Part:
+    """One row of a quote."""
+    return Part(item, quantity, rate.unit, rate.per_hour, quantity * rate.per_hour.pico, rate.source)
+
+
+def rounded(pico: Fraction) -> Money:
+    """Half to even, to the pico-unit."""
+    return Money(round(pico), BOOK_CURRENCY)
