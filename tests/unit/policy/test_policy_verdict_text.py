@@ -73,9 +73,8 @@ def test_the_webhook_and_explain_say_the_same_bytes(kept: Settings) -> None:
     found = explanation(kept, MADE.digest)
     assert found["text"] == denial_text(MADE) == text_of(MADE)
     assert found["shown"].startswith(denial_text(MADE) + "\n")
-    assert stored_text(
-        json.loads(json.dumps({"envelope": MADE.envelope(), "body": MADE.body(), "digest": MADE.digest}))
-    )
+    wire = json.loads(json.dumps({"envelope": MADE.envelope(), "body": MADE.body(), "digest": MADE.digest}))
+    assert stored_text(wire) == denial_text(MADE), "kept as text and read again"
 
 
 def test_a_denial_says_why_and_what_to_do_and_nothing_of_what_is_pardoned() -> None:

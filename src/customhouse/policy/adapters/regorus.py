@@ -17,6 +17,7 @@ from typing import Any
 
 from customhouse._kit.canonical import CanonicalError, canonical_json
 from customhouse.core.errors import PolicyError
+from customhouse.policy.bundle import builtin_bundle
 from customhouse.policy.lint import check_modules
 
 MAX_INPUT = 1024 * 1024
@@ -97,7 +98,8 @@ class RegorusEngine:
         if key in cache:
             cache.move_to_end(key)
             return cache[key]
-        if self._lint:
+        # The packaged bundle is linted by a test; at the start of a gate that would be a third of the rules' time.
+        if self._lint and dict(modules) != dict(builtin_bundle().modules):
             check_modules(modules)
         engine = _compile(modules, data)
         cache[key] = engine
