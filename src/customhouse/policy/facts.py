@@ -383,7 +383,9 @@ def _hex(digest: str) -> str:
 def _cost(change: Change, context: FactsContext, after: Mapping[str, Any] | None) -> dict[str, Any]:
     zero = Money.zero(context.currency)
     cost = context.cost_after
-    if after is not None and after["workload"] is not None and after["workload"]["known"] and cost is None:
+    runs = None if after is None else after["workload"]
+    # A template runs nothing by itself: what is made of it has the price.
+    if runs is not None and runs["known"] and not runs["template"] and cost is None:
         raise CannotDecideError(
             f"{change.ref} runs something but has no price estimate", hint="name a price book in customhouse.yaml"
         )
@@ -398,8 +400,13 @@ def _cost(change: Change, context: FactsContext, after: Mapping[str, Any] | None
         "monthly_after_micro": _micro(zero if cost is None else cost.monthly, context.currency),
         "monthly_low_micro": _micro(zero if cost is None else cost.low, context.currency),
         "monthly_high_micro": high,
-        "monthly_replica_micro": -(-high // replicas),
+        "monthly_replica_micro": (
+            -(-high // replicas) if cost is None or cost.replica is None else _micro(cost.replica, context.currency)
+        ),
+        "per_million_tokens_micro": _limit(None if cost is None else cost.per_million_tokens, context),
+        "per_thousand_predictions_micro": _limit(None if cost is None else cost.per_thousand_predictions, context),
         "unpriced": [] if cost is None else list(cost.unpriced),
+        "uncounted": [] if cost is None else list(cost.uncounted),
         "alternatives": [
             {"description": item.description, "monthly_micro": _micro(item.monthly, context.currency)}
             for item in sorted(context.alternatives, key=lambda item: (item.monthly.pico, item.description))[:10]
