@@ -64,7 +64,7 @@ def _run(work: Callable[[], None]) -> NoReturn:
     status = 70
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
+            signal.signal(number, signal.SIG_IGN)  # often sent to the whole group; the front says when it is over
         work()
         status = 0
     except BaseException as error:  # noqa: BLE001 - the last frame of a process

@@ -117,6 +117,9 @@ class Front:
             while self._connections.open and self._clock.monotonic() < deadline:
                 await asyncio.sleep(0.02)
             self._evaluators.close()
+            deadline = self._clock.monotonic() + DRAIN_S
+            while self._evaluators.clerk is not None and self._clock.monotonic() < deadline:
+                await asyncio.sleep(0.02)
             meeting.close()
 
     def _end(self) -> None:

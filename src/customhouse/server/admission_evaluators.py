@@ -195,7 +195,7 @@ class Evaluators:
         for generation in tuple(self._homes):
             self.retire(generation)
         if self.clerk is not None:
-            self.clerk.transport.close()
+            self.clerk.transport.write_eof()  # it writes down what it has, and goes
 
 
 class Evaluating(asyncio.Protocol):
