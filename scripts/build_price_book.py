@@ -68,7 +68,7 @@ def clouds(folder: Path) -> tuple[Prices, dict[str, str]]:
 
 
 def google(folder: Path) -> list[tuple[str, str, str]]:
-    """Machines, attached accelerators, and the unit prices of the reference family."""
+    """Machines, attached accelerators, disks, and the unit prices of the reference family."""
     tables: dict[str, dict[str, str]] = defaultdict(dict)
     for row in rows(folder, "gce.csv"):
         tables[row["table"]][row["name"]] = row["value"]
@@ -82,6 +82,8 @@ def google(folder: Path) -> list[tuple[str, str, str]]:
         # The source's rule is price × factor; twelve places are kept, as Money does.
         spot = (price * discount).quantize(Decimal("1e-12"))
         found += [(UNIT + unit, ON_DEMAND, str(price)), (UNIT + unit, PREEMPTIBLE, f"{spot:f}")]
+    # Disks: US dollars a GiB and hour (the file's own monthly price over its 720 hours).
+    found += [(f"{UNIT}storage/{name}", ON_DEMAND, value) for name, value in tables["bootDiskPricePerHour"].items()]
     return [(name, pricing, f"{Decimal(value):f}") for name, pricing, value in found]
 
 

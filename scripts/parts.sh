@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the real parts that tests run against: from Debian gpg, ssh-keygen, chromium, docker-registry; built from Go's module proxy opa,
-# conftest, gator, kustomize, helm, jsonnet and a Kubernetes control plane (kube-apiserver, etcd, kwok …) with CRDs.
+# conftest, gator, kustomize, helm, jsonnet, gitea and a Kubernetes control plane (kube-apiserver, etcd, kwok …).
 # Idempotent; what it builds is kept outside the tree, so a second run and a second clone are quick.
 #   scripts/parts.sh            install what is missing
 #   scripts/parts.sh --list     say what is there, install nothing
@@ -41,8 +41,8 @@ debian() { # program package...
 }
 
 # A Go program: its version and checksums are in scripts/parts.d/FOLDER/go.{mod,sum}; a change of either builds it again.
-go_program() { # name package folder [ldflags]
-  local name=$1 package=$2 folder=$here/parts.d/$3 flags=${4:-} stamp wanted work
+go_program() { # name package folder [ldflags] [tags, which here also mean: with a C compiler]
+  local name=$1 package=$2 folder=$here/parts.d/$3 flags=${4:-} tags=${5:-} stamp wanted work
   stamp=$parts/$name.stamp
   wanted=$(cat "$folder/go.mod" "$folder/go.sum" | sha256sum | cut -d' ' -f1)
   if [[ -x $parts/bin/$name && -f $stamp && $(<"$stamp") == "$wanted" ]]; then
@@ -57,8 +57,8 @@ go_program() { # name package folder [ldflags]
     say "$name: building (the first time some minutes)"
     mkdir -p "$parts/bin"
     work=$(mktemp -d "$parts/$name.XXXXXX")
-    if (cd "$folder" && CGO_ENABLED=0 go build -mod=readonly -trimpath -ldflags "-s -w $flags" -o "$work/$name" \
-      "$package") >&2; then
+    if (cd "$folder" && CGO_ENABLED=$([[ $tags ]] && echo 1 || echo 0) go build -mod=readonly -trimpath -tags "$tags" \
+      -ldflags "-s -w $flags" -o "$work/$name" "$package") >&2; then
       # Renamed into place, so that a killed build leaves no half program.
       mv "$work/$name" "$parts/bin/$name"
       printf '%s' "$wanted" >"$stamp"
@@ -74,6 +74,26 @@ go_program() { # name package folder [ldflags]
 # The folder of a Go module in the module cache, verified by the go.sum of FOLDER.
 module_folder() { # folder module
   (cd "$here/parts.d/$1" && go mod download -json "$2") | sed -n 's/^\t"Dir": "\(.*\)",\{0,1\}$/\1/p'
+}
+
+# What Gitea reads at run time beside its program: templates and options of its own module.
+gitea_files() {
+  local stamp=$parts/gitea-files.stamp wanted folder
+  wanted=$(sha256sum <"$here/parts.d/gitea/go.sum" | cut -d' ' -f1)
+  if [[ -f $stamp && $(<"$stamp") == "$wanted" ]]; then
+    say "gitea files: $parts/gitea"
+  elif [[ $list == yes ]] || ! command -v go >/dev/null; then
+    say "gitea files: missing or of another version (fetched by 'go mod download')"
+    missing=1
+  else
+    folder=$(module_folder gitea code.gitea.io/gitea)
+    rm -rf "$parts/gitea"
+    mkdir -p "$parts/gitea"
+    cp -r "$folder/options" "$folder/templates" "$folder/public" "$parts/gitea/"
+    chmod -R u+w "$parts/gitea"
+    printf '%s' "$wanted" >"$stamp"
+    say "gitea files: $parts/gitea"
+  fi
 }
 
 # Files of Go modules that are data to the tests: KWOK's stages and the CRDs of the ecosystem.
@@ -142,4 +162,6 @@ done
 go_program etcd go.etcd.io/etcd/server/v3 etcd
 go_program kwok sigs.k8s.io/kwok/cmd/kwok kwok
 data_files
+go_program gitea code.gitea.io/gitea gitea "" "sqlite sqlite_unlock_notify"
+gitea_files
 exit "$missing"
