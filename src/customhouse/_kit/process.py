@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import selectors
 import shutil
 import signal
@@ -63,8 +64,10 @@ def run(
     timeout_s: float = 60.0,
     accept: Sequence[int] = (0,),
     max_output: int = MAX_OUTPUT,
+    max_memory: int | None = None,
 ) -> Finished:
-    """Run a program to its end. `env` replaces the whole environment when given.
+    """Run a program to its end. `env` replaces the whole environment when given. `max_memory` limits its address space
+    in bytes, where the system can (Linux).
 
     Raises ProgramMissingError; FileNotFoundError or NotADirectoryError when there is no folder `cwd`; ProgramError when
     it cannot be started, when its status is not in `accept`, and when it outlives `timeout_s` or writes more than
@@ -86,6 +89,10 @@ def run(
         raise  # `cwd`: the program itself was found
     except (OSError, ValueError) as error:
         raise ProgramError(arguments, None, str(error), "could not be started") from error
+    if max_memory is not None and hasattr(resource, "prlimit"):
+        # From outside: code between fork and exec is not safe where there are threads. Suppressed: it ended already.
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (max_memory, max_memory))
     exchange = _Exchange(process, stdin, max_output, time.monotonic() + timeout_s)
     try:
         problem = exchange.run()

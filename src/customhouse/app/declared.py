@@ -1,34 +1,51 @@
-"""Declared: which files of a revision are Declarations, and their labels."""
+"""Declared: the Declarations of a revision, rendered, and their labels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from customhouse.app.governance import set_aside
+from customhouse.app import wiring
+from customhouse.app.configuration import FILE
+from customhouse.app.governance import read_configuration, set_aside
 from customhouse.app.sources import SourceTree
-from customhouse.control.render import render
+from customhouse.app.surroundings import surroundings
+from customhouse.control.rendering import RenderEntry
+from customhouse.control.rendering_tree import render_tree
 from customhouse.core.resource import Declaration
 
-_SUFFIXES = (".yaml", ".yml", ".json")
-_UNRENDERED = ("kustomization.yaml", "kustomization.yml", "Kustomization", "Chart.yaml")
+
+def declarations_of(
+    tree: SourceTree, revision: str, paths: Sequence[str], entries: Sequence[RenderEntry] = ()
+) -> tuple[Declaration, ...]:
+    """The Declarations of a revision, in the folders that the base configuration names (none named: everywhere).
+
+    Kustomizations, charts and what else customhouse.yaml names under `render` come as the real programs render them.
+    `entries` are those of the base: a change cannot take a root out of sight by no longer naming it.
+    """
+    files = surroundings(tree.files(revision))
+    return render_tree(
+        files,
+        wiring.renderer(),
+        folders=paths,
+        aside=set_aside(tree, revision),
+        entries=_entries(tree, revision, entries, files),
+    )
 
 
-def declarations_of(tree: SourceTree, revision: str, paths: Sequence[str]) -> tuple[Declaration, ...]:
-    """The Declarations of a revision, in the folders that the base configuration names (none named: everywhere)."""
-    return render(dict(_declared_files(tree.files(revision), paths, set_aside(tree, revision))))
+def _entries(
+    tree: SourceTree, revision: str, base: Sequence[RenderEntry], files: Mapping[str, bytes]
+) -> tuple[RenderEntry, ...]:
+    """Those of the revision, then those of the base at places that the revision still has and does not name."""
+    data = tree.read(revision, FILE)
+    own = () if data is None else read_configuration(data).render
+    named = {(entry.path, entry.release) for entry in own}
+    left = [entry for entry in base if (entry.path, entry.release) not in named]
+    present = tuple(files) if left else ()
+    return (*own, *(entry for entry in left if _is_there(entry.path.strip("/"), present)))
 
 
-def _declared_files(
-    files: Mapping[str, bytes], paths: Sequence[str], others: Sequence[str]
-) -> Iterator[tuple[str, bytes]]:
-    folders = [path.strip("/") + "/" for path in paths]
-    for name in files:
-        if folders and not any(name.startswith(folder) for folder in folders):
-            continue
-        if any(name == other or (other.endswith("/") and name.startswith(other)) for other in others):
-            continue
-        if name.endswith(_SUFFIXES) or name.rpartition("/")[2] in _UNRENDERED:
-            yield name, files[name]
+def _is_there(path: str, names: Sequence[str]) -> bool:
+    return path in ("", ".") or any(name == path or name.startswith(path + "/") for name in names)
 
 
 def labels_of(declaration: Declaration) -> Mapping[str, str]:

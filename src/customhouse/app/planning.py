@@ -23,7 +23,7 @@ def plan(settings: Settings, repo: str, revision: str) -> dict[str, Any]:
     objects = wiring.commits(settings, repo)
     commit = objects.resolve(revision)
     governing = governance(objects, commit, settings.config)
-    desired = declarations_of(objects, commit, governing.configuration.paths)
+    desired = declarations_of(objects, commit, governing.configuration.paths, governing.configuration.render)
     inventory = _inventory(settings)
     applied = {entry.ref: entry.digest for entry in inventory.entries}
     live = dict(_as_applied(desired, applied))

@@ -14,9 +14,9 @@ from pathlib import PurePosixPath
 from customhouse.control import yaml_nodes
 from customhouse.control.scope import cluster_scoped, scopes_of
 from customhouse.control.yaml_nodes import LIMITS, Limits, Node
-from customhouse.control.yaml_values import Json, Read, Reader
+from customhouse.control.yaml_values import Json, Reader
 from customhouse.core.errors import DeclarationError
-from customhouse.core.resource import Declaration, Location, ResourceRef
+from customhouse.core.resource import Declaration, Location, Rendering, ResourceRef
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 _KUSTOMIZATIONS = frozenset({"kustomization.yaml", "kustomization.yml", "Kustomization"})
@@ -27,6 +27,10 @@ _API_VERSION = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[a-z][a-z0-9]*")
 _KIND = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}")
 _NAME = re.compile(r"[^\s/%\x00-\x1f\x7f]{1,253}")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_TWICE = {
+    False: "remove one",
+    True: "roots of different clusters are judged one by one: name one of them (`paths` in customhouse.yaml)",
+}
 # Any escape, so that an escaped backslash before a `u` is not taken for one; the groups are a surrogate pair.
 _ESCAPE = re.compile(r"\\(?:u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})|.)", re.IGNORECASE)
 
@@ -50,9 +54,17 @@ class Rendered:
 
 
 @dataclass(frozen=True, slots=True)
-class _Object:
-    read: Read
+class Found:
+    """One object before it is checked: its value, where it begins, and the places of its parts.
+
+    `namespace` is that of a rendered root, for objects that name none.
+    """
+
+    value: Json
     location: Location
+    marks: Mapping[str, Location]
+    namespace: str = ""
+    rendering: Rendering | None = None
 
 
 def render(
@@ -66,7 +78,7 @@ def render(
     `default_namespace`; those of cluster-scoped kinds get none.
     """
     # First of all: in such a folder other errors are only its consequence.
-    for note in _unrendered(sorted(filter(_is_visible, files)), files, limits):
+    for note in _unrendered(sorted(filter(is_visible, files)), files, limits):
         raise DeclarationError(note.message, where=str(note.location), hint=note.hint)
     return render_noted(files, default_namespace=default_namespace, limits=limits).declarations
 
@@ -75,23 +87,24 @@ def render_noted(
     files: Mapping[str, bytes], *, default_namespace: str = "default", limits: Limits = LIMITS
 ) -> Rendered:
     """Like `render`, but a folder that needs Kustomize or Helm becomes a note instead of an error."""
-    visible = sorted(path for path in files if _is_visible(path))
+    visible = sorted(path for path in files if is_visible(path))
     notes = tuple(_unrendered(visible, files, limits))
     closed = tuple(str(PurePosixPath(note.location.file).parent) for note in notes)
-    objects: list[_Object] = []
+    objects: list[Found] = []
     passed_over: list[str] = []
     for path in visible:
         if not path.endswith(_SUFFIXES) or path == _SETTINGS or any(_inside(path, folder) for folder in closed):
             continue
-        found, complete = _objects(path, files[path], limits)
+        found, complete = read_file(path, files[path], limits)
         objects.extend(found)
         if not complete:
             passed_over.append(path)
-    declarations = _declarations(objects, default_namespace)
+    declarations = as_declarations(objects, default_namespace)
     return Rendered(declarations, notes, tuple(passed_over))
 
 
-def _is_visible(path: str) -> bool:
+def is_visible(path: str) -> bool:
+    """Whether no part of a path is hidden."""
     return not any(part.startswith(".") for part in path.split("/"))
 
 
@@ -130,10 +143,10 @@ def _is_flux(path: str, data: bytes, limits: Limits) -> bool:
     )
 
 
-def _objects(path: str, data: bytes, limits: Limits) -> tuple[list[_Object], bool]:
+def read_file(path: str, data: bytes, limits: Limits) -> tuple[list[Found], bool]:
     """The objects of one file, and False when some document of it is data and not a Kubernetes object."""
     reader = Reader(path, limits)
-    found: list[_Object] = []
+    found: list[Found] = []
     complete = True
     text = yaml_nodes.decode(data, path, limits)
     if path.endswith(".json"):
@@ -142,7 +155,7 @@ def _objects(path: str, data: bytes, limits: Limits) -> tuple[list[_Object], boo
         if path.endswith(".json") and not _looks_declared(root, reader):
             complete = False
             continue
-        found.extend(_expand(root, reader, path))
+        found.extend(expand(root, reader, path))
     return found, complete
 
 
@@ -161,7 +174,8 @@ def _looks_declared(root: Node, reader: Reader) -> bool:
     return False
 
 
-def _expand(root: Node, reader: Reader, path: str) -> Iterator[_Object]:
+def expand(root: Node, reader: Reader, path: str) -> Iterator[Found]:
+    """The object of a document, or the items of a List. Raises DeclarationError."""
     location = Location(path, root.line, root.column)
     if not isinstance(root, yaml_nodes.Mapping):
         raise DeclarationError(
@@ -180,27 +194,36 @@ def _expand(root: Node, reader: Reader, path: str) -> Iterator[_Object]:
         and isinstance(items[1], yaml_nodes.Sequence)
     ):
         for item in items[1].items:
-            yield from _expand(item.target if isinstance(item, yaml_nodes.Alias) else item, reader, path)
+            yield from expand(item.target if isinstance(item, yaml_nodes.Alias) else item, reader, path)
         return
-    yield _Object(reader.read(root), location)
+    read = reader.read(root)
+    yield Found(read.value, location, read.marks)
 
 
-def _declarations(objects: Iterable[_Object], default_namespace: str) -> tuple[Declaration, ...]:
+def as_declarations(objects: Iterable[Found], default_namespace: str) -> tuple[Declaration, ...]:
+    """Checked objects in their order. Raises DeclarationError: no kind or name, or an object that is there twice."""
     objects = tuple(objects)
-    scopes = scopes_of(item.read.value for item in objects)
-    seen: dict[tuple[str, str, str, str], Location] = {}
+    scopes = scopes_of(item.value for item in objects)
+    seen: dict[tuple[str, str, str, str], Found] = {}
     result: list[Declaration] = []
     for item in objects:
         ref = _ref(item, default_namespace, scopes)
         key = identity(ref)
         if key in seen:
+            rendered = item.rendering is not None or seen[key].rendering is not None
             raise DeclarationError(
-                f"{ref} is declared twice: here and at {seen[key]}", where=str(item.location), hint="remove one"
+                f"{ref} is declared twice: here and at {_shown(seen[key])}", where=_shown(item), hint=_TWICE[rendered]
             )
-        seen[key] = item.location
-        assert isinstance(item.read.value, dict)  # noqa: S101 - _ref refused everything else
-        result.append(Declaration(ref, item.read.value, item.location, item.read.marks))
+        seen[key] = item
+        assert isinstance(item.value, dict)  # noqa: S101 - _ref refused everything else
+        result.append(Declaration(ref, item.value, item.location, item.marks, item.rendering))
     return tuple(result)
+
+
+def _shown(item: Found) -> str:
+    return (
+        str(item.location) if item.rendering is None else f"{item.location} (rendered in {item.rendering.root or '.'})"
+    )
 
 
 def identity(ref: ResourceRef) -> tuple[str, str, str, str]:
@@ -209,8 +232,8 @@ def identity(ref: ResourceRef) -> tuple[str, str, str, str]:
     return (group if slash else "", ref.kind, ref.namespace, ref.name)
 
 
-def _ref(item: _Object, default_namespace: str, scopes: Mapping[tuple[str, str], bool]) -> ResourceRef:
-    value = item.read.value
+def _ref(item: Found, default_namespace: str, scopes: Mapping[tuple[str, str], bool]) -> ResourceRef:
+    value = item.value
     if not isinstance(value, dict):
         raise _wrong(item, "", "this item is not a mapping")
     api_version = _text(item, value, "apiVersion", _API_VERSION, "for example apps/v1")
@@ -226,7 +249,7 @@ def _ref(item: _Object, default_namespace: str, scopes: Mapping[tuple[str, str],
     else:
         name = _text(item, metadata, "name", _NAME, "for example fraud-detection", parent="/metadata")
     group, slash, _ = api_version.rpartition("/")
-    namespace = default_namespace
+    namespace = item.namespace or default_namespace
     if cluster_scoped(group if slash else "", kind, scopes):
         namespace = ""
     elif metadata.get("namespace") not in (None, ""):
@@ -237,7 +260,7 @@ def _ref(item: _Object, default_namespace: str, scopes: Mapping[tuple[str, str],
 
 
 def _text(
-    item: _Object, values: Mapping[str, Json], key: str, pattern: re.Pattern[str], example: str, *, parent: str = ""
+    item: Found, values: Mapping[str, Json], key: str, pattern: re.Pattern[str], example: str, *, parent: str = ""
 ) -> str:
     value = values.get(key)
     pointer = f"{parent}/{key}"
@@ -250,7 +273,7 @@ def _text(
     return value
 
 
-def _check_text_map(item: _Object, metadata: Mapping[str, Json], field: str) -> None:
+def _check_text_map(item: Found, metadata: Mapping[str, Json], field: str) -> None:
     values = metadata.get(field)
     if values is None:
         return
@@ -264,11 +287,11 @@ def _check_text_map(item: _Object, metadata: Mapping[str, Json], field: str) -> 
             )
 
 
-def _wrong(item: _Object, pointer: str, message: str, hint: str = "") -> DeclarationError:
+def _wrong(item: Found, pointer: str, message: str, hint: str = "") -> DeclarationError:
     place = item.location
     while pointer:
-        if pointer in item.read.marks:
-            place = item.read.marks[pointer]
+        if pointer in item.marks:
+            place = item.marks[pointer]
             break
         pointer = pointer.rpartition("/")[0]
     return DeclarationError(message, where=str(place), hint=hint)

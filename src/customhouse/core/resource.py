@@ -67,6 +67,16 @@ class Location:
 
 
 @dataclass(frozen=True, slots=True)
+class Rendering:
+    """How an object came out of a root that is rendered: which one, and by which program (its version and digest)."""
+
+    root: str
+    program: str
+    version: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Declaration:
     """One object as written in Git. `marks` maps a JSON pointer (RFC 6901) into the manifest to its place."""
 
@@ -74,6 +84,8 @@ class Declaration:
     manifest: Manifest
     location: Location
     marks: Mapping[str, Location] = field(default_factory=dict, compare=False, repr=False)
+    rendering: Rendering | None = field(default=None, compare=False)
+    """None for an object that is written as it is; otherwise places are those that could be told."""
 
     @property
     def digest(self) -> str:

@@ -1,0 +1,208 @@
+"""Rendering jobs: what a tree wants rendered, by which program, with which files. No program is started here.
+
+A job holds a copy of exactly the files that its root refers to, so the program that an adapter starts sees nothing else
+of the tree, and nothing of the machine. Which roots there are:
+
+1. what customhouse.yaml declares under `render`;
+2. what Argo CD `Application` and Flux `Kustomization` and `HelmRelease` objects of the tree name by a local path;
+3. every kustomization that no other one refers to, and every chart that lies in no other chart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from customhouse._kit.canonical import canonical_json
+from customhouse.control.rendering_jsonnet import imports_of
+from customhouse.control.rendering_kustomize import Forest
+from customhouse.core.errors import DeclarationError
+
+TREE, OURS = "tree", "ours"
+"""The two folders of a job's workplace: the copy of the tree's files, and what the job itself adds."""
+CHART = "Chart.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class RenderEntry:
+    """One entry of `render` in customhouse.yaml: a root, and how it is rendered.
+
+    `path` is a folder or a .jsonnet file.
+    """
+
+    path: str
+    values: tuple[str, ...] = ()
+    release: str = ""
+    namespace: str = ""
+    libraries: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """The program that rendered: its own version, and the SHA-256 of its file."""
+
+    name: str
+    version: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run of a program. `files` and `added` are laid out below TREE and OURS; `arguments` are relative to both."""
+
+    tool: str
+    root: str
+    file: str
+    """The file that stands for the root: where errors without a better place are shown."""
+    arguments: tuple[str, ...]
+    files: Mapping[str, bytes] = field(repr=False)
+    added: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    namespace: str = ""
+    """The namespace of objects that name none."""
+
+    @property
+    def digest(self) -> str:
+        """What the output depends on, besides the program."""
+        hasher = hashlib.sha256(canonical_json([self.tool, list(self.arguments)]))
+        for folder in (self.files, self.added):
+            for name in sorted(folder):
+                for part in (name.encode(), folder[name]):
+                    hasher.update(len(part).to_bytes(8, "big"))
+                    hasher.update(part)
+        return hasher.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a program wrote for a job."""
+
+    data: bytes
+    program: Program
+
+
+class Renderer(Protocol):
+    """Runs jobs. Nothing of the machine is within the program's reach but the job's own files."""
+
+    def run(self, job: Job) -> Output:
+        """The output. Raises CannotDecideError: program missing, time, memory or output limit, or it said no."""
+
+
+def kustomize_job(
+    forest: Forest,
+    files: Mapping[str, bytes],
+    folder: str,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    components: Sequence[str] = (),
+    synthetic: Mapping[str, Any] | None = None,
+    namespace: str = "",
+) -> Job:
+    """A job that builds `folder` below a kustomization of ours, which asks for the origin of every object.
+
+    `overrides` and `components` (folders of the tree) are what Flux and Argo CD put on top; `synthetic` stands for a
+    kustomization that the folder does not have. Raises DeclarationError.
+    """
+    named: dict[str, bytes] = {}
+    metadata: Any = None
+    if synthetic is None:
+        closure = forest.closure(folder)
+        root, metadata = closure[0].file, closure[0].value.get("buildMetadata")
+    else:
+        root, closure = posixpath.join(folder, "kustomization.yaml"), ()
+        named[root] = canonical_json(synthetic)
+        for path in (posixpath.normpath(posixpath.join(folder, item)) for item in synthetic["resources"]):
+            if path in files:
+                named[path] = files[path]
+            else:
+                closure += forest.closure(path)
+    for path in components:
+        closure += forest.closure(path)
+    for item in closure:
+        named |= {item.file: files[item.file], **{path: files[path] for path in item.files}}
+    outer: dict[str, Any] = {
+        **(overrides or {}),
+        "resources": [posixpath.join("..", TREE, folder)],
+        "buildMetadata": sorted({*(metadata if isinstance(metadata, list) else ()), "originAnnotations"}),
+    }
+    if components:
+        outer["components"] = [posixpath.join("..", TREE, path) for path in components]
+    return Job(
+        "kustomize",
+        folder,
+        root,
+        ("build", OURS, "--load-restrictor", "LoadRestrictionsRootOnly"),
+        named,
+        {"kustomization.yaml": canonical_json(outer)},
+        namespace,
+    )
+
+
+def helm_job(
+    files: Mapping[str, bytes],
+    chart: str,
+    *,
+    release: str = "",
+    namespace: str = "",
+    values: Sequence[str] = (),
+    inline: Sequence[Mapping[str, Any]] = (),
+    parameters: Sequence[tuple[str, str, bool]] = (),
+    crds: bool = True,
+) -> Job:
+    """A job that renders a chart: `values` files of the tree first, then `inline` values, then single `parameters`.
+
+    Raises DeclarationError for a values file that is not there.
+    """
+    prefix = f"{chart}/" if chart else ""
+    copied = {path: files[path] for path in files if path.startswith(prefix)}
+    if prefix + CHART not in copied:  # a tree may know a file that it does not list; half a chart renders to nothing
+        raise DeclarationError(
+            "the chart lies outside of what was named", where=f"{prefix}{CHART}:1:1", hint="name its folder too"
+        )
+    arguments = ["template", release or posixpath.basename(chart) or "release", posixpath.join(TREE, chart)]
+    arguments += ["--namespace", namespace or "default", "--skip-tests"]
+    arguments += ["--include-crds"] if crds else []
+    for path in values:
+        if path not in files:
+            raise DeclarationError(
+                f"the values file {path!r} is not in this tree", where=f"{prefix}{CHART}:1:1", hint="commit it"
+            )
+        copied[path] = files[path]
+        arguments += ["--values", posixpath.join(TREE, path)]
+    added = {}
+    for number, document in enumerate(inline):
+        added[f"values-{number}.yaml"] = canonical_json(document)
+        arguments += ["--values", f"{OURS}/values-{number}.yaml"]
+    for name, value, text in parameters:
+        arguments += ["--set-string" if text else "--set", f"{name}={value}"]
+    return Job("helm", chart, prefix + CHART, tuple(arguments), copied, added, namespace)
+
+
+def jsonnet_job(files: Mapping[str, bytes], entry: RenderEntry) -> Job:
+    """A job that evaluates a main file with the files that it imports. Raises DeclarationError."""
+    copied = {path: files[path] for path in imports_of(entry.path, files, entry.libraries)}
+    arguments = [word for path in entry.libraries for word in ("--jpath", posixpath.join(TREE, path))]
+    arguments.append(posixpath.join(TREE, entry.path))
+    return Job("jsonnet", posixpath.dirname(entry.path), entry.path, tuple(arguments), copied, {}, entry.namespace)
+
+
+def charts_in(names: Iterable[str]) -> tuple[str, ...]:
+    """The folders of charts that lie in no other chart."""
+    folders = sorted(posixpath.dirname(name) for name in names if posixpath.basename(name) == CHART)
+    outer: list[str] = []
+    for folder in folders:
+        if not any(inside(folder, other) for other in outer):
+            outer.append(folder)
+    return tuple(outer)
+
+
+def inside(path: str, folder: str) -> bool:
+    """Whether a path is a folder, or lies somewhere below it; the root of the tree is the empty text."""
+    return folder in ("", ".", path) or path.startswith(folder + "/")
+
+
+def within(path: str, folders: Collection[str]) -> bool:
+    """Whether a path lies in one of some folders; none named means everywhere."""
+    return not folders or any(inside(path, folder) for folder in folders)
