@@ -43,6 +43,17 @@ def test_google_machines_have_the_prices_of_the_file(shared_data: Path) -> None:
     assert checked == 439
 
 
+def test_google_disks_have_the_prices_of_the_file(shared_data: Path) -> None:
+    book = PriceBook.load()
+    disks = {r["name"]: r["value"] for r in rows(shared_data, "gce.csv") if r["table"] == "bootDiskPricePerHour"}
+    assert set(disks) == {"pd-standard", "pd-balanced", "pd-ssd"}
+    for name, value in disks.items():
+        rate = book.unit(f"storage/{name}", "gcp", "us-central1")
+        assert rate is not None
+        assert rate.per_hour.to_decimal() == Decimal(value)
+    assert not [name for name in book.accelerators("gcp", "us-central1") if "storage" in name]
+
+
 def test_machine_shapes_are_those_of_the_file(shared_data: Path) -> None:
     book = PriceBook.load()
     for row in rows(shared_data, "machine_shapes.csv"):

@@ -29,7 +29,11 @@ from customhouse.observability.hardware import accelerator
 SCHEMA = "customhouse.dev/price-book/v1"
 ON_DEMAND, PREEMPTIBLE = "OnDemand", "Preemptible"
 UNIT = "unit/"
-"""Items that start with this are prices of a unit itself (`unit/vcpu`, `unit/GiB`, `unit/T4`), not of a machine."""
+"""Items that start with this are prices of a unit itself (`unit/vcpu`, `unit/GiB`, `unit/T4`), not of a machine.
+
+`unit/storage/TYPE` is a GiB of disk for an hour, `unit/storage` one of the default class; `unit/egress` is a GiB that
+leaves, whatever the hour.
+"""
 
 MAX_FILE_BYTES = 32 << 20
 MAX_PART_BYTES = 8 << 20

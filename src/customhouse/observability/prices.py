@@ -210,6 +210,8 @@ class PriceBook:
             if name is not None and any((instance_type, pricing) in prices for instance_type, _ in shapes)
         }
         units = {item[5:] for item, kind in prices if item.startswith("unit/") and kind == pricing}
+        # Disks and traffic are units too, and no accelerators.
+        units = {name for name in units if not name.startswith(("storage", "egress"))}
         return tuple(sorted((classes | units) - {"vcpu", "GiB"}))
 
     def has_spot(self, provider: str, region: str) -> bool:
