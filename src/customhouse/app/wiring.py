@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from customhouse.execution.adapters.kubernetes.client import KubernetesCluster
     from customhouse.execution.adapters.local.jobs import SecretProvider
     from customhouse.execution.adapters.local.target import LocalTarget
+    from customhouse.policy.foreign_engine import RightEngine
+    from customhouse.policy.gatekeeper_cel import CelEngine
     from customhouse.policy.testrun import CoveringEngine
     from customhouse.store.database import Store
     from customhouse.trust.keys import PublicKey
@@ -54,6 +56,24 @@ def engine(settings: Settings) -> PolicyEngine:
     opa = OpaEngine(found)
     # An older one reads another language (Rego v0) by default; it is taken only by name, and then says so itself.
     return opa if settings.engine == "opa" or opa.speaks_v1() else RegorusEngine()
+
+
+def foreign_engine(settings: Settings) -> RightEngine:
+    """The engines for Rego of others: the embedded one first, an OPA on PATH for what it lacks. Raises UsageError."""
+    from customhouse.policy.adapters.opa_foreign import OpaForeign
+    from customhouse.policy.adapters.regorus_foreign import EmbeddedForeign
+    from customhouse.policy.foreign_engine import RightEngine
+
+    found = shutil.which("opa", path=settings.environment.get("PATH"))
+    if settings.engine == "opa" and found is None:
+        raise UsageError("the program `opa` is not on PATH", hint="install it (`make parts`), or --engine embedded")
+    exact = None if found is None or settings.engine == "embedded" else OpaForeign(found)
+    return RightEngine(None if settings.engine == "opa" else EmbeddedForeign(), exact)
+
+
+def cel_engine() -> CelEngine | None:
+    """The engine for constraint templates in CEL; None where the extra `cel` is not installed."""
+    return None
 
 
 def covering_engine() -> CoveringEngine:

@@ -9,6 +9,7 @@ import click
 
 from customhouse.app.settings import Settings
 from customhouse.cli.output import common, formats, talk, write_json, write_table, write_text
+from customhouse.cli.policy_verify import verify
 
 if TYPE_CHECKING:
     from customhouse.app.policytests import TestRun
@@ -20,6 +21,9 @@ _REPLAY_ROWS = 40
 @click.group()
 def policy() -> None:
     """Test, lint, build and replay the rules that judge."""
+
+
+policy.add_command(verify)
 
 
 @policy.command()

@@ -1,0 +1,80 @@
+"""Files of Gatekeeper and conftest: read as Kubernetes reads YAML, as documents with their place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from customhouse.app import wiring
+from customhouse.app.settings import Settings
+from customhouse.control import yaml_nodes
+from customhouse.control.yaml_nodes import Alias
+from customhouse.control.yaml_values import Reader
+from customhouse.core.errors import DeclarationError, PolicyError, SourceError, UsageError
+from customhouse.policy.foreign_engine import RightEngine
+from customhouse.policy.gatekeeper_template import Document
+
+MAX_FILES = 20_000
+MAX_FILE = 4 * 1024 * 1024
+SUFFIXES = (".yaml", ".yml")
+
+
+def engine(settings: Settings) -> RightEngine:
+    """The engine for policies of others, as `--engine` says."""
+    return wiring.foreign_engine(settings)
+
+
+def documents_of(data: bytes, name: str) -> tuple[Document, ...]:
+    """The objects of a YAML (or JSON) file. Raises PolicyError with the place: no mapping, or not to be read."""
+    found = []
+    try:
+        reader = Reader(name)
+        for root in yaml_nodes.compose(yaml_nodes.decode(data, name), name):
+            value = reader.read(root).value
+            line = (root.target if isinstance(root, Alias) else root).line
+            if value is None:
+                continue
+            if not isinstance(value, dict):
+                raise PolicyError("this document is no mapping", where=f"{name}:{line}")
+            found.append(Document(value, f"{name}:{line}"))
+    except DeclarationError as error:
+        raise PolicyError(error.message, where=error.where or name, hint=error.hint) from error
+    return tuple(found)
+
+
+def read_file(path: Path, shown: str) -> bytes:
+    """The bytes of a regular file. Raises SourceError: none, no file, too large."""
+    try:
+        if not path.is_file():
+            raise SourceError(f"there is no file {shown}", where=shown)
+        if path.stat().st_size > MAX_FILE:
+            raise SourceError(f"the file has more than {MAX_FILE} bytes", where=shown)
+        return path.read_bytes()
+    except OSError as error:
+        raise SourceError(error.strerror or str(error), where=shown) from error
+
+
+def files_below(paths: Sequence[str], suffixes: Sequence[str] = SUFFIXES) -> Iterator[tuple[str, Path]]:
+    """The files that are named, and those below named folders, each with the name to show. Raises UsageError."""
+    count = 0
+    for given in paths:
+        root = Path(given)
+        if root.is_file():
+            found = [root]
+        elif root.is_dir():
+            # Links may lead anywhere, and round in circles; hidden files are Git's own and the like.
+            found = [
+                item
+                for item in sorted(root.rglob("*"))
+                if item.suffix in suffixes
+                and not item.is_symlink()
+                and not any(part.startswith(".") for part in item.relative_to(root).parts)
+                and item.is_file()
+            ]
+        else:
+            raise UsageError(f"there is nothing at {given}")
+        for item in found:
+            count += 1
+            if count > MAX_FILES:
+                raise UsageError(f"more than {MAX_FILES} files", hint="name a smaller folder")
+            yield item.as_posix(), item

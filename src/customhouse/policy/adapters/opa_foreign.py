@@ -1,0 +1,121 @@
+"""OPA itself for policies of others: both versions of Rego; a built-in's error is undefined, as Gatekeeper runs it.
+
+One process an `ask`, whatever the number of documents; it ends with the answer, or is ended at the time limit. Its
+capabilities lack what reaches out (`REFUSED`), its environment is empty.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from customhouse._kit.canonical import CanonicalError, canonical_json
+from customhouse._kit.process import ProgramError, ProgramMissingError, run
+from customhouse.core.errors import PolicyError
+from customhouse.policy.foreign import UNDEFINED, Program
+from customhouse.policy.foreign_builtins import REFUSED
+
+MAX_INPUT = 256 * 1024 * 1024
+
+
+class OpaForeign:
+    """`ForeignEngine` on the program `opa`, 1.0 or later. `timeout_s` bounds one call."""
+
+    name = "opa"
+
+    def __init__(self, program: str = "opa", *, timeout_s: float = 60.0) -> None:
+        self._program = program
+        self._timeout_s = timeout_s
+        self._capabilities: bytes | None = None
+
+    def ask(
+        self, program: Program, data: Mapping[str, Any], documents: Sequence[Any], queries: Sequence[str]
+    ) -> list[list[Any]]:
+        """See `policy.foreign.ForeignEngine`."""
+        # A cell is a list of the query's value: empty where it is undefined, so that no row gets lost.
+        cells = ", ".join(f"[v | v := {query} with input as document]" for query in queries)
+        text = _json({"documents": list(documents)})
+        answer = self.evaluate(program, data, text, f"[row | document := input.documents[_]; row := [{cells}]]")
+        rows: list[list[list[Any]]] = answer[0]["expressions"][0]["value"] if answer else []
+        if len(rows) != len(documents):
+            raise PolicyError(f"opa answered for {len(rows)} of {len(documents)} documents")
+        return [[cell[0] if cell else UNDEFINED for cell in row] for row in rows]
+
+    def evaluate(
+        self, program: Program, data: Mapping[str, Any], document: bytes | None, query: str, *, strict: bool = False
+    ) -> list[dict[str, Any]]:
+        """The result of `opa eval`: bindings and expressions of each solution. `strict`: built-in errors are errors."""
+        with tempfile.TemporaryDirectory(prefix="customhouse-opa-") as name:
+            folder = Path(name)
+            arguments = ["eval", "--format", "json", "--v0-compatible" if program.v0 else "--v1-compatible"]
+            arguments += ["--capabilities", str(_write(folder / "capabilities.json", self._known()))]
+            arguments += ["--stdin-input"] if document is not None else []
+            arguments += ["--strict-builtin-errors"] if strict else []
+            labels = {}
+            for index, module in enumerate(sorted(program.modules)):
+                path = _write(folder / f"module{index}.rego", program.modules[module].encode())
+                labels[str(path)] = module
+                arguments += ["--data", str(path)]
+            if data:
+                arguments += ["--data", str(_write(folder / "data.json", _json(data)))]
+            answer = self._call([*arguments, "--", query], document or b"", labels)
+        try:
+            found: list[dict[str, Any]] = json.loads(answer).get("result", [])
+        except ValueError as error:
+            raise PolicyError("opa answered with something that is no JSON") from error
+        return found
+
+    def _known(self) -> bytes:
+        if self._capabilities is None:
+            known = json.loads(self._call(["capabilities", "--current"], b"", {}))
+            known["builtins"] = [item for item in known["builtins"] if item["name"] not in REFUSED]
+            known["allow_net"] = []
+            self._capabilities = json.dumps(known).encode()
+        return self._capabilities
+
+    def _call(self, arguments: Sequence[str], stdin: bytes, labels: Mapping[str, str]) -> bytes:
+        try:
+            done = run([self._program, *arguments], env={}, stdin=stdin, timeout_s=self._timeout_s, accept=(0, 1, 2))
+        except ProgramMissingError as error:
+            raise PolicyError("the program opa is missing", hint="run `make parts`") from error
+        except ProgramError as error:
+            raise PolicyError(f"opa: {error}") from error
+        if done.status != 0:
+            raise PolicyError(
+                f"the policies could not be evaluated by opa: {_problem(done.stdout, done.stderr, labels)}"
+            )
+        return done.stdout
+
+
+def _json(value: Any) -> bytes:
+    try:
+        text = canonical_json(value)
+    except CanonicalError as error:
+        raise PolicyError(f"the input has no canonical JSON: {error}") from error
+    if len(text) > MAX_INPUT:
+        raise PolicyError(f"the input is {len(text)} bytes; the limit is {MAX_INPUT}")
+    return text
+
+
+def _write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def _problem(stdout: bytes, stderr: str, labels: Mapping[str, str]) -> str:
+    """What opa said, with the names of the modules instead of those of temporary files."""
+    try:
+        listed = json.loads(stdout).get("errors", [])
+    except (ValueError, AttributeError):
+        listed = []
+    parts = []
+    for item in listed[:5]:
+        place = item.get("location") or {}
+        parts.append(f"{place.get('file', '')}:{place.get('row', '')}: {item.get('message', '')}".lstrip(": "))
+    text = "; ".join(parts) or stderr.strip() or "no reason given"
+    for path, module in labels.items():
+        text = text.replace(path, module)
+    return " ".join(text.split())[:2000]

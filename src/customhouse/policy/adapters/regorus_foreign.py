@@ -1,0 +1,175 @@
+"""The embedded Rego engine for policies of others (Rego v0 and v1), made to answer as OPA does or to say that it can't.
+
+1. What it may answer otherwise is refused before it runs (`policy.foreign.doubts`).
+2. The text is set right for its parser (`normalised`), and `OWN` built-ins replace those of it that differ.
+3. It ends an evaluation at a built-in's error, where OPA goes on with "undefined": then the same question is asked
+   again with every built-in wrapped (`tolerant`). What still fails is a PolicyError, never a part of an answer.
+
+Engines are compiled once and kept per thread (its values belong to one thread); data is added to a copy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from customhouse._kit.canonical import CanonicalError, canonical_json
+from customhouse.core.errors import PolicyError
+from customhouse.policy.adapters.foreign_calls import OWN
+from customhouse.policy.foreign import UNDEFINED, WRAPPED, Program, doubts, normalised, tolerant
+from customhouse.policy.foreign_builtins import ARITY
+
+MAX_INPUT = 4 * 1024 * 1024
+"""Bytes of JSON of one document: etcd holds 1.5 MiB, a review holds the object twice."""
+_CACHED = 256
+_STACK = "\n\nStack backtrace:"
+_UNWRAPPED = frozenset({"print", "trace", "time.now_ns"})
+
+
+class EmbeddedForeign:
+    """`ForeignEngine` on regorus. Raises PolicyError where OPA has to be asked."""
+
+    name = "embedded"
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def ask(
+        self, program: Program, data: Mapping[str, Any], documents: Sequence[Any], queries: Sequence[str]
+    ) -> list[list[Any]]:
+        """See `policy.foreign.ForeignEngine`."""
+        texts = [_json(document) for document in documents]
+        engine = self._engine(program, data, patient=False)
+        answers = []
+        for text in texts:
+            try:
+                answers.append(_ask(engine, text, queries))
+            except PolicyError:
+                # After an error the engine's state is not known.
+                self._cache().clear()
+                answers.append(_ask(self._engine(program, data, patient=True), text, queries))
+                engine = self._engine(program, data, patient=False)
+        return answers
+
+    def _cache(self) -> OrderedDict[tuple[bytes, bool], Any]:
+        if not hasattr(self._local, "cache"):
+            self._local.cache = OrderedDict()
+        cache: OrderedDict[tuple[bytes, bool], Any] = self._local.cache
+        return cache
+
+    def _engine(self, program: Program, data: Mapping[str, Any], *, patient: bool) -> Any:
+        key, cache = (_key(program), patient), self._cache()
+        if key not in cache:
+            if reason := doubts(program):
+                raise PolicyError(f"the embedded engine is not asked: {reason}")
+            cache[key] = _compile(program, patient=patient)
+            while len(cache) > _CACHED:
+                cache.popitem(last=False)
+        cache.move_to_end(key)
+        if not data:
+            return cache[key]
+        engine = cache[key].clone()
+        with _Guard("the data cannot be read"):
+            engine.add_data_json(_json(data))
+        return engine
+
+
+class _Guard:
+    """Errors of the engine, panics included, as PolicyError."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None or isinstance(error, (KeyboardInterrupt, SystemExit, PolicyError)):
+            return
+        text = " ".join(str(error).partition(_STACK)[0].split())
+        if len(text) > 1500:
+            text = f"{text[:500]} … {text[-900:]}"
+        raise PolicyError(f"{self._what}: {text or type(error).__name__}") from error
+
+
+def _compile(program: Program, *, patient: bool) -> Any:
+    import regorus  # type: ignore[import-untyped]  # the wheel has no stubs
+
+    engine = regorus.Engine()
+    engine.set_rego_v0(program.v0)
+    engine.set_gather_prints(True)
+    for name, (count, call) in OWN.items():
+        engine.add_extension(name, count, call)
+    if patient:
+        for name, count in ARITY.items():
+            if count > 0 and name not in _UNWRAPPED:
+                engine.add_extension(f"{WRAPPED}.{name.replace('.', '_')}", count, _wrapped(regorus, name, count))
+    for name in sorted(program.modules):
+        source = normalised(program.modules[name], name, v0=program.v0)
+        with _Guard("the policies do not compile"):
+            engine.add_policy(name, tolerant(source, name) if patient else source)
+    return engine
+
+
+def _wrapped(regorus: Any, name: str, count: int) -> Callable[..., list[Any]]:
+    """The built-in as a function that gives a list of its value, empty where it has none."""
+    if name in OWN:
+        return partial(_attempt, OWN[name][1])
+    arguments = ", ".join(f"input[{index}]" for index in range(count))
+    alone = regorus.Engine()
+    alone.add_policy("call", f"package call\n\nvalue := [answer | answer := {_native(name)}({arguments})]\n")
+
+    def native(*values: Any) -> list[Any]:
+        alone.set_input(list(values))
+        try:
+            answer: list[Any] = alone.eval_rule("data.call.value")
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001 - a panic is one; in OPA this call is undefined
+            return []
+        return answer
+
+    return native
+
+
+def _native(name: str) -> str:
+    return "regex.match" if name == "re_match" else name
+
+
+def _attempt(call: Callable[..., Any], *values: Any) -> list[Any]:
+    try:
+        return [call(*values)]
+    except (ValueError, ArithmeticError):
+        return []
+
+
+def _ask(engine: Any, text: str, queries: Sequence[str]) -> list[Any]:
+    with _Guard("the policies could not be evaluated"):
+        engine.set_input_json(text)
+        answers = [json.loads(engine.eval_rule_as_json(query)) for query in queries]
+        engine.take_prints()
+    return [UNDEFINED if answer == "<undefined>" else answer for answer in answers]
+
+
+def _json(document: Any) -> str:
+    try:
+        text = canonical_json(document)
+    except CanonicalError as error:
+        raise PolicyError(f"the input has no canonical JSON: {error}") from error
+    if len(text) > MAX_INPUT:
+        raise PolicyError(f"the input is {len(text)} bytes; the limit is {MAX_INPUT}")
+    return text.decode()
+
+
+def _key(program: Program) -> bytes:
+    hasher = hashlib.sha256(b"0" if program.v0 else b"1")
+    for name in sorted(program.modules):
+        for part in (name.encode(), program.modules[name].encode()):
+            hasher.update(len(part).to_bytes(8, "big"))
+            hasher.update(part)
+    return hasher.digest()
