@@ -20,8 +20,9 @@ All fractions are exact; the Rate is rounded once, half to even, to the pico-uni
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
+from weakref import WeakKeyDictionary
 
 from customhouse._kit.money import Money
 from customhouse.core.cost import Rate
@@ -47,6 +48,20 @@ class _Split:
     as_of: str
 
 
+@dataclass(slots=True)
+class _Found:
+    """What was found out about one region of one book; a book does not change."""
+
+    rates: dict[str, Rate | None] = field(default_factory=dict)
+    machines: dict[str, tuple[Machine, ...]] = field(default_factory=dict)
+    split: _Split | None = None
+    tried: bool = False
+
+
+_FOUND: WeakKeyDictionary[PriceBook, dict[tuple[str, str, bool], _Found]] = WeakKeyDictionary()
+"""To find a region's rates takes milliseconds of exact fractions, and admission asks thousands of times a second."""
+
+
 class RateCard:
     """The unit rates of one region. `spot` asks for interruptible prices; the book must have them.
 
@@ -59,17 +74,15 @@ class RateCard:
         self.spot_priced = spot and book.has_spot(provider, region)
         self.pricing = PREEMPTIBLE if self.spot_priced else ON_DEMAND
         self._note = "; no spot price in the book, on-demand taken" if spot and not self.spot_priced else ""
-        self._split: _Split | None = None
-        self._tried = False
-        self._rates: dict[str, Rate | None] = {}
+        self._found = _FOUND.setdefault(book, {}).setdefault((provider, region, spot), _Found())
 
     def rate(self, unit: str) -> Rate | None:
         """The rate of `vcpu`, `GiB` or an accelerator class; None is unpriced."""
         unit = price_class(unit)
-        if unit not in self._rates:
+        if unit not in self._found.rates:
             split = self._reserved if unit in (VCPU, GIB) else self._accelerator
-            self._rates[unit] = self.stated(unit) or split(unit)
-        return self._rates[unit]
+            self._found.rates[unit] = self.stated(unit) or split(unit)
+        return self._found.rates[unit]
 
     def stated(self, unit: str) -> Rate | None:
         """The rate that the book states itself, without splitting a machine's price (step 1)."""
@@ -78,8 +91,11 @@ class RateCard:
 
     def machines(self, accelerator: str) -> tuple[Machine, ...]:
         """The machines that carry whole accelerators of a class, with a price."""
-        found = self.book.machines(self.provider, self.region, self.pricing, accelerator=price_class(accelerator))
-        return tuple(machine for machine in found if machine.share == "1")
+        name = price_class(accelerator)
+        if name not in self._found.machines:
+            found = self.book.machines(self.provider, self.region, self.pricing, accelerator=name)
+            self._found.machines[name] = tuple(machine for machine in found if machine.share == "1")
+        return self._found.machines[name]
 
     def residual(self, machine: Machine) -> Rate | None:
         """Step 4 for one machine: the rate of one of its accelerators; None when it has none or nothing is left."""
@@ -104,14 +120,14 @@ class RateCard:
         return next((rate for machine in machines if (rate := self.residual(machine)) is not None), None)
 
     def _reserved(self, unit: str) -> Rate | None:
-        if not self._tried:
-            self._tried = True
-            self._split = self._fit()
-        if self._split is None:
+        if not self._found.tried:
+            self._found.tried = True
+            self._found.split = self._fit()
+        if self._found.split is None:
             return None
-        pico = _pico(self._split.vcpu if unit == VCPU else self._split.gib)
-        how = self._split.how + self._note
-        return None if pico <= 0 else self._made(unit, pico, "", self._split.as_of, how)
+        pico = _pico(self._found.split.vcpu if unit == VCPU else self._found.split.gib)
+        how = self._found.split.how + self._note
+        return None if pico <= 0 else self._made(unit, pico, "", self._found.split.as_of, how)
 
     def _fit(self) -> _Split | None:
         pattern, families = _REFERENCE.get(self.provider, ("", ""))
