@@ -13,16 +13,17 @@ from customhouse._kit.digest import bytes_digest
 from customhouse.app.artifacts import Volumes
 from customhouse.app.forge_settings import TOKEN as FORGE_TOKEN
 from customhouse.app.settings import Settings
-from customhouse.app.sources import SourceTree
-from customhouse.control.source import Commits
 from customhouse.core.errors import SourceError, UsageError
-from customhouse.core.ports import PolicyEngine
 
 if TYPE_CHECKING:
     from customhouse.app.configuration import Configuration
+    from customhouse.app.policyshelf import Shelf
+    from customhouse.app.sources import SourceTree
     from customhouse.control.adapters.git import GitRepository
     from customhouse.control.rendering import Renderer
+    from customhouse.control.source import Commits
     from customhouse.core.forge import Forge
+    from customhouse.core.ports import PolicyEngine
     from customhouse.execution.adapters.kubernetes.client import KubernetesCluster
     from customhouse.execution.adapters.local.jobs import SecretProvider
     from customhouse.execution.adapters.local.target import LocalTarget
@@ -81,6 +82,22 @@ def covering_engine() -> CoveringEngine:
     from customhouse.policy.adapters.regorus import RegorusEngine
 
     return RegorusEngine()
+
+
+def shelf(settings: Settings) -> Shelf:
+    """The bundles that were pulled, below the state directory, and the ways to pull more."""
+    from customhouse.app.policyshelf import Shelf
+    from customhouse.app.policysources import Registry, Sources
+
+    def registry(reference: str) -> tuple[Registry, str, str | None, str | None]:
+        from customhouse.trust.adapters.registries.oci import Credentials, OciRegistry, Reference
+
+        read = Reference.parse(reference)
+        user = settings.environment.get("CUSTOMHOUSE_REGISTRY_USER")
+        given = Credentials(user, settings.environment.get("CUSTOMHOUSE_REGISTRY_PASSWORD", "")) if user else None
+        return OciRegistry(read.host, given), read.repository, read.tag, read.digest
+
+    return Shelf(settings.state / "bundles", Sources(settings.workspace, registry).fetch)
 
 
 def store(settings: Settings, *, create: bool = True) -> Store:

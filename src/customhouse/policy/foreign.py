@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from customhouse.core.errors import PolicyError
 from customhouse.policy.foreign_builtins import ARITY, REFUSED
@@ -28,9 +28,9 @@ _KEYWORDS = frozenset(
     ["package", "import", "as", "default", "else", "if", "in", "some", "every", "contains", "not", "with"]
 )
 _TOKEN = re.compile(
-    r"(?P<space>[ \t\r]+)|(?P<newline>\n)|(?P<comment>\#[^\n]*)|(?P<raw>`[^`]*`)"
+    r"(?P<newline>\n\s*)|(?P<comment>\#[^\n]*)|(?P<raw>`[^`]*`)"
     r'|(?P<string>"(?:[^"\\\n]|\\.)*")|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<number>\d[\w.]*(?:(?<=[eE])[+-]\d+)?)'
-    r"|(?P<mark>:=|==|!=|<=|>=|[^\s\w])",
+    r"|(?P<mark>:=|==|!=|<=|>=|\S)",
 )
 _IMPORTS = frozenset(
     {"rego.v1", "future.keywords", *(f"future.keywords.{name}" for name in ("in", "if", "every", "contains"))}
@@ -73,8 +73,7 @@ class Undefined:
 UNDEFINED = Undefined()
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """One token; `start` and `end` are offsets, `fresh` says that it is the first of its line."""
 
     kind: str
@@ -90,17 +89,19 @@ def tokens_of(source: str, name: str) -> tuple[Token, ...]:
     """The tokens of a module without comments. Raises PolicyError with the line: too long, an open text."""
     if len(source) > MAX_SOURCE:
         raise PolicyError(f"the module has {len(source)} characters; at most {MAX_SOURCE} are read", where=name)
-    line, fresh, found = 1, True, []
-    for match in _TOKEN.finditer(source):
+    line, fresh, found = 1 + source[: len(source) - len(source.lstrip())].count("\n"), True, []
+    for match in _TOKEN.finditer(source, len(source) - len(source.lstrip())):
         kind, text = match.lastgroup or "mark", match[0]
-        if kind == "mark" and text in ('"', "`"):
-            raise PolicyError("a text that does not end", where=f"{name}:{line}")
         if kind == "newline":
             fresh = True
-        elif kind not in ("space", "comment"):
-            found.append(Token(kind, text, match.start(), match.end(), line, fresh))
+            line += text.count("\n")
+        elif kind != "comment":
+            if kind == "mark" and text in ('"', "`"):
+                raise PolicyError("a text that does not end", where=f"{name}:{line}")
+            found.append(Token(kind, text, *match.span(), line, fresh))
             fresh = False
-        line += text.count("\n")
+            if kind == "raw":
+                line += text.count("\n")
     return tuple(found)
 
 
@@ -112,6 +113,7 @@ def package_of(source: str, name: str) -> tuple[str, ...]:
     return tuple(_path(tokens, 1)[0])
 
 
+@functools.lru_cache(maxsize=512)
 def rules_of(source: str, name: str) -> frozenset[str]:
     """The first names of all rules that a module has."""
     tokens = tokens_of(source, name)
@@ -161,10 +163,15 @@ def called_builtins(program: Program) -> dict[str, str]:
     """The built-ins that a program calls, each with the first place (`module:line`)."""
     found: dict[str, str] = {}
     for name in sorted(program.modules):
-        tokens = tokens_of(program.modules[name], name)
-        for called, first, _ in _calls(tokens):
-            found.setdefault(called, f"{name}:{tokens[first].line}")
+        for called, line in _called(program.modules[name], name):
+            found.setdefault(called, f"{name}:{line}")
     return found
+
+
+@functools.lru_cache(maxsize=512)
+def _called(source: str, name: str) -> tuple[tuple[str, int], ...]:
+    tokens = tokens_of(source, name)
+    return tuple((called, tokens[first].line) for called, first, _ in _calls(tokens))
 
 
 def check_network(program: Program) -> None:
