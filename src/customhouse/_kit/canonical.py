@@ -21,7 +21,7 @@ JsonValue = Any
 _PLAIN = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
 # What Python's encoder in C writes otherwise than RFC 8785, or might: numbers with a fraction, a power or too many
 # digits, and characters whose UTF-16 order is not that of their code points.
-_OTHERWISE = re.compile("(?:\":|[,\\[])-?[0-9]+[.eE]|[0-9]{16}|[\ud800-\U0010ffff]")
+_OTHERWISE = re.compile('(?:":|[,\\[])-?[0-9]+[.eE]|[0-9]{16}|[\ud800-\U0010ffff]')
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _LITERALS = {None: "null", True: "true", False: "false"}
 
