@@ -71,21 +71,21 @@ def load_context(settings: Settings, repo: str | None) -> AdmissionContext:
     Raises ConfigError, PolicyError, PriceError and SourceError that name the file: such a generation is not taken over.
     """
     if repo is None:
-        governing = governance(None, None, settings.config)
+        governing = governance(None, None, settings.config, wiring.shelf(settings))
         folder = (settings.config.parent if settings.config else Path()) / FOLDER
         evidence = dict(_filed(folder)) if settings.config else {}
         return AdmissionContext(governing, spend_of(settings, governing), evidence=evidence)
     objects = wiring.commits(settings, repo)
     if not (settings.state / wiring.STORE_FILE).exists():
         revision = objects.resolve("HEAD")
-        governing = governance(objects, revision, settings.config)
+        governing = governance(objects, revision, settings.config, wiring.shelf(settings))
         declared = declarations_of(objects, revision, governing.configuration.paths)
         spend = spend_of(settings, governing, objects)
         return AdmissionContext(governing, spend, revision, declared, {}, objects.files(revision, f"{FOLDER}/"))
     with wiring.store(settings) as opened:
         deployed = Memory(opened.state).deployed
         revision = objects.resolve("HEAD") if deployed is None else deployed.revision
-        governing = governance(objects, revision, settings.config)
+        governing = governance(objects, revision, settings.config, wiring.shelf(settings))
         paths = governing.configuration.paths if deployed is None else deployed.paths
         declared = declarations_of(objects, revision, paths)
         recorded = dict(_recorded(opened.decisions, declared)) if deployed is not None else {}

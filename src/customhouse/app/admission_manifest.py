@@ -41,10 +41,10 @@ def configurations(settings: Settings, repo: str | None, authorities: bytes, url
     from customhouse.app import wiring
 
     if repo is None:
-        governing = governance(None, None, settings.config)
+        governing = governance(None, None, settings.config, wiring.shelf(settings))
     else:
         objects = wiring.commits(settings, repo)
-        governing = governance(objects, objects.resolve("HEAD"), settings.config)
+        governing = governance(objects, objects.resolve("HEAD"), settings.config, wiring.shelf(settings))
     exempt = list(governing.configuration.admission.exempt_namespaces)
     made = [
         _object(

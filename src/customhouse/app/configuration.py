@@ -15,6 +15,7 @@ from customhouse._kit.money import Money
 from customhouse.app.admission_rules import AdmissionSpec, Scheduling, bad_expiry, schedulings
 from customhouse.app.audit_spec import AuditSpec
 from customhouse.app.forge_settings import ForgeSpec
+from customhouse.app.policyspecs import BundleSource, CanarySpec, bundles_of, canary_of
 from customhouse.app.tiering import environments_of, tiers_of
 from customhouse.control.rendering import RenderEntry
 from customhouse.core.errors import ConfigError
@@ -69,6 +70,9 @@ class Configuration:
     """How long a waiver or a relaxation may last."""
     frameworks: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
     bundle: str | None = None
+    bundles: tuple[BundleSource, ...] = ()
+    """Pulled from elsewhere, judged beside `bundle`."""
+    canary: CanarySpec | None = None
     waivers: str | None = None
     allowed_signers: str | None = None
     gpg_keys: tuple[str, ...] = ()
@@ -110,6 +114,7 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
     target, tiers = document.get("target") or {}, document.get("tiers") or {}
     policy, trust = document.get("policy") or {}, document.get("trust") or {}
     prices, optimiser = document.get("prices") or {}, document.get("optimiser") or {}
+    key_names = [key["name"] for key in trust.get("keys") or ()]
     default = Configuration()
     configuration = Configuration(
         branch=document.get("branch", default.branch),
@@ -140,6 +145,8 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
             for name, given in (policy.get("frameworks") or {}).items()
         },
         bundle=policy.get("bundle"),
+        bundles=bundles_of(policy.get("bundles") or (), key_names, checker.fail),
+        canary=canary_of(policy.get("canary"), key_names, checker.fail),
         waivers=policy.get("waivers"),
         allowed_signers=trust.get("allowedSigners"),
         gpg_keys=tuple(trust.get("gpgKeys") or ()),

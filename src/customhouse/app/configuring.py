@@ -132,6 +132,8 @@ def as_document(configuration: Configuration) -> dict[str, Any]:
                 for name, (low, high) in configuration.frameworks.items()
             },
             "bundle": configuration.bundle,
+            "bundles": [item.to_json() for item in configuration.bundles],
+            "canary": {} if configuration.canary is None else configuration.canary.to_json(),
             "waivers": configuration.waivers,
         },
         "trust": {

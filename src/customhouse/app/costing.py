@@ -72,7 +72,7 @@ def forecast_month_of(settings: Settings, repo: str | None) -> dict[str, Any]:
     declared = Money.zero("USD")
     if deployed is not None:
         objects = wiring.commits(settings, repo or _followed(settings))
-        governing = governance(objects, deployed.revision, settings.config)
+        governing = governance(objects, deployed.revision, settings.config, wiring.shelf(settings))
         declared = monthly_total(governing, declarations_of(objects, deployed.revision, deployed.paths))
     found = forecast_month(charges, declared, now)
     return {

@@ -79,7 +79,7 @@ def _of_repository(settings: Settings, request: GateRequest) -> Question:
     objects = wiring.commits(settings, request.repo)
     head = objects.resolve("HEAD" if request.head is None else request.head)
     base = _base(objects, request, head)
-    governing = governance(objects, base, settings.config)
+    governing = governance(objects, base, settings.config, wiring.shelf(settings))
     # The rules are those of the base as it is now; what a branch changes is counted from where it left the base, as a
     # merge would. A branch that is merely behind has rewritten nothing.
     start = None if base is None else objects.merge_base(base, head)
@@ -136,7 +136,7 @@ def spend_of(settings: Settings, governing: Governance, objects: Commits | None 
 
 def _of_paths(settings: Settings, request: GateRequest, spend: bool) -> Question:
     tree = NamedFiles(request.paths, request.stdin)
-    governing = governance(None, None, settings.config)
+    governing = governance(None, None, settings.config, wiring.shelf(settings))
     spent = spend_of(settings, governing) if spend else Spend()
     return Question(governing, tree, "files", (), None, "files", spent)
 
@@ -154,7 +154,8 @@ def _of_two(settings: Settings, before: str, paths: Sequence[str], spend: bool) 
         raise UsageError(f"{before} and {after} are not both folders, or both files")
     whole = old.is_dir()
     base, tree = (NamedFiles.rooted(name) if whole else NamedFiles((name,)) for name in (before, after))
-    governing = governance(base if whole else None, "before" if whole else None, settings.config)
+    shelf = wiring.shelf(settings)
+    governing = governance(base if whole else None, "before" if whole else None, settings.config, shelf)
     declared = declarations_of(base, "before", governing.configuration.paths)
     spent = spend_of(settings, governing) if spend else Spend()
     return Question(governing, tree, "files", declared, None, "files", spent)

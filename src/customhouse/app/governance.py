@@ -9,6 +9,8 @@ from typing import Any
 
 from customhouse._kit.digest import bytes_digest
 from customhouse.app.configuration import CURRENCY, FILE, Configuration, parse
+from customhouse.app.policyrules import Rules, own_folders
+from customhouse.app.policyshelf import Shelf
 from customhouse.app.sources import SourceTree
 from customhouse.control import yaml_nodes
 from customhouse.control.owners import PLACES as OWNERS
@@ -18,7 +20,8 @@ from customhouse.core.resource import Declaration, Location, ResourceRef
 from customhouse.observability.budgets import Budget
 from customhouse.observability.estimate import PriceSettings
 from customhouse.observability.prices import PriceBook
-from customhouse.policy.bundle import Bundle, builtin_bundle, load_bundle
+from customhouse.policy.bundle import Bundle, builtin_bundle
+from customhouse.policy.canary import Canary
 from customhouse.policy.facts import PolicySettings
 from customhouse.policy.waiver import Waiver, parse_waivers
 from customhouse.trust.keys import TrustRoot
@@ -41,6 +44,12 @@ class Governance:
     budgets: tuple[Budget, ...] = field(default=())
     files: Mapping[str, str] = field(default_factory=dict)
     """Path → digest of customhouse.yaml and of every file that it names."""
+    canary: Canary | None = None
+    """A bundle on trial."""
+    shelf: Shelf | None = field(default=None, compare=False, repr=False)
+    """Where pulled bundles came from: a successor's come from there too."""
+    alerts: tuple[str, ...] = ()
+    """Why a last good bundle is used and not what its source has now."""
 
     @property
     def prices(self) -> PriceSettings:
@@ -84,8 +93,10 @@ def _waivers(data: bytes, file: str) -> tuple[Waiver, ...]:
     return parse_waivers(value, file)
 
 
-def governance(tree: SourceTree | None, revision: str | None, fallback: Path | None = None) -> Governance:
-    """The governance of a base revision.
+def governance(
+    tree: SourceTree | None, revision: str | None, fallback: Path | None = None, shelf: Shelf | None = None
+) -> Governance:
+    """The governance of a base revision; bundles from elsewhere (`policy.bundles`) are taken from `shelf`.
 
     Without a revision, or without customhouse.yaml in it: `fallback` (the file of `--config`; its other files are
     read beside it), else the built-in defaults, which trust nobody. Raises ConfigError, PolicyError and PriceError
@@ -94,9 +105,9 @@ def governance(tree: SourceTree | None, revision: str | None, fallback: Path | N
     if tree is not None and revision is not None:
         data = tree.read(revision, FILE)
         if data is not None:
-            return _assemble(read_configuration(data), _Files(tree, revision))
+            return _assemble(read_configuration(data), _Files(tree, revision), shelf)
     if fallback is not None:
-        return _assemble(read_configuration(fallback.read_bytes(), fallback.name), _Beside(fallback.parent))
+        return _assemble(read_configuration(fallback.read_bytes(), fallback.name), _Beside(fallback.parent), shelf)
     return Governance(Configuration(), builtin_bundle(), PriceBook.load())
 
 
@@ -157,8 +168,8 @@ def set_aside(tree: SourceTree, revision: str) -> tuple[str, ...]:
     if data is None:
         return ()
     configuration = read_configuration(data)
-    folder = f"{configuration.bundle.strip('/')}/" if configuration.bundle else None
-    return tuple(name for name in (configuration.waivers, folder) if name)
+    folders = [f"{folder.strip('/')}/" for folder in own_folders(configuration)]
+    return tuple(name for name in (configuration.waivers, *folders) if name)
 
 
 def as_declaration(files: Mapping[str, str]) -> Declaration | None:
@@ -184,8 +195,8 @@ def _digests(configuration: Configuration, files: _Files | _Beside) -> Mapping[s
     named += [path for path in (configuration.allowed_signers, configuration.waivers) if path]
     named += [configuration.price_book] if configuration.price_book else []
     found = {FILE: bytes_digest(files.read(FILE)), **{path: bytes_digest(files.read(path)) for path in named}}
-    if configuration.bundle:
-        found |= {path: bytes_digest(data) for path, data in files.folder(configuration.bundle).items()}
+    for folder in own_folders(configuration):
+        found |= {path: bytes_digest(data) for path, data in files.folder(folder).items()}
     if configuration.forge is not None and isinstance(files, _Files):
         # Who must agree to a change is a rule too: taking oneself in needs the consent of those who are there.
         owners = ((path, files.find(path)) for path in OWNERS)
@@ -193,25 +204,26 @@ def _digests(configuration: Configuration, files: _Files | _Beside) -> Mapping[s
     return dict(sorted(found.items()))
 
 
-def _assemble(configuration: Configuration, files: _Files | _Beside) -> Governance:
-    bundle = builtin_bundle()
-    if configuration.bundle:
-        bundle = load_bundle(files.folder(configuration.bundle), base=bundle)
+def _assemble(configuration: Configuration, files: _Files | _Beside, shelf: Shelf | None) -> Governance:
+    roots = tuple(TrustRoot(key.name, files.read(key.public_key), frozenset(key.kinds)) for key in configuration.keys)
+    waivers = _waivers(files.read(configuration.waivers), configuration.waivers) if configuration.waivers else ()
+    rules = Rules(shelf, roots, files.folder)
     book = PriceBook.load()
     if configuration.price_book:
         book = PriceBook.read(files.read(configuration.price_book), configuration.price_book, over=book)
     return Governance(
         configuration=configuration,
-        bundle=bundle,
+        bundle=rules.in_force(configuration),
         book=book,
-        roots=tuple(
-            TrustRoot(key.name, files.read(key.public_key), frozenset(key.kinds)) for key in configuration.keys
-        ),
+        roots=roots,
         allowed_signers=files.read(configuration.allowed_signers) if configuration.allowed_signers else None,
         gpg_keys=tuple(files.read(path) for path in configuration.gpg_keys),
-        waivers=_waivers(files.read(configuration.waivers), configuration.waivers) if configuration.waivers else (),
+        waivers=waivers,
         budgets=tuple(
             Budget(budget.name, budget.monthly, budget.namespaces, budget.labels) for budget in configuration.budgets
         ),
         files=_digests(configuration, files) if isinstance(files, _Files) else {},
+        canary=rules.on_trial(configuration, waivers),
+        shelf=shelf,
+        alerts=tuple(rules.alerts),
     )

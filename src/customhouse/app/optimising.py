@@ -20,7 +20,7 @@ def recommend(settings: Settings, repo: str) -> list[dict[str, Any]]:
         deployed = Memory(opened.state).deployed
         if deployed is None:
             raise UsageError("nothing is deployed yet", hint="run `customhouse up`")
-        governing = governance(objects, deployed.revision, settings.config)
+        governing = governance(objects, deployed.revision, settings.config, wiring.shelf(settings))
         declared = declarations_of(objects, deployed.revision, deployed.paths)
         configuration = governing.configuration
         since = proposals.horizon(wiring.clock(), configuration.window_seconds, configuration.minimum_windows)
@@ -51,7 +51,7 @@ def propose(settings: Settings, repo: str, branch: str) -> list[dict[str, Any]]:
         deployed = memory.deployed
         if deployed is None:
             raise UsageError("nothing is deployed yet", hint="run `customhouse up`")
-        governing = governance(source, deployed.revision, settings.config)
+        governing = governance(source, deployed.revision, settings.config, wiring.shelf(settings))
         declared = declarations_of(source, deployed.revision, deployed.paths)
         configuration = governing.configuration
         since = proposals.horizon(clock, configuration.window_seconds, configuration.minimum_windows)

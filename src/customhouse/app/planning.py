@@ -22,7 +22,7 @@ def plan(settings: Settings, repo: str, revision: str) -> dict[str, Any]:
     """`{"revision","target","actions":[{"action","resource"}],"blocked"}`. Raises SourceError and UsageError."""
     objects = wiring.commits(settings, repo)
     commit = objects.resolve(revision)
-    governing = governance(objects, commit, settings.config)
+    governing = governance(objects, commit, settings.config, wiring.shelf(settings))
     desired = declarations_of(objects, commit, governing.configuration.paths, governing.configuration.render)
     inventory = _inventory(settings)
     applied = {entry.ref: entry.digest for entry in inventory.entries}

@@ -133,8 +133,8 @@ def in_force(settings: Settings, repo: str) -> Governance:
         objects = wiring.commits(settings, repo)
         head = objects.resolve("HEAD")
     except SourceError:
-        return governance(None, None, settings.config)
-    return governance(objects, head, settings.config)
+        return governance(None, None, settings.config, wiring.shelf(settings))
+    return governance(objects, head, settings.config, wiring.shelf(settings))
 
 
 def read_waivers(path: str) -> tuple[Waiver, ...]:

@@ -58,7 +58,7 @@ def replay(settings: Settings, request: ReplayRequest, progress: Progress) -> Re
     waivers = governing.waivers if request.waivers is None else read_waivers(request.waivers)
     engine = wiring.engine(settings)
     gate = Gate(engine, bundle, waivers)
-    since = _since(request.since)
+    since = since_of(request.since)
     summary = Summary()
     with wiring.store(settings, create=False) as opened:
         records = opened.decisions.recorded(since)
@@ -103,7 +103,8 @@ def _answers(records: Sequence[Mapping[str, Any]], gate: Gate, engine: PolicyEng
     return answers
 
 
-def _since(text: str | None) -> str:
+def since_of(text: str | None) -> str:
+    """RFC 3339 of what `--since` says; empty for None. Raises UsageError."""
     if text is None:
         return ""
     units = {"d": "days", "h": "hours", "m": "minutes"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from customhouse.app import wiring
 from customhouse.app.declared import declarations_of
 from customhouse.app.governance import Governance, governance
 from customhouse.app.memory import FOUNDING, Deployed, Memory
@@ -26,7 +27,8 @@ class Standing:
         revision = deployed.revision if deployed is not None else self._memory.get(FOUNDING)
         if self._governing is None or self._governing[0] != revision:
             tree = None if revision is None else self._source
-            self._governing = (revision, governance(tree, revision, self._settings.config))
+            shelf = wiring.shelf(self._settings)
+            self._governing = (revision, governance(tree, revision, self._settings.config, shelf))
         return self._governing[1]
 
     def declared(self) -> tuple[Declaration, ...]:

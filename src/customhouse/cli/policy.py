@@ -99,7 +99,7 @@ def lint(ctx: click.Context, paths: tuple[str, ...], output: str, settings: Sett
     elif output == "sarif":
         from customhouse.cli.policy_sarif import lint_sarif
 
-        write_json(lint_sarif(found))
+        write_json(lint_sarif([item.to_json() for item in found]))
     else:
         rows = [[item.where, item.severity, item.rule, item.message, item.fix] for item in found]
         write_table("", ["Where", "Severity", "Rule", "Message", "Fix"], rows)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import quote
 
 from customhouse._kit.digest import bytes_digest
 
-if TYPE_CHECKING:
-    from customhouse.policy.lint_report import LintFinding
 
-
-def lint_sarif(findings: Sequence[LintFinding]) -> dict[str, Any]:
-    """One run of one tool."""
-    ids = sorted({item.rule for item in findings})
+def lint_sarif(findings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One run of one tool, of the findings that `-o json` prints."""
+    ids = sorted({item["rule"] for item in findings})
     return {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -27,16 +24,16 @@ def lint_sarif(findings: Sequence[LintFinding]) -> dict[str, Any]:
     }
 
 
-def _result(item: LintFinding, ids: Sequence[str]) -> dict[str, Any]:
-    physical: dict[str, Any] = {"artifactLocation": {"uri": quote(item.file.lstrip("/"), safe="/")}}
-    if item.line:
-        physical["region"] = {"startLine": item.line, "startColumn": max(item.column, 1)}
-    fingerprint = bytes_digest("\0".join([item.rule, item.file, item.message]).encode())[7:39]
+def _result(item: Mapping[str, Any], ids: Sequence[str]) -> dict[str, Any]:
+    physical: dict[str, Any] = {"artifactLocation": {"uri": quote(item["file"].lstrip("/"), safe="/")}}
+    if item["line"]:
+        physical["region"] = {"startLine": item["line"], "startColumn": max(item["column"], 1)}
+    fingerprint = bytes_digest("\0".join([item["rule"], item["file"], item["message"]]).encode())[7:39]
     return {
-        "ruleId": item.rule,
-        "ruleIndex": ids.index(item.rule),
-        "level": item.severity,
-        "message": {"text": f"{item.message}. {item.fix}".strip()},
+        "ruleId": item["rule"],
+        "ruleIndex": ids.index(item["rule"]),
+        "level": item["severity"],
+        "message": {"text": " ".join([item["message"] + ".", item["fix"]]).strip()},
         "locations": [{"physicalLocation": physical}],
         "partialFingerprints": {"customhouse/v1": fingerprint},
     }

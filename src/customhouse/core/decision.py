@@ -106,6 +106,8 @@ class Decision:
     revision: str | None = None
     timings: Mapping[str, float] = field(default_factory=dict, compare=False)
     """Check → milliseconds that it took (`artifacts`, `evidence`, `price`, `facts`, `rules`); empty: not measured."""
+    canary: Mapping[str, Any] | None = field(default=None, compare=False)
+    """What a bundle on trial says of the same Facts (`policy.canary.Trial`); None: this object is not on trial."""
 
     def body(self) -> dict[str, Any]:
         """The part that is byte-identical (as canonical JSON) at every point for the same Facts and Bundle."""
@@ -123,7 +125,7 @@ class Decision:
 
     def envelope(self) -> dict[str, Any]:
         """Where, when and for which revision it was said."""
-        return {
+        told: dict[str, Any] = {
             "point": self.point.value,
             "decided_at": to_rfc3339(self.decided_at),
             "revision": self.revision,
@@ -131,6 +133,7 @@ class Decision:
             "locations": [None if place is None else str(place) for place in self.locations],
             "timings": dict(self.timings),
         }
+        return told if self.canary is None else {**told, "canary": dict(self.canary)}
 
 
 def verdict_of(findings: Iterable[Finding]) -> Verdict:

@@ -1,0 +1,31 @@
+"""The candidate beside the bundle in force: asked after the Decision, told in its envelope."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from customhouse.core.decision import Decision
+from customhouse.core.errors import CannotDecideError
+from customhouse.core.facts import Facts
+from customhouse.core.ports import PolicyEngine
+from customhouse.policy.canary import Canary, Trial, compare
+from customhouse.policy.gate import Gate
+
+
+class Watch:
+    """Judges with the candidate what it is on trial for; None: there is no candidate. For one thread."""
+
+    def __init__(self, engine: PolicyEngine, canary: Canary | None) -> None:
+        self._canary = canary
+        self._gate = None if canary is None else Gate(engine, canary.bundle, canary.waivers)
+
+    def see(self, decision: Decision, facts: Facts) -> Decision:
+        """The same Decision with what the candidate says in its envelope; where that fails, why: it decides nothing."""
+        if self._canary is None or self._gate is None or not self._canary.covers(decision.resource.namespace):
+            return decision
+        try:
+            candidate = self._gate.rejudge(facts, point=decision.point, decided_at=decision.decided_at)
+            trial = compare(self._canary.mode, decision, candidate)
+        except CannotDecideError as error:
+            trial = Trial(self._gate.bundle_digest, self._canary.mode, None, problem=str(error)[:500])
+        return replace(decision, canary=trial.to_json())
