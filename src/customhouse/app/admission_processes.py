@@ -118,8 +118,8 @@ def _generation(settings: Settings, repo: str | None, meeting: str, number: int,
     hello: dict[str, Any] = {"role": "generation", "generation": number, "pid": os.getpid()}
     try:
         context = load_context(settings, repo)
-        admission = Admission(context, wiring.engine(settings), wiring.clock())
-        evaluator = Evaluator(admission, context, settings.environment.get(VARIABLE, DEFAULT_PREFIX))
+        prefix = settings.environment.get(VARIABLE, DEFAULT_PREFIX)
+        admission = Admission(context, wiring.admission_engine(settings), wiring.clock())
         admission.rehearse()
     except CustomhouseError as error:
         _meet(meeting, {**hello, "problem": str(error), "code": error.code}).close()
@@ -135,8 +135,11 @@ def _generation(settings: Settings, repo: str | None, meeting: str, number: int,
 
     def evaluate() -> None:
         channel.close()
+        judge = admission
+        if settings.engine == "opa":  # a child process and its socket cannot be shared by those who are forked
+            judge = Admission(context, wiring.admission_engine(settings), wiring.clock())
         own = _meet(meeting, {"role": "evaluator", "generation": number, "pid": os.getpid()})
-        serve(own, evaluator)
+        serve(own, Evaluator(judge, context, prefix))
 
     _tend(channel, evaluate, workers)
 

@@ -59,6 +59,13 @@ def engine(settings: Settings) -> PolicyEngine:
     return opa if settings.engine == "opa" or opa.speaks_v1() else RegorusEngine()
 
 
+def admission_engine(settings: Settings) -> PolicyEngine:
+    """The engine of one evaluator of the webhook: the embedded one, compiled, unless OPA is asked for by name."""
+    from customhouse.policy.adapters.regorus import RegorusEngine
+
+    return engine(settings) if settings.engine == "opa" else RegorusEngine(compile_packaged=True)
+
+
 def foreign_engine(settings: Settings) -> RightEngine:
     """The engines for Rego of others: the embedded one first, an OPA on PATH for what it lacks. Raises UsageError."""
     from customhouse.policy.adapters.opa_foreign import OpaForeign

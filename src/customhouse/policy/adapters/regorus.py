@@ -13,11 +13,12 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from customhouse._kit.canonical import CanonicalError, canonical_json
 from customhouse.core.errors import PolicyError
-from customhouse.policy.bundle import builtin_bundle
+from customhouse.policy.bundle import QUERY, builtin_bundle
 from customhouse.policy.lint import check_modules
 
 MAX_INPUT = 1024 * 1024
@@ -35,8 +36,14 @@ class RegorusEngine:
 
     name = "regorus"
 
-    def __init__(self, *, lint: bool = True) -> None:
+    def __init__(self, *, lint: bool = True, compile_packaged: bool = False) -> None:
+        """`compile_packaged`: run the packaged rules on the engine's virtual machine, for those who judge thousands.
+
+        It gives the same findings (tests hold that over the given manifests) in a third of the time, and takes some
+        hundred milliseconds to make; rules of a project's own are always interpreted.
+        """
         self._lint = lint
+        self._compile_packaged = compile_packaged
         self._local = threading.local()
 
     def evaluate(
@@ -51,8 +58,7 @@ class RegorusEngine:
             raise PolicyError(f"the input is {len(text)} bytes; the limit is {MAX_INPUT}")
         engine = self._compiled(modules, data)
         try:
-            engine.set_input_json(text.decode())
-            answer = json.loads(engine.eval_rule_as_json(query))
+            answer = json.loads(engine(text.decode(), query))
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
@@ -92,24 +98,76 @@ class RegorusEngine:
         cache: OrderedDict[bytes, Any] = self._local.cache
         return cache
 
-    def _compiled(self, modules: Mapping[str, str], data: Mapping[str, Any]) -> Any:
+    def _named(self, modules: Mapping[str, str], data: Mapping[str, Any]) -> bytes:
+        """The key of a bundle; for the one that was asked for last it is not worked out again."""
+        last = getattr(self._local, "last", None)
+        if last is not None and last[0] is modules and last[1] is data:
+            known: bytes = last[2]
+            return known
         key = _key(modules, data)
+        if isinstance(modules, MappingProxyType) and isinstance(data, MappingProxyType):
+            self._local.last = (modules, data, key)
+        return key
+
+    def _compiled(self, modules: Mapping[str, str], data: Mapping[str, Any]) -> Any:
+        key = self._named(modules, data)
         cache = self._cache()
         if key in cache:
             cache.move_to_end(key)
             return cache[key]
         # The packaged bundle is linted by a test; at the start of a gate that would be a third of the rules' time.
-        if self._lint and dict(modules) != dict(builtin_bundle().modules):
+        packaged = dict(modules) == dict(builtin_bundle().modules)
+        if self._lint and not packaged:
             check_modules(modules)
-        engine = _compile(modules, data)
+        engine: Any = _Interpreted(_compile(modules, data))
+        if packaged and self._compile_packaged:
+            engine = _Machine(modules, data, engine)
         cache[key] = engine
         while len(cache) > _CACHED:
             cache.popitem(last=False)
         return engine
 
 
+class _Interpreted:
+    """The engine that walks the rules' syntax trees."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+
+    def __call__(self, text: str, query: str) -> str:
+        self._engine.set_input_json(text)
+        answer: str = self._engine.eval_rule_as_json(query)
+        return answer
+
+
+class _Machine:
+    """The packaged rules as a program for the engine's virtual machine; other queries go to the interpreter."""
+
+    def __init__(self, modules: Mapping[str, str], data: Mapping[str, Any], interpreted: _Interpreted) -> None:
+        import regorus  # type: ignore[import-untyped]  # the wheel has no stubs
+
+        text = canonical_json(data).decode()
+        self._interpreted = interpreted
+        self._machine = regorus.Rvm()
+        try:
+            program = regorus.Program.compile_from_modules(text, sorted(modules.items()), [QUERY])
+            self._machine.load_program(program)
+            self._machine.set_data_json(text)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            raise _failure("the policies do not compile", error) from error
+
+    def __call__(self, text: str, query: str) -> str:
+        if query != QUERY:
+            return self._interpreted(text, query)
+        self._machine.set_input_json(text)
+        answer: str = self._machine.execute()
+        return answer
+
+
 def _compile(modules: Mapping[str, str], data: Mapping[str, Any]) -> Any:
-    import regorus  # type: ignore[import-untyped]  # the wheel has no stubs
+    import regorus
 
     engine = regorus.Engine()
     engine.set_gather_prints(True)
