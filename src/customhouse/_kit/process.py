@@ -66,9 +66,9 @@ def run(
     max_output: int = MAX_OUTPUT,
     max_memory: int | None = None,
 ) -> Finished:
-    """Run a program to its end. `env` replaces the whole environment when given. `max_memory` limits its address space
-    in bytes, where the system can (Linux).
+    """Run a program to its end. `env` replaces the whole environment when given.
 
+    `max_memory` limits its address space in bytes, where the system can (Linux).
     Raises ProgramMissingError; FileNotFoundError or NotADirectoryError when there is no folder `cwd`; ProgramError when
     it cannot be started, when its status is not in `accept`, and when it outlives `timeout_s` or writes more than
     `max_output` bytes: then it is ended with all its children.

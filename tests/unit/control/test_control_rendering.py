@@ -208,7 +208,7 @@ def test_half_a_chart_is_not_rendered() -> None:
 
 def test_jsonnet_gets_what_it_imports_and_nothing_else() -> None:
     files = {
-        "main.jsonnet": b"// import 'no'\nlocal a = import 'a.libsonnet'; {b: importstr \"t/x.txt\", c: 'import \"no\"'}",
+        "main.jsonnet": b"// import 'no'\nlocal a = import 'a.libsonnet'; [importstr \"t/x.txt\", 'import \"no\"']",
         "a.libsonnet": b"import 'deep.libsonnet' /* import 'no' */",
         "vendor/deep.libsonnet": b"{x: |||\n  import 'no'\n|||}",
         "t/x.txt": b"import 'no'",

@@ -134,7 +134,7 @@ def _start(place: str, job: Job) -> bytes:
                 max_memory=_MEMORY,
             )
         except ProgramError as error:
-            raise _refused(job, Path(place).name, error, work) from error
+            raise _refused(job, place, error, work) from error
     return done.stdout
 
 
@@ -172,11 +172,12 @@ def _environment(work: Path) -> dict[str, str]:
     }
 
 
-def _refused(job: Job, program: str, error: ProgramError, work: Path) -> CannotDecideError:
+def _refused(job: Job, place: str, error: ProgramError, work: Path) -> CannotDecideError:
+    program = Path(place).name
     if error.status is None:
-        what = str(error).partition(" " + TREE)[0] if not error.stderr else str(error)
+        what = _told(str(error).replace(place, program), work)
         return CannotDecideError(
-            f"{program} was stopped: {_told(what, work)}", where=f"{job.file}:1:1", hint="make this root smaller"
+            f"{program} was stopped: {what}", where=f"{job.file}:1:1", hint="make this root smaller"
         )
     return DeclarationError(
         f"{program} does not render this: {_told(error.stderr, work)}",

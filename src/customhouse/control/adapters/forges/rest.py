@@ -13,6 +13,8 @@ from customhouse.core.errors import SourceError
 
 MAX_PAGES = 20
 PAGE = 100
+TIMEOUT_S = 10.0
+"""Of one request with its repetitions: whoever deploys waits for the answer."""
 MAX_COMMENT = 60_000
 """GitHub's limit is 65,536 characters."""
 _NEXT = re.compile(r'<([^>]+)>\s*;[^,]*rel="?next"?')
@@ -93,7 +95,7 @@ class Rest:
         if body is not None:
             headers["Content-Type"] = "application/json"
         try:
-            answer = request(method, url, headers=headers, body=body, authority=self._authority)
+            answer = request(method, url, headers=headers, body=body, timeout_s=TIMEOUT_S, authority=self._authority)
             if answer.status == 404:
                 return None
             if answer.status in (401, 403):
