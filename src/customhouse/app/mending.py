@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from customhouse.app import gatekeeping
@@ -24,8 +25,8 @@ from customhouse.core.resource import Declaration, ResourceRef
 
 MAX_EDITS = 400
 """Fixes that are tried in one run."""
-MAX_OBJECTS = 40
-"""Objects that are mended one by one, each by a judgement of its own, where all at once does not do."""
+MAX_TRIALS = 60
+"""Judgements that are made to find out which fixes do, where all at once does not."""
 _PLAIN_PATH = re.compile(r"[^\x00-\x1f\"\\\x7f]+")
 _SECURITY = "/securityContext"
 _NO_ESCALATION = FieldEdit(f"{_SECURITY}/allowPrivilegeEscalation", "false")
@@ -38,9 +39,12 @@ _BY_RULE: Mapping[str, tuple[FieldEdit, ...]] = {
     "container-capabilities": (_DROP_ALL,),
     "container-root": (_NON_ROOT,),
     "container-seccomp": (_SECCOMP,),
-    "service-account-token": (_NO_TOKEN,),
+    "pod-token-mounted": (_NO_TOKEN,),
 }
 """Rule → the fields to set, below the container or pod that the finding's pointer names."""
+
+_Complaint = tuple[str, ResourceRef, str]
+_Complaints = Counter[_Complaint]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,47 +95,70 @@ class _Overlay:
         return self._changed[path] if path in self._changed else self._tree.read(rev, path)
 
 
+class _Bench:
+    """Where fixes are tried: a fix is taken when its finding goes and no other comes."""
+
+    def __init__(self, question: Question, judge: Callable[[Question], Judgement], before: _Complaints) -> None:
+        self._question, self._judge = question, judge
+        self._left = MAX_TRIALS
+        self.before = self._now = before
+        self.chosen: list[_Fix] = []
+        self.changed: Mapping[str, bytes] = {}
+
+    @property
+    def mended(self) -> int:
+        """How many findings are gone."""
+        return self.before.total() - self._now.total()
+
+    def take(self, group: Sequence[_Fix]) -> bool:
+        """Take all of them, or none: whether it did."""
+        if self._left <= 0:
+            return False
+        made = _edited(self._question, [*self.chosen, *group])
+        if made is None:
+            return False
+        self._left -= 1
+        after = _complaints(self._judge(replace(self._question, tree=_Overlay(self._question.tree, made))))
+        gone = all(after[_complaint(fix.finding)] < self._now[_complaint(fix.finding)] for fix in group)
+        if not gone or not after <= self._now:
+            return False
+        self.chosen, self.changed, self._now = [*self.chosen, *group], made, after
+        return True
+
+
 def mend(settings: Settings, judgement: Judgement) -> Mended:
     """The patch for what a judgement found. Raises what `judge` raises, when the files change meanwhile."""
     question = judgement.question
     wanted = list(_fixes(judgement))[:MAX_EDITS]
-    before = _complaints(judgement)
-    judge = gatekeeping.clearance(settings).judge
-    chosen: list[_Fix] = []
-    changed: Mapping[str, bytes] = {}
-    # All at once as a rule; where that does not do, object by object.
+    bench = _Bench(question, gatekeeping.clearance(settings).judge, _complaints(judgement))
     objects: dict[tuple[str, ResourceRef], list[_Fix]] = {}
     for fix in wanted:
         objects.setdefault((fix.file, fix.ref), []).append(fix)
-    for attempt in ([wanted], list(objects.values())[:MAX_OBJECTS]):
-        for group in attempt:
-            if not group:
-                continue
-            made = _edited(question, [*chosen, *group])
-            if made is None:
-                continue
-            after = _complaints(judge(replace(question, tree=_Overlay(question.tree, made))))
-            if after <= before and not any(_complaint(fix.finding) in after for fix in group):
-                chosen, changed = [*chosen, *group], made
-        if chosen:
-            break
+    # All at once as a rule; where that does not do, object by object, and in an object one by one.
+    if wanted and not bench.take(wanted):
+        for group in objects.values():
+            if not bench.take(group):
+                for fix in group:
+                    bench.take([fix])
+    chosen, changed = bench.chosen, bench.changed
     left = len({_complaint(fix.finding) for fix in wanted} - {_complaint(fix.finding) for fix in chosen})
     patch = "".join(_diff(name, question.tree.files(question.head)[name], changed[name]) for name in sorted(changed))
-    notes = [f"the patch mends {len({_complaint(fix.finding) for fix in chosen})} of {len(before)} findings"]
+    notes = [f"the patch mends {bench.mended} of {bench.before.total()} findings"]
     if left:
         notes.append(f"{left} more could not be mended where they are written, or not without another finding")
     return Mended(patch, len(chosen), tuple(notes))
 
 
-def _complaint(finding: Finding) -> tuple[str, ResourceRef, str, str]:
-    return finding.rule, finding.resource, finding.pointer, finding.message
+def _complaint(finding: Finding) -> _Complaint:
+    """What a complaint is, whatever its words: a pinned image is named with its pin by other rules too."""
+    return finding.rule, finding.resource, finding.pointer
 
 
-def _complaints(judgement: Judgement) -> set[tuple[str, ResourceRef, str, str]]:
+def _complaints(judgement: Judgement) -> _Complaints:
     """What stands against a change; nobody is asked to mend what is waived."""
-    return {
+    return Counter(
         _complaint(finding) for decision in judgement.decisions for finding in decision.findings if not finding.waiver
-    }
+    )
 
 
 def _fixes(judgement: Judgement) -> Iterator[_Fix]:
