@@ -10,7 +10,8 @@ import pytest
 
 from customhouse._kit.canonical import canonical_json
 from customhouse.core.errors import CannotDecideError, DeclarationError
-from customhouse.policy.pods import image_parts
+from customhouse.core.resource import ResourceRef
+from customhouse.policy.pods import artifacts, image_parts
 from customhouse.policy.projection import project
 from policy_cases import DIGEST, deployment, served, service
 
@@ -96,9 +97,17 @@ def test_containers_in_a_kind_nobody_knows_are_still_seen():
         ),
     ],
 )
-def test_a_model_that_another_kind_loads_is_seen(kind, spec, pointer):
+def test_a_model_that_another_kind_loads_is_an_artifact_and_in_an_unknown_kind_one_that_cannot_be_pinned(
+    kind, spec, pointer
+):
     manifest = {"apiVersion": "serving.kserve.io/v1alpha1", "kind": kind, "metadata": {"name": "m"}, "spec": spec}
-    assert project(manifest)["spec"]["models"] == [{"pointer": pointer, "uri": "s3://m"}]
+    assert project(manifest)["spec"]["models"] == []
+    assert [(a.role, a.reference, a.pointer) for a in artifacts(manifest, ResourceRef.of(manifest))] == [
+        ("model", "s3://m", pointer)
+    ]
+    unknown = {**manifest, "kind": "SomebodysModel"}
+    assert project(unknown)["spec"]["models"] == [{"pointer": pointer, "uri": "s3://m"}]
+    assert artifacts(unknown, ResourceRef.of(unknown)) == ()
 
 
 def test_a_secrets_values_never_leave_it():
