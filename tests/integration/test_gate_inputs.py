@@ -253,11 +253,8 @@ def test_a_pin_that_the_repository_knows_is_offered(outside: Shell) -> None:
     outside.write("a.yaml", SOFT)
     outside.write("b.yaml", SOFT.replace("name: web\n", "name: other\n", 1).replace("web:1.0", f"web:1.0{PIN}"))
     lenient = (
-        "apiVersion: customhouse.dev/v1
-policy: {requireSignedCommits: false}
-"
-        "tiers: {definitions: {standard: {requiredImageEvidence: []}}}
-"
+        "apiVersion: customhouse.dev/v1\npolicy: {requireSignedCommits: false}\n"
+        "tiers: {definitions: {standard: {requiredImageEvidence: []}}}\n"
     )
     outside.write(".rules/customhouse.yaml", lenient)
     pinned = f"+          image: registry.example.com/web:1.0{PIN}"
