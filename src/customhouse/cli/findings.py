@@ -95,6 +95,8 @@ def _cost(report: CostReport, width: int) -> Iterator[str]:
         was, now = shown(row.before) or "new", shown(row.after) or "0.00"
         line = printable(f"{row.resource}: {was} → {now} ({signed(row.difference)}; {span})")
         yield from textwrap.wrap(line, max(width, 40), initial_indent="  ", subsequent_indent="    ")
+        for note in row.notes:
+            yield from textwrap.wrap(printable(note), max(width, 40), initial_indent="    ", subsequent_indent="      ")
     if len(workloads) > MAX_WORKLOADS:
         yield f"  and {plural(len(workloads) - MAX_WORKLOADS, 'workload')} more"
     for budget in report.budgets:

@@ -20,7 +20,7 @@ _REPLAY_ROWS = 40
 
 @click.group()
 def policy() -> None:
-    """Test, lint, build and replay the rules that judge."""
+    """Test, lint, build, pull and replay the rules that judge."""
 
 
 policy.add_command(verify)
@@ -135,6 +135,32 @@ def build(
 
 
 @policy.command()
+@click.argument("source")
+@click.option("--digest", metavar="SHA256", help="The digest of the archive, as `policy build` prints it.")
+@click.option("--key", metavar="FILE", type=click.Path(exists=True, dir_okay=False), help="The signer's public key.")
+@formats("json")
+@common
+def pull(source: str, digest: str | None, key: str | None, output: str, settings: Settings) -> None:
+    """Fetch a bundle from SOURCE (a file, a folder, https:// or oci://), verify it and keep it for the gate.
+
+    Exit status: 5 if its digest or its signature is another; then nothing is kept.
+    """
+    from customhouse.app.policybundles import pull as fetched
+
+    pulled = fetched(settings, source, digest, key)
+    told = {
+        "digest": pulled.archive.digest,
+        "version": pulled.archive.version,
+        "files": sorted(pulled.archive.files),
+        "signed": pulled.signer is not None,
+    }
+    if output == "json":
+        write_json(told)
+    else:
+        write_text(f"{told['digest']}  version {told['version']}{', signed' if told['signed'] else ''}")
+
+
+@policy.command()
 @click.option("--repo", default=".", show_default=True, help="Whose rules and waivers are in force (its HEAD).")
 @click.option("--bundle", metavar="PATH", help="The candidate: a folder of rules or an archive (default: in force).")
 @click.option("--waivers", metavar="FILE", help="Candidate waivers (default: those in force).")
@@ -195,6 +221,29 @@ def _show_replay(told: dict[str, Any]) -> None:
         write_text(f"and {len(rows) - _REPLAY_ROWS} more (-o json lists them)")
     for reason, count in told["undecided_reasons"].items():
         write_text(f"could not decide ({count}): {reason}")
+
+
+@policy.command()
+@click.option("--since", metavar="TIME", help="30d, 12h or an RFC 3339 time (default: all that is recorded).")
+@formats("json")
+@common
+def canary(since: str | None, output: str, settings: Settings) -> None:
+    """Show what bundles on trial (policy.canary) would have denied, as the recorded decisions tell it."""
+    from customhouse.app.policycanary import count
+
+    found = count(settings, since)
+    if output == "json":
+        write_json({"candidates": {digest: item.to_json() for digest, item in found.items()}})
+        return
+    if not found:
+        talk(settings, "no decision was made with a bundle on trial")
+    for digest, item in found.items():
+        write_text(
+            f"{digest} ({item.mode}): {item.judged} decisions, {item.would_deny} would be denied, "
+            f"{item.undecided} could not be decided"
+        )
+        write_table("", ["Rule", "Would deny"], list(item.by_rule.most_common()))
+        write_table("", ["Namespace", "Would deny"], list(item.by_namespace.most_common()))
 
 
 def _progress(settings: Settings) -> Progress:

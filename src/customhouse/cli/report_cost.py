@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from customhouse._kit.money import Money
-from customhouse.core.cost import BudgetState, CostReport
+from customhouse.core.cost import BudgetState, CostReport, WorkloadCost
 from customhouse.core.resource import ResourceRef
 
 
@@ -19,6 +19,7 @@ class CostRow:
     after: Money | None
     low: Money | None = None
     high: Money | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def difference(self) -> Money:
@@ -32,9 +33,26 @@ class CostRow:
 def cost_rows(report: CostReport) -> Iterator[CostRow]:
     """A row a workload, those that are removed last; each column sums to the report's total exactly."""
     for work in report.workloads:
-        yield CostRow(work.resource, report.workloads_before.get(work.resource), work.monthly, work.low, work.high)
+        was = report.workloads_before.get(work.resource)
+        yield CostRow(work.resource, was, work.monthly, work.low, work.high, tuple(_notes(work)))
     for ref, amount in report.removed.items():
         yield CostRow(ref, amount, None)
+
+
+def _notes(work: WorkloadCost) -> Iterator[str]:
+    """What the figures rest on besides prices: runs, deadlines, autoscalers, spot; unit prices; what is left out."""
+    told = [str(row["source"]).split("; ") for row in work.breakdown]
+    # What every row says is about the workload, the rest is about one rate.
+    shared = [part for part in told[0] if all(part in others for others in told[1:])] if told else []
+    spot = [part for parts in told for part in parts if "spot" in part.lower()]
+    yield from dict.fromkeys(part for part in (*shared, *spot) if "USD/h" not in part and "least squares" not in part)
+    for amount, unit in (
+        (work.per_million_tokens, "million tokens"),
+        (work.per_thousand_predictions, "1,000 predictions"),
+    ):
+        if amount is not None:
+            yield f"{amount.rounded(4)} {amount.currency} per {unit} at the declared throughput"
+    yield from (f"not in the figures: {item}" for item in work.uncounted)
 
 
 def cost_sentence(report: CostReport) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from customhouse._kit.money import Money
 from customhouse.app.comment import MARKER
-from customhouse.cli.report_cost import cost_rows, shown, signed
+from customhouse.cli.report_cost import CostRow, cost_rows, shown, signed
 from customhouse.cli.report_rows import SENTENCES, counts, joint, rows, waived
 from customhouse.core.cost import CostReport
 from customhouse.core.decision import Decision, Finding, overall
@@ -17,6 +17,7 @@ MAX_COMMENT = 40_000
 """Characters of finding rows in the Markdown: GitHub refuses a comment of more than 65,536 in all."""
 MAX_ROWS = 20
 """Workloads and budgets that the Markdown shows."""
+MAX_NOTES = 4
 MAX_CELL = 500
 # What CommonMark, GitHub's and GitLab's extensions give a meaning inside a table cell.
 _MARKUP = re.compile(r"([\\`*_{}\[\]~!$^])|([<>&|])")
@@ -88,8 +89,8 @@ def _markdown_cost(report: CostReport) -> list[str]:
     ]
     workloads = list(cost_rows(report))
     lines += [
-        f"| {_escaped(str(row.resource))} | {_amount(row.before)} | {_amount(row.after)} | {signed(row.difference)} "
-        f"{currency} | {'' if row.low is None else f'{shown(row.low)} to {shown(row.high)} {currency}'} |"
+        f"| {_escaped(str(row.resource))} | {_amount(row.before)} | {_amount(row.after)} "
+        f"| {signed(row.difference)} {currency} | {_range(row)} |"
         for row in workloads[:MAX_ROWS]
     ]
     if len(workloads) > MAX_ROWS:
@@ -106,6 +107,14 @@ def _markdown_cost(report: CostReport) -> list[str]:
     if report.unpriced:
         lines += [f"No price is known for {_escaped(', '.join(report.unpriced))}: the cost is not known, not zero.", ""]
     return lines
+
+
+def _range(row: CostRow) -> str:
+    """The range of a workload's cost, and under it what the figures rest on."""
+    if row.low is None:
+        return "removed"
+    notes = [_escaped(note) for note in row.notes[:MAX_NOTES]]
+    return "<br>".join([f"{shown(row.low)} to {shown(row.high)} {row.low.currency}", *notes])
 
 
 def _amount(amount: Money | None) -> str:
