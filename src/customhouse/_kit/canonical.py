@@ -19,10 +19,8 @@ JsonValue = Any
 """None, bool, int, float, str, or lists and string-keyed mappings of these."""
 
 _PLAIN = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
-# What Python's encoder in C writes otherwise than RFC 8785, or might: numbers with a fraction, a power or too many
-# digits, and characters whose UTF-16 order is not that of their code points.
-_OTHERWISE = re.compile('(?:":|[,\\[])-?[0-9]+[.eE]|[0-9]{16}|[\ud800-\U0010ffff]')
-_SCALARS = frozenset({str, int, float, bool, type(None)})
+# UTF-16 orders these behind what stands behind them by code points (RFC 8785 section 3.2.3); lone surrogates are none.
+_BEYOND = re.compile("[\ud800-\U0010ffff]")
 _LITERALS = {None: "null", True: "true", False: "false"}
 
 
@@ -55,7 +53,7 @@ def _plain(value: JsonValue) -> bytes | None:
         text = _PLAIN.encode(value)
     except (TypeError, ValueError, RecursionError):
         return None  # said in words by the careful way
-    return None if _OTHERWISE.search(text) else text.encode("utf-8")
+    return None if not text.isascii() and _BEYOND.search(text) else text.encode("utf-8")
 
 
 def _shallow(value: JsonValue) -> bool:
@@ -78,8 +76,11 @@ def _shallow(value: JsonValue) -> bool:
                 kind = type(member)
                 if kind is dict or kind is list:
                     inner.append(member)
-                elif kind not in _SCALARS:
-                    return False
+                elif kind is int:
+                    if not -MAX_SAFE_INTEGER <= member <= MAX_SAFE_INTEGER:
+                        return False
+                elif kind is not str and kind is not bool and member is not None:
+                    return False  # a float is written in another way, a type of somebody else's has to be looked at
         level = inner
     return True
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 # ASCII: `\d` alone takes the digits of every script, which no API server does.
 _QUANTITY = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)(?:([numkMGTPE]|[KMGTPE]i)|([eE][+-]?\d{1,3}))?", re.ASCII)
@@ -55,7 +56,12 @@ def parse_quantity(text: str | float) -> Fraction:
     """
     if isinstance(text, bool) or not isinstance(text, (str, int, float)):
         raise QuantityError(f"{text!r} is not a quantity; write for example 500m, 2 or 4Gi")
-    text = str(text)
+    return _value_of(str(text))
+
+
+@lru_cache(maxsize=8192)
+def _value_of(text: str) -> Fraction:
+    """The few hundred sizes that a fleet has are asked for again and again, in exact fractions."""
     match = _QUANTITY.fullmatch(text) if len(text) <= 64 else None
     if match is None:
         raise QuantityError(f"{text[:64]!r} is not a quantity; write for example 500m, 2 or 4Gi")
@@ -74,6 +80,11 @@ def parse_quantity(text: str | float) -> Fraction:
 
 def parse_milli(text: str | float) -> int:
     """A CPU or GPU quantity in thousandths, rounded up as the scheduler does (`Quantity.MilliValue`)."""
+    return _milli_of(text) if type(text) is str else _ceiling(parse_quantity(text) * 1000)
+
+
+@lru_cache(maxsize=8192)
+def _milli_of(text: str) -> int:
     return _ceiling(parse_quantity(text) * 1000)
 
 

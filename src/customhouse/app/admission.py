@@ -29,6 +29,7 @@ from customhouse.app.clearance import (
 )
 from customhouse.app.configuration import CURRENCY
 from customhouse.app.evidencing import require_past
+from customhouse.app.tiering import judged_environment
 from customhouse.core.change import Actor, ActorKind, Change, Operation
 from customhouse.core.cost import BookRef, WorkloadCost
 from customhouse.core.decision import Category, Decision, Point, Verdict, verdict_of
@@ -44,6 +45,7 @@ from customhouse.policy.facts import ArtifactEvidence, BudgetImpact, FactsContex
 from customhouse.policy.gate import Gate
 from customhouse.policy.pods import artifacts as named_artifacts
 from customhouse.policy.projection import project
+from customhouse.policy.surroundings import Surroundings
 from customhouse.trust.attestation import FOLDER, collect
 
 _STATES_FOR = timedelta(seconds=30)
@@ -80,6 +82,7 @@ class Admission:
         self._projections: dict[int, tuple[dict[str, Any], ...]] = {}
         self._states: tuple[datetime, tuple[BudgetImpact, ...]] | None = None
         self._book: tuple[BookRef, int, Any] | None = None
+        self._surroundings: Surroundings | None = None
 
     @property
     def bundle_digest(self) -> str:
@@ -321,10 +324,19 @@ class Admission:
             cost_after=None if cost is None else cost.after,
             change_set_delta=total(() if cost is None else (cost.delta,), CURRENCY),
             budgets=tuple(_own_budgets(governing, impacts, change, cost, tier.name)),
-            alternatives=tuple(_cheaper(governing, change, tier)),
+            alternatives=tuple(_cheaper(governing, change, tier)) if _accelerated(cost) else (),
             settings=self._settings,
+            environment=judged_environment(governing.configuration, change.ref),
+            surroundings=self._around(change),
             currency=CURRENCY,
         )
+
+    def _around(self, change: Change) -> Mapping[str, Any] | None:
+        """What the commit in force declares around an object; indexed once for a generation of the context."""
+        if self._surroundings is None:
+            self._surroundings = Surroundings(self._context.declared)
+        side = change.after or change.before
+        return None if side is None else self._surroundings.about(side)
 
     def _prices(self, now: datetime) -> tuple[BookRef, int]:
         """The book and its age, looked up once a day: the book itself changes with a new generation only."""
@@ -408,6 +420,12 @@ def _outcome(decision: Decision, facts: Facts, kind: str) -> Outcome:
     warnings = warnings_of(decision) if decision.verdict is Verdict.WARN else ()
     annotations = {"decision": decision.digest}
     return Outcome(Answer(True, warnings=warnings, annotations=annotations), kind, decision, facts)
+
+
+def _accelerated(cost: ChangeCost | None) -> bool:
+    """Whether it may have accelerators: then its estimate has a row of them, or says that it could not have one."""
+    after = None if cost is None else cost.after
+    return after is not None and (bool(after.unpriced) or any(row["item"] == "accelerator" for row in after.breakdown))
 
 
 def _actor(review: Review) -> Actor:

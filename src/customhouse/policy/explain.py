@@ -49,6 +49,8 @@ def finding_lines(item: Mapping[str, Any]) -> tuple[str, ...]:
 
 def plain(text: str) -> str:
     """One line of bounded length without control characters: a manifest must not drive the reader's terminal."""
+    if text.isprintable():
+        return " ".join(text.split())[:MAX_LINE]
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())[:MAX_LINE]
 
 
