@@ -75,7 +75,7 @@ LEVEL = Error
         if new:
             body["new_branch"] = new
         try:
-            query = f"?ref={new or branch}"
+            query = f"?ref={branch}"
             body["sha"] = self.call("GET", f"/repos/{repository}/contents/{path}{query}", person=person)["sha"]
             verb = "PUT"
         except urllib.error.HTTPError:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import time
 import urllib.error
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from execution_world import eventually
 
 from conftest import parts_folder
+from customhouse.app.controlplane import ControlPlane
 from customhouse.app.forge_settings import ForgeSpec
+from customhouse.app.memory import PROTECTION
+from customhouse.app.protections import ProtectionWatch
 from customhouse.app.reviewing import review_of
+from customhouse.app.settings import Settings
 from customhouse.control.adapters.forges.gitea import Gitea
 from customhouse.control.adapters.git import GitRepository
 from customhouse.core.errors import SourceError
 from customhouse.core.forge import Protection
+from customhouse.trust.ledger import parse_entry
 from forge_gitea import GiteaServer
 
 pytestmark = pytest.mark.part("gitea")
@@ -136,3 +143,100 @@ def test_the_members_of_a_team(gitea: GiteaServer) -> None:
     forge = Gitea("house/any", gitea.tokens["ada"], url=gitea.url)
     assert forge.members("house/finops") == frozenset({"bob"})
     assert forge.members("house/absent") == forge.members("nobody/absent") == frozenset()
+
+
+def _config(value: str) -> str:
+    return (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: flags\n  namespace: shop\n"
+        "  labels: {customhouse.dev/owner: ada, customhouse.dev/team: shop, customhouse.dev/project: shop,"
+        f" customhouse.dev/cost-centre: '1'}}\ndata:\n  flag: '{value}'\n"
+    )
+
+
+@pytest.fixture
+def plane(gitea: GiteaServer, tmp_path: Path) -> Iterator[ControlPlane]:
+    """`up` on a new repository of the forge, after its founding commit, step by step."""
+    name = f"deployed-{tmp_path.name}"
+    bare = gitea.repository(name)
+    forge = f"forge: {{kind: gitea, repository: ada/{name}, url: '{gitea.url}'}}\n"
+    rules = f"apiVersion: customhouse.dev/v1\npolicy: {{requireSignedCommits: false}}\n{forge}"
+    gitea.write(f"ada/{name}", "customhouse.yaml", rules, "main")
+    environment = {**os.environ, "CUSTOMHOUSE_FORGE_TOKEN": gitea.tokens["ada"]}
+    running = ControlPlane(Settings(tmp_path / "state", engine="embedded", environment=environment), str(bare))
+    running.start()
+    try:
+        running.step()
+        assert running.memory.deployed is not None, running.problem
+        yield running
+    finally:
+        running.close()
+
+
+def test_only_what_was_reviewed_is_deployed(gitea: GiteaServer, plane: ControlPlane) -> None:
+    where = plane.governing().configuration.forge.repository
+    founded = plane.memory.deployed.revision
+    # Pushed past everybody: denied, with the reason.
+    gitea.write(where, "flags.yaml", _config("pushed"), "main")
+    plane.step()
+    assert plane.memory.deployed.revision == founded
+    assert "was pushed without a pull request: 0 of 1 approvals" in plane.problem
+    # An innocent, approved change on top of it does not bring it in.
+    gitea.write(where, "other.yaml", _config("x").replace("flags", "other"), "main", new="innocent")
+    pull = _pull(gitea, where, "innocent")
+    _approve(gitea, where, pull, "bob")
+    _merge(gitea, where, pull)
+    plane.step()
+    assert plane.memory.deployed.revision == founded
+    # Taking it back needs consent as well.
+    gitea.write(where, "flags.yaml", "# nothing is declared here\n", "main", new="back")
+    pull = _pull(gitea, where, "back")
+    _merge(gitea, where, pull)
+    plane.step()
+    assert plane.memory.deployed.revision == founded, "nobody approved the taking back either"
+
+
+def test_an_approved_pull_request_is_deployed_and_a_late_approval_counts(
+    gitea: GiteaServer, plane: ControlPlane
+) -> None:
+    where = plane.governing().configuration.forge.repository
+    gitea.write(where, "flags.yaml", _config("good"), "main", new="good")
+    pull = _pull(gitea, where, "good")
+    _approve(gitea, where, pull, "eve")
+    merged = _merge(gitea, where, pull)
+    plane.step()
+    assert plane.memory.deployed.revision == merged, plane.problem
+
+
+def test_a_forge_out_of_reach_keeps_the_gate_shut_and_opens_it_when_it_is_back(
+    gitea: GiteaServer, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = plane.governing().configuration.forge.repository
+    founded = plane.memory.deployed.revision
+    gitea.write(where, "flags.yaml", _config("good"), "main", new="good")
+    pull = _pull(gitea, where, "good")
+    _approve(gitea, where, pull, "eve")
+    monkeypatch.setitem(plane.settings.environment, "CUSTOMHOUSE_FORGE_TOKEN", "revoked")
+    merged = _merge(gitea, where, pull)
+    plane.step()
+    assert "the token may not read this" in plane.problem
+    assert "revoked" not in plane.problem
+    assert plane.memory.deployed.revision == founded
+    monkeypatch.setitem(plane.settings.environment, "CUSTOMHOUSE_FORGE_TOKEN", gitea.tokens["ada"])
+    eventually(lambda: plane.step() or plane.memory.deployed.revision == merged)
+
+
+def test_a_branch_that_is_not_held_is_told_and_every_change_of_that_is_entered(
+    gitea: GiteaServer, plane: ControlPlane
+) -> None:
+    where = plane.governing().configuration.forge.repository
+    watch = ProtectionWatch(plane)
+    eventually(lambda: watch.step() or watch.problem)
+    assert watch.problem == "branch protection: main is not protected: anybody who may write can push and rewrite it"
+    rule = {"rule_name": "main", "required_approvals": 1, "block_on_official_review_requests": True}
+    gitea.call("POST", f"/repos/{where}/branch_protections", {**rule, "block_admin_merge_override": True})
+    again = ProtectionWatch(plane)
+    eventually(lambda: again.step() or plane.memory.get(PROTECTION)["weaknesses"] == [])
+    assert again.problem == ""
+    size = plane.store.ledger.size()
+    entries = [parse_entry(leaf) for leaf in plane.store.ledger.read(0, size)]
+    assert [len(entry.body["weaknesses"]) for entry in entries if entry.kind == "protection"] == [1, 0]

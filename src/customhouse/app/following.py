@@ -94,7 +94,7 @@ class Following:
         for commit in self._source.commits(None, self.head):
             data = self._source.read(commit, FILE)
             if data is not None:
-                governance(self._source, commit)
+                governance(self._source, commit, shelf=wiring.shelf(self._settings))
                 entry = journal.founded(commit, bytes_digest(data), self._clock.now())
                 self._outbox.commit({FOUNDING: commit}, [entry])
                 return
@@ -141,7 +141,7 @@ class Following:
             )
             judgement = Clearance(self._engine, FixedClock(at), self._settings.workspace).judge(question)
             # What it says about its successors must hold together too: nothing could be judged after it otherwise.
-            governance(self._source, commit, self._settings.config)
+            governance(self._source, commit, self._settings.config, wiring.shelf(self._settings))
         except (StateError, TamperError, UsageError):
             raise
         except Exception as error:  # noqa: BLE001 - the gate stays shut, and what serves goes on, whatever it trips over
@@ -168,9 +168,10 @@ class Following:
     def _review(self, governing: Governance, base: str | None, revision: Revision) -> Review | None:
         """What the forge says; the founding commit is trusted on first use, so nobody is asked about it."""
         forge, spec = wiring.forge(self._settings, governing.configuration), governing.configuration.forge
-        if forge is None or spec is None or revision.id == self._memory.get(FOUNDING):
+        founding = self._memory.get(FOUNDING)
+        if forge is None or spec is None or revision.id == founding:
             return None
-        return review_of(forge, spec, self._source, base, revision)
+        return review_of(forge, spec, self._source, base or founding, revision)
 
     def _put_off(self, commit: str, author: str, error: CustomhouseError) -> bool:
         """Say why a commit is not taken over, and when it is asked about again; whether to go on to the next."""

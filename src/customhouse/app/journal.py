@@ -139,6 +139,14 @@ def refused(revision: str, author: str, code: str, message: str, at: datetime) -
     return entry("refused", f"refused:{revision}:{code}", at, author, nodes=[commit_node(revision)], body=body)
 
 
+def protection_seen(repository: str, said: Mapping[str, Any], weak: Sequence[str], at: datetime) -> Entry:
+    """How the branch is protected at its forge: the first time, and whenever that changed."""
+    text = f"{said['branch']} of {repository}: {'; '.join(weak) or 'held as customhouse.yaml asks'}"
+    body = {"text": text[:1000], "protection": dict(said), "weaknesses": list(weak)}
+    # The time is part of the key: a protection that is switched off, on and off again is three events.
+    return entry("protection", f"protection:{json_digest(body)[7:19]}:{to_rfc3339(at)}", at, ACTOR, nodes=[], body=body)
+
+
 def deployed(declaration: Declaration, release: str, revision: str, decision: str, at: datetime) -> Entry:
     """A release was handed to the target, on the strength of a Decision."""
     commit, running = commit_node(revision), deployment_node(declaration.ref, release)

@@ -11,6 +11,7 @@ from customhouse.app import board
 from customhouse.app.controlplane import ControlPlane
 from customhouse.app.optimiser import Optimiser
 from customhouse.app.overview import Overview
+from customhouse.app.protections import ProtectionWatch
 from customhouse.app.snapshot import Publisher
 from customhouse.app.statusfile import write_status
 from customhouse.core.errors import CustomhouseError, StateError
@@ -85,7 +86,7 @@ def run(
     When the state cannot be written (a full disk) nothing is done, what serves goes on serving, and the same step is
     tried again.
     """
-    optimiser, publisher = Optimiser(plane), Publisher(plane)
+    optimiser, publisher, watch = Optimiser(plane), Publisher(plane), ProtectionWatch(plane)
     told, seen, shown_at = "", -1, 0.0
     while not stop.is_set():
         pause = PULSE_S
@@ -93,7 +94,8 @@ def run(
             plane.step()
             _propose(plane, optimiser)
             publisher.step()
-            plane.problem = "; ".join(filter(None, [plane.problem, publisher.problem]))
+            watch.step()
+            plane.problem = "; ".join(filter(None, [plane.problem, publisher.problem, watch.problem]))
             if plane.rollouts.walks():
                 pause = WALKING_PULSE_S
             now, changes = plane.clock.monotonic(), plane.changes + plane.outbox.delivered

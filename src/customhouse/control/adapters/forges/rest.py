@@ -116,13 +116,10 @@ class _RefusedError(SourceError):
 
 
 def repository_path(repository: str, *, parts: int | None = 2) -> str:
-    """`owner/name`, each part quoted. Raises SourceError."""
+    """`owner/name`, each part quoted; `parts` None: two or more. Raises SourceError."""
     names = repository.strip("/").split("/")
-    if (
-        (parts is not None and len(names) != parts)
-        or len(names) < 2
-        or not all(re.fullmatch(r"[\w.-]+", n) for n in names)
-    ):
+    good = all(re.fullmatch(r"[\w.-]+", name) and name.strip(".") for name in names)
+    if not good or len(names) < 2 or len(names) != (parts or len(names)):
         raise SourceError(f"{repository[:200]!r} is no repository of a forge", hint="write owner/name")
     return "/".join(quote(name, safe="") for name in names)
 
