@@ -73,6 +73,10 @@ class Configuration:
     bundles: tuple[BundleSource, ...] = ()
     """Pulled from elsewhere, judged beside `bundle`."""
     canary: CanarySpec | None = None
+    gatekeeper: str | None = None
+    """A folder of Gatekeeper's templates and constraints."""
+    conftest: str | None = None
+    """A folder of conftest's packages."""
     waivers: str | None = None
     allowed_signers: str | None = None
     gpg_keys: tuple[str, ...] = ()
@@ -147,6 +151,8 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
         bundle=policy.get("bundle"),
         bundles=bundles_of(policy.get("bundles") or (), key_names, checker.fail),
         canary=canary_of(policy.get("canary"), key_names, checker.fail),
+        gatekeeper=policy.get("gatekeeper"),
+        conftest=policy.get("conftest"),
         waivers=policy.get("waivers"),
         allowed_signers=trust.get("allowedSigners"),
         gpg_keys=tuple(trust.get("gpgKeys") or ()),

@@ -134,6 +134,8 @@ def as_document(configuration: Configuration) -> dict[str, Any]:
             "bundle": configuration.bundle,
             "bundles": [item.to_json() for item in configuration.bundles],
             "canary": {} if configuration.canary is None else configuration.canary.to_json(),
+            "gatekeeper": configuration.gatekeeper,
+            "conftest": configuration.conftest,
             "waivers": configuration.waivers,
         },
         "trust": {

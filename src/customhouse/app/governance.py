@@ -9,6 +9,7 @@ from typing import Any
 
 from customhouse._kit.digest import bytes_digest
 from customhouse.app.configuration import CURRENCY, FILE, Configuration, parse
+from customhouse.app.foreign_source import ForeignSource
 from customhouse.app.policyrules import Rules, own_folders
 from customhouse.app.policyshelf import Shelf
 from customhouse.app.sources import SourceTree
@@ -48,6 +49,8 @@ class Governance:
     """A bundle on trial."""
     shelf: Shelf | None = field(default=None, compare=False, repr=False)
     """Where pulled bundles came from: a successor's come from there too."""
+    foreign: ForeignSource | None = None
+    """Files of Gatekeeper's and conftest's policies."""
     alerts: tuple[str, ...] = ()
     """Why a last good bundle is used and not what its source has now."""
 
@@ -168,7 +171,8 @@ def set_aside(tree: SourceTree, revision: str) -> tuple[str, ...]:
     if data is None:
         return ()
     configuration = read_configuration(data)
-    folders = [f"{folder.strip('/')}/" for folder in own_folders(configuration)]
+    own = (*own_folders(configuration), *((configuration.conftest,) if configuration.conftest else ()))
+    folders = [f"{folder.strip('/')}/" for folder in own]
     return tuple(name for name in (configuration.waivers, *folders) if name)
 
 
@@ -195,13 +199,27 @@ def _digests(configuration: Configuration, files: _Files | _Beside) -> Mapping[s
     named += [path for path in (configuration.allowed_signers, configuration.waivers) if path]
     named += [configuration.price_book] if configuration.price_book else []
     found = {FILE: bytes_digest(files.read(FILE)), **{path: bytes_digest(files.read(path)) for path in named}}
-    for folder in own_folders(configuration):
+    foreign = (folder for folder in (configuration.gatekeeper, configuration.conftest) if folder)
+    for folder in (*own_folders(configuration), *foreign):
         found |= {path: bytes_digest(data) for path, data in files.folder(folder).items()}
     if configuration.forge is not None and isinstance(files, _Files):
         # Who must agree to a change is a rule too: taking oneself in needs the consent of those who are there.
         owners = ((path, files.find(path)) for path in OWNERS)
         found |= {path: bytes_digest(data) for path, data in owners if data is not None}
     return dict(sorted(found.items()))
+
+
+def _foreign(configuration: Configuration, files: _Files | _Beside) -> ForeignSource | None:
+    """The files of policies of others. Raises ConfigError for a folder that is empty."""
+    if configuration.gatekeeper is None and configuration.conftest is None:
+        return None
+    found = []
+    for folder in (configuration.gatekeeper, configuration.conftest):
+        held = None if folder is None else files.folder(folder)
+        if held is not None and not held:
+            raise ConfigError(f"it names the folder {folder}, which has no file", where=FILE)
+        found.append(held)
+    return ForeignSource(gatekeeper=found[0], conftest=found[1])
 
 
 def _assemble(configuration: Configuration, files: _Files | _Beside, shelf: Shelf | None) -> Governance:
@@ -225,5 +243,6 @@ def _assemble(configuration: Configuration, files: _Files | _Beside, shelf: Shel
         files=_digests(configuration, files) if isinstance(files, _Files) else {},
         canary=rules.on_trial(configuration, waivers),
         shelf=shelf,
+        foreign=_foreign(configuration, files),
         alerts=tuple(rules.alerts),
     )

@@ -79,6 +79,21 @@ def foreign_engine(settings: Settings) -> RightEngine:
     return RightEngine(None if settings.engine == "opa" else EmbeddedForeign(), exact)
 
 
+def foreign_engine_beside(engine: PolicyEngine) -> RightEngine:
+    """The engines for Rego of others, beside the engine that judges: OPA is asked where that one is OPA."""
+    return _foreign_beside(engine.program if engine.name == "opa" and hasattr(engine, "program") else None)
+
+
+@cache
+def _foreign_beside(program: str | None) -> RightEngine:
+    """Kept, with what it has compiled."""
+    from customhouse.policy.adapters.opa_foreign import OpaForeign
+    from customhouse.policy.adapters.regorus_foreign import EmbeddedForeign
+    from customhouse.policy.foreign_engine import RightEngine
+
+    return RightEngine(EmbeddedForeign(), None if program is None else OpaForeign(program))
+
+
 def cel_engine() -> CelEngine | None:
     """The engine for constraint templates in CEL; None where the extra `cel` is not installed."""
     return None

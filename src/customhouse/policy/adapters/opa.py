@@ -34,6 +34,11 @@ class OpaEngine:
         self._timeout_s = timeout_s
         self._capabilities: bytes | None = None
 
+    @property
+    def program(self) -> str:
+        """The program that is started."""
+        return self._program
+
     def evaluate(
         self, modules: Mapping[str, str], data: Mapping[str, Any], document: Mapping[str, Any], query: str
     ) -> Any:
