@@ -22,6 +22,7 @@ class Form(Enum):
     COMPONENT = "a component of an InferenceService: a PodSpec with the model beside its containers"
     STEP = "a template of an Argo Workflow: one container, a script or a set, with its own pod settings"
     CONTAINER = "one container"
+    ENGINE = "a vLLM engine: image and resources in fields of their own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,9 +298,22 @@ KINDS: Mapping[tuple[str, str], Kind] = {
         ),
     ),
     ("mlops.seldon.io", "ServerConfig"): Kind((PodPlace("server", "/spec", "/podSpec", ONE),), template=True),
-    # vLLM production stack (docs.vllm.ai/projects/production-stack, production-stack.vllm.ai/v1alpha1)
+    # vLLM production stack (operator/api/v1alpha1/vllmruntime_types.go)
     ("production-stack.vllm.ai", "VLLMRuntime"): Kind(
-        (PodPlace("server", "/spec", "/deploymentConfig", Count(("/deploymentConfig/replicas",)), Form.CONTAINER),),
+        (
+            PodPlace(
+                "engine",
+                "/spec",
+                "/deploymentConfig",
+                Count(
+                    low=("/autoscalingConfig/minReplicas",),
+                    high=("/autoscalingConfig/maxReplicas",),
+                    scaled_if="^/spec/autoscalingConfig/enabled",
+                    fixed=("/deploymentConfig/replicas",),
+                ),
+                Form.ENGINE,
+            ),
+        ),
         names=(Named("model", "/spec/model/modelURL"),),
     ),
     # Kubeflow

@@ -176,6 +176,9 @@ def _pod_set(manifest: Manifest, place: PodPlace, owner_pointer: str, owner: Map
         if "image" not in pod and place.resources not in pod:
             return None
         containers.append(container_of(pod, pointer, init=False, name=name, resources=place.resources))
+    elif place.form is Form.ENGINE:
+        pod, engine = _engine(pod, pointer)
+        containers.append(engine)
     elif place.form is Form.STEP:
         pod, containers = _step(manifest, pod, pointer, place.defaults)
         name = text(pod, "name", pointer) or name
@@ -190,6 +193,23 @@ def _pod_set(manifest: Manifest, place: PodPlace, owner_pointer: str, owner: Map
     artifacts.extend(images_of(containers))
     low, high, bounded = _replicas(manifest, owner, owner_pointer, place.count)
     return PodSet(name, pointer, pod, tuple(containers), low, high, bounded, tuple(artifacts))
+
+
+def _engine(config: Mapping[str, Any], pointer: str) -> tuple[Mapping[str, Any], Container]:
+    """The engine of a VLLMRuntime: `gpu` is `nvidia.com/gpu`, the image is written in parts."""
+    place = f"{pointer}/resources"
+    asked = mapping(config, "resources", pointer)
+    names = {"cpu": "cpu", "memory": "memory", "gpu": "nvidia.com/gpu"}
+    requests = {names[key]: value for key, value in asked.items() if key in names}
+    image = mapping(config, "image", pointer)
+    registry, name = text(image, "registry", f"{pointer}/image"), text(image, "name", f"{pointer}/image")
+    container = {"image": f"{registry}/{name}" if registry else name, "resources": {"requests": requests}}
+    read = container_of(container, pointer, init=False, name="vllm")
+    terms = items(config, "nodeSelectorTerms", pointer)
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+    if not asked:
+        raise DeclarationError("no resources", where=place, hint="write cpu, memory and gpu")
+    return {**config, "affinity": {"nodeAffinity": required}, "tolerations": items(config, "toleration", pointer)}, read
 
 
 def _called(owner: Mapping[str, Any], pointer: str, name: str) -> str:
