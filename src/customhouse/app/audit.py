@@ -22,8 +22,9 @@ from customhouse._kit.money import Money
 from customhouse.app.admission_context import AdmissionContext, Recorded, key_of
 from customhouse.app.admission_mutation import mutated
 from customhouse.app.audit_scene import Scene, built_in, owners_of
-from customhouse.app.clearance import Clearance, Question
+from customhouse.app.clearance import Clearance, Question, check_readable
 from customhouse.app.configuration import CURRENCY
+from customhouse.core.beside import NOTHING, Beside, beside
 from customhouse.core.change import Actor, ActorKind, Change, Operation, Revision, SignatureState
 from customhouse.core.cluster import cluster_identity
 from customhouse.core.cost import CostReport, WorkloadCost
@@ -109,20 +110,24 @@ class Auditor:
         """
         started, now = self._clock.monotonic(), self._clock.now()
         undecided: list[Undecided] = []
-        judged = [item for item in scene.declarations if not built_in(item) and not self._exempt(item.ref)]
-        owners = owners_of(scene.declarations)
+        owners, around = owners_of(scene.declarations), beside(scene.declarations)
+        others = [item for item in scene.declarations if not built_in(item)]
+        judged = [item for item in others if not self._exempt(item.ref)]
+        # What is derived, and what Kubernetes makes itself, stands beside nothing: no commit declares it.
+        declared = [item for item in others if item.ref not in owners]
         changes: list[Change] = []
         costs: list[ChangeCost] = []
         for declaration in judged:
             change = Change(Operation.CREATE, declaration.ref, None, declaration, None, _ACTOR)
             try:
-                costs.extend(self._costs(change, declaration.ref in owners))
+                check_readable((change,))
+                costs.extend(self._costs(change, around, derived=declaration.ref in owners))
             except CustomhouseError as error:
                 undecided.append(Undecided(declaration.ref, str(error)))
             else:
                 changes.append(change)
         question = self._question(changes, owners)
-        report, facts_of = self._clearance.facts(question, costs, now)
+        report, facts_of = self._clearance.facts(question, costs, now, declared=declared)
         audited: list[Audited] = []
         kept: dict[ResourceRef, Facts] = {}
         for done, change in enumerate(changes):
@@ -156,9 +161,9 @@ class Auditor:
             return ref.namespace in names
         return ref.kind == "Namespace" and ref.name in names
 
-    def _costs(self, change: Change, derived: bool) -> Sequence[ChangeCost]:
+    def _costs(self, change: Change, around: Beside, *, derived: bool) -> Sequence[ChangeCost]:
         governing = self._context.governing
-        costs = change_costs((change,), governing.book, governing.prices)
+        costs = change_costs((change,), governing.book, governing.prices, NOTHING, around)
         if not derived:
             return costs
         zero = Money.zero(CURRENCY)
