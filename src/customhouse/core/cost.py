@@ -101,6 +101,8 @@ class BudgetState:
     """What the rest of the month is expected to add, without this change."""
     left: Money
     snapshot: str | None = None
+    spend_age_hours: int | None = None
+    """Whole hours since what was spent was last known; None: this process has the record itself."""
 
 
 @dataclass(frozen=True, slots=True)

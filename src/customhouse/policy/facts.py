@@ -434,6 +434,7 @@ def _budget(impact: BudgetImpact, currency: str) -> dict[str, Any]:
         "change_micro": _micro(impact.change, currency),
         "own_change_micro": _micro(impact.change if impact.own is None else impact.own, currency),
         "snapshot": state.snapshot,
+        "spend_age_hours": state.spend_age_hours,
     }
 
 
