@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from customhouse.core.ports import PolicyEngine
+from customhouse.policy.adapters.guarded import GuardedEngine
 from customhouse.policy.adapters.opa import OpaEngine
 from customhouse.policy.adapters.regorus import RegorusEngine
 from customhouse.testing.engine_contracts import PolicyEngineContract
@@ -17,6 +18,14 @@ class TestEmbeddedEngine(PolicyEngineContract):
     @pytest.fixture
     def engine(self) -> PolicyEngine:
         return RegorusEngine()
+
+
+class TestEmbeddedEngineInItsProcess(PolicyEngineContract):
+    @pytest.fixture
+    def engine(self) -> Iterator[PolicyEngine]:
+        made = GuardedEngine()
+        yield made
+        made.close()
 
 
 @pytest.mark.part("opa")

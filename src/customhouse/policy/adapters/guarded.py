@@ -1,0 +1,89 @@
+"""The embedded engine under a time limit: in a process of its own, which is killed when it does not answer in time.
+
+Nothing in the engine can be interrupted from inside, and it holds the interpreter while it runs. What ends the process
+(a hang, a crash of native code, too much memory) is "could not decide" here, and the next question starts another one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from customhouse._kit.canonical import CanonicalError, canonical_json
+from customhouse._kit.companion import Companion, CompanionError
+from customhouse._kit.digest import json_digest
+from customhouse.core.errors import PolicyError
+from customhouse.policy.adapters.regorus import MAX_INPUT
+
+TIMEOUT_S = 10.0
+"""Of one evaluation, the compilation of its bundle included; the packaged rules take about a millisecond."""
+_MODULE = "customhouse.policy.adapters.evaluator"
+
+
+class GuardedEngine:
+    """`core.ports.PolicyEngine`. Threads may share it, and queue; the child starts with the first question."""
+
+    name = "regorus"
+
+    def __init__(self, *, timeout_s: float = TIMEOUT_S, compile_packaged: bool = False) -> None:
+        self._timeout_s = timeout_s
+        self._compiled = compile_packaged
+        self._companion = Companion(_MODULE)
+        self._known: tuple[int, set[str]] = (0, set())
+        self._last: tuple[Mapping[str, str], Mapping[str, Any], str] | None = None
+
+    def start(self) -> None:
+        """Start the process now, beside other work."""
+        self._companion.start()
+
+    def close(self) -> None:
+        """End the process."""
+        self._companion.close()
+
+    def evaluate(
+        self, modules: Mapping[str, str], data: Mapping[str, Any], document: Mapping[str, Any], query: str
+    ) -> Any:
+        """The JSON value of `query`. Raises PolicyError, also when there is no answer in time."""
+        try:
+            text = canonical_json(document)
+        except CanonicalError as error:
+            raise PolicyError(f"the input has no canonical JSON: {error}") from error
+        if len(text) > MAX_INPUT:
+            raise PolicyError(f"the input is {len(text)} bytes; the limit is {MAX_INPUT}")
+        key = self._key(modules, data)
+        asked = b"E" + b'{"key":%s,"query":%s,"document":%s}' % (_text(key), _text(query), text)
+        for attempt in (1, 2):
+            self._companion.start()
+            generation = self._companion.generation
+            frames = [] if self._knows(generation, key) else [self._bundle(key, modules, data)]
+            try:
+                answer = json.loads(
+                    self._companion.ask([*frames, asked], generation=generation, timeout_s=self._timeout_s)
+                )
+                break
+            except CompanionError as error:
+                # One that died between two questions is no fault of this one.
+                if attempt == 1 and generation != self._companion.generation:
+                    continue
+                raise PolicyError(f"the policies could not be evaluated: {error}") from error
+        self._known = (generation, {*(self._known[1] if self._known[0] == generation else ()), key})
+        if "error" in answer:
+            raise PolicyError(answer["error"], where=answer["where"], hint=answer["hint"])
+        return answer["value"]
+
+    def _knows(self, generation: int, key: str) -> bool:
+        return self._known[0] == generation and key in self._known[1]
+
+    def _key(self, modules: Mapping[str, str], data: Mapping[str, Any]) -> str:
+        if self._last is None or self._last[0] is not modules or self._last[1] is not data:
+            self._last = (modules, data, json_digest({"modules": dict(modules), "data": dict(data)}))
+        return self._last[2]
+
+    def _bundle(self, key: str, modules: Mapping[str, str], data: Mapping[str, Any]) -> bytes:
+        said = {"key": key, "modules": dict(modules), "data": dict(data), "compiled": self._compiled}
+        return b"B" + json.dumps(said).encode()
+
+
+def _text(value: str) -> bytes:
+    return json.dumps(value).encode()
