@@ -27,7 +27,23 @@ from customhouse.policy.tiers import TierJudgement, TierSpec
 NOW = datetime(2026, 1, 31, 10, tzinfo=UTC)
 DIGEST = "sha256:" + "1" * 64
 LABELS = {f"customhouse.dev/{name}": "x" for name in ("owner", "team", "project", "cost-centre")}
-HARDENED = {"allowPrivilegeEscalation": False, "runAsNonRoot": True, "capabilities": {"drop": ["ALL"]}}
+HARDENED = {
+    "allowPrivilegeEscalation": False,
+    "runAsNonRoot": True,
+    "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+AROUND = {
+    "default_deny": {"ingress": True, "egress": True},
+    "workloads": 1,
+    "role": None,
+    "target_found": None,
+    "rivals": [],
+    "metrics": True,
+    "tracing": True,
+    "node_pools": [],
+}
+"""What stands around a good release (`policy.surroundings`)."""
 RESOURCES = {"requests": {"cpu": "500m", "memory": "256Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}}
 
 
@@ -44,6 +60,7 @@ def service(**model: Any) -> dict[str, Any]:
         },
         "spec": {
             "predictor": {
+                "automountServiceAccountToken": False,
                 "minReplicas": 1,
                 "maxReplicas": 2,
                 "model": {
@@ -69,6 +86,7 @@ def deployment(**container: Any) -> dict[str, Any]:
             "template": {
                 "metadata": {"labels": {"app": "web"}},
                 "spec": {
+                    "automountServiceAccountToken": False,
                     "containers": [
                         {
                             "name": "web",
@@ -126,6 +144,7 @@ def context(manifest: Mapping[str, Any], items: Sequence[Evidence] | None = None
         "cost_after": WorkloadCost(ref, Money.parse("50.25"), Money.parse("50.25"), Money.parse("100.50")),
         "budgets": (BudgetImpact(budget, Money.parse("50.25")),),
         "settings": PolicySettings(trusted_registries=("apexlogic.com/",)),
+        "surroundings": AROUND,
     }
     return FactsContext(**{**values, **changes})
 

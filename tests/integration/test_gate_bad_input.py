@@ -237,12 +237,12 @@ def test_a_clock_behind_the_evidence_shuts_the_gate(shell: Shell, monkeypatch: p
     assert "set the clock right" in said.err
 
 
-def test_a_clock_ahead_makes_old_prices_a_warning(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_ahead_makes_old_prices_a_warning_and_ends_an_experiment(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wiring, "clock", lambda: FixedClock(datetime(2031, 1, 1, tzinfo=UTC)))
     said = shell.run("gate", "-o", "json")
-    assert said.status == 0
-    assert said.json["verdict"] == "warn"
-    assert [finding["rule"] for finding in said.json["findings"]] == ["price-book-stale"]
+    assert said.status == 1
+    found = {finding["rule"]: finding["severity"] for finding in said.json["findings"] if finding["severity"] != "note"}
+    assert found == {"price-book-stale": "warning", "ttl-expired": "error"}
 
 
 def test_a_budget_without_a_spend_record_cannot_be_decided(shell: Shell, tmp_path: Path) -> None:

@@ -143,7 +143,10 @@ DENIED = {
         {("image-untrusted-registry", 18)},
     ),
     "an image without a digest": (deploy(f"{TRUSTED}:1.2"), {("image-not-pinned", 18)}),
-    "batch work that is not on spot capacity": (batch, {("spot-required", 11)}),
+    "batch work that is not on spot capacity": (
+        batch,  # the tier makes every check, so it also asks what stands around the Job and what is known of its image
+        {("spot-required", 11), ("network-default-deny", 1), ("image-evidence-missing", 17)},
+    ),
     "an unsigned model": (no_signature, {("evidence-missing", 24)}),
     "evidence signed by a stranger": (signed_by_a_stranger, {("evidence-unverified", 24)}),
     "a malicious model": (malicious, {("model-scan", 24)}),

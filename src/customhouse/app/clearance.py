@@ -49,6 +49,7 @@ from customhouse.policy.facts import (
     build_facts,
 )
 from customhouse.policy.gate import Gate
+from customhouse.policy.surroundings import Surroundings
 from customhouse.policy.tiers import TierJudgement
 
 
@@ -151,7 +152,7 @@ class Clearance:
             costs = costs_of(found, question.base, declared, governing, stopwatch)
             # 5. Facts and Decision, per Change.
             now = self._clock.now()
-            report, facts_of = self.facts(question, costs, now, desk=desk)
+            report, facts_of = self.facts(question, costs, now, desk=desk, declared=declared)
             gate = Gate(self._engine, governing.bundle, governing.waivers)
             decisions, facts = [], []
             for change in found:
@@ -181,11 +182,18 @@ class Clearance:
         )
 
     def facts(
-        self, question: Question, costs: Sequence[ChangeCost], now: datetime, *, desk: Desk | None = None
+        self,
+        question: Question,
+        costs: Sequence[ChangeCost],
+        now: datetime,
+        *,
+        desk: Desk | None = None,
+        declared: Sequence[Declaration] | None = None,
     ) -> tuple[CostReport, Callable[[Change], Facts]]:
         """What the costs come to, and what gives the Facts of each Change: the one way, for files and live objects.
 
-        Raises CannotDecideError; so does what it gives, for a Change that cannot be judged.
+        `declared` is all that stands beside the changes (None: the base of the question). Raises CannotDecideError; so
+        does what it gives, for a Change that cannot be judged.
         """
         governing = question.governing
         budgets = _budgets(question, costs, now)
@@ -205,10 +213,15 @@ class Clearance:
         )
         by_ref = {cost.cause or cost.ref: cost for cost in costs}
         evidence = desk or self._desk(question)
+        around = Surroundings(question.base if declared is None else declared)
 
         def facts_of(change: Change) -> Facts:
             with placed(change.after or change.before):
-                return build_facts(change, self._context(question, change, by_ref.get(change.ref), shared, evidence))
+                context = self._context(question, change, by_ref.get(change.ref), shared, evidence)
+                side = change.after or change.before
+                return build_facts(
+                    change, context if side is None else replace(context, surroundings=around.about(side))
+                )
 
         return report, facts_of
 
@@ -228,7 +241,7 @@ class Clearance:
         return replace(
             shared,
             tier=tier,
-            environment=judged_environment(question.governing.configuration, change.ref.namespace),
+            environment=judged_environment(question.governing.configuration, change.ref),
             settings=settings,
             artifacts=desk.of(change),
             cost_before=None if cost is None else cost.before,

@@ -7,9 +7,11 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from importlib import resources
 from pathlib import Path
 
+from customhouse._kit.clock import SystemClock
 from customhouse._kit.process import ProgramError, ProgramMissingError, find_program, run
 from customhouse.app import wiring
 from customhouse.app.configuration import FILE
@@ -75,6 +77,8 @@ _UNSIGNED = """\
 _YAML_WORDS = frozenset(("y", "yes", "n", "no", "on", "off", "true", "false", "null"))
 _MAX_KEY = 16 * 1024
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*")
+_EXAMPLE_LIFE = timedelta(days=30)
+"""How long the example asks to live: a tier for experiments wants to know."""
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _PRINCIPAL = re.compile(r"[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+")
 _PUBLIC_KEY = re.compile(
@@ -230,7 +234,12 @@ def _write_example(folder: Path, namespace: str) -> None:
     declaration = folder / "models" / "first-model.yaml"
     declaration.parent.mkdir()
     text = packaged.joinpath("first-model.yaml").read_text(encoding="utf-8")
-    filled = text.replace("${NAMESPACE}", namespace).replace("${DIGEST}", read_tree(model).digest)
+    last_day = (SystemClock().now() + _EXAMPLE_LIFE).date().isoformat()
+    filled = (
+        text.replace("${NAMESPACE}", namespace)
+        .replace("${DIGEST}", read_tree(model).digest)
+        .replace("${TTL}", last_day)
+    )
     declaration.write_text(filled, encoding="utf-8")
 
 

@@ -14,8 +14,9 @@ from typing import Any, Protocol
 
 from customhouse._kit.clock import from_rfc3339
 from customhouse._kit.money import Money
-from customhouse.core.resource import PREFIX, Declaration
+from customhouse.core.resource import PREFIX, Declaration, ResourceRef
 from customhouse.policy.bundle import builtin_bundle
+from customhouse.policy.projection import CLUSTER_SCOPED
 from customhouse.policy.tiers import (
     BUILTIN_TIERS,
     NEVER_RELAXED,
@@ -171,20 +172,20 @@ def judged_tier(configuration: Tiered, declaration: Declaration | None) -> TierJ
     return TierJudgement(name, requested, granted, spec, tuple(sorted(reserved - {spec.dedicated_nodes})))
 
 
-def judged_environment(configuration: Tiered, namespace: str) -> EnvironmentJudgement | None:
-    """The environment of a namespace; None when customhouse.yaml names no environments at all.
+def judged_environment(configuration: Tiered, ref: ResourceRef) -> EnvironmentJudgement | None:
+    """The environment of an object by its namespace; None when customhouse.yaml names no environments at all.
 
     What has no namespace holds for all of them: it is production when any is, and as strict as the strictest.
     """
     if not configuration.environments:
         return None
-    if not namespace:
+    if ref.kind in CLUSTER_SCOPED:
         checks: dict[str, str] = {}
         for item in configuration.environments:
             for rule, severity in item.checks.items():
                 checks[rule] = min(severity, checks.get(rule, severity), key=SEVERITIES.index)
         return EnvironmentJudgement(None, any(item.production for item in configuration.environments), checks)
     for item in configuration.environments:
-        if any(fnmatch.fnmatchcase(namespace, pattern) for pattern in item.namespaces):
+        if any(fnmatch.fnmatchcase(ref.namespace, pattern) for pattern in item.namespaces):
             return EnvironmentJudgement(item.name, item.production, item.checks, item.relaxations)
     return EnvironmentJudgement()

@@ -10,6 +10,7 @@ appear in a projection, and a literal that looks like a credential is replaced b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -18,8 +19,18 @@ from customhouse._kit.digest import json_digest
 from customhouse._kit.quantity import QuantityError, parse_bytes
 from customhouse.core.errors import CannotDecideError, DeclarationError
 from customhouse.core.resource import Manifest, ResourceRef
-from customhouse.policy import reading
+from customhouse.core.workload import models_of
+from customhouse.policy import projection_cluster, reading
+from customhouse.policy.limits import surely_within
+from customhouse.policy.personal import personal_data
 from customhouse.policy.pods import project_workload
+from customhouse.policy.projection_kinds import (
+    inference_graph,
+    machines,
+    persistent_volume,
+    resource_claim,
+    settled_body,
+)
 from customhouse.policy.reading import entries, flag, mapping, number, text
 
 MAX_STRING = 64 * 1024
@@ -61,6 +72,8 @@ _SERVER_ANNOTATIONS = (
     "batch.kubernetes.io/",
     "endpoints.kubernetes.io/",
 )
+_SOPS = re.compile(r"ENC\[AES256_GCM,data:[A-Za-z0-9+/=]*,iv:[A-Za-z0-9+/=]+,tag:[A-Za-z0-9+/=]+,type:\w+\]", re.ASCII)
+"""A value that SOPS has encrypted (its documented form)."""
 _SERVER_LABELS = (
     "kubernetes.io/metadata.name",
     "pod-template-hash",
@@ -117,6 +130,8 @@ def check_bounds(value: Any, what: str) -> None:
 
 
 def _within_limits(value: Any, pointer: str, depth: int, *, longest: int | None) -> None:
+    if not depth and surely_within(value, depth=MAX_DEPTH, longest=longest, largest=MAX_SAFE_INTEGER):
+        return
     if depth > MAX_DEPTH:
         raise CannotDecideError(f"nested more than {MAX_DEPTH} levels deep", where=pointer[:200])
     if isinstance(value, str):
@@ -283,14 +298,29 @@ def _config_map(manifest: Manifest) -> dict[str, Any]:
         "keys": sorted([*data, *binary]),
         "immutable": flag(manifest, "immutable", "", default=False),
         "digest": json_digest({"data": dict(data), "binary": dict(binary)}),
+        "credentials": [
+            {"pointer": f"/data/{_escaped(key)}", "looks_like": found}
+            for key, value in sorted(data.items())
+            if isinstance(value, str) and (found := reading.credential(key, value)) is not None
+        ],
+        "personal_data": [
+            {"pointer": f"/data/{_escaped(key)}", "detail": found}
+            for key, value in sorted(data.items())
+            if isinstance(value, str) and (found := personal_data(value)) is not None
+        ],
     }
 
 
 def _secret(manifest: Manifest) -> dict[str, Any]:
     # Not even a digest of the values: a short password is found from its digest.
+    values = {**mapping(manifest, "data", ""), **mapping(manifest, "stringData", "")}
+    sealed = bool(mapping(manifest, "sops", "").get("mac"))
     return {
         "type": text(manifest, "type", "", "Opaque"),
-        "keys": sorted({*mapping(manifest, "data", ""), *mapping(manifest, "stringData", "")}),
+        "keys": sorted(values),
+        "plain_keys": sorted(
+            key for key, value in values.items() if not (sealed and isinstance(value, str) and _SOPS.fullmatch(value))
+        ),
         "immutable": flag(manifest, "immutable", "", default=False),
     }
 
@@ -306,20 +336,6 @@ def _network_policy(manifest: Manifest) -> dict[str, Any]:
         "egress": json_digest(spec.get("egress") or []),
         "ingress_rules": len(entries(spec, "ingress", "/spec")),
         "egress_rules": len(entries(spec, "egress", "/spec")),
-    }
-
-
-def _autoscaler(manifest: Manifest) -> dict[str, Any]:
-    spec = _spec(manifest)
-    target = mapping(spec, "scaleTargetRef", "/spec")
-    return {
-        "target": {
-            "kind": text(target, "kind", "/spec/scaleTargetRef", ""),
-            "name": text(target, "name", "/spec/scaleTargetRef", ""),
-        },
-        "min_replicas": number(spec, "minReplicas", "/spec", 1),
-        "max_replicas": number(spec, "maxReplicas", "/spec", 1),
-        "metrics": [text(metric, "type", place, "") for metric, place in entries(spec, "metrics", "/spec")],
     }
 
 
@@ -367,6 +383,7 @@ def _binding(manifest: Manifest) -> dict[str, Any]:
                 "kind": text(subject, "kind", place, ""),
                 "name": text(subject, "name", place, ""),
                 "namespace": text(subject, "namespace", place, ""),
+                "pointer": place,
             }
             for subject, place in entries(manifest, "subjects", "")
         ],
@@ -374,19 +391,47 @@ def _binding(manifest: Manifest) -> dict[str, Any]:
 
 
 def _generic(manifest: Manifest) -> dict[str, Any]:
-    """Any other kind: everything but type, metadata and status, as one digest (server defaults are not known)."""
+    """Any other kind: everything but type, metadata, status, pods and what its CRD fills in, as one digest."""
     body = {key: value for key, value in manifest.items() if key not in ("apiVersion", "kind", "metadata", "status")}
+    settled = settled_body(manifest, str(manifest.get("apiVersion")), str(manifest.get("kind")))
+    # Models that the table of kinds knows are artifacts: each needs its pin and its evidence.
+    pinned = {artifact.pointer for artifact in models_of(manifest)}
+    uris = _model_uris(manifest.get("spec"), "/spec")
     try:
-        return {"digest": json_digest(body), "models": list(_model_uris(manifest.get("spec"), "/spec"))}
+        return {
+            "digest": json_digest(settled),
+            "models": [model for model in uris if model["pointer"] not in pinned],
+            "credentials": list(_credentials(body, "")),
+        }
     except CanonicalError as error:
         raise DeclarationError(f"the object has no JSON form: {error}") from error
+
+
+def _credentials(value: Any, pointer: str) -> Iterator[dict[str, str]]:
+    """Texts in an object of an unknown kind that an issuer's prefix gives away; pods have their own reading."""
+    if isinstance(value, str):
+        found = reading.credential("", value)
+        if found is not None:
+            yield {"pointer": pointer, "looks_like": found}
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            if key not in ("containers", "initContainers", "ephemeralContainers"):
+                yield from _credentials(item, f"{pointer}/{_escaped(key)}")
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from _credentials(item, f"{pointer}/{index}")
+
+
+def _escaped(key: str) -> str:
+    """RFC 6901."""
+    return str(key).replace("~", "~0").replace("/", "~1")
 
 
 def _model_uris(value: Any, pointer: str) -> Iterator[dict[str, str]]:
     """Models that other kinds load, such as a TrainedModel (storageUri) or an LLMInferenceService (model.uri)."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            place = f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}"
+            place = f"{pointer}/{_escaped(key)}"
             named = key in ("storageUri", "modelUri") or (key == "uri" and "/model/" in place)
             if named and isinstance(item, str):
                 yield {"pointer": place, "uri": item}
@@ -419,8 +464,24 @@ _KINDS: Mapping[tuple[str, str], Callable[[Manifest], dict[str, Any]]] = {
     ("", "ConfigMap"): _config_map,
     ("", "Secret"): _secret,
     ("networking.k8s.io", "NetworkPolicy"): _network_policy,
-    ("autoscaling", "HorizontalPodAutoscaler"): _autoscaler,
+    ("autoscaling", "HorizontalPodAutoscaler"): projection_cluster.autoscaler,
+    ("autoscaling.k8s.io", "VerticalPodAutoscaler"): projection_cluster.vertical_autoscaler,
+    ("keda.sh", "ScaledObject"): projection_cluster.scaled_object,
+    ("keda.sh", "ScaledJob"): projection_cluster.scaled_job,
+    ("karpenter.sh", "NodePool"): projection_cluster.node_pool,
+    ("networking.k8s.io", "Ingress"): projection_cluster.ingress,
+    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"): projection_cluster.webhooks,
+    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"): projection_cluster.webhooks,
+    ("customhouse.dev", "RepositoryFiles"): projection_cluster.repository_files,
     ("", "PersistentVolumeClaim"): _claim,
+    ("", "PersistentVolume"): persistent_volume,
+    ("", "ReplicationController"): _namespace,
+    ("resource.k8s.io", "ResourceClaim"): resource_claim,
+    ("resource.k8s.io", "ResourceClaimTemplate"): resource_claim,
+    ("serving.kserve.io", "InferenceGraph"): inference_graph,
+    ("cluster.x-k8s.io", "MachineDeployment"): machines,
+    ("cluster.x-k8s.io", "MachineSet"): machines,
+    ("cluster.x-k8s.io", "MachinePool"): machines,
     ("", "Namespace"): _namespace,
     ("rbac.authorization.k8s.io", "Role"): _role,
     ("rbac.authorization.k8s.io", "ClusterRole"): _role,

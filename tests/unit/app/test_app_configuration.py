@@ -18,6 +18,7 @@ from customhouse.app.governance import read_configuration
 from customhouse.app.tiering import judged_environment
 from customhouse.core.errors import ConfigError, UsageError
 from customhouse.core.evidence import EvidenceKind
+from customhouse.core.resource import ResourceRef
 from customhouse.policy.tiers import Environment, EnvironmentJudgement, Relaxation, TierSpec
 
 HEAD = "apiVersion: customhouse.dev/v1\npolicy: {requireSignedCommits: false}\n"
@@ -260,9 +261,12 @@ def test_a_check_may_be_made_stricter_for_a_tier_and_for_an_environment() -> Non
     )
     assert found.tiers["standard"].checks["network-default-deny"] == "error"
     assert found.tiers["standard"].checks["pod-token-mounted"] == "warning"
-    where = judged_environment(found, "prod-eu")
+    ref = ResourceRef("v1", "Pod", "prod-eu", "a")
+    where = judged_environment(found, ref)
     assert where is not None
     assert (where.name, where.production, dict(where.checks)) == ("live", True, {"pod-token-mounted": "error"})
-    assert judged_environment(found, "dev") == EnvironmentJudgement()
-    assert judged_environment(found, "") == EnvironmentJudgement(None, True, {"pod-token-mounted": "error"})
-    assert judged_environment(read(""), "prod-eu") is None
+    assert judged_environment(found, ResourceRef("v1", "Pod", "dev", "a")) == EnvironmentJudgement()
+    assert judged_environment(
+        found, ResourceRef("rbac.authorization.k8s.io/v1", "ClusterRole", "default", "a")
+    ) == EnvironmentJudgement(None, True, {"pod-token-mounted": "error"})
+    assert judged_environment(read(""), ref) is None

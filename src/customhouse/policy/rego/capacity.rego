@@ -167,8 +167,11 @@ findings contains lib.error("cost", "replicas-over-bound", replicas.pointer, mes
 
 declared_replicas contains {"count": lib.workload.replicas_max, "pointer": replica_pointer}
 
-declared_replicas contains {"count": input.change.after.spec.max_replicas, "pointer": "/spec/maxReplicas"} if {
-	input.change.after.kind == "HorizontalPodAutoscaler"
+declared_replicas contains {"count": limit, "pointer": pointer} if {
+	input.change.after.spec.target # an autoscaler
+	limit := input.change.after.spec.max_replicas
+	limit != null
+	pointer := object.get(input.change.after.spec, "max_pointer", "/spec/maxReplicas")
 }
 
 default replica_pointer := "/spec/replicas"

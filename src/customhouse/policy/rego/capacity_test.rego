@@ -12,7 +12,10 @@ gpus(class, count) := fixtures.with_workload({
 
 job(spot) := object.union(fixtures.with_workload({"batch": true, "spot": spot}), {"change": {"after": {"kind": "Job"}}})
 
-scaler(limit) := fixtures.with_after({"kind": "HorizontalPodAutoscaler", "workload": null, "spec": {"max_replicas": limit}})
+scaler(limit) := fixtures.with_object("autoscaling/v2", "HorizontalPodAutoscaler", {
+	"target": {"kind": "Deployment", "name": "serve"},
+	"max_replicas": limit,
+})
 
 tier(change) := object.union(fixtures.facts, {"tier": change})
 

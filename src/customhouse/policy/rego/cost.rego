@@ -45,6 +45,67 @@ findings contains object.union(
 }
 
 # METADATA
+# title: A thousand predictions cost no more than the tier's ceiling
+# description: The price of 1,000 predictions at the throughput that the workload declares, against the tier's ceiling.
+# custom:
+#   id: prediction-price-ceiling
+#   category: cost
+#   severity: error
+#   fix: Use cheaper hardware or a smaller model, or measure the throughput again.
+findings contains lib.error("cost", "prediction-price-ceiling", "", message, fix) if {
+	message := unit_problem("per_thousand_predictions_micro", "1,000 predictions")
+	fix := "Use cheaper hardware or a smaller model, or measure the throughput again."
+}
+
+# METADATA
+# title: A million tokens cost no more than the tier's ceiling
+# description: The price of a million tokens at the throughput that the workload declares, against the tier's ceiling.
+# custom:
+#   id: token-price-ceiling
+#   category: cost
+#   severity: error
+#   fix: Use cheaper hardware or a smaller model, or measure the throughput again.
+findings contains lib.error("cost", "token-price-ceiling", "", message, fix) if {
+	message := unit_problem("per_million_tokens_micro", "A million tokens")
+	fix := "Use cheaper hardware or a smaller model, or measure the throughput again."
+}
+
+unit_problem(field, what) := sprintf("%s cost %s; the ceiling of tier %s is %s.", [
+	what,
+	lib.money(input.cost[field]),
+	input.tier.name,
+	lib.money(input.tier.spec[field]),
+]) if {
+	lib.workload
+	is_number(input.tier.spec[field])
+	is_number(input.cost[field])
+	input.cost[field] > input.tier.spec[field]
+}
+
+# METADATA
+# title: What has a ceiling says how much it does
+# description: >-
+#   The tier has a ceiling for a unit of work, and the serving workload declares no throughput of any kind: nobody can
+#   tell what a prediction or a token costs.
+# custom:
+#   id: throughput-undeclared
+#   category: cost
+#   severity: warning
+#   fix: Declare customhouse.dev/throughput-predictions-per-second or customhouse.dev/throughput-tokens-per-second.
+findings contains lib.warning("cost", "throughput-undeclared", "/metadata/annotations", message, fix) if {
+	lib.workload
+	not lib.workload.batch
+	ceilings := [limit | some field in unit_fields; limit := input.tier.spec[field]; limit != null]
+	count(ceilings) > 0
+	told := [price | some field in unit_fields; price := input.cost[field]; price != null]
+	count(told) == 0
+	message := sprintf("Tier %s has a ceiling for a unit of work, and the workload declares no throughput.", [input.tier.name])
+	fix := "Declare customhouse.dev/throughput-predictions-per-second or customhouse.dev/throughput-tokens-per-second."
+}
+
+unit_fields := ["per_thousand_predictions_micro", "per_million_tokens_micro"]
+
+# METADATA
 # title: A change stays within its budgets
 # description: >-
 #   For every budget that covers the resource: spent this month, plus what the rest of the month is expected to add,

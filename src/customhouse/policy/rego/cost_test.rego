@@ -110,3 +110,38 @@ test_price_book_stale_is_silent_for_what_runs_nothing if {
 	old := object.union(fixtures.with_after({"workload": null}), {"prices": {"age_days": 999}})
 	count(cost.findings) == 0 with input as old
 }
+
+unit(field, limit, price) := object.union(
+	fixtures.with_tier(fixtures.facts, {field: limit}),
+	{"cost": {field: price}},
+)
+
+test_prediction_price_ceiling_fires_above_it if {
+	found := cost.findings with input as unit("per_thousand_predictions_micro", 20000, 20001)
+	fixtures.rules(found) == {"prediction-price-ceiling"}
+	some finding in found
+	finding.message == "1,000 predictions cost 0.020001 USD; the ceiling of tier standard is 0.02 USD."
+}
+
+test_prediction_price_ceiling_is_silent_at_it if {
+	count(cost.findings) == 0 with input as unit("per_thousand_predictions_micro", 20000, 20000)
+}
+
+test_token_price_ceiling_fires_above_it if {
+	found := cost.findings with input as unit("per_million_tokens_micro", 1500000, 1500001)
+	fixtures.rules(found) == {"token-price-ceiling"}
+}
+
+test_token_price_ceiling_is_silent_without_one if {
+	count(cost.findings) == 0 with input as unit("per_million_tokens_micro", null, 1500001)
+}
+
+test_throughput_undeclared_fires_where_a_ceiling_cannot_be_checked if {
+	found := cost.findings with input as unit("per_million_tokens_micro", 1500000, null)
+	fixtures.rules(found) == {"throughput-undeclared"}
+}
+
+test_throughput_undeclared_is_silent_for_batch_work if {
+	document := unit("per_million_tokens_micro", 1500000, null)
+	count(cost.findings) == 0 with input as object.union(document, {"change": {"after": {"workload": {"batch": true}}}})
+}

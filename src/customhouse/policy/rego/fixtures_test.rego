@@ -80,6 +80,7 @@ workload := {
 	"replicas_min": 1,
 	"replicas_max": 3,
 	"models": [],
+	"frameworks": [],
 	"pods": [pod],
 }
 
@@ -122,6 +123,9 @@ facts := {
 		"name": "standard",
 		"requested": null,
 		"granted": true,
+		"checks": {},
+		"relaxations": {},
+		"reserved_nodes": [],
 		"spec": {
 			"gpu_classes": ["L4", "T4"],
 			"spot": "required",
@@ -130,8 +134,31 @@ facts := {
 			"replica_ceiling_micro": 2500000000,
 			"required_evidence": ["signature", "scan", "bom"],
 			"evidence_max_age_days": 30,
+			"required_image_evidence": [],
+			"prescanned_images": [],
+			"per_thousand_predictions_micro": null,
+			"per_million_tokens_micro": null,
+			"dedicated_nodes": null,
+			"monitoring": [],
+			"latency_target_ms": null,
+			"scale_to_zero": "allowed",
+			"ttl_required": false,
+			"max_ttl_days": null,
 		},
 	},
+	"environment": null,
+	"surroundings": {
+		"default_deny": {"ingress": true, "egress": true},
+		"workloads": 1,
+		"role": null,
+		"target_found": null,
+		"rivals": [],
+		"metrics": false,
+		"tracing": false,
+		"node_pools": [],
+	},
+	"lifetime": null,
+	"usage": null,
 	"artifacts": [],
 	"cost": {
 		"currency": "USD",
@@ -159,6 +186,7 @@ facts := {
 		"required_labels": ["owner", "team", "project", "cost-centre"],
 		"require_signed_commits": true,
 		"require_revision": false,
+		"frameworks": {},
 	},
 }
 
@@ -231,5 +259,15 @@ with_scan(change, summary) := with_evidence([
 ])
 
 without(kind) := [item | some item in model.evidence; item.kind != kind]
+
+# An object that runs nothing, with its spec.
+with_object(group_version, kind, spec) := object.union(facts, {"change": {"after": object.union(
+	object.remove(after, ["spec", "workload"]),
+	{"api_version": group_version, "kind": kind, "workload": null, "spec": spec},
+)}})
+
+with_surroundings(document, change) := object.union(document, {"surroundings": change})
+
+severity(findings, rule) := {finding.severity | some finding in findings; finding.rule == rule}
 
 rules(findings) := {finding.rule | some finding in findings}

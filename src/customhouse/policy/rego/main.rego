@@ -44,3 +44,39 @@ findings contains lib.judged(finding) if {
 	input.review != null
 	some finding in data.customhouse.rules.reviews.findings
 }
+
+findings contains lib.judged(finding) if {
+	startswith(input.change.after.api_version, "rbac.authorization.k8s.io/")
+	some finding in data.customhouse.rules.access.findings
+}
+
+findings contains lib.judged(finding) if {
+	some finding in data.customhouse.rules.autoscaling.findings
+}
+
+findings contains lib.judged(finding) if {
+	lib.workload
+	some finding in data.customhouse.rules.evidence.findings
+}
+
+findings contains lib.judged(finding) if {
+	lib.workload
+	some finding in data.customhouse.rules.experiments.findings
+}
+
+findings contains lib.judged(finding) if {
+	some finding in data.customhouse.rules.files.findings
+}
+
+findings contains lib.judged(finding) if {
+	some finding in data.customhouse.rules.network.findings
+}
+
+findings contains lib.judged(finding) if {
+	lib.workload
+	some finding in data.customhouse.rules.placement.findings
+}
+
+findings contains lib.judged(finding) if {
+	some finding in data.customhouse.rules.spend.findings
+}

@@ -50,3 +50,46 @@ everything_wrong := object.union(
 )
 
 not_pinned := object.union(fixtures.model, {"pinned": false})
+
+test_findings_of_every_topic_about_tiers_are_joined if {
+	tier := fixtures.with_tier(fixtures.with_workload({"accelerators": 1, "accelerator_classes": ["L4"]}), {
+		"ttl_required": true,
+		"monitoring": ["metrics"],
+		"required_image_evidence": ["scan"],
+	})
+	pool := {
+		"name": "cpu",
+		"accelerators_per_node": 0,
+		"accelerators_total": null,
+		"accelerator_classes": null,
+	}
+	image := {
+		"role": "image",
+		"reference": "a",
+		"digest": fixtures.digest,
+		"pinned": true,
+		"pointer": "/x",
+		"evidence": [],
+	}
+	around := {"default_deny": {"ingress": false}, "node_pools": [pool]}
+	found := customhouse.findings with input as object.union(tier, {"surroundings": around, "artifacts": [image]})
+	fixtures.rules(found) == {
+		"image-evidence-missing",
+		"monitoring-missing",
+		"network-default-deny",
+		"node-pool-accelerators",
+		"ttl-missing",
+	}
+}
+
+test_findings_about_roles_are_joined if {
+	rule := {"api_groups": [], "resources": ["pods"], "urls": [], "verbs": ["*"], "pointer": "/rules/0"}
+	document := fixtures.with_object("rbac.authorization.k8s.io/v1", "ClusterRole", {"rules": [rule]})
+	fixtures.rules(customhouse.findings) == {"role-wildcard"} with input as document
+}
+
+test_findings_about_files_are_joined if {
+	file := {"path": "a.parquet", "problem": "data", "detail": "a Parquet table", "digest": "", "pointer": "/spec/files/0"}
+	document := fixtures.with_object("customhouse.dev/v1", "RepositoryFiles", {"files": [file]})
+	fixtures.rules(customhouse.findings) == {"data-file-in-git"} with input as document
+}

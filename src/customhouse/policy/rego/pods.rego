@@ -90,6 +90,49 @@ findings contains lib.error("security", "container-capabilities", security_point
 }
 
 # METADATA
+# title: Containers run under a seccomp profile
+# description: >-
+#   Without a profile a container may make every system call of the kernel; RuntimeDefault refuses the dangerous ones
+#   (Pod Security Standards, restricted). The pod or the container says RuntimeDefault or Localhost.
+# custom:
+#   id: container-seccomp
+#   category: security
+#   severity: error
+#   fix: "Set securityContext.seccompProfile.type: RuntimeDefault on the pod."
+findings contains lib.error("security", "container-seccomp", security_pointer(container), message, fix) if {
+	some pod in lib.pods
+	some container in pod.containers
+	profile := lib.effective(pod, container, "seccomp")
+	not profile in {"RuntimeDefault", "Localhost"}
+	message := sprintf("The %s runs without a seccomp profile (%s).", [
+		trim_prefix(lib.called(container), "the "),
+		shown_profile(profile),
+	])
+	fix := "Set securityContext.seccompProfile.type: RuntimeDefault on the pod."
+}
+
+shown_profile(profile) := "none is named" if profile == null
+
+shown_profile(profile) := profile if profile != null
+
+# METADATA
+# title: A pod gets no token that it does not use
+# description: >-
+#   Every pod is given a token for the API server unless automountServiceAccountToken is false; whoever breaks in has it.
+# custom:
+#   id: pod-token-mounted
+#   category: security
+#   severity: error
+#   tiers: "standard: warning; experiment: note"
+#   fix: "Set automountServiceAccountToken: false on the pod, or name a service account of its own and waive this."
+findings contains lib.error("security", "pod-token-mounted", pod.pointer, message, fix) if {
+	some pod in lib.pods
+	pod.automount_token != false
+	message := "The pod is given a token for the API server: automountServiceAccountToken is not false."
+	fix := "Set automountServiceAccountToken: false on the pod."
+}
+
+# METADATA
 # title: Pods keep out of the host's namespaces
 # description: >-
 #   hostNetwork, hostPID and hostIPC put a pod beside the node's own processes; a hostPort opens a port of the node; an

@@ -114,3 +114,30 @@ test_resources_missing_fires_for_an_init_container if {
 test_resources_missing_is_silent_for_a_debug_container if {
 	count(pods.findings) == 0 with input as fixtures.with_container({"role": "ephemeral", "cpu_limit_milli": 0})
 }
+
+test_container_seccomp_fires_without_a_profile_and_for_none if {
+	every profile in [null, "Unconfined"] {
+		found := pods.findings with input as fixtures.with_pod({"security": {"seccomp": profile}})
+		fixtures.rules(found) == {"container-seccomp"}
+	}
+}
+
+test_container_seccomp_fires_when_the_container_undoes_it if {
+	found := pods.findings with input as fixtures.with_container({"security": {"seccomp": "Unconfined"}})
+	fixtures.rules(found) == {"container-seccomp"}
+}
+
+test_container_seccomp_is_silent_for_a_profile_of_ones_own if {
+	count(pods.findings) == 0 with input as fixtures.with_container({"security": {"seccomp": "Localhost"}})
+}
+
+test_pod_token_mounted_fires if {
+	every said in [true, null] {
+		found := pods.findings with input as fixtures.with_pod({"automount_token": said})
+		fixtures.rules(found) == {"pod-token-mounted"}
+	}
+}
+
+test_pod_token_mounted_is_silent_without_one if {
+	count(pods.findings) == 0 with input as fixtures.facts
+}

@@ -15,7 +15,7 @@ import data.customhouse.lib
 findings contains lib.error("security", "secret-in-git", "", message, fix) if {
 	input.change.after.kind == "Secret"
 	input.change.after.api_version == "v1"
-	keys := input.change.after.spec.keys
+	keys := object.get(input.change.after.spec, "plain_keys", input.change.after.spec.keys)
 	count(keys) > 0
 	message := sprintf("The Secret carries its values in plain sight (keys: %s).", [lib.listed(keys)])
 	fix := "Commit a SealedSecret or an ExternalSecret instead, and change the values that were committed."
@@ -46,4 +46,20 @@ findings contains lib.error("security", "secret-in-container", found.pointer, me
 	some found in container.credentials
 	message := sprintf("An argument of %s holds %s.", [lib.called(container), found.looks_like])
 	fix := "Take it from a Secret (an environment variable with valueFrom.secretKeyRef), and change the value."
+}
+
+# METADATA
+# title: No credential is written into a ConfigMap or any other object
+# description: >-
+#   A value that looks like a credential by a prefix that its issuer documents (or, in a ConfigMap, by its name). What
+#   ExternalSecret, SealedSecret, Vault, the CSI driver and SOPS write are references or ciphertext, and pass.
+# custom:
+#   id: secret-in-object
+#   category: security
+#   severity: error
+#   fix: Move it to a secret store, refer to it (ExternalSecret, SealedSecret), and change the value that was committed.
+findings contains lib.error("security", "secret-in-object", found.pointer, message, fix) if {
+	some found in input.change.after.spec.credentials
+	message := sprintf("The value at %s holds %s.", [found.pointer, found.looks_like])
+	fix := "Move it to a secret store, refer to it (ExternalSecret, SealedSecret), and change the value."
 }

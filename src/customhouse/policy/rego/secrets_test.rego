@@ -39,3 +39,18 @@ test_secret_in_container_is_silent_for_a_reference if {
 	variable := {"name": "TOKEN", "source": "secretKeyRef", "value": null, "looks_like": null, "pointer": "/e/0"}
 	count(secrets.findings) == 0 with input as fixtures.with_container({"environment": [variable]})
 }
+
+test_secret_in_git_is_silent_for_what_sops_encrypted if {
+	spec := {"keys": ["password"], "plain_keys": []}
+	count(secrets.findings) == 0 with input as fixtures.with_object("v1", "Secret", spec)
+}
+
+test_secret_in_object_fires if {
+	spec := {"credentials": [{"pointer": "/data/a", "looks_like": "a GitHub token"}]}
+	found := secrets.findings with input as fixtures.with_object("v1", "ConfigMap", spec)
+	fixtures.rules(found) == {"secret-in-object"}
+}
+
+test_secret_in_object_is_silent_for_ordinary_values if {
+	count(secrets.findings) == 0 with input as fixtures.with_object("v1", "ConfigMap", {"credentials": []})
+}
