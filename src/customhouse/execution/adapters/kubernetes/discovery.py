@@ -21,6 +21,8 @@ _ACCEPT = ",".join(
     ]
 )
 _AT_ONCE = 8
+_PATIENCE_S = 15.0
+"""Discovery comes first: an API that is not there is to be told of before a person looks for what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ async def discover(transport: Transport) -> Kinds:
     served: list[ApiKind] = []
     problems: dict[str, str] = {}
     for root in ("/api", "/apis"):
-        answer = await transport.request("GET", root, headers={"Accept": _ACCEPT})
+        answer = await transport.request("GET", root, headers={"Accept": _ACCEPT}, deadline_s=_PATIENCE_S)
         try:
             if answer["kind"] == "APIGroupDiscoveryList":
                 served += _aggregated(answer, problems)
@@ -95,7 +97,7 @@ async def _plain(
         path = f"/apis/{group}/{version}" if group else f"/api/{version}"
         try:
             async with limit:
-                listed = await transport.request("GET", path, deadline_s=20.0)
+                listed = await transport.request("GET", path, deadline_s=_PATIENCE_S)
         except ApiError as error:
             problems[f"{group}/{version}" if group else version] = error.message
             return ()

@@ -20,6 +20,7 @@ MAX_EVENT = 16 * 1024 * 1024
 """Bytes of one watch event: etcd takes 1.5 MB, and JSON may be several times as long as what it keeps."""
 WATCH_S = 290
 _SILENCE_S = 60.0
+_SHORT_S = 5.0
 _STARTS = 4
 """Kinds that are listed at the same time: after an outage each would otherwise ask for all its objects at once."""
 _RESTARTS = 3
@@ -103,16 +104,20 @@ class Follower:
 
     async def run(self) -> None:
         """Follow until cancelled. A stream that ends is taken up where it was; only a forgotten place starts anew."""
-        backoff = Backoff(1.0, 60.0)
+        backoff = Backoff(0.1, 60.0)
         while True:
             try:
                 if not self._version:
                     async with self._starting:
                         await self._begin()
+                began = self._transport.monotonic()
                 await self._watch({"resourceVersion": self._version})
-                backoff.succeeded()
                 self._told = ""
-                continue
+                pause = 0.0
+                if self._transport.monotonic() - began < _SHORT_S:
+                    pause = backoff.pause()  # something between us and the API cuts streams off
+                else:
+                    backoff.succeeded()
             except ApiError as error:
                 if error.status == 410:
                     self._version = ""

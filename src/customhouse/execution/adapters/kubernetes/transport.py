@@ -66,6 +66,10 @@ class Transport:
         self._fixed = [("User-Agent", _AGENT), ("Accept-Encoding", "gzip")]
         self._fixed += [(name, value) for name, values in access.impersonate.items() for value in values]
 
+    def monotonic(self) -> float:
+        """Seconds, to tell how long something took."""
+        return self._clock.monotonic()
+
     async def close(self) -> None:
         """Close all connections."""
         if self._session is not None:
