@@ -97,11 +97,16 @@ def load(source: ForeignSource, engine: ForeignEngine) -> ForeignPolicies:
             raise ConfigError("policy.gatekeeper names a folder that has no constraint")
     conftest: Conftest | None = None
     if source.conftest is not None:
-        conftest = load_conftest(_modules(source.conftest), engine, _data(source.conftest))
+        conftest = conftest_of(source.conftest, engine)
     namespaces = source.namespaces or (conftest.namespaces if conftest is not None else ())
     files = {**(source.gatekeeper or _NO_FILES), **(source.conftest or _NO_FILES)}
     digest = json_digest({path: bytes_digest(data) for path, data in sorted(files.items())})
     return ForeignPolicies(digest, gatekeeper, conftest, namespaces)
+
+
+def conftest_of(files: Mapping[str, bytes], engine: ForeignEngine) -> Conftest:
+    """The packages of a folder's `.rego` files, with its YAML and JSON files as data. Raises PolicyError."""
+    return load_conftest(_modules(files), engine, _data(files))
 
 
 def _modules(files: Mapping[str, bytes]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""`customhouse policy verify`: suites of Gatekeeper, and files under the policies of conftest."""
+"""`customhouse policy verify`: suites of Gatekeeper, and files under the packages of conftest."""
 
 from __future__ import annotations
 
@@ -10,14 +10,31 @@ from customhouse.cli.output import common, formats, talk, write_json, write_tabl
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--conftest", metavar="DIR", help="Judge the files at PATH with conftest's packages in DIR instead.")
+@click.option("--namespace", "namespaces", multiple=True, metavar="NAME", help="With --conftest: a package (main).")
+@click.option("--all-namespaces", is_flag=True, help="With --conftest: every package that has rules.")
+@click.option("--combine", is_flag=True, help="With --conftest: all documents as one input.")
 @formats("json")
 @common
 @click.pass_context
-def verify(ctx: click.Context, paths: tuple[str, ...], output: str, settings: Settings) -> None:
+def verify(
+    ctx: click.Context,
+    paths: tuple[str, ...],
+    conftest: str | None,
+    namespaces: tuple[str, ...],
+    all_namespaces: bool,
+    combine: bool,
+    output: str,
+    settings: Settings,
+) -> None:
     """Run the suites of Gatekeeper (files of kind Suite) at or below PATH, with their templates and constraints.
 
-    Exit status: 1 if a case gives another verdict, 3 if one has none.
+    Exit status: 1 if a case gives another verdict (with --conftest: if a rule denies), 3 if one has none.
     """
+    if conftest is not None:
+        _judge(ctx, settings, conftest, paths, output, namespaces=namespaces, every=all_namespaces, combine=combine)
+    if namespaces or all_namespaces or combine:
+        raise click.UsageError("--namespace, --all-namespaces and --combine go with --conftest")
     from customhouse.app.foreign_suites import verify as verify_suites
 
     found = verify_suites(settings, paths)
@@ -32,3 +49,28 @@ def verify(ctx: click.Context, paths: tuple[str, ...], output: str, settings: Se
         f"{found.passed} of {found.cases} cases passed in {found.tests} tests of {found.suites} suites{skipped}",
     )
     ctx.exit(found.exit_status)
+
+
+def _judge(
+    ctx: click.Context,
+    settings: Settings,
+    folder: str,
+    paths: tuple[str, ...],
+    output: str,
+    *,
+    namespaces: tuple[str, ...],
+    every: bool,
+    combine: bool,
+) -> None:
+    from customhouse.app.foreign_conftest import judge_files
+
+    found = judge_files(settings, folder, paths, namespaces=namespaces, every=every, combine=combine)
+    told = found.to_json()
+    if output == "json":
+        write_json(told)
+    else:
+        rows = [["deny", row["file"], f"{row['namespace']}.{row['rule']}", row["message"]] for row in told["failed"]]
+        rows += [["warn", row["file"], f"{row['namespace']}.{row['rule']}", row["message"]] for row in told["warned"]]
+        write_table("", ["", "Where", "Rule", "Message"], rows)
+    talk(settings, f"{told['documents']} documents, {told['failures']} failures, {told['warnings']} warnings")
+    ctx.exit(1 if found.failed else 0)

@@ -35,6 +35,7 @@ _TOKEN = re.compile(
 _IMPORTS = frozenset(
     {"rego.v1", "future.keywords", *(f"future.keywords.{name}" for name in ("in", "if", "every", "contains"))}
 )
+_COMPARISONS = frozenset(("==", "!=", "<", ">", "<=", ">=", "in"))
 _OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
 
 
@@ -137,18 +138,19 @@ def normalised(source: str, name: str, *, v0: bool) -> str:
         (tokens[at].start, tokens[at].end, "regex.match") for called, at, _ in _calls(tokens) if called == "re_match"
     ]
     edits = [*_separated(tokens), *(_unchained(tokens, source) if v0 else ()), *renamed]
-    return _edited(source, edits)
+    found = _edited(source, edits)
+    return _edited(found, list(_defined(tokens_of(found, name), found))) if "not" in found else found
 
 
-def tolerant(source: str, name: str, aliases: frozenset[str] = frozenset()) -> str:
+def tolerant(source: str, name: str, spared: frozenset[str] = frozenset()) -> str:
     """The module with each built-in called so that its error is "undefined", as in OPA: `f(x)` → `wrapped.f(x)[0]`.
 
-    Raises PolicyError where a call binds its result by a last argument.
+    `spared` are left as they are. Raises PolicyError where a call binds its result by a last argument.
     """
     tokens = tokens_of(source, name)
     edits: list[tuple[int, int, str]] = []
-    for called, first, opening in _calls(tokens, aliases):
-        if ARITY.get(called, 0) <= 0 or called == "trace":
+    for called, first, opening in _calls(tokens):
+        if ARITY.get(called, 0) <= 0 or called in spared:
             continue
         closing, count = _arguments(tokens, opening)
         if count != ARITY[called]:
@@ -199,8 +201,8 @@ def _odd_words(tokens: Sequence[Token]) -> Iterator[tuple[int, str]]:
             yield token.line, f"the character {token.text}"
         elif token.kind == "name" and token.text == "with":
             yield token.line, "with"
-        elif token.kind == "name" and token.text == "not" and following.text == "{":
-            yield token.line, "not { … }"
+        elif token.kind == "name" and token.text == "not" and following.text in ("{", "("):
+            yield token.line, f"not {following.text} …"
 
 
 def _odd_imports(tokens: Sequence[Token]) -> Iterator[tuple[int, str]]:
@@ -219,9 +221,9 @@ def _default_functions(tokens: Sequence[Token]) -> Iterator[tuple[int, str]]:
             yield tokens[index].line, "a default for a function"
 
 
-def _calls(tokens: Sequence[Token], aliases: frozenset[str] = frozenset()) -> Iterator[tuple[str, int, int]]:
+def _calls(tokens: Sequence[Token]) -> Iterator[tuple[str, int, int]]:
     """Calls of what the module neither defines nor imports: the dotted name, its first token, its parenthesis."""
-    own = {tokens[_named(tokens, index)].text for index in _rule_starts(tokens)} | _imported(tokens) | aliases
+    own = {tokens[_named(tokens, index)].text for index in _rule_starts(tokens)} | _imported(tokens)
     index = 0
     while index < len(tokens):
         token = tokens[index]
@@ -359,6 +361,89 @@ def _unchained(tokens: Sequence[Token], source: str) -> Iterator[tuple[int, int,
             elif body and rule[index - 1].text == "}":
                 yield token.start, token.start, f"\n{head} "
             depth += (token.text in _OPEN) - (token.text in _CLOSE)
+
+
+def _defined(tokens: Sequence[Token], source: str) -> Iterator[tuple[int, int, str]]:
+    """`not f(x.y)` → `l := x.y; not f(l)`: to OPA an operand without a value ends the body, negated or not.
+
+    OPA's compiler moves the operands of a negated call or comparison before it; the engine does not, and would take
+    "no value" for "not true". A bare `not x.y` stays: there both mean "no value, or false".
+    """
+    count = 0
+    for index, token in enumerate(tokens):
+        if token.text != "not" or token.kind != "name" or index + 1 >= len(tokens):
+            continue
+        last = _expression_end(tokens, index + 1)
+        moved = []
+        for first, after in _operands(tokens, index + 1, last):
+            if after - first == 1 and tokens[first].kind != "mark":
+                continue  # a variable or a plain value
+            count += 1
+            start, end = tokens[first].start, tokens[after - 1].end
+            moved.append(f"customhouse_operand{count} := {source[start:end]}; ")
+            yield start, end, f"customhouse_operand{count}"
+        if moved:
+            yield token.start, token.start, "".join(moved)
+
+
+def _expression_end(tokens: Sequence[Token], index: int) -> int:
+    """The index after the expression that starts here: a line ends it, `;`, or the bracket that holds it."""
+    depth = 0
+    for at in range(index, len(tokens)):
+        token = tokens[at]
+        if token.kind == "mark" and token.text in _CLOSE:
+            depth -= 1
+            if depth < 0:
+                return at
+        elif (depth == 0 and at > index and token.fresh and _ends_term(tokens[at - 1]) and not _goes_on(token)) or (
+            depth == 0 and token.text == ";"
+        ):
+            return at
+        elif token.kind == "mark" and token.text in _OPEN:
+            depth += 1
+    return len(tokens)
+
+
+def _goes_on(token: Token) -> bool:
+    return token.text in _COMPARISONS or (token.kind == "mark" and token.text in "+-*/%&|.")
+
+
+def _operands(tokens: Sequence[Token], start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Index ranges of the operands of a comparison, or of the arguments of a call, between two indexes."""
+    depth = 0
+    for at in range(start, end):
+        token = tokens[at]
+        if token.kind == "mark":
+            depth += (token.text in _OPEN) - (token.text in _CLOSE)
+        if depth == 0 and at > start and token.text in _COMPARISONS:
+            yield start, at
+            yield at + 1, end
+            return
+    _, opening = _path(tokens, start)
+    if tokens[start].kind == "name" and opening < end and tokens[opening].text == "(":
+        closing, _ = _arguments(tokens, opening)
+        if closing + 1 == end and closing > opening + 1:
+            yield from _split(tokens, opening + 1, closing)
+    elif tokens[start].kind == "name":
+        # What computes a part of a reference is moved too: `not data.all[object.name]`.
+        at = start
+        while at < end:
+            if tokens[at].kind == "mark" and tokens[at].text == "[":
+                closing, _ = _arguments(tokens, at)
+                yield at + 1, closing
+                at = closing
+            at += 1
+
+
+def _split(tokens: Sequence[Token], start: int, end: int) -> Iterator[tuple[int, int]]:
+    depth, first = 0, start
+    for at in range(start, end):
+        if tokens[at].kind == "mark":
+            depth += (tokens[at].text in _OPEN) - (tokens[at].text in _CLOSE)
+        if depth == 0 and tokens[at].text == ",":
+            yield first, at
+            first = at + 1
+    yield first, end
 
 
 def _edited(source: str, edits: Sequence[tuple[int, int, str]]) -> str:

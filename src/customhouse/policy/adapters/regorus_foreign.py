@@ -28,7 +28,12 @@ MAX_INPUT = 4 * 1024 * 1024
 """Bytes of JSON of one document: etcd holds 1.5 MiB, a review holds the object twice."""
 _CACHED = 256
 _STACK = "\n\nStack backtrace:"
-_UNWRAPPED = frozenset({"print", "trace", "time.now_ns"})
+_NEVER_FAIL = "print trace time.now_ns is_array is_boolean is_null is_number is_object is_set is_string type_name"
+_NEVER = frozenset(_NEVER_FAIL.split())
+_OF_COLLECTIONS = "count max min sort union intersection object.keys object.union array.concat"
+_COLLECTING = _NEVER | frozenset(_OF_COLLECTIONS.split())
+"""What is given collections: a set of objects cannot be handed to a function of ours, so these are wrapped last."""
+_PATIENCE = (None, _COLLECTING, _NEVER)
 
 
 class EmbeddedForeign:
@@ -44,30 +49,32 @@ class EmbeddedForeign:
     ) -> list[list[Any]]:
         """See `policy.foreign.ForeignEngine`."""
         texts = [_json(document) for document in documents]
-        engine = self._engine(program, data, patient=False)
-        answers = []
-        for text in texts:
+        return [self._patiently(program, data, text, queries) for text in texts]
+
+    def _patiently(self, program: Program, data: Mapping[str, Any], text: str, queries: Sequence[str]) -> list[Any]:
+        for patience in range(len(_PATIENCE)):
+            engine = self._engine(program, data, patience)
             try:
-                answers.append(_ask(engine, text, queries))
+                return _ask(engine, text, queries)
             except PolicyError:
                 # After an error the engine's state is not known.
-                self._cache().clear()
-                answers.append(_ask(self._engine(program, data, patient=True), text, queries))
-                engine = self._engine(program, data, patient=False)
-        return answers
+                self._cache().pop((_key(program), patience), None)
+                if patience + 1 == len(_PATIENCE):
+                    raise
+        raise AssertionError("unreachable: the last attempt answers or raises")
 
-    def _cache(self) -> OrderedDict[tuple[bytes, bool], Any]:
+    def _cache(self) -> OrderedDict[tuple[bytes, int], Any]:
         if not hasattr(self._local, "cache"):
             self._local.cache = OrderedDict()
-        cache: OrderedDict[tuple[bytes, bool], Any] = self._local.cache
+        cache: OrderedDict[tuple[bytes, int], Any] = self._local.cache
         return cache
 
-    def _engine(self, program: Program, data: Mapping[str, Any], *, patient: bool) -> Any:
-        key, cache = (_key(program), patient), self._cache()
+    def _engine(self, program: Program, data: Mapping[str, Any], patience: int) -> Any:
+        key, cache = (_key(program), patience), self._cache()
         if key not in cache:
             if reason := doubts(program):
                 raise PolicyError(f"the embedded engine is not asked: {reason}")
-            cache[key] = _compile(program, patient=patient)
+            cache[key] = _compile(program, _PATIENCE[patience])
             while len(cache) > _CACHED:
                 cache.popitem(last=False)
         cache.move_to_end(key)
@@ -97,7 +104,8 @@ class _Guard:
         raise PolicyError(f"{self._what}: {text or type(error).__name__}") from error
 
 
-def _compile(program: Program, *, patient: bool) -> Any:
+def _compile(program: Program, spared: frozenset[str] | None) -> Any:
+    """`spared` None: as it is written; else with all built-ins wrapped but these."""
     import regorus  # type: ignore[import-untyped]  # the wheel has no stubs
 
     engine = regorus.Engine()
@@ -105,14 +113,14 @@ def _compile(program: Program, *, patient: bool) -> Any:
     engine.set_gather_prints(True)
     for name, (count, call) in OWN.items():
         engine.add_extension(name, count, call)
-    if patient:
+    if spared is not None:
         for name, count in ARITY.items():
-            if count > 0 and name not in _UNWRAPPED:
+            if count > 0 and name not in spared:
                 engine.add_extension(f"{WRAPPED}.{name.replace('.', '_')}", count, _wrapped(regorus, name, count))
     for name in sorted(program.modules):
         source = normalised(program.modules[name], name, v0=program.v0)
         with _Guard("the policies do not compile"):
-            engine.add_policy(name, tolerant(source, name) if patient else source)
+            engine.add_policy(name, source if spared is None else tolerant(source, name, spared))
     return engine
 
 
