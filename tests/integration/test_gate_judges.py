@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from control_repository import git
 from gate_world import DECLARATION, KEY, MODEL, Shell, released, shell, snapshot
 
-from customhouse._kit.clock import FixedClock
+from customhouse._kit.clock import FixedClock, to_rfc3339
 from customhouse.app import wiring
 
 __all__ = ["released", "shell"]
@@ -233,7 +234,7 @@ def test_a_waiver_is_shown_and_lets_the_change_in_until_it_expires(shell: Shell)
     shell.edit(
         "customhouse.yaml", "  requireSignedCommits: false", "  requireSignedCommits: false\n  waivers: waivers.yaml"
     )
-    shell.write("waivers.yaml", waiver.replace("EXPIRES", "2099-01-01T00:00:00Z"))
+    shell.write("waivers.yaml", waiver.replace("EXPIRES", to_rfc3339(datetime.now(UTC) + timedelta(days=30))))
     shell.commit("a waiver")
     shell.edit(DECLARATION, "    customhouse.dev/owner: you\n", "")
     said = shell.run("gate", "--worktree", "-o", "json")

@@ -24,6 +24,7 @@ from customhouse.observability.prices import PriceBook
 from customhouse.policy.bundle import Bundle, builtin_bundle
 from customhouse.policy.canary import Canary
 from customhouse.policy.facts import PolicySettings
+from customhouse.policy.tiers import MAX_EXCEPTION_DAYS
 from customhouse.policy.waiver import Waiver, parse_waivers
 from customhouse.trust.keys import TrustRoot
 
@@ -89,11 +90,13 @@ def read_document(data: bytes, file: str) -> Read:
     return read
 
 
-def _waivers(data: bytes, file: str) -> tuple[Waiver, ...]:
-    value: Any = read_document(data, file).value
+def read_waivers(data: bytes, file: str, max_days: int = MAX_EXCEPTION_DAYS) -> tuple[Waiver, ...]:
+    """The waivers of a file. Raises ConfigError with file, line and column."""
+    read = read_document(data, file)
+    value: Any = read.value
     if not isinstance(value, list):
         raise ConfigError("it is not a list of waivers", where=file, hint="write `- id: …` for each")
-    return parse_waivers(value, file)
+    return parse_waivers(value, file, marks=read.marks, max_days=max_days)
 
 
 def governance(
@@ -224,7 +227,10 @@ def _foreign(configuration: Configuration, files: _Files | _Beside) -> ForeignSo
 
 def _assemble(configuration: Configuration, files: _Files | _Beside, shelf: Shelf | None) -> Governance:
     roots = tuple(TrustRoot(key.name, files.read(key.public_key), frozenset(key.kinds)) for key in configuration.keys)
-    waivers = _waivers(files.read(configuration.waivers), configuration.waivers) if configuration.waivers else ()
+    waivers: tuple[Waiver, ...] = ()
+    if configuration.waivers:
+        given = files.read(configuration.waivers)
+        waivers = read_waivers(given, configuration.waivers, configuration.max_exception_days)
     rules = Rules(shelf, roots, files.folder)
     book = PriceBook.load()
     if configuration.price_book:
