@@ -13,7 +13,7 @@ MAX_TEXT = 4 * 1024 * 1024
 MANY = 5
 """Different addresses, or numbers, that make a list."""
 _CARD = re.compile(
-    r"(?<![\w.+/=-])[2-6]\d{3}(?:([ -]?)\d{4}\1\d{4}\1\d{4}|[ -]?\d{6}[ -]?\d{5})(?![\w+/=-]|\.\d)", re.ASCII
+    r"(?<![\w.+/-])[2-6]\d{3}(?:([ -]?)\d{4}\1\d{4}\1\d{4}|[ -]?\d{6}[ -]?\d{5})(?![\w+/=-]|\.\d)", re.ASCII
 )
 _IBAN = re.compile(r"(?<![\w+/=-])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![\w+/=])", re.ASCII)
 _MAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@((?:[A-Za-z0-9-]{1,63}\.){1,4}[A-Za-z]{2,24})\b", re.ASCII)
@@ -103,7 +103,7 @@ def _mod97(iban: str) -> bool:
 
 def _mails(text: str) -> set[str]:
     found = set()
-    for match in _MAIL.finditer(text):
+    for match in _MAIL.finditer(text) if "@" in text else ():
         domain = match[1].lower()
         if not any(domain == nobody or domain.endswith(f".{nobody}") for nobody in _NOBODY):
             found.add(match[0].lower())

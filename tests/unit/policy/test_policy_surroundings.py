@@ -1,0 +1,209 @@
+"""What stands around an object: policies of its namespace, roles, autoscalers, monitors and node pools."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from customhouse.policy.projection import project
+from customhouse.policy.surroundings import Surroundings
+from policy_cases import declared, deployment
+
+DENY = """apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: deny, namespace: models}
+spec: {podSelector: {}, policyTypes: [Ingress, Egress]}
+"""
+
+
+def index(*texts):
+    return Surroundings(declared(item) for text in texts for item in yaml.safe_load_all(text))
+
+
+def about(text, *texts):
+    return index(text, *texts).about(declared(yaml.safe_load(text)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "ingress", "egress"),
+    [
+        ("", "", True, True),
+        ("[Ingress, Egress]", "[Ingress]", True, False),
+        ("[Ingress, Egress]", "[Egress]", False, True),
+        (", policyTypes: [Ingress, Egress]", "", True, False),
+        ("podSelector: {}", "podSelector: {matchLabels: {app: web}}", False, False),
+        ("podSelector: {}", "podSelector: {matchExpressions: [{key: a, operator: Exists}]}", False, False),
+        ("podSelector: {}", "podSelector: {}, ingress: [{}]", False, True),
+        ("namespace: models", "namespace: other", False, False),
+        ("networking.k8s.io/v1", "example.com/v1", False, False),
+    ],
+)
+def test_a_default_deny_selects_every_pod_and_allows_nothing(old, new, ingress, egress):
+    item = declared(deployment())
+    around = Surroundings([item, *(declared(one) for one in [yaml.safe_load(DENY.replace(old, new) if old else DENY)])])
+    assert around.about(item)["default_deny"] == {"ingress": ingress, "egress": egress}
+    assert around.about(item)["workloads"] == 1
+
+
+ROLE = """apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: looker, namespace: models}
+rules: [{apiGroups: [""], resources: [pods], verbs: [get, list, watch]}]
+"""
+BINDING = """apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: b, namespace: models}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: looker}
+subjects: [{kind: User, name: ada}]
+"""
+
+
+def test_a_role_that_is_declared_beside_its_binding_tells_whether_it_writes():
+    assert about(BINDING, ROLE)["role"] == {"found": True, "writes": False}
+    assert about(BINDING, ROLE.replace("watch]", "patch]"))["role"] == {"found": True, "writes": True}
+    assert about(BINDING, ROLE + "aggregationRule: {clusterRoleSelectors: [{}]}\n")["role"]["writes"] is True
+    assert about(BINDING, ROLE.replace("namespace: models", "namespace: other"))["role"] == {
+        "found": False,
+        "writes": None,
+    }
+    assert about(ROLE)["role"] is None
+
+
+HPA = """apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: h, namespace: models}
+spec: {scaleTargetRef: {kind: Deployment, name: web}, maxReplicas: 3}
+"""
+VPA = """apiVersion: autoscaling.k8s.io/v1
+kind: VerticalPodAutoscaler
+metadata: {name: v, namespace: models}
+spec: {targetRef: {kind: Deployment, name: web}}
+"""
+OFF = VPA.replace("name: web}", "name: web}, updatePolicy: {updateMode: 'Off'}")
+
+
+def test_an_autoscaler_knows_its_target_and_its_rivals():
+    web = yaml.safe_dump(deployment())
+    assert about(HPA, web)["target_found"] is True
+    assert about(HPA, web.replace("name: web", "name: other"))["target_found"] is False
+    assert about(web, HPA)["target_found"] is None
+    assert about(HPA, web, VPA)["rivals"] == ["VerticalPodAutoscaler v"]
+    assert about(VPA, web, HPA)["rivals"] == ["HorizontalPodAutoscaler h"]
+    assert about(HPA, web, OFF)["rivals"] == []
+
+
+POD_MONITOR = """apiVersion: monitoring.coreos.com/v1
+kind: PodMonitor
+metadata: {name: m, namespace: models}
+spec: {selector: {matchLabels: {app: web}}}
+"""
+SERVICE = """apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: models, labels: {team: a}}
+spec: {selector: {app: web}, ports: [{port: 80}]}
+"""
+SERVICE_MONITOR = """apiVersion: monitoring.coreos.com/v1
+kind: ServiceMonitor
+metadata: {name: m, namespace: watching}
+spec: {selector: {matchLabels: {team: a}}, namespaceSelector: {matchNames: [models]}}
+"""
+
+
+def test_metrics_are_hooked_by_annotation_or_by_a_monitor_that_selects_the_pods():
+    plain = yaml.safe_dump(deployment())
+    marked = deployment()
+    marked["spec"]["template"]["metadata"]["annotations"] = {"prometheus.io/scrape": "true"}
+    traced = deployment()
+    traced["spec"]["template"]["metadata"]["annotations"] = {"sidecar.opentelemetry.io/inject": "true"}
+    assert about(plain)["metrics"] is False
+    assert about(yaml.safe_dump(marked))["metrics"] is True
+    assert about(yaml.safe_dump(traced))["tracing"] is True
+    assert about(yaml.safe_dump(traced))["metrics"] is False
+    assert about(yaml.safe_dump(marked).replace("'true'", "'false'"))["metrics"] is False
+    assert about(plain, POD_MONITOR)["metrics"] is True
+    assert about(plain, POD_MONITOR.replace("app: web", "app: x"))["metrics"] is False
+    assert about(plain, POD_MONITOR.replace("namespace: models", "namespace: other"))["metrics"] is False
+    assert about(plain, SERVICE, SERVICE_MONITOR)["metrics"] is True
+    assert about(plain, SERVICE.replace("app: web", "app: x"), SERVICE_MONITOR)["metrics"] is False
+    assert about(plain, SERVICE, SERVICE_MONITOR.replace("[models]", "[other]"))["metrics"] is False
+    assert about(plain, SERVICE, SERVICE_MONITOR.replace("matchNames: [models]", "any: true"))["metrics"] is True
+
+
+POOL = """apiVersion: karpenter.sh/v1
+kind: NodePool
+metadata: {name: gpu}
+spec:
+  limits: {cpu: "100", nvidia.com/gpu: "16"}
+  template:
+    spec:
+      requirements:
+        - {key: karpenter.k8s.aws/instance-gpu-count, operator: In, values: ["1", "4"]}
+        - {key: karpenter.k8s.aws/instance-gpu-name, operator: In, values: [l4, t4]}
+"""
+
+
+def test_a_node_pool_tells_what_its_machines_carry():
+    assert about(POOL)["node_pools"] == [
+        {
+            "name": "gpu",
+            "accelerators_per_node": 4,
+            "accelerators_total": 16,
+            "accelerator_classes": ["L4", "T4"],
+        }
+    ]
+    (loose,) = about(POOL.replace("operator: In", "operator: Gt").replace(', nvidia.com/gpu: "16"', ""))["node_pools"]
+    assert (loose["accelerators_per_node"], loose["accelerators_total"], loose["accelerator_classes"]) == (
+        None,
+        None,
+        None,
+    )
+
+
+INGRESS = """apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: a}
+spec:
+  rules: [{host: a.example.com}, {host: b.c.example.com}]
+  tls: [{hosts: [A.example.com, "*.c.example.com"], secretName: s}]
+"""
+
+
+def test_an_ingress_tells_which_hosts_have_no_tls():
+    assert project(yaml.safe_load(INGRESS))["spec"]["without_tls"] == []
+    assert project(yaml.safe_load(INGRESS.replace("*.c.", "*.")))["spec"]["without_tls"] == ["b.c.example.com"]
+    assert project(yaml.safe_load(INGRESS.split("  tls", maxsplit=1)[0]))["spec"]["without_tls"] == [
+        "a.example.com",
+        "b.c.example.com",
+    ]
+    everything = {"defaultBackend": {"service": {"name": "x"}}}
+    backend = {**yaml.safe_load(INGRESS), "spec": everything}
+    assert project(backend)["spec"]["without_tls"] == ["every host"]
+
+
+def test_a_vertical_autoscaler_is_bounded_when_every_container_is():
+    def bounded(policies):
+        item = yaml.safe_load(VPA)
+        item["spec"]["resourcePolicy"] = {"containerPolicies": policies}
+        return project(item)["spec"]["bounded"]
+
+    most = {"cpu": "2", "memory": "4Gi"}
+    assert bounded([{"containerName": "*", "maxAllowed": most}]) is True
+    assert bounded([{"containerName": "web", "maxAllowed": most}]) is False
+    assert bounded([{"containerName": "*", "maxAllowed": {"cpu": "2"}}]) is False
+    assert bounded([{"containerName": "*", "maxAllowed": most}, {"containerName": "x", "mode": "Off"}]) is True
+    assert bounded([]) is False
+
+
+def test_keda_defaults_are_those_of_its_documentation():
+    item = {
+        "apiVersion": "keda.sh/v1alpha1",
+        "kind": "ScaledObject",
+        "metadata": {"name": "a"},
+        "spec": {"scaleTargetRef": {"name": "web"}},
+    }
+    seen = project(item)["spec"]
+    assert (seen["target"], seen["min_replicas"], seen["max_replicas"]) == (
+        {"kind": "Deployment", "name": "web"},
+        0,
+        None,
+    )
