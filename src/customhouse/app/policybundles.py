@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from customhouse._kit.digest import bytes_digest
+from customhouse._kit.digest import bytes_digest, is_digest
 from customhouse.app import wiring
 from customhouse.app.configuration import FILE
 from customhouse.app.governance import Governance, governance, read_document
+from customhouse.app.policyshelf import Pulled
+from customhouse.app.policyspecs import BundleSource
 from customhouse.app.settings import Settings
 from customhouse.core.errors import ConfigError, PolicyError, SourceError, UsageError
 from customhouse.core.evidence import EvidenceKind
@@ -19,7 +21,7 @@ from customhouse.policy.bundle_archive import MAX_ARCHIVE, Archive, pack, unpack
 from customhouse.policy.lint_report import LintFinding, lint_files
 from customhouse.policy.waiver import Waiver, parse_waivers
 from customhouse.trust.attestation import SUFFIX, attest
-from customhouse.trust.keys import load_private
+from customhouse.trust.keys import TrustRoot, load_private
 
 MAX_FILE = 1024 * 1024
 MAX_FILES = 2000
@@ -107,6 +109,22 @@ def build(folder: str | None, out: str, *, version: str, key: str | None, with_b
         )
     modules = sum(name.endswith(".rego") for name in archive.files)
     return Built(place, bytes_digest(data), bundle.digest, archive.version, modules, signature)
+
+
+def pull(settings: Settings, source: str, digest: str | None, key: str | None) -> Pulled:
+    """Fetch an archive, verify it and put it on the shelf, where the gate takes it from.
+
+    Raises TamperError when its digest or its signature is another, UsageError without either, PolicyError.
+    """
+    if digest is None and key is None:
+        raise UsageError("--digest or --key is needed", hint="what nothing is known of is not pulled")
+    if digest is not None and not is_digest(digest):
+        raise UsageError(f"{digest[:80]!r} is no digest", hint="`customhouse policy build` prints it")
+    roots = () if key is None else (TrustRoot("key", Path(key).read_bytes(), frozenset({EvidenceKind.POLICY_BUNDLE})),)
+    wanted = BundleSource(source, digest, None if key is None else "key")
+    pulled = wiring.shelf(settings).pull(wanted, roots)
+    pulled.archive.bundle(builtin_bundle())  # what cannot judge is told now, and not at the gate
+    return pulled
 
 
 def lint(settings: Settings, paths: tuple[str, ...]) -> tuple[LintFinding, ...]:

@@ -18,7 +18,7 @@ from customhouse.core.facts import SCHEMA, Facts
 from customhouse.core.ports import PolicyEngine, Progress
 from customhouse.policy.bundle import QUERY
 from customhouse.policy.gate import Gate
-from customhouse.policy.replay import Summary, compare
+from customhouse.policy.replay import Summary, compare, foreign_findings
 
 _BATCH = 64
 """Documents that OPA is asked about at once: a process an answer would make a month of decisions hours."""
@@ -88,6 +88,7 @@ def _judge(batch: Sequence[Mapping[str, Any]], gate: Gate, engine: PolicyEngine,
             summary.undecided[str(error)[:300]] += 1
         else:
             summary.add(compare(record, decision))
+            summary.foreign += foreign_findings(record["body"])
 
 
 def _answers(records: Sequence[Mapping[str, Any]], gate: Gate, engine: PolicyEngine) -> Sequence[Any]:

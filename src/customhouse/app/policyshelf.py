@@ -79,7 +79,7 @@ class Shelf:
         try:
             if offline:
                 raise PolicyError("it is not on the shelf, and nothing is pulled here", where=wanted.source)
-            return self._pull(wanted, roots)
+            return self.pull(wanted, roots)
         except CustomhouseError as error:
             last = None if wanted.digest is not None else self._last_good(wanted, roots)
             if last is None:
@@ -91,7 +91,8 @@ class Shelf:
             reason = f"policy bundle {wanted.source}: {error}; judged with the last good one, {last.archive.digest}"
             return Pulled(last.archive, last.signer, last.issued_at, reason)
 
-    def _pull(self, wanted: BundleSource, roots: Sequence[TrustRoot]) -> Pulled:
+    def pull(self, wanted: BundleSource, roots: Sequence[TrustRoot]) -> Pulled:
+        """Fetch, verify, keep. Raises TamperError for what does not verify; then nothing is kept."""
         got = self._fetch(wanted.source, wanted.digest)
         pulled = _verified(got, wanted, roots)
         last = None if wanted.digest is not None else self._last_good(wanted, roots)

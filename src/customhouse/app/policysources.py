@@ -8,7 +8,6 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from customhouse._kit.digest import bytes_digest
-from customhouse._kit.http import HttpError, request
 from customhouse.app.policyshelf import MAX_SIGNATURE, Fetched
 from customhouse.core.errors import ArtifactError, UsageError
 from customhouse.policy.bundle_archive import MAX_ARCHIVE
@@ -94,6 +93,8 @@ def _from_web(source: str) -> Fetched:
 
 
 def _get(url: str, limit: int) -> bytes | None:
+    from customhouse._kit.http import HttpError, request
+
     try:
         answer = request("GET", url, timeout_s=_SLOW_S, max_bytes=limit)
     except HttpError as error:

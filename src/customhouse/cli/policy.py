@@ -43,7 +43,7 @@ def test(
     output: str,
     settings: Settings,
 ) -> None:
-    """Run the tests of the built-in rules, and with FOLDER of one's own beside them: *_test.rego and *_cases.yaml.
+    """Run the tests of the built-in rules, or with FOLDER those of one's own: *_test.rego and *_cases.yaml.
 
     Exit status: 1 if one fails, or the coverage is below what --min-coverage asks for.
     """
@@ -198,6 +198,11 @@ def replay(
         f"allowed, {told['changed']} with other findings, {told['same']} the same"
         + (f"; {told['undecided']} could not be decided" if told["undecided"] else "")
         + (f"; {others} have Facts of another schema and were left out" if others else "")
+        + (
+            f"; {told['foreign_findings_left_out']} findings of other policies left out"
+            if told["foreign_findings_left_out"]
+            else ""
+        )
         + (f"; {told['unstable']} CANNOT BE REPEATED under the bundle they were made with" if told["unstable"] else ""),
     )
     ctx.exit(1 if told["newly_denied"] or told["unstable"] else 3 if told["undecided"] else 0)

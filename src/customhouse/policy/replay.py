@@ -12,9 +12,10 @@ from enum import StrEnum
 from typing import Any
 
 from customhouse._kit.canonical import canonical_json
-from customhouse.core.decision import Decision, Verdict
+from customhouse.core.decision import Decision, Severity, Verdict
 from customhouse.core.resource import PREFIX
 
+_FOREIGN = ("gatekeeper/", "conftest/")
 MAX_LISTED = 1000
 """Differences that a summary keeps; all of them are counted."""
 
@@ -67,7 +68,7 @@ class Difference:
 
 def compare(record: Mapping[str, Any], candidate: Decision) -> Difference:
     """One record of `DecisionLog` (`digest`, `body`, `envelope`, `facts`) beside the candidate's Decision."""
-    body, now = record["body"], candidate.body()
+    body, now = _own(record["body"]), candidate.body()
     before, after = _stands(body["findings"]), _stands(now["findings"])
     against = [item for item in now["findings"] if item["waiver"] is None and _key(item) not in before]
     denied, denies = body["verdict"] == Verdict.DENY, now["verdict"] == Verdict.DENY
@@ -103,6 +104,8 @@ class Summary:
     by_namespace: Counter[str] = field(default_factory=Counter)
     by_team: Counter[str] = field(default_factory=Counter)
     other_schema: Counter[str] = field(default_factory=Counter)
+    foreign: int = 0
+    """Findings of Gatekeeper and conftest policies, which are left out on both sides."""
     undecided: Counter[str] = field(default_factory=Counter)
     """Why the candidate could not decide → how often."""
     listed: list[Difference] = field(default_factory=list)
@@ -137,6 +140,7 @@ class Summary:
             "undecided": sum(self.undecided.values()),
             "undecided_reasons": dict(self.undecided.most_common(20)),
             "other_schema": dict(sorted(self.other_schema.items())),
+            "foreign_findings_left_out": self.foreign,
             "resources_newly_denied": len(self.resources),
             "by_rule": dict(self.by_rule.most_common()),
             "by_namespace": dict(self.by_namespace.most_common()),
@@ -144,6 +148,28 @@ class Summary:
             "decisions": [item.to_json() for item in self.listed],
             "decisions_left_out": self.judged - self.counts[Effect.SAME] - len(self.listed),
         }
+
+
+def foreign_findings(body: Mapping[str, Any]) -> int:
+    """How many findings of Gatekeeper and conftest policies a recorded body has.
+
+    Those saw raw objects, which are not recorded, so nobody can judge them again.
+    """
+    return sum(item["rule"].startswith(_FOREIGN) for item in body["findings"])
+
+
+def _own(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The body without the findings of policies of others, and the verdict that the rest comes to."""
+    if not foreign_findings(body):
+        return body
+    findings = [item for item in body["findings"] if not item["rule"].startswith(_FOREIGN)]
+    severities = {item["severity"] for item in findings if item["waiver"] is None}
+    verdict = Verdict.ALLOW
+    if Severity.ERROR in severities:
+        verdict = Verdict.DENY
+    elif Severity.WARNING in severities:
+        verdict = Verdict.WARN
+    return {**body, "findings": findings, "verdict": verdict.value}
 
 
 def _stands(findings: Iterable[Mapping[str, Any]]) -> set[tuple[Any, ...]]:
