@@ -63,6 +63,8 @@ class Spend:
     charges: tuple[Charge, ...] = ()
     known: bool = True
     snapshot: str | None = None
+    as_of: datetime | None = None
+    """Up to when the snapshot knows of Charges; None without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +266,8 @@ def _budgets(question: Question, costs: Sequence[ChangeCost], now: datetime) -> 
     if spend.charges:
         require_past(max(charge.end for charge in spend.charges), now, "the last charge in the state was made")
     start, end = month_of(now)
+    # What a snapshot does not know yet is taken to have gone on as declared.
+    known_until = now if spend.as_of is None else min(spend.as_of, now)
     microsecond = timedelta(microseconds=1)
     around = beside(question.base)
     impacts = []
@@ -271,8 +275,11 @@ def _budgets(question: Question, costs: Sequence[ChangeCost], now: datetime) -> 
         covered = (item for item in question.base if budget.covers(item.ref, labels_of(item)))
         running = monthly_total(governing, covered, around)
         # What already runs goes on running for the rest of the month.
-        forecast = running.scale((end - now) // microsecond, (end - start) // microsecond)
-        state = budget_state(budget, spend.charges, forecast, now, spend.snapshot)
+        forecast = running.scale((end - known_until) // microsecond, (end - start) // microsecond)
+        state = replace(
+            budget_state(budget, spend.charges, forecast, now, spend.snapshot),
+            spend_age_hours=None if spend.as_of is None else (now - known_until) // timedelta(hours=1),
+        )
         # What is audited runs already: it is in the forecast, and adds nothing to it.
         added = () if question.point is Point.AUDIT else costs
         impacts.append(BudgetImpact(state, budget_change(budget, added)))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any, NoReturn
 
 from customhouse._kit.money import Money
@@ -99,7 +98,7 @@ class Configuration:
 @cache
 def schema() -> Mapping[str, Any]:
     """The published JSON Schema of customhouse.yaml."""
-    text = resources.files("customhouse.app").joinpath("customhouse.schema.json").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("customhouse.schema.json").read_text(encoding="utf-8")
     result: Mapping[str, Any] = json.loads(text)
     return result
 
@@ -221,6 +220,8 @@ class _Checker:
         while place and place not in self._marks:
             place = place.rpartition("/")[0]
         where = str(self._marks.get(place, Location(self._file)))
+        import difflib  # only errors need it
+
         close = difflib.get_close_matches(near, known, n=1)
         if not hint and known:
             hint = f"did you mean {close[0]!r}?" if close else f"one of: {', '.join(known)}"

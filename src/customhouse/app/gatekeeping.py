@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from customhouse.app import snapshot, wiring
+from customhouse.app import wiring
 from customhouse.app.clearance import Clearance, Judgement, Question, Spend
 from customhouse.app.declared import declarations_of
 from customhouse.app.governance import Governance, declared_governance, governance
-from customhouse.app.memory import GATES_ONLY, Memory
 from customhouse.app.named_files import STDIN, NamedFiles
 from customhouse.app.settings import Settings
-from customhouse.app.spend import month_charges
 from customhouse.control.source import Commits
 from customhouse.core.decision import RuleText
 from customhouse.core.errors import SourceError, UsageError
+from customhouse.core.ports import PolicyEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +35,12 @@ class GateRequest:
     """What the path `-` reads."""
 
 
-def judge(settings: Settings, request: GateRequest) -> Judgement:
-    """Judge what the request names; with a state that was named, enter it there.
+def judge(settings: Settings, request: GateRequest, engine: PolicyEngine | None = None) -> Judgement:
+    """Judge what the request names, with `engine` if one is there; with a state that was named, enter it there.
 
     Raises CannotDecideError (exit 3), UsageError (exit 2), and StateError when it was to be entered and could not be.
     """
-    judgement = clearance(settings).judge(question(settings, request))
+    judgement = clearance(settings, engine).judge(question(settings, request))
     if settings.state_named:
         from customhouse.app.gaterecord import enter
 
@@ -49,9 +48,9 @@ def judge(settings: Settings, request: GateRequest) -> Judgement:
     return judgement
 
 
-def clearance(settings: Settings) -> Clearance:
+def clearance(settings: Settings, engine: PolicyEngine | None = None) -> Clearance:
     """The one judge of this process."""
-    return Clearance(wiring.engine(settings), wiring.clock(), settings.workspace)
+    return Clearance(engine or wiring.engine(settings), wiring.clock(), settings.workspace)
 
 
 def rules_of(judgement: Judgement) -> Mapping[str, RuleText]:
@@ -115,10 +114,15 @@ def _base(objects: Commits, request: GateRequest, head: str) -> str | None:
 def spend_of(settings: Settings, governing: Governance, objects: Commits | None = None) -> Spend:
     """What was charged this month: as this state directory knows it, else as the snapshot in the repository says it.
 
-    Unknown without either. Raises CannotDecideError for a snapshot that is not to be believed, or too old.
+    Unknown without either. Raises CannotDecideError for a snapshot that is not to be believed, or of another month.
     """
     if not governing.budgets:
         return Spend()
+    # What only budgets need is not read at the start of every gate.
+    from customhouse.app import snapshot
+    from customhouse.app.memory import GATES_ONLY, Memory
+    from customhouse.app.spend import month_charges
+
     if (settings.state / wiring.STORE_FILE).exists():
         with wiring.store(settings) as opened:
             memory = Memory(opened.state)

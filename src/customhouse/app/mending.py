@@ -20,6 +20,7 @@ from customhouse.app.sources import SourceTree
 from customhouse.control.edit import edit
 from customhouse.core.decision import Finding
 from customhouse.core.errors import CustomhouseError
+from customhouse.core.ports import PolicyEngine
 from customhouse.core.proposal import FieldEdit
 from customhouse.core.resource import Declaration, ResourceRef
 
@@ -126,11 +127,11 @@ class _Bench:
         return True
 
 
-def mend(settings: Settings, judgement: Judgement) -> Mended:
+def mend(settings: Settings, judgement: Judgement, engine: PolicyEngine | None = None) -> Mended:
     """The patch for what a judgement found. Raises what `judge` raises, when the files change meanwhile."""
     question = judgement.question
     wanted = list(_fixes(judgement))[:MAX_EDITS]
-    bench = _Bench(question, gatekeeping.clearance(settings).judge, _complaints(judgement))
+    bench = _Bench(question, gatekeeping.clearance(settings, engine).judge, _complaints(judgement))
     objects: dict[tuple[str, ResourceRef], list[_Fix]] = {}
     for fix in wanted:
         objects.setdefault((fix.file, fix.ref), []).append(fix)

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 REF = "refs/customhouse/snapshot"
 FILE = "snapshot.sigstore.json"
 SCHEMA = "customhouse.dev/spend-snapshot/v1"
-FRESH = timedelta(hours=24)
 _CLOCKS_APART = timedelta(minutes=5)
 _EVERY_S = 600.0
 _HINT = "run `customhouse up`, then `git fetch origin refs/customhouse/snapshot:refs/customhouse/snapshot`"
@@ -68,8 +67,9 @@ def predicate(charges: Iterable[Charge], as_of: datetime) -> dict[str, Any]:
 def spend_from_snapshot(data: bytes, roots: Sequence[TrustRoot], now: datetime) -> Spend:
     """The month's spend as a published snapshot says it.
 
-    Raises CannotDecideError (EvidenceError when it is malformed): not signed by a trust root that may sign `forecast`,
-    older than a day, from the future, or of another month: nothing is known of this one then.
+    One that is older than a day is a finding of the rule `spend-stale`. Raises CannotDecideError (EvidenceError when it
+    is malformed): not signed by a trust root that may sign `forecast`, from the future, or of another month: nothing is
+    known of this one then.
     """
     found = read_evidence(data, roots, REF)
     if len(found) != 1 or found[0].kind is not EvidenceKind.FORECAST:
@@ -91,9 +91,9 @@ def _spend(subject: str, said: Mapping[str, Any], now: datetime) -> Spend:
     if said["schema"] != SCHEMA or json_digest(said) != subject:
         raise ValueError("it is of another kind, or not what its subject says")
     as_of, month = from_rfc3339(said["as_of"]), from_rfc3339(said["month"])
-    if month != month_of(now)[0] or not -_CLOCKS_APART <= now - as_of <= FRESH:
+    if month != month_of(now)[0] or as_of - now > _CLOCKS_APART:
         raise CannotDecideError(
-            f"the spend snapshot is of {said['as_of']}, which is not within the last day of this month",
+            f"the spend snapshot is of {said['as_of']}, which is not a moment of this month that has passed",
             where=REF,
             hint=_HINT,
         )
@@ -111,7 +111,7 @@ def _spend(subject: str, said: Mapping[str, Any], now: datetime) -> Spend:
         )
         for item in said["spent"]
     ]
-    return Spend(tuple(charges), snapshot=subject)
+    return Spend(tuple(charges), snapshot=subject, as_of=as_of)
 
 
 class Publisher:

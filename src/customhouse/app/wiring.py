@@ -59,6 +59,16 @@ def engine(settings: Settings) -> PolicyEngine:
     return opa if settings.engine == "opa" or opa.speaks_v1() else RegorusEngine()
 
 
+def started_engine(settings: Settings) -> PolicyEngine:
+    """`engine`, with its process started now: it gets ready beside the caller's own imports."""
+    from customhouse.policy.adapters.guarded import GuardedEngine
+
+    found = engine(settings)
+    if isinstance(found, GuardedEngine):
+        found.start()
+    return found
+
+
 def admission_engine(settings: Settings) -> PolicyEngine:
     """The engine of one evaluator of the webhook: the embedded one, compiled, unless OPA is asked for by name."""
     from customhouse.policy.adapters.regorus import RegorusEngine

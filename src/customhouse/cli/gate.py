@@ -12,6 +12,7 @@ from customhouse.cli.output import common, formats, json_text, talk, write_text
 
 if TYPE_CHECKING:
     from customhouse.app.clearance import Judgement
+    from customhouse.core.ports import PolicyEngine
 
 FORMATS = ("json", "markdown", "sarif", "junit", "github", "gitlab")
 
@@ -52,14 +53,17 @@ def gate(
     A PATH is a file, a folder, or `-` for standard input. Exit status: 0 allowed, 1 denied, 3 could not decide (the
     gate stays shut).
     """
+    from customhouse.app import wiring
+
+    files = _report_files(reports)
+    engine = wiring.started_engine(settings)
     from customhouse.app.gatekeeping import GateRequest, judge
     from customhouse.core.decision import Verdict
     from customhouse.core.errors import CustomhouseError
 
-    files = _report_files(reports)
     request = GateRequest(repo, base, head, worktree, paths, before, sys.stdin.buffer if "-" in paths else None)
     try:
-        judgement = judge(settings, request)
+        judgement = judge(settings, request, engine)
     except CustomhouseError as error:
         if output == "github":
             from customhouse.cli.report_annotations import undecided_github
@@ -69,7 +73,7 @@ def gate(
     for form, file in files:
         _write_file(file, rendered(judgement, form, None, False))
     if fix_patch:
-        _print_patch(settings, judgement)
+        _print_patch(settings, judgement, engine)
     else:
         width = (terminal_columns() or _terminal_width()) if output == "table" else None
         write_text(rendered(judgement, output, width, settings.colour))
@@ -130,10 +134,10 @@ def _write_file(file: str, text: str) -> None:
     draft.replace(place)
 
 
-def _print_patch(settings: Settings, judgement: Judgement) -> None:
+def _print_patch(settings: Settings, judgement: Judgement, engine: PolicyEngine) -> None:
     from customhouse.app.mending import mend
 
-    mended = mend(settings, judgement)
+    mended = mend(settings, judgement, engine)
     if mended.patch:
         sys.stdout.write(mended.patch)
     for line in mended.notes:

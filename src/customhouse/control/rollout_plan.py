@@ -7,7 +7,6 @@ customhouse.dev/rollout-analysis: "min-requests=200, min-labelled=200, max-durat
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -185,6 +184,8 @@ def _analysis(text: Any, where: str) -> dict[str, Any]:
         if not equals:
             raise _bad(ANALYSIS, where, f"{part.strip()[:60]!r} is not key=value", "write key=value, key=value")
         if key not in _KEYS:
+            import difflib  # only errors need it
+
             near = difflib.get_close_matches(key, _KEYS, 1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(_KEYS)}"
             raise _bad(ANALYSIS, where, f"unknown key {key[:60]!r}", hint)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib import resources
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -90,7 +90,7 @@ class Bundle:
 @lru_cache(maxsize=1)
 def builtin_bundle() -> Bundle:
     """The packaged bundle. Its lint and its metadata are checked by tests, and the engine lints before it compiles."""
-    folder = resources.files("customhouse.policy") / "rego"
+    folder = Path(__file__).with_name("rego")
     files = {
         entry.name: entry.read_text(encoding="utf-8") for entry in folder.iterdir() if entry.name.endswith(".rego")
     }
