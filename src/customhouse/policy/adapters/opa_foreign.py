@@ -22,13 +22,17 @@ MAX_INPUT = 256 * 1024 * 1024
 
 
 class OpaForeign:
-    """`ForeignEngine` on the program `opa`, 1.0 or later. `timeout_s` bounds one call."""
+    """`ForeignEngine` on the program `opa`, 1.0 or later. `timeout_s` bounds one call.
+
+    `whole` leaves OPA all its built-ins: for its own conformance cases, never for policies.
+    """
 
     name = "opa"
 
-    def __init__(self, program: str = "opa", *, timeout_s: float = 60.0) -> None:
+    def __init__(self, program: str = "opa", *, timeout_s: float = 60.0, whole: bool = False) -> None:
         self._program = program
         self._timeout_s = timeout_s
+        self._refused = frozenset() if whole else frozenset(REFUSED)
         self._capabilities: bytes | None = None
 
     def ask(
@@ -71,7 +75,7 @@ class OpaForeign:
     def _known(self) -> bytes:
         if self._capabilities is None:
             known = json.loads(self._call(["capabilities", "--current"], b"", {}))
-            known["builtins"] = [item for item in known["builtins"] if item["name"] not in REFUSED]
+            known["builtins"] = [item for item in known["builtins"] if item["name"] not in self._refused]
             known["allow_net"] = []
             self._capabilities = json.dumps(known).encode()
         return self._capabilities
