@@ -7,13 +7,14 @@ would be a wrong picture, and a wrong picture prunes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from customhouse.control import yaml_nodes
 from customhouse.control.scope import cluster_scoped, scopes_of
 from customhouse.control.yaml_nodes import LIMITS, Limits, Node
+from customhouse.control.yaml_quick import MarksLater, quick_documents
 from customhouse.control.yaml_values import Json, Reader
 from customhouse.core.errors import DeclarationError
 from customhouse.core.resource import Declaration, Location, Rendering, ResourceRef
@@ -143,8 +144,16 @@ def _is_flux(path: str, data: bytes, limits: Limits) -> bool:
     )
 
 
-def read_file(path: str, data: bytes, limits: Limits) -> tuple[list[Found], bool]:
-    """The objects of one file, and False when some document of it is data and not a Kubernetes object."""
+def read_file(
+    path: str, data: bytes, limits: Limits, again: Callable[[], bytes] | None = None
+) -> tuple[list[Found], bool]:
+    """The objects of one file, and False when some document of it is data and not a Kubernetes object.
+
+    `again` gives the same bytes once more, for the places of objects that have findings; without it they are kept.
+    """
+    quick = _quick(path, data, limits, again)
+    if quick is not None:
+        return quick, True
     reader = Reader(path, limits)
     found: list[Found] = []
     complete = True
@@ -157,6 +166,20 @@ def read_file(path: str, data: bytes, limits: Limits) -> tuple[list[Found], bool
             continue
         found.extend(expand(root, reader, path))
     return found, complete
+
+
+def _quick(path: str, data: bytes, limits: Limits, again: Callable[[], bytes] | None) -> list[Found] | None:
+    if path.endswith(".json"):
+        return None
+    documents = quick_documents(yaml_nodes.decode(data, path, limits), limits)
+    # The items of a List have places of their own, which only the whole reader tells.
+    if documents is None or any(str(item.value.get("kind")).endswith("List") for item in documents):
+        return None
+    marks = MarksLater(path, data, limits, again)
+    return [
+        Found(item.value, Location(path, item.line, item.column), marks.of(number))
+        for number, item in enumerate(documents)
+    ]
 
 
 def _joined(escape: re.Match[str]) -> str:

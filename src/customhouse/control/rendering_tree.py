@@ -13,6 +13,7 @@ import posixpath
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from customhouse.control import yaml_nodes
@@ -35,6 +36,7 @@ from customhouse.control.rendering_kustomize import NAMES, Forest, Kustomization
 from customhouse.control.rendering_owners import Owned, owned
 from customhouse.control.rendering_places import KustomizePlaces, Sources, TemplatePlaces, nowhere
 from customhouse.control.yaml_nodes import LIMITS, Limits
+from customhouse.control.yaml_quick import quick_documents
 from customhouse.control.yaml_values import Reader
 from customhouse.core.errors import DeclarationError
 from customhouse.core.resource import Declaration, Location, Rendering
@@ -108,7 +110,7 @@ class _Tree:
         found: list[Found] = []
         for name in sorted(self._names):
             if name.endswith(_PLAIN) and name != _SETTINGS and name not in taken and not _in_any(name, charts):
-                found.extend(read_file(name, self._files[name], LIMITS)[0])
+                found.extend(read_file(name, self._files[name], LIMITS, partial(self._files.__getitem__, name))[0])
         # 3. Roots that somebody names, then those that nobody does.
         for entry in self._entries:
             found.extend(self._entry(entry))
@@ -293,6 +295,10 @@ class _Tree:
 def _objects(data: bytes, job: Job) -> Iterator[dict[str, Any]]:
     """The objects that a program wrote, read under limits like everything else."""
     label = f"{job.file} (rendered)"
+    documents = quick_documents(yaml_nodes.decode(data, label, OUTPUT_LIMITS), OUTPUT_LIMITS)
+    if documents is not None and not any(str(item.value.get("kind")).endswith("List") for item in documents):
+        yield from (item.value for item in documents)
+        return
     reader = Reader(label, OUTPUT_LIMITS)
     for root in yaml_nodes.compose(yaml_nodes.decode(data, label, OUTPUT_LIMITS), label, OUTPUT_LIMITS):
         for item in expand(root, reader, label):
