@@ -84,6 +84,7 @@ class _Watcher:
 
     def __init__(self, channel: socket.socket, settings: Settings, repo: str | None) -> None:
         self._channel, self._settings, self._repo = channel, settings, repo
+        self._store: Store | None = None
         self._seen, self._at = self._state(), time.monotonic() + WATCH_S
 
     def left(self) -> float:
@@ -100,7 +101,9 @@ class _Watcher:
 
     def _state(self) -> str | None:
         try:
-            return state_of(self._settings, self._repo)
+            if self._store is None and self._repo is not None and (self._settings.state / wiring.STORE_FILE).exists():
+                self._store = wiring.store(self._settings)
+            return state_of(self._settings, self._repo, self._store)
         except (CustomhouseError, OSError):
             return None  # asked again in a second
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from customhouse._kit.canonical import canonical_json
 from customhouse.app import wiring
@@ -24,6 +24,9 @@ from customhouse.core.errors import TamperError
 from customhouse.core.ports import DecisionLog
 from customhouse.core.resource import Declaration, ResourceRef
 from customhouse.trust.attestation import FOLDER
+
+if TYPE_CHECKING:
+    from customhouse.store.database import Store
 
 Key = tuple[str, str, str, str]
 """(group, kind, namespace, name): an object is itself under every version of its API."""
@@ -93,10 +96,10 @@ def load_context(settings: Settings, repo: str | None) -> AdmissionContext:
     return AdmissionContext(governing, spend, revision, declared, recorded, objects.files(revision, f"{FOLDER}/"))
 
 
-def state_of(settings: Settings, repo: str | None) -> str:
+def state_of(settings: Settings, repo: str | None, opened: Store | None) -> str:
     """What tells that a new generation is due: the files that are read, and how far `up` has come.
 
-    Cheap enough for every second; the content is judged by `load_context`.
+    Cheap enough for every second; the content is judged by `load_context`. `opened` is the store of `--state`, if any.
     """
     parts: list[str] = []
     if settings.config is not None:
@@ -107,9 +110,8 @@ def state_of(settings: Settings, repo: str | None) -> str:
             parts.extend(_stamp(folder / name) for folder in (place, place / ".git") if (folder / name).is_file())
         for refs in (place / "refs" / "heads", place / ".git" / "refs" / "heads"):
             parts.extend(_stamp(item) for item in sorted(refs.rglob("*")) if item.is_file())
-        if (settings.state / wiring.STORE_FILE).exists():
-            with wiring.store(settings) as opened:
-                deployed = Memory(opened.state).deployed
+        if opened is not None:
+            deployed = Memory(opened.state).deployed
             parts.append("" if deployed is None else f"{deployed.revision} {deployed.governed_by}")
     return "\n".join(parts)
 

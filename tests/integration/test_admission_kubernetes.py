@@ -1,0 +1,256 @@
+"""The webhook before a real kube-apiserver: what a person who applies something sees."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from admission_world import (
+    ADMISSION,
+    GOOD,
+    LABELS,
+    Webhook,
+    as_user,
+    bundle_of,
+    deployment,
+    pod,
+    register,
+    start_webhook,
+)
+
+from customhouse.app import wiring
+from customhouse.app.settings import Settings
+from kubernetes_plane import ControlPlane, KubernetesError
+
+pytestmark = pytest.mark.part("kubernetes")
+RULES = """\
+apiVersion: customhouse.dev/v1
+policy: {{trustedRegistries: [apexlogic.com], requireSignedCommits: false}}
+tiers:
+  namespaces: {{{judged}: [nightly]}}
+  definitions:
+    standard: {{maxReplicas: 4}}
+    nightly:
+      spot: required
+      scheduling:
+        priorityClassName: {priority}
+        spot:
+          nodeSelector: {{karpenter.sh/capacity-type: spot}}
+          tolerations: [{{key: spot, operator: Exists, effect: NoSchedule}}]
+        gpu:
+          nodeSelector: {{nvidia.com/gpu.product: NVIDIA-L4}}
+admission:
+  exemptNamespaces: [kube-system, kube-public, kube-node-lease, {exempt}]
+  controllers: [admin]  # this control plane's controller manager has no credentials of its own
+  breakGlass:
+    - {{user: grace, reason: incident 42, expires: "2100-01-01T00:00:00Z", namespaces: [{judged}]}}
+    - {{user: barbara, reason: incident 7, expires: "2020-01-01T00:00:00Z"}}
+"""
+
+
+@dataclass
+class World:
+    plane: ControlPlane
+    webhook: Webhook
+    judged: str
+    exempt: str
+    priority: str
+
+    def create(self, user: str, kind: str, obj: dict[str, Any], query: str = "") -> Any:
+        group = "/api/v1" if obj["apiVersion"] == "v1" else f"/apis/{obj['apiVersion']}"
+        path = f"{group}/namespaces/{obj['metadata']['namespace']}/{kind}{query}"
+        return as_user(self.plane, user, "POST", path, obj)
+
+    def entries(self, state: Path) -> list[dict[str, Any]]:
+        settings = Settings(state)
+        if not (state / wiring.STORE_FILE).exists():
+            return []  # the clerk has written nothing yet
+        with wiring.store(settings, create=False) as opened:
+            ledger = wiring.ledger(settings, opened, write=False)
+            return [dict(entry.body, kind=entry.kind, actor=entry.actor) for _, entry in ledger.entries()]
+
+
+@pytest.fixture(scope="module")
+def world(kubernetes: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    judged, exempt = kubernetes.namespace("judged"), kubernetes.namespace("exempt")
+    priority = f"batch-{judged}"
+    kubernetes.apply(
+        f"/apis/scheduling.k8s.io/v1/priorityclasses/{priority}",
+        {
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": priority},
+            "value": 7,
+            "preemptionPolicy": "Never",
+        },
+    )
+    folder = tmp_path_factory.mktemp("webhook")
+    (folder / "customhouse.yaml").write_text(RULES.format(judged=judged, exempt=exempt, priority=priority))
+    (folder / "app.yaml").write_text(yaml.safe_dump(deployment("declared", judged, replicas=2)))
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.com"]
+    for command in (["init", "-q", "-b", "main"], ["add", "customhouse.yaml", "app.yaml"], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *command], cwd=folder, check=True)
+    webhook = start_webhook(folder, "--repo", ".")
+    paths = register(kubernetes, webhook, judged, [judged, exempt])
+    made = World(kubernetes, webhook, judged, exempt, priority)
+    kubernetes.until(lambda: _refused(made))  # a new configuration is known to the API server within a second
+    yield made
+    for path in paths:
+        kubernetes.call("DELETE", path)
+    made.webhook.stop()
+
+
+def _refused(world: World) -> bool:
+    try:
+        world.create("ada", "pods", pod("probe", world.judged, "evil.example/x:1"), "?dryRun=All")
+    except KubernetesError as error:
+        return "Customhouse" in str(error)
+    return False
+
+
+def test_a_denied_pod_is_refused_with_every_reason_and_its_fix(world: World) -> None:
+    with pytest.raises(KubernetesError) as caught:
+        world.create("ada", "pods", pod("bad", world.judged, "evil.example/x:latest"))
+    message = str(caught.value)
+    assert caught.value.status == 403
+    assert "validate.customhouse.dev" in message
+    assert "image-untrusted-registry" in message
+    assert "image-not-pinned" in message
+    assert "fix:" in message
+    assert "customhouse explain" in message
+
+
+def test_init_and_ephemeral_containers_are_judged_too(world: World) -> None:
+    hidden = pod("hidden", world.judged)
+    first = {key: value for key, value in hidden["spec"]["containers"][0].items() if not key.endswith("Probe")}
+    hidden["spec"]["initContainers"] = [{**first, "name": "init", "image": "evil.example/x:1"}]
+    with pytest.raises(KubernetesError, match=r"evil\.example/x"):
+        world.create("ada", "pods", hidden)
+    world.create("ada", "pods", pod("plain", world.judged))
+    path = f"/api/v1/namespaces/{world.judged}/pods/plain/ephemeralcontainers"
+    debug = {"spec": {"ephemeralContainers": [{"name": "debug", "image": "evil.example/shell:1"}]}}
+    with pytest.raises(KubernetesError, match=r"evil\.example/shell"):
+        as_user(world.plane, "ada", "PATCH", path, debug, "application/strategic-merge-patch+json")
+
+
+def test_a_deployment_is_allowed_and_the_pods_that_controllers_derive_from_it_run(world: World) -> None:
+    world.create("ada", "deployments", deployment("served", world.judged))
+    path = f"/api/v1/namespaces/{world.judged}/pods?labelSelector=app%3Dserved"
+    assert world.plane.until(lambda: len(world.plane.call("GET", path)["items"]) == 2)
+
+
+def test_the_tiers_cost_policy_is_put_on_a_pod_and_nothing_that_is_set_is_overridden(world: World) -> None:
+    labels = {**LABELS, "customhouse.dev/tier": "nightly"}
+    made = world.create("ada", "pods", pod("spot", world.judged, labels=labels))
+    spec = made["spec"]
+    assert spec["nodeSelector"] == {"karpenter.sh/capacity-type": "spot"}
+    assert {"key": "spot", "operator": "Exists", "effect": "NoSchedule"} in spec["tolerations"]
+    assert (spec["priorityClassName"], spec["priority"], spec["preemptionPolicy"]) == (world.priority, 7, "Never")
+    own = pod("own", world.judged, labels=labels, nodeSelector={"karpenter.sh/capacity-type": "on-demand"})
+    made = world.create("ada", "pods", own, "?dryRun=All")  # it stays as it was written, and that is judged
+    assert made["spec"]["nodeSelector"] == {"karpenter.sh/capacity-type": "on-demand"}
+
+
+def test_a_dry_run_is_judged_and_leaves_no_entry(world: World) -> None:
+    with pytest.raises(KubernetesError, match="image-not-pinned"):
+        world.create("ada", "pods", pod("dry-denied", world.judged, "apexlogic.com/x:1"), "?dryRun=All")
+    world.create("ada", "pods", pod("dry-allowed", world.judged), "?dryRun=All")
+    with pytest.raises(KubernetesError):
+        world.create("ada", "pods", pod("wet-denied", world.judged, "apexlogic.com/x:1"))
+    texts = world.plane.until(
+        lambda: [t for t in (e["text"] for e in world.entries(world.webhook.state)) if "wet-denied" in t]
+    )
+    assert texts
+    assert not [e for e in world.entries(world.webhook.state) if "dry-" in e["text"]]
+
+
+def test_scale_is_judged_for_cost_beyond_what_git_declares(world: World) -> None:
+    world.create("ada", "deployments", deployment("declared", world.judged, replicas=2))
+    path = f"/apis/apps/v1/namespaces/{world.judged}/deployments/declared/scale"
+
+    def scale(replicas: int) -> Any:
+        body = {"spec": {"replicas": replicas}}
+        return as_user(world.plane, "ada", "PATCH", path, body, "application/merge-patch+json")
+
+    assert scale(1)["spec"]["replicas"] == 1
+    assert scale(2)["spec"]["replicas"] == 2
+    with pytest.raises(KubernetesError, match="40"):
+        scale(40)
+    world.create("ada", "deployments", deployment("unknown", world.judged, replicas=1))
+    other = path.replace("declared", "unknown")
+    with pytest.raises(KubernetesError, match="no commit in force declares it"):
+        as_user(world.plane, "ada", "PATCH", other, {"spec": {"replicas": 3}}, "application/merge-patch+json")
+
+
+def test_break_glass_is_for_named_people_until_a_moment_and_is_an_entry(world: World) -> None:
+    bad = pod("glass", world.judged, "evil.example/x:1")
+    with pytest.raises(KubernetesError):
+        world.create("barbara", "pods", bad)  # hers has ended
+    made = world.create("grace", "pods", bad)
+    assert any("break-glass" in warning and "incident 42" in warning for warning in made["_warnings"])
+    found = [entry for entry in world.entries(world.webhook.state) if entry["kind"] == "break-glass"]
+    assert [(entry["actor"], entry["resource"]["name"]) for entry in found] == [("grace", "glass")]
+
+
+def test_a_dead_webhook_shuts_the_gate_and_cannot_lock_the_namespaces_that_are_exempt_by_name(world: World) -> None:
+    world.webhook.stop(signal.SIGKILL)
+    try:
+        with pytest.raises(KubernetesError, match="failed calling webhook"):
+            world.create("ada", "pods", pod("while-dead", world.judged))
+        # This is how the webhook's own pod comes up before there is a webhook.
+        assert world.create("ada", "pods", pod("webhook-itself", world.exempt, "evil.example/x:1"))["metadata"]["name"]
+    finally:
+        world.webhook = start_webhook(world.webhook.folder, "--repo", ".", port=world.webhook.port)
+    assert world.plane.until(lambda: world.create("ada", "pods", pod("alive", world.judged)))
+
+
+def test_the_example_webhook_is_denied_and_its_corrected_copy_guards_the_images(
+    world: World, repository_root: Path
+) -> None:
+    folder = repository_root / "examples" / "admission"
+    given, corrected = (
+        list(yaml.safe_load_all((folder / name).read_text())) for name in ("webhook.yaml", "corrected/webhook.yaml")
+    )
+    for document in (*given, *corrected):
+        if "namespace" in document["metadata"]:
+            document["metadata"]["namespace"] = world.judged
+    with pytest.raises(KubernetesError) as caught:
+        world.create("ada", "deployments", given[0])
+    for reason in ("image-untrusted-registry", "image-not-pinned", "apexlogic/image-policy-webhook:1.0.0"):
+        assert reason in str(caught.value)
+    world.create("ada", "deployments", next(item for item in corrected if item["kind"] == "Deployment"))
+
+    guarded = world.plane.namespace("guarded")
+    hook = next(item for item in corrected if item["kind"] == "ValidatingWebhookConfiguration")
+    hook["metadata"]["name"] = f"image-{guarded}"
+    hook["webhooks"][0]["clientConfig"] = {
+        "url": f"https://127.0.0.1:{world.webhook.port}/validate-image",
+        "caBundle": bundle_of(world.webhook),
+    }
+    hook["webhooks"][0]["namespaceSelector"]["matchExpressions"].append(
+        {"key": "kubernetes.io/metadata.name", "operator": "In", "values": [guarded]}
+    )
+    place = f"{ADMISSION}/validatingwebhookconfigurations/image-{guarded}"
+    world.plane.apply(place, hook)
+    try:
+        evil = pod("evil", guarded, GOOD.replace("apexlogic.com/", "apexlogic.com.evil/"))
+        world.plane.until(lambda: _denied(world, evil, "is not from the trusted registry apexlogic.com/"))
+        assert _denied(world, pod("tag", guarded, "apexlogic.com/x:1.0.0"), "is not pinned by a digest")
+        assert _denied(world, deployment("template", guarded, "docker.io/x:1"), "/spec/template/spec/containers/0")
+        assert world.create("ada", "pods", pod("good", guarded))
+    finally:
+        world.plane.call("DELETE", place)
+
+
+def _denied(world: World, obj: dict[str, Any], why: str) -> bool:
+    try:
+        world.create("ada", f"{obj['kind'].lower()}s", obj, "?dryRun=All")
+    except KubernetesError as error:
+        return why in str(error)
+    return False
