@@ -162,7 +162,8 @@ SAMPLES: tuple[Sample, ...] = (
     Sample(
         "batch/v1",
         "CronJob",
-        "schedule: '@daily'\njobTemplate:\n  spec:\n    template:\n      spec:\n        restartPolicy: Never\n        <POD>",
+        "schedule: '@daily'\njobTemplate:\n  spec:\n    template:\n      spec:\n"
+        "        restartPolicy: Never\n        <POD>",
         (("pod", 1, 1, 0),),
         plural="cronjobs",
     ),
@@ -201,7 +202,7 @@ prefill:
 router: {scheduler: {}}
 """,
         (("decode", 2, 2, 2), ("decode-worker", 6, 6, 2), ("prefill", 3, 3, 2)),
-        crds="kserve",
+        crds=None,
         plural="llminferenceservices",
     ),
     Sample(
@@ -330,8 +331,9 @@ replicatedJobs:
           <GPU_POD>
 """.replace(
             "DRIVER",
-            "{restartPolicy: Never, containers: [{name: d, image: 'x/d:1', resources: {requests: {cpu: 1, memory: 1Gi}}}]}",
-        ),  # noqa: E501 - one line of YAML
+            "{restartPolicy: Never, containers: [{name: d, image: 'x/d:1', "
+            "resources: {requests: {cpu: 1, memory: 1Gi}}}]}",
+        ),
         (("job driver", 1, 1, 0), ("job workers", 6, 6, 2)),
         crds="jobset",
         plural="jobsets",
@@ -504,3 +506,119 @@ spec:
         plural="resourceclaimtemplates",
     ),
 )
+
+BUILT_IN: tuple[Sample, ...] = (
+    Sample(
+        "v1",
+        "ResourceQuota",
+        "hard: {requests.cpu: 4000m, requests.memory: 8192Mi, pods: '10'}",
+        plural="resourcequotas",
+    ),
+    Sample(
+        "v1",
+        "LimitRange",
+        "limits: [{type: Container, max: {cpu: 2000m, memory: 1Gi}, defaultRequest: {cpu: 100m}}]",
+        plural="limitranges",
+    ),
+    Sample(
+        "policy/v1",
+        "PodDisruptionBudget",
+        "minAvailable: 1\nselector: {matchLabels: {app: x}}",
+        plural="poddisruptionbudgets",
+    ),
+    Sample("scheduling.k8s.io/v1", "PriorityClass", "value: 5", plural="priorityclasses", namespaced=False, root=True),
+    Sample(
+        "storage.k8s.io/v1",
+        "StorageClass",
+        "provisioner: pd.csi.storage.gke.io\nparameters: {type: pd-ssd}",
+        plural="storageclasses",
+        namespaced=False,
+        root=True,
+    ),
+    Sample("node.k8s.io/v1", "RuntimeClass", "handler: gvisor", plural="runtimeclasses", namespaced=False, root=True),
+    Sample(
+        "networking.k8s.io/v1",
+        "IngressClass",
+        "controller: example.com/c",
+        plural="ingressclasses",
+        namespaced=False,
+    ),
+    Sample(
+        "networking.k8s.io/v1",
+        "Ingress",
+        "rules: [{host: a.example, http: {paths: [{path: /, pathType: Prefix, "
+        "backend: {service: {name: a, port: {number: 80}}}}]}}]",
+        plural="ingresses",
+    ),
+    Sample(
+        "networking.k8s.io/v1",
+        "NetworkPolicy",
+        "podSelector: {}\ningress: [{ports: [{port: 80}]}]",
+        plural="networkpolicies",
+    ),
+    Sample(
+        "admissionregistration.k8s.io/v1",
+        "ValidatingAdmissionPolicy",
+        "matchConstraints: {resourceRules: [{apiGroups: [apps], apiVersions: [v1], operations: [CREATE], "
+        "resources: [deployments]}]}\nvalidations: [{expression: 'true'}]",
+        plural="validatingadmissionpolicies",
+        namespaced=False,
+    ),
+    Sample(
+        "admissionregistration.k8s.io/v1",
+        "ValidatingAdmissionPolicyBinding",
+        "policyName: x\nvalidationActions: [Deny]\nmatchResources: {namespaceSelector: {matchLabels: {a: b}}}",
+        plural="validatingadmissionpolicybindings",
+        namespaced=False,
+    ),
+    Sample(
+        "admissionregistration.k8s.io/v1",
+        "ValidatingWebhookConfiguration",
+        "webhooks: [{name: a.example.com, sideEffects: None, admissionReviewVersions: [v1], "
+        "clientConfig: {service: {name: a, namespace: b}}, rules: [{apiGroups: [''], apiVersions: [v1], "
+        "operations: [CREATE], resources: [pods]}]}]",
+        plural="validatingwebhookconfigurations",
+        namespaced=False,
+        root=True,
+    ),
+    Sample("coordination.k8s.io/v1", "Lease", "holderIdentity: a", plural="leases"),
+    Sample(
+        "discovery.k8s.io/v1",
+        "EndpointSlice",
+        "addressType: IPv4\nports: [{port: 80}]\nendpoints: [{addresses: [10.0.0.1]}]",
+        plural="endpointslices",
+        root=True,
+    ),
+    Sample(
+        "resource.k8s.io/v1",
+        "ResourceClaim",
+        "devices: {requests: [{name: gpu, exactly: {deviceClassName: gpu.nvidia.com}}]}",
+        plural="resourceclaims",
+    ),
+    Sample(
+        "resource.k8s.io/v1",
+        "DeviceClass",
+        "selectors: [{cel: {expression: 'device.driver == \"gpu.nvidia.com\"'}}]",
+        plural="deviceclasses",
+        namespaced=False,
+    ),
+    Sample("storage.k8s.io/v1", "CSIDriver", "attachRequired: true", plural="csidrivers", namespaced=False),
+    Sample(
+        "v1",
+        "Service",
+        "selector: {app: x}\nports: [{port: 80}]",
+        plural="services",
+    ),
+    Sample("v1", "ServiceAccount", "{}", plural="serviceaccounts", root=True),
+    Sample("v1", "ConfigMap", "data: {a: b}", plural="configmaps", root=True),
+    Sample("v1", "Secret", "stringData: {a: b}", plural="secrets", root=True),
+    Sample(
+        "rbac.authorization.k8s.io/v1",
+        "RoleBinding",
+        "roleRef: {kind: Role, name: r, apiGroup: rbac.authorization.k8s.io}\n"
+        "subjects: [{kind: ServiceAccount, name: s, namespace: models}, {kind: User, name: ada}]",
+        plural="rolebindings",
+        root=True,
+    ),
+)
+"""Built-in kinds that run nothing: for identity alone."""

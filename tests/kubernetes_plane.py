@@ -187,7 +187,7 @@ def _ready(plane: ControlPlane) -> bool:
 
 
 def _established(crd: Mapping[str, Any]) -> bool:
-    conditions: Sequence[Mapping[str, Any]] = crd.get("status", {}).get("conditions", ())
+    conditions: Sequence[Mapping[str, Any]] = crd.get("status", {}).get("conditions") or ()
     return any(item["type"] == "Established" and item["status"] == "True" for item in conditions)
 
 

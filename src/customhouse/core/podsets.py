@@ -227,8 +227,10 @@ def _add_models(
     artifacts: list[ArtifactRef],
 ) -> None:
     """The model of a component of an InferenceService, and the container of the first API version."""
-    custom = mapping(component, "custom", pointer)
-    if custom.get("container") is not None:  # v1alpha2
+    # The first API version only: the API server drops the field from a later one.
+    first = str(manifest.get("apiVersion", "")).endswith("/v1alpha2")
+    custom = mapping(component, "custom", pointer) if first else {}
+    if custom.get("container") is not None:
         place = f"{pointer}/custom/container"
         containers.append(container_of(mapping(custom, "container", f"{pointer}/custom"), place, init=False, name=""))
     for key in (key for key in component if key == "model" or _has_address(component[key])):

@@ -1,4 +1,4 @@
-"""Defaults that custom resource definitions give: what the API server adds to an object as people wrote it.
+"""Defaults of kinds without a projection of their own: what the API server adds to an object as people wrote it.
 
 A projection leaves them out, so that the file in Git and the live object have the same one. Pods have defaults of their
 own, in their projection. Extracted from the CRDs of KServe v0.16, KubeRay v1.3, JobSet v0.8, LeaderWorkerSet v0.6,
@@ -68,11 +68,54 @@ _TRAINING_RUNTIME: Mapping[str, Any] = {
 }
 
 
+_ADMISSION_POLICY: Mapping[str, Any] = {
+    "/spec/failurePolicy": "Fail",
+    "/spec/matchConstraints/matchPolicy": "Equivalent",
+    "/spec/matchConstraints/namespaceSelector": {},
+    "/spec/matchConstraints/objectSelector": {},
+    "/spec/matchConstraints/resourceRules/*/scope": "*",
+    "/spec/matchConstraints/excludeResourceRules/*/scope": "*",
+}
+_MATCH_RESOURCES: Mapping[str, Any] = {
+    "/spec/matchResources/matchPolicy": "Equivalent",
+    "/spec/matchResources/namespaceSelector": {},
+    "/spec/matchResources/objectSelector": {},
+    "/spec/matchResources/resourceRules/*/scope": "*",
+    "/spec/matchResources/excludeResourceRules/*/scope": "*",
+}
+
+
 def _ray(root: str, own: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**{root + place: value for place, value in _RAY.items()}, **own}
 
 
 DEFAULTS: Mapping[tuple[str, str], Mapping[str, Any]] = {
+    # Built-in kinds that have no projection of their own (kubernetes v1.36 pkg/apis/*/v1/defaults.go)
+    ("storage.k8s.io", "StorageClass"): {"/reclaimPolicy": "Delete", "/volumeBindingMode": "Immediate"},
+    ("storage.k8s.io", "CSIDriver"): {
+        "/spec/attachRequired": True,
+        "/spec/podInfoOnMount": False,
+        "/spec/storageCapacity": False,
+        "/spec/fsGroupPolicy": "ReadWriteOnceWithFSType",
+        "/spec/requiresRepublish": False,
+        "/spec/seLinuxMount": False,
+        "/spec/volumeLifecycleModes": ["Persistent"],
+    },
+    ("discovery.k8s.io", "EndpointSlice"): {
+        "/ports/*/protocol": "TCP",
+        "/ports/*/name": "",
+        "/endpoints/*/conditions": {},
+    },
+    ("scheduling.k8s.io", "PriorityClass"): {"/preemptionPolicy": "PreemptLowerPriority", "/globalDefault": False},
+    ("apiregistration.k8s.io", "APIService"): {"/spec/service/port": 443},
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): {
+        "/spec/conversion": {"strategy": "None"},
+        "/spec/preserveUnknownFields": False,
+    },
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): _ADMISSION_POLICY,
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicy"): _ADMISSION_POLICY,
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"): _MATCH_RESOURCES,
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding"): _MATCH_RESOURCES,
     ("ray.io", "RayCluster"): _ray("/spec", {}),
     ("ray.io", "RayJob"): _ray(
         "/spec/rayClusterSpec",

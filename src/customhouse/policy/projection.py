@@ -26,10 +26,14 @@ from customhouse.policy.personal import personal_data
 from customhouse.policy.pods import project_workload
 from customhouse.policy.projection_kinds import (
     inference_graph,
+    labelled,
+    limit_range,
     machines,
     persistent_volume,
     resource_claim,
+    resource_quota,
     settled_body,
+    without_defaults,
 )
 from customhouse.policy.reading import entries, flag, mapping, number, text
 
@@ -107,7 +111,7 @@ def project(manifest: Manifest, ref: ResourceRef | None = None) -> dict[str, Any
         "kind": ref.kind,
         "namespace": namespace,
         "name": ref.name,
-        "labels": _texts(metadata, "labels", _SERVER_LABELS),
+        "labels": _texts(labelled(manifest, ref.api_version, ref.kind), "labels", _SERVER_LABELS),
         "annotations": _texts(metadata, "annotations", _SERVER_ANNOTATIONS),
         "workload": project_workload(manifest, ref),
         "spec": kind_projection(manifest),
@@ -325,6 +329,9 @@ def _secret(manifest: Manifest) -> dict[str, Any]:
     }
 
 
+_PORTS = {"/*/ports/*/protocol": "TCP"}
+
+
 def _network_policy(manifest: Manifest) -> dict[str, Any]:
     spec = _spec(manifest)
     # networking.k8s.io/v1: Ingress always, Egress when there are egress rules.
@@ -332,8 +339,8 @@ def _network_policy(manifest: Manifest) -> dict[str, Any]:
     return {
         "pod_selector": _selector(spec, "podSelector", "/spec"),
         "policy_types": types,
-        "ingress": json_digest(spec.get("ingress") or []),
-        "egress": json_digest(spec.get("egress") or []),
+        "ingress": json_digest(without_defaults(spec.get("ingress") or [], _PORTS)),
+        "egress": json_digest(without_defaults(spec.get("egress") or [], _PORTS)),
         "ingress_rules": len(entries(spec, "ingress", "/spec")),
         "egress_rules": len(entries(spec, "egress", "/spec")),
     }
@@ -475,6 +482,8 @@ _KINDS: Mapping[tuple[str, str], Callable[[Manifest], dict[str, Any]]] = {
     ("customhouse.dev", "RepositoryFiles"): projection_cluster.repository_files,
     ("", "PersistentVolumeClaim"): _claim,
     ("", "PersistentVolume"): persistent_volume,
+    ("", "ResourceQuota"): resource_quota,
+    ("", "LimitRange"): limit_range,
     ("", "ReplicationController"): _namespace,
     ("resource.k8s.io", "ResourceClaim"): resource_claim,
     ("resource.k8s.io", "ResourceClaimTemplate"): resource_claim,

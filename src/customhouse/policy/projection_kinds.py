@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from customhouse._kit.quantity import parse_bytes
+from customhouse._kit.digest import json_digest
+from customhouse._kit.quantity import QuantityError, parse_bytes, parse_quantity
 from customhouse.core.beside import device_needs
+from customhouse.core.errors import DeclarationError
 from customhouse.core.fields import amount, escaped
 from customhouse.core.kinds import Form, kind_of
 from customhouse.core.podsets import pod_sets
@@ -27,11 +29,61 @@ def settled_body(manifest: Manifest, api_version: str, kind: str) -> dict[str, A
     pods: set[str] = set()
     if row is not None and all(place.form in (Form.POD, Form.COMPONENT) for place in row.pods):
         pods = {one.pointer for one in pod_sets(manifest, api_version, kind) if not one.found}
-    rules = [tuple(place.split("/")[1:]) for place in defaults]
-    values = list(defaults.values())
     body = {key: value for key, value in manifest.items() if key not in _ASIDE}
-    result: dict[str, Any] = _settled(body, "", list(zip(rules, values, strict=True)), pods)
+    result: dict[str, Any] = _settled(body, "", _rules(defaults), pods)
     return result
+
+
+def without_defaults(value: Any, defaults: Mapping[str, Any]) -> Any:
+    """A part of an object without nulls and without what the API server puts at the places of `defaults`."""
+    return _settled(value, "", _rules(defaults), set())
+
+
+def _rules(defaults: Mapping[str, Any]) -> list[tuple[tuple[str, ...], Any]]:
+    return [(tuple(place.split("/")[1:]), value) for place, value in defaults.items()]
+
+
+def labelled(manifest: Manifest, api_version: str, kind: str) -> Mapping[str, Any]:
+    """The metadata of an object; a ReplicationController without labels gets those of its pods from the API server."""
+    metadata = mapping(manifest, "metadata", "")
+    if (api_version, kind) != ("v1", "ReplicationController") or metadata.get("labels"):
+        return metadata
+    template = mapping(mapping(manifest, "spec", ""), "template", "/spec")
+    return {**metadata, "labels": mapping(mapping(template, "metadata", "/spec/template"), "labels", "/spec/template")}
+
+
+def resource_quota(manifest: Manifest) -> dict[str, Any]:
+    """A ResourceQuota: its hard limits as exact numbers (`4000m` and `4` are one), its scopes."""
+    spec = mapping(manifest, "spec", "")
+    return {
+        "hard": _amounts(spec, "hard", "/spec"),
+        "scopes": sorted(texts(spec, "scopes", "/spec")),
+        "scope_selector": json_digest(without_defaults(spec.get("scopeSelector") or {}, {})),
+    }
+
+
+def limit_range(manifest: Manifest) -> dict[str, Any]:
+    """A LimitRange with what the API server derives: a container's default is its max, its request the default."""
+    rows = []
+    for item, place in entries(mapping(manifest, "spec", ""), "limits", "/spec"):
+        kind = text(item, "type", place, "")
+        names = ("max", "min", "default", "defaultRequest", "maxLimitRequestRatio")
+        row: dict[str, dict[str, str]] = {name: _amounts(item, name, place) for name in names}
+        if kind == "Container":
+            row["default"] = {**row["max"], **row["default"]}
+            row["defaultRequest"] = {**row["min"], **row["default"], **row["defaultRequest"]}
+        rows.append({"type": kind, **row})
+    return {"limits": rows}
+
+
+def _amounts(values: Mapping[str, Any], key: str, pointer: str) -> dict[str, str]:
+    found = {}
+    for name, value in mapping(values, key, pointer).items():
+        try:
+            found[name] = str(parse_quantity(value))
+        except QuantityError as error:
+            raise DeclarationError(f"{name}: {error}", where=f"{pointer}/{key}") from error
+    return found
 
 
 def _settled(value: Any, pointer: str, rules: list[tuple[tuple[str, ...], Any]], pods: set[str]) -> Any:
