@@ -10,6 +10,7 @@ import pytest
 from customhouse.core.ports import PolicyEngine
 from customhouse.policy.adapters.guarded import GuardedEngine
 from customhouse.policy.adapters.opa import OpaEngine
+from customhouse.policy.adapters.opa_server import OpaServer
 from customhouse.policy.adapters.regorus import RegorusEngine
 from customhouse.testing.engine_contracts import PolicyEngineContract
 
@@ -33,3 +34,12 @@ class TestOpenPolicyAgent(PolicyEngineContract):
     @pytest.fixture
     def engine(self, find_part: Callable[[str], Path]) -> PolicyEngine:
         return OpaEngine(str(find_part("opa")))
+
+
+@pytest.mark.part("opa")
+class TestOpenPolicyAgentAsAServer(PolicyEngineContract):
+    @pytest.fixture
+    def engine(self, find_part: Callable[[str], Path]) -> Iterator[PolicyEngine]:
+        made = OpaServer(str(find_part("opa")))
+        yield made
+        made.close()

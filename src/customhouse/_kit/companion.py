@@ -7,11 +7,13 @@ environment but for what is given, limits on its memory, and ends when its paren
 from __future__ import annotations
 
 import contextlib
+import os
 import selectors
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
@@ -32,6 +34,8 @@ class Companion:
         self._command = [sys.executable, "-m", module]
         self._environment = dict(environment or {})
         self._child: subprocess.Popen[bytes] | None = None
+        self._finish: weakref.finalize[..., Companion] | None = None
+        self._owner = os.getpid()
         self._lock = threading.Lock()
         self.generation = 0
         """Grows with every new child: what an older one was told is forgotten."""
@@ -69,9 +73,10 @@ class Companion:
                 self._kill()
 
     def _living(self) -> subprocess.Popen[bytes]:
-        if self._child is None or self._child.poll() is not None:
-            if self._child is not None:
-                self._kill()
+        if self._child is not None and (self._owner != os.getpid() or self._child.poll() is not None):
+            self._kill()
+        if self._child is None:
+            self._owner = os.getpid()
             self._child = subprocess.Popen(
                 self._command,
                 stdin=subprocess.PIPE,
@@ -82,19 +87,27 @@ class Companion:
                 start_new_session=True,  # ^C at the terminal is for the parent, which closes it
             )
             self.generation += 1
+            # Also when whoever owns it forgets it.
+            self._finish = weakref.finalize(self, _end, os.getpid(), self._child)
         return self._child
 
     def _kill(self) -> int | None:
         child, self._child = self._child, None
-        if child is None:
+        if child is None or self._finish is None:
             return None
+        self._finish()
+        return child.returncode
+
+
+def _end(owner: int, child: subprocess.Popen[bytes]) -> None:
+    for stream in (child.stdin, child.stdout):
+        with contextlib.suppress(OSError):
+            if stream is not None:
+                stream.close()
+    if owner == os.getpid():  # a fork of ours that goes leaves its parent's child alone
         with contextlib.suppress(OSError):
             child.kill()
-        for stream in (child.stdin, child.stdout):
-            with contextlib.suppress(OSError):
-                if stream is not None:
-                    stream.close()
-        return child.wait()
+        child.wait()
 
 
 def _exchange(child: subprocess.Popen[bytes], frames: Sequence[bytes], deadline: float) -> bytes:

@@ -105,6 +105,46 @@ def run(
     return Finished(process.returncode, bytes(exchange.written["stdout"]), exchange.stderr)
 
 
+class Running:
+    """A program that goes on running; ended with all its children by `end`, which may be called twice."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+    def end(self) -> None:
+        """Kill it and what it started."""
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+def start(arguments: Sequence[str], *, env: Mapping[str, str], output: Path) -> Running:
+    """Start a program that goes on running; what it says goes to the file `output`.
+
+    Raises ProgramMissingError, and ProgramError when it cannot be started.
+    """
+    program = find_program(arguments[0])
+    try:
+        with output.open("wb") as sink:
+            process = subprocess.Popen(
+                [program, *arguments[1:]],
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise ProgramError(arguments, None, str(error), "could not be started") from error
+    return Running(process)
+
+
 class _Exchange:
     """Feeds a process and reads it, until both its outputs are at their end or a limit is passed."""
 

@@ -45,18 +45,22 @@ def clock() -> Clock:
 
 
 def engine(settings: Settings) -> PolicyEngine:
-    """The policy engine that was asked for; `auto` takes an OPA of 1.0 or later on PATH. Raises UsageError."""
-    from customhouse.policy.adapters.opa import OpaEngine
-    from customhouse.policy.adapters.regorus import RegorusEngine
+    """The policy engine that was asked for; `auto` takes an OPA of 1.0 or later on PATH. Raises UsageError.
+
+    Either runs in a process of its own that is ended when it does not answer in time.
+    """
+    from customhouse.policy.adapters.guarded import GuardedEngine
 
     found = shutil.which("opa", path=settings.environment.get("PATH"))
     if settings.engine == "opa" and found is None:
         raise UsageError("the program `opa` is not on PATH", hint="install it (`make parts`), or --engine embedded")
     if settings.engine == "embedded" or found is None:
-        return RegorusEngine()
-    opa = OpaEngine(found)
-    # An older one reads another language (Rego v0) by default; it is taken only by name, and then says so itself.
-    return opa if settings.engine == "opa" or opa.speaks_v1() else RegorusEngine()
+        return GuardedEngine()
+    from customhouse.policy.adapters.opa import OpaEngine
+    from customhouse.policy.adapters.opa_server import OpaServer
+
+    # An older OPA reads another language (Rego v0) by default; it is taken only by name, and then says so itself.
+    return OpaServer(found) if settings.engine == "opa" or OpaEngine(found).speaks_v1() else GuardedEngine()
 
 
 def started_engine(settings: Settings) -> PolicyEngine:

@@ -57,6 +57,19 @@ class OpaEngine:
             raise PolicyError(f"{query} is undefined for some of {len(documents)} documents")
         return values
 
+    def check(self, modules: Mapping[str, str]) -> None:
+        """Compile modules with the capabilities that `evaluate` allows. Raises PolicyError."""
+        with tempfile.TemporaryDirectory(prefix="customhouse-opa-") as name:
+            folder = Path(name)
+            arguments = ["check", "--format", "json", "--capabilities"]
+            arguments.append(str(_write(folder / "capabilities.json", self._known_capabilities())))
+            labels = {}
+            for index, module in enumerate(sorted(modules)):
+                path = _write(folder / f"module{index}.rego", modules[module].encode())
+                labels[str(path)] = module
+                arguments.append(str(path))
+            self._call(arguments, b"", labels)
+
     def version(self) -> str:
         """What `opa version` calls itself, its first line. Raises PolicyError when there is no program."""
         return self._call(["version"], b"").decode(errors="replace").partition("\n")[0].strip()
@@ -129,7 +142,7 @@ def _problem(stdout: bytes, stderr: str, labels: Mapping[str, str] | None) -> st
     """What opa said, with the names of the modules instead of those of temporary files."""
     text = stderr.strip()
     try:
-        listed = json.loads(stdout).get("errors", [])
+        listed = json.loads(stdout or stderr).get("errors", [])  # `opa check` says it on stderr
     except (ValueError, AttributeError):
         listed = []
     parts = []
