@@ -223,6 +223,8 @@ KINDS: Mapping[tuple[str, str], Kind] = {
     ("", "Pod"): Kind((PodPlace("pod", "", "/spec", ONE, required=True),), closed=True),
     ("", "ConfigMap"): Kind(closed=True),
     ("", "Secret"): Kind(closed=True),
+    # A schema of pods is no pod, and these are the largest objects of a cluster.
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): Kind(closed=True),
     ("", "PodTemplate"): Kind((PodPlace("pod", "", "/template/spec", ONE),), template=True, closed=True),
     ("", "ReplicationController"): Kind((_POD,), closed=True),
     **{(group, kind): Kind((_POD,), closed=True) for group in _OLD for kind in ("Deployment", "ReplicaSet")},
