@@ -44,7 +44,8 @@ def train(story: Story, version: str) -> str:
     space = story.space
     space.ada.pull("main")
     name = f"jobs/train-{version}.yaml"
-    space.ada.commit(f"Train fraud-detection {version}", {name: space.job(version)})
+    files = {name: space.job(version), "models/network-policy.yaml": space.manifest("network-policy.yaml")}
+    space.ada.commit(f"Train fraud-detection {version}", files)
     space.ada.push("main")
     slug = version.replace(".", "-")
     done = story.until(lambda: job_entry(story, f"train-fraud-detection-{slug}"), f"the Job of {version} did not end")
