@@ -68,6 +68,16 @@ def test_a_candidate_that_breaks_is_said_and_shuts_nothing(clone: Path, terminal
     decisions = record(clone, terminal.root / ".customhouse")
     assert {item.verdict for item in decisions} == {Verdict.ALLOW}
     assert {item.canary["verdict"] for item in decisions if item.canary} == {None}
+    gate = terminal("gate", "--repo", clone, "--base", "HEAD^", "-o", "json")
+    assert (gate.status, gate.err.count("the candidate could not decide")) == (0, 2)
+    # A candidate that can: `warn` shows the author what would be denied, and denies nothing.
+    write(clone, {"next/own.rego": rule("own"), "b.json": None})
+    write(clone, {"a.json": config_map("rather-long-name", "bank", more="x")})
+    warned = terminal("gate", "--repo", clone, "--base", "HEAD^", "-o", "json")
+    assert warned.status == 0
+    assert "ConfigMap bank/rather-long-name would be denied by own-long" in warned.err
+    (shown,) = warned.json["decisions"]
+    assert (shown["verdict"], shown["canary"]["verdict"]) == ("allow", "deny")
     assert all("no finding" in item.canary["problem"] for item in decisions)
 
 

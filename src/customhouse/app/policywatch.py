@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from customhouse.core.decision import Decision
@@ -29,3 +30,19 @@ class Watch:
         except CannotDecideError as error:
             trial = Trial(self._gate.bundle_digest, self._canary.mode, None, problem=str(error)[:500])
         return replace(decision, canary=trial.to_json())
+
+
+def notices(alerts: Iterable[str], decisions: Iterable[Decision]) -> Iterator[str]:
+    """What is said beside a judgement: last good bundles in use, and what trials of mode `warn` would deny."""
+    yield from alerts
+    for decision in decisions:
+        trial = decision.canary
+        if trial is None or trial["mode"] != "warn":
+            continue
+        if trial["verdict"] is None:
+            yield f"on trial: {decision.resource}: the candidate could not decide: {trial['problem']}"
+        elif trial["would_deny"]:
+            for item in trial["added"]:
+                if item["severity"] == "error":
+                    said = f"{item['rule']}: {item['message']} {item['fix']}"
+                    yield f"on trial: {decision.resource} would be denied by {said}"

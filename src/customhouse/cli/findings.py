@@ -40,6 +40,7 @@ def decisions_json(decisions: Sequence[Decision], cost_report: CostReport | None
                 "digest": decision.digest,
                 "facts_digest": decision.facts_digest,
                 "timings": dict(decision.timings),
+                **({} if decision.canary is None else {"canary": dict(decision.canary)}),
             }
             for decision in decisions
         ],

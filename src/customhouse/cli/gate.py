@@ -58,6 +58,7 @@ def gate(
     files = _report_files(reports)
     engine = wiring.started_engine(settings)
     from customhouse.app.gatekeeping import GateRequest, judge
+    from customhouse.app.policywatch import notices
     from customhouse.core.decision import Verdict
     from customhouse.core.errors import CustomhouseError
 
@@ -77,6 +78,8 @@ def gate(
     else:
         width = (terminal_columns() or _terminal_width()) if output == "table" else None
         write_text(rendered(judgement, output, width, settings.colour))
+    for line in notices(judgement.question.governing.alerts, judgement.decisions):
+        talk(settings, line)
     count = len(judgement.changes)
     talk(settings, f"{judgement.verdict.value}: {count} {'change' if count == 1 else 'changes'}")
     ctx.exit(1 if judgement.verdict is Verdict.DENY else 0)
