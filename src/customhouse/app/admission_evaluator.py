@@ -27,7 +27,7 @@ RESPONSE = struct.Struct("!IIIQHB")
 """Bytes of the answer, of the record, of the answer without a record; number, HTTP status, index of the label."""
 VALIDATE, MUTATE, IMAGE = range(3)
 LABELS = ("allow", "warn", "deny", "undecided", "exempt", "break-glass", "mutate", "bad-request")
-CPU_LIMIT_S = 2.0
+CPU_LIMIT_S = 1.0
 """Processor seconds of one review; the kernel ends the process after it, whatever native code is doing."""
 _CHUNK = 1 << 18
 

@@ -107,6 +107,7 @@ class Front:
         if problem:
             raise StateError(f"nothing can be judged: {problem}", where="webhook", hint="mend it and start again")
         server = await self._listen(loop)
+        loop.add_signal_handler(signal.SIGHUP, self._reread)
         listening(self.port)
         try:
             await self._tend()
@@ -121,6 +122,11 @@ class Front:
             while self._evaluators.clerk is not None and self._clock.monotonic() < deadline:
                 await asyncio.sleep(0.02)
             meeting.close()
+
+    def _reread(self) -> None:
+        """SIGHUP: somebody does not want to wait for the next look."""
+        self._look_at_certificates()
+        self.changed()
 
     def _end(self) -> None:
         if self._stop is not None:
