@@ -2,9 +2,9 @@
 
     python benchmarks/gate_start.py            # conftest from PATH, or where `make parts` put it
 
-Both judge the same Deployment from a cold process; conftest with four rules of its own that fire on it, the gate with its
-whole bundle, prices and evidence. Wall and CPU seconds are medians of runs that take turns; the exit status is 1 when the
-wall time is over 0.6 s or the machine was too busy to tell.
+Both judge the same Deployment from a cold process; conftest with four rules of its own that fire on it, the gate with
+its whole bundle and prices. Wall and CPU seconds are medians of runs that take turns; the exit status is 1 when the
+wall time is over 0.6 s, or the machine was too busy to tell.
 """
 
 from __future__ import annotations

@@ -113,17 +113,21 @@ def file_digest(path: Path, progress: Callable[[int], None] | None = None) -> Fi
     return FileEntry(path.name, "sha256:" + hasher.hexdigest(), size)
 
 
-def tree(path: Path, progress: Callable[[int], None] | None = None) -> Tree:
-    """The files of a folder (or a single file) with their digests.
+def tree(
+    path: Path,
+    progress: Callable[[int], None] | None = None,
+    hashing: Callable[[Path, Callable[[int], None] | None], FileEntry] = file_digest,
+) -> Tree:
+    """The files of a folder (or a single file) with their digests, each as `hashing` gives it.
 
     Raises TreeError for symbolic links, devices, sockets, names that are not UTF-8, more than MAX_FILES files and
     folders nested deeper than MAX_DEPTH; FileNotFoundError when there is nothing at `path`.
     """
     if not path.is_dir() or path.is_symlink():
-        return Tree((file_digest(path, progress),), single=True)
+        return Tree((hashing(path, progress),), single=True)
     found: list[FileEntry] = []
     for relative in sorted(_walk(path), key=lambda name: name.encode()):
-        entry = file_digest(path / relative, progress)
+        entry = hashing(path / relative, progress)
         found.append(FileEntry(relative, entry.digest, entry.size))
     return Tree(tuple(found))
 

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
+from customhouse._kit.digest import tree
 from customhouse.app import wiring
 from customhouse.app.clearance import Clearance, Judgement, Question, Spend
 from customhouse.app.declared import declarations_of
+from customhouse.app.evidencing import Hashing
 from customhouse.app.governance import Governance, declared_governance, governance
 from customhouse.app.named_files import STDIN, NamedFiles
 from customhouse.app.settings import Settings
@@ -18,6 +20,9 @@ from customhouse.control.source import Commits
 from customhouse.core.decision import RuleText
 from customhouse.core.errors import SourceError, UsageError
 from customhouse.core.ports import PolicyEngine
+
+if TYPE_CHECKING:
+    from customhouse.app.remembered import Remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +45,30 @@ def judge(settings: Settings, request: GateRequest, engine: PolicyEngine | None 
 
     Raises CannotDecideError (exit 3), UsageError (exit 2), and StateError when it was to be entered and could not be.
     """
-    judgement = clearance(settings, engine).judge(question(settings, request))
+    asked = question(settings, request)
+    hashing = _remembered(settings) if asked.governing.configuration.volumes else None
+    judgement = clearance(settings, engine, hashing or tree).judge(asked)
     if settings.state_named:
         from customhouse.app.gaterecord import enter
 
         enter(settings, judgement)
+        if hashing is not None:
+            hashing.save()
     return judgement
 
 
-def clearance(settings: Settings, engine: PolicyEngine | None = None) -> Clearance:
+def _remembered(settings: Settings) -> Remembered | None:
+    """What a state remembers of digests, if there is one; it is written only where the state was named."""
+    if not settings.state_named and not settings.keys.is_dir():
+        return None
+    from customhouse.app.remembered import Remembered
+
+    return Remembered(settings.state, settings.keys, wiring.clock())
+
+
+def clearance(settings: Settings, engine: PolicyEngine | None = None, hashing: Hashing = tree) -> Clearance:
     """The one judge of this process."""
-    return Clearance(engine or wiring.engine(settings), wiring.clock(), settings.workspace)
+    return Clearance(engine or wiring.engine(settings), wiring.clock(), settings.workspace, hashing)
 
 
 def rules_of(judgement: Judgement) -> Mapping[str, RuleText]:

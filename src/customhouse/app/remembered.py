@@ -1,0 +1,120 @@
+"""Remembered digests: a model that was hashed is not read again while its files are what they were.
+
+Kept below the state directory (`cache/digests.json`), file by file: device, inode, size and both times, to the
+nanosecond. The time of the last change of the inode (ctime) is set by the kernel and not by programs, so whoever may
+write a model cannot give it other bytes under the same record; whoever may set the machine's clock or read the state's
+keys can do worse. A record is believed only when the whole file verifies under a key of the state (HMAC-SHA256); else
+everything is hashed. What changed within two seconds of being hashed is not remembered, as Git does it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from customhouse._kit.clock import Clock
+from customhouse._kit.digest import FileEntry, Tree, file_digest, is_digest, tree
+
+FOLDER = "cache"
+FILE = "digests.json"
+KEY = "cache.key"
+MAX_BYTES = 32 * 1024 * 1024
+MAX_FILES = 100_000
+_RACY_NS = 2_000_000_000
+
+_Stamp = list[int]
+
+
+class Remembered:
+    """Hashing that remembers (`app.evidencing.Hashing`). Threads may share it."""
+
+    def __init__(self, state: Path, keys: Path, clock: Clock) -> None:
+        self._place, self._key_place = state / FOLDER / FILE, keys / KEY
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: dict[str, tuple[_Stamp, str]] = dict(self._load())
+        self._new = False
+        self.reused = 0
+        """How many files were not read."""
+
+    def __call__(self, place: Path, progress: Callable[[int], None] | None = None) -> Tree:
+        """As `_kit.digest.tree`."""
+        return tree(place, progress, self._digest)
+
+    def save(self) -> None:
+        """Write what was learned, if anything was. A cache that cannot be written is no error: it is only slower."""
+        if not self._new:
+            return
+        with suppress(OSError):
+            key = self._key(make=True)
+            records = dict(list(self._known.items())[-MAX_FILES:])
+            text = json.dumps(records, sort_keys=True)
+            self._place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            draft = self._place.with_suffix(f".{os.getpid()}.new")
+            draft.write_text(json.dumps({"mac": _mac(key, text), "records": text}), encoding="utf-8")
+            draft.replace(self._place)
+
+    def _digest(self, path: Path, progress: Callable[[int], None] | None = None) -> FileEntry:
+        name = os.path.abspath(path)
+        before = _stamp(path)
+        known = self._known.get(name)
+        if known is not None and before is not None and known[0] == before:
+            self.reused += 1
+            return FileEntry(path.name, known[1], before[2])
+        entry = file_digest(path, progress)
+        if before is not None and _stamp(path) == before and before[2] == entry.size and not self._racy(before):
+            with self._lock:
+                self._known[name] = (before, entry.digest)
+                self._new = True
+        return entry
+
+    def _racy(self, stamp: _Stamp) -> bool:
+        now = int(self._clock.now().timestamp() * 1_000_000_000)
+        return now - stamp[4] < _RACY_NS
+
+    def _load(self) -> Mapping[str, tuple[_Stamp, str]]:
+        try:
+            if self._place.stat().st_size > MAX_BYTES:
+                return {}
+            said: Any = json.loads(self._place.read_text(encoding="utf-8"))
+            text = str(said["records"])
+            if not hmac.compare_digest(_mac(self._key(make=False), text), str(said["mac"])):
+                return {}
+            return {
+                str(name): ([int(part) for part in stamp], digest)
+                for name, (stamp, digest) in json.loads(text).items()
+                if is_digest(digest)
+            }
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return {}
+
+    def _key(self, *, make: bool) -> bytes:
+        if make and not self._key_place.exists():
+            self._key_place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            with suppress(FileExistsError), os.fdopen(os.open(self._key_place, flags, 0o600), "wb") as handle:
+                handle.write(secrets.token_bytes(32))
+        key = self._key_place.read_bytes()
+        if len(key) != 32:
+            raise ValueError("not a key")
+        return key
+
+
+def _mac(key: bytes, text: str) -> str:
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    try:
+        found = os.stat(path, follow_symlinks=False)
+    except OSError:
+        return None
+    return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
