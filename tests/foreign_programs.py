@@ -29,7 +29,7 @@ PROGRAMS = [
     ),
     _body("an error of a built-in is undefined", 'not to_number("abc")\n  x := 1', 1),
     _body("an error in one of several", 'x := [n | n := to_number(["1", "a", "2"][_])]', [1, 2]),
-    _body("a wrong type is undefined", "not startswith(5, input.a)\n  x := 1", 1, a="a"),
+    _body("a wrong type is undefined", "not startswith(input.n, input.a)\n  x := 1", 1, a="a", n=5),
     _body("not of an operand without a value", 'not startswith(input.none, "a")\n  x := 1', None),
     _body("not of a comparison without a value", "not input.none == 3\n  x := 1", None),
     _body("not of a count without a value", "not count(input.none) == 3\n  x := 1", None),

@@ -76,7 +76,8 @@ class OpaForeign:
         if self._capabilities is None:
             known = json.loads(self._call(["capabilities", "--current"], b"", {}))
             known["builtins"] = [item for item in known["builtins"] if item["name"] not in self._refused]
-            known["allow_net"] = []
+            if self._refused:
+                known["allow_net"] = []
             self._capabilities = json.dumps(known).encode()
         return self._capabilities
 
