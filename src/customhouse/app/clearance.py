@@ -18,9 +18,13 @@ from customhouse.app.artifacts import Volumes
 from customhouse.app.configuration import CURRENCY, FILE
 from customhouse.app.declared import declarations_of, labels_of
 from customhouse.app.evidencing import Desk, Hashing, require_past
+from customhouse.app.foreign import Foreign
 from customhouse.app.governance import GOVERNANCE, Governance, as_declaration, declared_governance
 from customhouse.app.governance import governance as read_governance
 from customhouse.app.identity import PRINCIPAL
+from customhouse.app.policyprobe import ProbeTree
+from customhouse.app.policyprobe import check as check_rules
+from customhouse.app.policywatch import Watch
 from customhouse.app.pricing import costs_of, monthly_total, placed
 from customhouse.app.sources import SourceTree
 from customhouse.app.stopwatch import Stopwatch
@@ -156,6 +160,7 @@ class Clearance:
             now = self._clock.now()
             report, facts_of = self.facts(question, costs, now, desk=desk, declared=declared)
             gate = Gate(self._engine, governing.bundle, governing.waivers)
+            watch = Watch(self._engine, governing.canary)
             decisions, facts = [], []
             for change in found:
                 with stopwatch.measure(change.ref, "facts"):
@@ -165,7 +170,12 @@ class Clearance:
                         self._check_successor(question, change, document, now)
                     decision = gate.judge(change, document, point=question.point, decided_at=now)
                 facts.append(document)
+                decision = watch.see(decision, document)
                 decisions.append(replace(decision, timings=stopwatch.milliseconds(change.ref)))
+            # Policies of others see all objects at once, raw.
+            if governing.foreign is not None:
+                foreign = Foreign(governing.foreign, self._engine)
+                decisions = [*foreign.decide(decisions, found, declared, governing.waivers, now)]
         finally:
             desk.close()
         return Judgement(question, revision, found, tuple(decisions), tuple(facts), report, declared)
@@ -229,10 +239,24 @@ class Clearance:
 
     def _check_successor(self, question: Question, change: Change, document: Facts, now: datetime) -> None:
         """New rules must be able to judge: once merged, rules that do not compile would shut the gate for good."""
-        successor = read_governance(question.tree, question.head)
-        Gate(self._engine, successor.bundle, successor.waivers).judge(
-            change, document, point=question.point, decided_at=now
-        )
+        successor = read_governance(question.tree, question.head, shelf=question.governing.shelf)
+        gate = Gate(self._engine, successor.bundle, successor.waivers)
+        gate.judge(change, document, point=question.point, decided_at=now)
+        if successor.bundle.digest != question.governing.bundle.digest:
+            check_rules(gate, self._engine, tuple(self._probes(successor, now)), now)
+        if successor.foreign is not None:
+            Foreign(successor.foreign, self._engine)
+
+    def _probes(self, successor: Governance, now: datetime) -> Iterator[Facts]:
+        """Facts of all kinds of objects, as they are created, changed and removed under a successor."""
+        tree, actor = ProbeTree(), Actor(ActorKind.PERSON, "a probe")
+        states = {rev: declarations_of(tree, rev, ()) for rev in ("none", "1", "2")}
+        for start, end in (("none", "1"), ("1", "2"), ("2", "none")):
+            found = changes(states[start], states[end], None, actor)
+            question = Question(successor, tree, end, states[start], None, actor.name, Spend())
+            costs = costs_of(found, states[start], states[end], successor, Stopwatch())
+            _, facts_of = self.facts(question, costs, now)
+            yield from (facts_of(change) for change in found)
 
     def _context(
         self, question: Question, change: Change, cost: ChangeCost | None, shared: FactsContext, desk: Desk
