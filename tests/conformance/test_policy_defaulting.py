@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from customhouse._kit.clock import SystemClock
 from customhouse.control.render import render_noted
@@ -67,3 +68,66 @@ def test_the_given_manifests_have_one_projection_before_and_after_the_real_api_s
     assert set(differing) <= DIFFERS, differing
     assert sum(seen.values()) >= 200, seen
     assert {"Deployment", "Service", "ConfigMap", "ClusterRole", "ServiceAccount"} <= set(seen)
+
+
+# What the given manifests do not write, and the server fills in or copies.
+SPARSE = """
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: old-account}
+spec:
+  selector: {matchLabels: {a: b}}
+  template:
+    metadata: {labels: {a: b}}
+    spec: {serviceAccount: builder, containers: [{name: c, image: nginx, securityContext: {}}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: ports}
+spec: {podSelector: {}, ingress: [{ports: [{port: 80}], from: [{podSelector: {}}]}]}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: no-metrics}
+spec: {scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: x}, maxReplicas: 3}
+---
+apiVersion: resource.k8s.io/v1
+kind: ResourceClaimTemplate
+metadata: {name: device}
+spec: {spec: {devices: {requests: [{name: gpu, exactly: {deviceClassName: gpu.nvidia.com}}]}}}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: host}
+spec:
+  template:
+    spec:
+      restartPolicy: Never
+      hostNetwork: true
+      initContainers: [{name: i, image: x, restartPolicy: Always}]
+      containers: [{name: c, image: "nginx:1", ports: [{containerPort: 80}], livenessProbe: {httpGet: {port: 80}}}]
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: disks}
+spec:
+  selector: {matchLabels: {a: b}}
+  volumeClaimTemplates:
+    - {metadata: {name: d}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1.5Gi}}}}
+  template:
+    metadata: {labels: {a: b}}
+    spec:
+      containers:
+        - {name: c, image: nginx, resources: {limits: {cpu: "0.5", memory: 100M, nvidia.com/gpu: 1}}}
+      volumes: [{name: h, hostPath: {path: /y}}, {name: p, projected: {sources: [{serviceAccountToken: {path: t}}]}}]
+"""
+
+
+@pytest.mark.parametrize("manifest", list(yaml.safe_load_all(SPARSE)), ids=lambda item: item["metadata"]["name"])
+def test_what_the_server_fills_in_is_known(kubernetes: ControlPlane, manifest: dict[str, Any]) -> None:
+    metadata = {**manifest["metadata"], "namespace": "default"}
+    written = {**manifest, "metadata": metadata}
+    with KubernetesCluster(read_access([kubernetes.kubeconfig]), {}, SystemClock()) as cluster:
+        (answer,) = cluster.write([Apply(written, force=True, dry_run=True)])
+    assert answer.manifest is not None, answer.problem
+    assert project(written) == project(answer.manifest)

@@ -123,7 +123,10 @@ def _pod(manifest: Manifest, one: PodSet) -> dict[str, Any]:
         "host_pid": flag(pod, "hostPID", pointer, default=False),
         "host_ipc": flag(pod, "hostIPC", pointer, default=False),
         "share_process_namespace": flag(pod, "shareProcessNamespace", pointer, default=False),
-        "service_account": text(pod, "serviceAccountName", pointer, None) or "default",
+        # `serviceAccount` is its older name: the API server takes either, and copies one to the other.
+        "service_account": text(pod, "serviceAccountName", pointer, None)
+        or text(pod, "serviceAccount", pointer, None)
+        or "default",
         "automount_token": switch(pod, "automountServiceAccountToken", pointer),
         "runtime_class": text(pod, "runtimeClassName", pointer, None),
         "priority_class": text(pod, "priorityClassName", pointer, None),
