@@ -163,6 +163,7 @@ def effective_relaxations(
 
 _EXPERIMENT = {
     "image-evidence-missing": "note",
+    "ingress-without-tls": "warning",
     "network-default-deny": "note",
     "pod-token-mounted": "note",
 }
