@@ -17,6 +17,7 @@ from itertools import pairwise
 from customhouse.core.errors import PolicyError
 
 TEST_SUFFIX = "_test.rego"
+MAX_DEPTH = 64
 _BUILT_INS = """
 abs ceil floor round count max min product sum sort
 array.concat array.reverse array.slice intersection union
@@ -286,7 +287,7 @@ def tokens_of(source: str, name: str) -> Sequence[Token]:
 
 
 def _tokens(source: str, name: str) -> Iterator[Token]:
-    line, start = 1, 0
+    line, start, depth = 1, 0, 0
     for match in _TOKEN.finditer(source):
         kind, text = match.lastgroup or "other", match[0]
         if kind == "other" and text in ('"', "`"):
@@ -294,6 +295,11 @@ def _tokens(source: str, name: str) -> Iterator[Token]:
         if kind == "other" and text not in _PUNCTUATION:
             # `$"…{call()}…"` hides calls in a text, and only OPA knows it.
             raise PolicyError(f"the character {text!r} is refused", where=f"{name}:{line}:{match.start() - start + 1}")
+        depth += (text in _OPENING) - (text in _CLOSING)
+        if depth > MAX_DEPTH:
+            # The embedded engine reads each level anew, and some thousands of them take it minutes.
+            place = f"{name}:{line}:{match.start() - start + 1}"
+            raise PolicyError(f"brackets nested more than {MAX_DEPTH} deep", where=place)
         if kind not in ("space", "comment", "newline"):
             yield Token(kind, text, line, match.start() - start + 1)
         line += text.count("\n")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,8 @@ from customhouse.policy.lint import (
 from customhouse.policy.lint_rules import Rule, rules_of
 
 RULES = "customhouse.rules"
+MAX_COUNT = 10_000
+"""How far a rule may count: ten thousand steps are some milliseconds."""
 _PROBE = "customhouse_lint"
 _PLACE = re.compile(r"-->\s*(?P<file>\S+?):(?P<line>\d+):(?P<column>\d+)|(?P<opa>[^\s:]+\.rego):(?P<row>\d+):")
 _METADATA = re.compile(r"^# METADATA[ \t]*\n(?:#.*\n)+", re.MULTILINE)
@@ -98,6 +101,7 @@ def lint_files(files: Mapping[str, bytes], engine: PolicyEngine, base: Bundle | 
     found += _taken(own, others)
     found += _conflicts(rules)
     found += _recursion(whole)
+    found += _silent(own)
     found += _reachability(
         rules, [rule for name, source in others.items() for rule in rules_of(name, source, packages)]
     )
@@ -203,6 +207,10 @@ def _ranges(name: str, source: str) -> Iterator[LintFinding]:
         if path != ["numbers", "range"] or not calls_at(tokens, after):
             continue
         given = _argument_names(tokens, after)
+        large = _largest_number(tokens, after)
+        if large > MAX_COUNT:
+            message = f"numbers.range counts to {large}, which keeps the gate busy"
+            yield LintFinding("lint-unbounded-range", "error", name, token.line, token.column, message, "count less")
         if not given:
             continue
         severity = "error" if "input" in given else "warning"
@@ -233,6 +241,37 @@ def _argument_names(tokens: Sequence[Token], opening: int) -> set[str]:
     return names
 
 
+def _largest_number(tokens: Sequence[Token], opening: int) -> int:
+    depth, largest = 0, 0
+    for token in tokens[opening:]:
+        depth += (token.text in ("{", "(", "[")) - (token.text in ("}", ")", "]"))
+        if depth == 0:
+            break
+        if token.kind == "number":
+            try:
+                largest = max(largest, int(float(token.text)))
+            except (ValueError, OverflowError):
+                largest = MAX_COUNT + 1
+    return largest
+
+
+def _silent(own: Mapping[str, str]) -> Iterator[LintFinding]:
+    """Packages that a reader would think judge something."""
+    modules = {name: source for name, source in own.items() if not name.endswith(TEST_SUFFIX)}
+    packages = {name: package_of(source, name) for name, source in modules.items()}
+    asking: set[str] = set()
+    for name, source in modules.items():
+        with suppress(PolicyError):  # said as lint-syntax
+            asking |= {rule.package for rule in rules_of(name, source, frozenset()) if rule.name == "findings"}
+    said: set[str] = set()
+    for name, package in packages.items():
+        if package.startswith(f"{RULES}.") and package not in asking and package not in said:
+            said.add(package)
+            message = f"the package {package} has no set `findings`: none of its rules is asked"
+            fix = "write `findings contains … if { … }`"
+            yield LintFinding("lint-never-judged", "error", name, 1, 1, message, fix)
+
+
 def _reachability(own: Sequence[Rule], others: Sequence[Rule]) -> Iterator[LintFinding]:
     """Rules that nothing leads to from the entry point: written, reviewed, and never judged with."""
     rules = [rule for rule in (*own, *others) if not rule.file.endswith(TEST_SUFFIX)]
@@ -243,12 +282,8 @@ def _reachability(own: Sequence[Rule], others: Sequence[Rule]) -> Iterator[LintF
         if rule.name == "findings" and rule.package.startswith(f"{RULES}.") and "." in rule.package[len(RULES) + 1 :]:
             message = f"{rule.package} is too deep: only packages {RULES}.NAME take part, so nothing asks this rule"
             yield _at(rule, "lint-never-judged", "error", message, f"call the package {RULES}.NAME")
+    mine = frozenset(own)
     topics = {rule.package for rule in own if rule.package.startswith(f"{RULES}.") and not _test(rule)}
-    for package in sorted(topics):
-        if f"{package}.findings" not in known:
-            first = next(rule for rule in own if rule.package == package)
-            message = f"the package {package} has no set `findings`: none of its rules is asked"
-            yield _at(first, "lint-never-judged", "error", message, "write `findings contains … if { … }`")
     left = [name for name in known if name.startswith(f"{RULES}.") and name.endswith(".findings")]
     left += [name for name in known if name == "customhouse.findings"]
     seen: set[str] = set()
@@ -262,7 +297,7 @@ def _reachability(own: Sequence[Rule], others: Sequence[Rule]) -> Iterator[LintF
                 left += _leads_to(reference, known)
     for name, same in known.items():
         rule = same[0]
-        if name in seen or rule not in own or (rule.package in topics and f"{rule.package}.findings" not in known):
+        if name in seen or rule not in mine or (rule.package in topics and f"{rule.package}.findings" not in known):
             continue
         message = f"{rule.name} is reached from no `findings`: nothing asks for it"
         yield _at(

@@ -44,7 +44,7 @@ def rules_of(name: str, source: str, packages: frozenset[str]) -> tuple[Rule, ..
     package, aliases = package_of(source, name), imports_of(tokens, name, packages)
     starts = [index for index in _starts(tokens) if tokens[index].text not in _SKIPPED]
     heads = {".".join(path_at(tokens, _head(tokens, index))[0]) for index in starts}
-    ends = [*starts[1:], len(tokens)]
+    ends = [*starts, len(tokens)][1:]
     return tuple(
         _rule(name, package, tokens[start:end], aliases, heads) for start, end in zip(starts, ends, strict=True)
     )

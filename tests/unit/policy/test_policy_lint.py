@@ -43,6 +43,7 @@ def test_a_good_rule_and_the_built_in_ones_have_no_finding():
         ('http.send({"url": "x"})', "lint-call", "error", 13, 61),
         ("time.now_ns() > 0", "lint-call", "error", 13, 61),
         ("1 in numbers.range(1, input.count)", "lint-unbounded-range", "error", 13, 66),
+        ("1 in numbers.range(1, 100000000)", "lint-unbounded-range", "error", 13, 66),
         ("helper(1) == 1\n\nhelper(n) := helper(n)", "lint-recursion", "error", 15, 1),
         ("used\n\nused := 1\n\nused := 2", "lint-conflict", "error", 17, 1),
         ("used\n\ndefault used := 1\n\ndefault used := 2", "lint-conflict", "error", 17, 1),
@@ -60,7 +61,8 @@ def test_what_is_wrong_is_said_at_its_place(body: str, rule: str, severity: str,
 
 def test_rules_that_nothing_asks_are_errors_where_a_reader_would_think_that_they_judge():
     misspelt = "package customhouse.rules.mine\n\nfindins contains 1\n"
-    assert ("lint-never-judged", "error", 3, 1) in lint(misspelt)
+    assert ("lint-never-judged", "error", 1, 1) in lint(misspelt)
+    assert lint("package customhouse.rules.mine\n") == [("lint-never-judged", "error", 1, 1)]
     deep = (HEAD + RULE.replace("{body}", "input.x")).replace("rules.mine", "rules.team.mine")
     assert ("lint-never-judged", "error", 13, 1) in lint(deep)
 
@@ -86,6 +88,14 @@ def test_metadata_is_missed_and_a_second_body_needs_none():
     assert lint(bare) == [("lint-no-metadata", "warning", 5, 1)]
     second = HEAD + RULE.replace("{body}", "input.x") + "\n" + bare.removeprefix(HEAD).replace("input.x", "input.y")
     assert lint(second) == []
+
+
+def test_deep_brackets_are_refused_before_an_engine_reads_them():
+    """5,000 of them keep the embedded engine busy for longer than any gate waits."""
+    deep = HEAD + RULE.replace("{body}", "input.x == " + "[" * 5000 + "]" * 5000)
+    assert lint(deep) == [("lint-unreadable", "error", 13, 136)]
+    with pytest.raises(PolicyError, match="nested more than 64 deep"):
+        check_modules({"mine.rego": deep})
 
 
 def test_all_files_are_looked_at_and_not_the_first_broken_one_alone():
