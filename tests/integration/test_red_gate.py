@@ -166,14 +166,14 @@ def test_a_canary_that_cannot_be_read_is_no_change_that_can_be_allowed(clone: Pa
 
 
 @pytest.mark.parametrize(
-    "more",
+    ("more", "pods"),
     [
-        {"transformer": {"minReplicas": 500, "containers": [CONTAINER]}},
-        {"predictor": {"workerSpec": {"pipelineParallelSize": 64, "containers": [CONTAINER]}}},
+        ({"transformer": {"minReplicas": 500, "containers": [CONTAINER]}}, 501),
+        ({"predictor": {"workerSpec": {"pipelineParallelSize": 64, "containers": [CONTAINER]}}}, 64),
     ],
     ids=["transformer", "workers"],
 )
-def test_pods_beside_the_predictor_are_not_priced_as_one(more: dict[str, Any]) -> None:
+def test_pods_beside_the_predictor_are_not_priced_as_one(more: dict[str, Any], pods: int) -> None:
     predictor = {"minReplicas": 1, "maxReplicas": 1, "containers": [CONTAINER], **more.get("predictor", {})}
     manifest = {
         "apiVersion": "serving.kserve.io/v1beta1",
@@ -183,7 +183,11 @@ def test_pods_beside_the_predictor_are_not_priced_as_one(more: dict[str, Any]) -
     }
     work = workload(manifest)
     assert work is not None
-    assert workload_cost(work, PriceBook.load(), PriceSettings(), manifest).unpriced
+    alone = workload({**manifest, "spec": {"predictor": {"minReplicas": 1, "containers": [CONTAINER]}}})
+    assert alone is not None
+    one, all_of_them = (workload_cost(item, PriceBook.load(), PriceSettings(), manifest) for item in (alone, work))
+    assert all_of_them.unpriced == ()
+    assert abs(all_of_them.monthly.pico - pods * one.monthly.pico) < 1000 * pods  # each row is rounded once
 
 
 def test_one_file_of_evidence_about_two_models_is_recorded_for_each() -> None:
