@@ -24,6 +24,7 @@ from customhouse.app.admission_mutation import mutated
 from customhouse.app.audit_scene import Scene, built_in, owners_of
 from customhouse.app.clearance import Clearance, Question
 from customhouse.app.configuration import CURRENCY
+from customhouse.app.policywatch import Watch
 from customhouse.core.beside import NOTHING, Beside, beside
 from customhouse.core.change import Actor, ActorKind, Change, Operation, Revision, SignatureState
 from customhouse.core.cluster import cluster_identity
@@ -102,6 +103,7 @@ class Auditor:
     def __init__(self, context: AdmissionContext, engine: PolicyEngine, clock: Clock, clearance: Clearance) -> None:
         self._context, self._clock, self._clearance = context, clock, clearance
         self._gate = Gate(engine, context.governing.bundle, context.governing.waivers)
+        self._watch = Watch(engine, context.governing.canary)
 
     def audit(self, scene: Scene, *, keep_facts: bool = False, progress: Progress | None = None) -> AuditReport:
         """Judge every object; one that cannot be judged is told in the report.
@@ -199,9 +201,10 @@ class Auditor:
         if recorded is not None:
             change, facts = _in_context(change, facts, recorded)
             decision = self._gate.judge(change, facts, point=Point.AUDIT, decided_at=now)
-            return Audited(decision, uid, "recorded"), facts
+            return Audited(self._watch.see(decision, facts), uid, "recorded"), facts
         # 5
-        return Audited(self._gate.judge(change, facts, point=Point.AUDIT, decided_at=now), uid, "new"), facts
+        decision = self._gate.judge(change, facts, point=Point.AUDIT, decided_at=now)
+        return Audited(self._watch.see(decision, facts), uid, "new"), facts
 
     def _recorded(self, live: Declaration, facts: Facts) -> dict[str, Any] | None:
         """The Facts that the gate recorded of just this content; None when it never judged it so."""
