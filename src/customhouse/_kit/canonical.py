@@ -24,6 +24,16 @@ _BEYOND = re.compile("[\ud800-\U0010ffff]")
 _LITERALS = {None: "null", True: "true", False: "false"}
 
 
+class Canonical(dict[str, Any]):
+    """A JSON object beside its canonical form, for those who need both: it is not written twice. Not to be altered."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, value: Mapping[str, Any], text: bytes) -> None:
+        super().__init__(value)
+        self.text = text
+
+
 class CanonicalError(ValueError):
     """The value has no canonical JSON form; the message says where and why."""
 
@@ -34,6 +44,8 @@ def canonical_json(value: JsonValue) -> bytes:
     Raises CanonicalError for NaN, infinities, integers beyond ±(2^53-1), lone surrogates, non-string keys, types that
     JSON does not have and values nested deeper than MAX_DEPTH.
     """
+    if type(value) is Canonical:
+        return value.text
     if (plain := _plain(value)) is not None:
         return plain
     parts: list[str] = []

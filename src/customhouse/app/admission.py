@@ -29,6 +29,7 @@ from customhouse.app.clearance import (
 )
 from customhouse.app.configuration import CURRENCY
 from customhouse.app.evidencing import require_past
+from customhouse.app.policywatch import Watch
 from customhouse.app.tiering import judged_environment
 from customhouse.core.change import Actor, ActorKind, Change, Operation
 from customhouse.core.cost import BookRef, WorkloadCost
@@ -67,6 +68,8 @@ class Outcome:
     durable: bool = False
     instead: Answer | None = None
     reason: str = ""
+    digest: str = ""
+    """Of the decision."""
 
 
 class Admission:
@@ -77,6 +80,7 @@ class Admission:
         self._governing = context.governing
         self._spec = context.governing.configuration.admission
         self._gate = Gate(engine, self._governing.bundle, self._governing.waivers)
+        self._watch = Watch(engine, self._governing.canary)
         self._settings = replace(self._governing.policy, require_revision=self._spec.require_revision)
         self._evidence: dict[str, tuple[Evidence, ...]] = {}
         self._projections: dict[int, tuple[dict[str, Any], ...]] = {}
@@ -182,6 +186,7 @@ class Admission:
         change = Change(Operation(document["change"]["operation"]), _ref(document), before, before, None, _SYSTEM)
         document["artifacts"] = self._today(change, document["artifacts"], now)
         decision = self._gate.judge(change, Facts(document), point=Point.ADMISSION, decided_at=now)
+        decision = self._watch.see(decision, Facts(document))
         revision = None if document["revision"] is None else document["revision"]["id"]
         return _outcome(replace(decision, revision=revision), Facts(document), "recorded")
 
@@ -256,7 +261,7 @@ class Admission:
         context = self._facts_context(change, now, tuple(self._filed(change, now)), cost, impacts)
         facts = build_facts(change, context)
         decision = self._gate.judge(change, facts, point=Point.ADMISSION, decided_at=now)
-        return _outcome(decision, facts, "new")
+        return _outcome(self._watch.see(decision, facts), facts, "new")
 
     def _scaled(self, review: Review, now: datetime) -> Outcome:
         """`/scale` carries no object: what Git declares is judged at that size, unless the gate priced it already."""
@@ -416,11 +421,12 @@ _SYSTEM = Actor(ActorKind.PERSON, "admission")
 
 
 def _outcome(decision: Decision, facts: Facts, kind: str) -> Outcome:
+    digest = decision.digest
     if decision.verdict is Verdict.DENY:
-        return Outcome(Answer(False, denial_text(decision)), kind, decision, facts)
+        return Outcome(Answer(False, denial_text(decision)), kind, decision, facts, digest=digest)
     warnings = warnings_of(decision) if decision.verdict is Verdict.WARN else ()
-    annotations = {"decision": decision.digest}
-    return Outcome(Answer(True, warnings=warnings, annotations=annotations), kind, decision, facts)
+    annotations = {"decision": digest}
+    return Outcome(Answer(True, warnings=warnings, annotations=annotations), kind, decision, facts, digest=digest)
 
 
 def _accelerated(cost: ChangeCost | None) -> bool:

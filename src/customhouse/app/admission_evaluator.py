@@ -46,8 +46,8 @@ class Reply:
 class Evaluator:
     """Answers bodies. `prefix` is the registry that `/validate-image` trusts."""
 
-    def __init__(self, admission: Admission, context: AdmissionContext, prefix: str) -> None:
-        self._admission, self._context, self._prefix = admission, context, prefix
+    def __init__(self, admission: Admission, context: AdmissionContext, prefix: str, *, dry: bool = False) -> None:
+        self._admission, self._context, self._prefix, self._dry = admission, context, prefix, dry
 
     def reply(self, kind: int, body: bytes) -> Reply:
         """The reply to one body; never raises."""
@@ -62,12 +62,13 @@ class Evaluator:
             outcome = Outcome(answer, "image")
         else:
             return self._mutate(review)
-        record = b"" if review.dry_run else _record(review, outcome)
+        # A break-glass needs its Entry: where nothing is recorded the clerk says so, and `instead` is answered.
+        silent = review.dry_run or (self._dry and not outcome.durable)
         return Reply(
             outcome.answer.to_bytes(review.uid),
             _label(outcome),
-            record=record,
-            instead=b"" if outcome.instead is None or not record else outcome.instead.to_bytes(review.uid),
+            record=b"" if silent else _record(review, outcome),
+            instead=b"" if outcome.instead is None else outcome.instead.to_bytes(review.uid),
         )
 
     def _mutate(self, review: Review) -> Reply:
@@ -164,6 +165,6 @@ def _record(review: Review, outcome: Outcome) -> bytes:
         "reason": outcome.reason or (outcome.answer.message[:1000] if not outcome.answer.allowed else ""),
     }
     if decision is not None and facts is not None:
-        value["decision"] = {"digest": decision.digest, "body": decision.body(), "envelope": decision.envelope()}
+        value["decision"] = {"digest": outcome.digest, "body": decision.body(), "envelope": decision.envelope()}
         value["facts"] = facts.document
     return orjson.dumps(value)

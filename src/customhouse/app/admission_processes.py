@@ -93,7 +93,7 @@ def _nursery(
             if verb == "clerk":
                 _run(lambda: _clerk(settings, repo, meeting, dry=dry))
             generation = int(number)
-            _run(lambda: _generation(settings, repo, meeting, generation, workers))  # noqa: B023 - this process's own
+            _run(lambda: _generation(settings, repo, meeting, generation, workers, dry=dry))  # noqa: B023 - this process's own
 
 
 def _clerk(settings: Settings, repo: str | None, meeting: str, *, dry: bool) -> None:
@@ -103,7 +103,7 @@ def _clerk(settings: Settings, repo: str | None, meeting: str, *, dry: bool) -> 
     keep(_meet(meeting, {"role": "clerk"}), settings, repo, dry=dry)
 
 
-def _generation(settings: Settings, repo: str | None, meeting: str, number: int, workers: int) -> None:
+def _generation(settings: Settings, repo: str | None, meeting: str, number: int, workers: int, *, dry: bool) -> None:
     import gc
 
     from customhouse.app import wiring
@@ -139,7 +139,7 @@ def _generation(settings: Settings, repo: str | None, meeting: str, number: int,
         if settings.engine == "opa":  # a child process and its socket cannot be shared by those who are forked
             judge = Admission(context, wiring.admission_engine(settings), wiring.clock())
         own = _meet(meeting, {"role": "evaluator", "generation": number, "pid": os.getpid()})
-        serve(own, Evaluator(judge, context, prefix))
+        serve(own, Evaluator(judge, context, prefix, dry=dry))
 
     _tend(channel, evaluate, workers)
 

@@ -69,12 +69,16 @@ class RateCard:
     """
 
     def __init__(self, book: PriceBook, provider: str, region: str, *, spot: bool = False) -> None:
-        book.require(provider, region)
+        cards = _FOUND.setdefault(book, {})
+        key = (provider, region, spot)
+        if key not in cards:
+            book.require(provider, region)
+            cards[key] = _Found()
+        self._found = cards[key]
         self.book, self.provider, self.region = book, provider, region
         self.spot_priced = spot and book.has_spot(provider, region)
         self.pricing = PREEMPTIBLE if self.spot_priced else ON_DEMAND
         self._note = "; no spot price in the book, on-demand taken" if spot and not self.spot_priced else ""
-        self._found = _FOUND.setdefault(book, {}).setdefault((provider, region, spot), _Found())
 
     def rate(self, unit: str) -> Rate | None:
         """The rate of `vcpu`, `GiB` or an accelerator class; None is unpriced."""

@@ -133,8 +133,8 @@ def build_facts(change: Change, context: FactsContext) -> Facts:
     estimate, mixed currencies, a Change without the side its operation needs, and a document beyond the limits.
     """
     _check_sides(change)
-    before = None if change.before is None else project(change.before.manifest, change.before.ref)
-    after = None if change.after is None else project(change.after.manifest, change.after.ref)
+    before = None if change.before is None else project(change.before.manifest, change.before.ref, part=True)
+    after = None if change.after is None else project(change.after.manifest, change.after.ref, part=True)
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "as_of": to_rfc3339(context.as_of),
@@ -174,8 +174,7 @@ def build_facts(change: Change, context: FactsContext) -> Facts:
             },
         },
     }
-    check_bounds(document, f"the facts about {change.ref}")
-    return Facts(document)
+    return Facts.of(document, check_bounds(document, f"the facts about {change.ref}"))
 
 
 def _check_sides(change: Change) -> None:

@@ -92,7 +92,7 @@ class Gate:
         )
 
     def _answer(self, facts: Facts) -> Any:
-        return self._engine.evaluate(self._bundle.modules, self._bundle.data, facts.document, QUERY)
+        return self._engine.evaluate(self._bundle.modules, self._bundle.data, facts.canonical, QUERY)
 
     def _judged(self, facts: Facts, ref: ResourceRef, answer: Any) -> tuple[Finding, ...]:
         """What the rules found, in order, with the waivers as of the facts' own time."""

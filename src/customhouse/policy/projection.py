@@ -91,11 +91,12 @@ _SERVER_LABELS = (
 )
 
 
-def project(manifest: Manifest, ref: ResourceRef | None = None) -> dict[str, Any]:
+def project(manifest: Manifest, ref: ResourceRef | None = None, *, part: bool = False) -> dict[str, Any]:
     """The projection of one object; `ref` is taken when the caller knows better than the manifest (its namespace).
 
     Raises DeclarationError for an object that Kubernetes would refuse to read, CannotDecideError for one that is too
     deep, or whose projection is too large or has a text of more than 64 KiB (the values of a ConfigMap may be longer).
+    `part`: it becomes part of a document whose bounds are looked at as a whole.
     """
     _within_limits(manifest, "", 0, longest=None)
     try:
@@ -116,21 +117,23 @@ def project(manifest: Manifest, ref: ResourceRef | None = None) -> dict[str, Any
         "workload": project_workload(manifest, ref),
         "spec": kind_projection(manifest),
     }
-    check_bounds(result, f"{ref}")
+    if not part:
+        check_bounds(result, f"{ref}")
     return result
 
 
-def check_bounds(value: Any, what: str) -> None:
-    """Refuse a document that is too large for the engines, or that has no canonical JSON. Raises CannotDecideError."""
+def check_bounds(value: Any, what: str) -> bytes:
+    """The canonical JSON of a document that is not too large for the engines. Raises CannotDecideError."""
     _within_limits(value, "", 0, longest=MAX_STRING)
     try:
-        size = len(canonical_json(value))
+        text = canonical_json(value)
     except CanonicalError as error:
         raise CannotDecideError(f"{what} cannot be judged: {error}") from error
-    if size > MAX_DOCUMENT:
+    if len(text) > MAX_DOCUMENT:
         raise CannotDecideError(
-            f"{what} is {size} bytes as canonical JSON; the limit is {MAX_DOCUMENT}", hint="split the object"
+            f"{what} is {len(text)} bytes as canonical JSON; the limit is {MAX_DOCUMENT}", hint="split the object"
         )
+    return text
 
 
 def _within_limits(value: Any, pointer: str, depth: int, *, longest: int | None) -> None:
