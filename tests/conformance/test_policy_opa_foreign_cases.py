@@ -35,6 +35,7 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.part("opa")
 def test_opa_answers_its_own_cases(find_part, shared_data):
     engine = OpaForeign(str(find_part("opa")), whole=True)

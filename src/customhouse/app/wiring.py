@@ -109,7 +109,7 @@ def _foreign_beside(program: str | None) -> RightEngine:
 
 
 def cel_engine() -> CelEngine | None:
-    """The engine for constraint templates in CEL; None where the extra `cel` is not installed."""
+    """The engine for constraint templates in CEL alone; there is none yet, and such a template is refused."""
     return None
 
 

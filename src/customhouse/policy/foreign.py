@@ -35,7 +35,7 @@ _TOKEN = re.compile(
 _IMPORTS = frozenset(
     {"rego.v1", "future.keywords", *(f"future.keywords.{name}" for name in ("in", "if", "every", "contains"))}
 )
-_COMPARISONS = frozenset(("==", "!=", "<", ">", "<=", ">=", "in"))
+_COMPARISONS = frozenset(("=", "==", "!=", "<", ">", "<=", ">=", "in"))
 _OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
 
 
@@ -416,8 +416,12 @@ def _operands(tokens: Sequence[Token], start: int, end: int) -> Iterator[tuple[i
         if token.kind == "mark":
             depth += (token.text in _OPEN) - (token.text in _CLOSE)
         if depth == 0 and at > start and token.text in _COMPARISONS:
-            yield start, at
-            yield at + 1, end
+            for first, after in ((start, at), (at + 1, end)):
+                # An equality takes a reference as it is: without a value it is not equal.
+                if token.text in ("==", "=") and _is_reference(tokens, first, after):
+                    yield from _computed(tokens, first, after)
+                else:
+                    yield first, after
             return
     _, opening = _path(tokens, start)
     if tokens[start].kind == "name" and opening < end and tokens[opening].text == "(":
@@ -425,14 +429,31 @@ def _operands(tokens: Sequence[Token], start: int, end: int) -> Iterator[tuple[i
         if closing + 1 == end and closing > opening + 1:
             yield from _split(tokens, opening + 1, closing)
     elif tokens[start].kind == "name":
-        # What computes a part of a reference is moved too: `not data.all[object.name]`.
-        at = start
-        while at < end:
-            if tokens[at].kind == "mark" and tokens[at].text == "[":
-                closing, _ = _arguments(tokens, at)
-                yield at + 1, closing
-                at = closing
-            at += 1
+        yield from _computed(tokens, start, end)
+
+
+def _is_reference(tokens: Sequence[Token], start: int, end: int) -> bool:
+    """Whether the tokens are a name, followed by nothing but `.name` and `[…]`."""
+    at = start + 1
+    while at < end:
+        if tokens[at].text == "[":
+            at = _arguments(tokens, at)[0] + 1
+        elif tokens[at].text == "." and tokens[at + 1].kind == "name":
+            at += 2
+        else:
+            return False
+    return tokens[start].kind == "name"
+
+
+def _computed(tokens: Sequence[Token], start: int, end: int) -> Iterator[tuple[int, int]]:
+    """What computes a part of a reference is moved too: `not data.all[object.name]`."""
+    at = start
+    while at < end:
+        if tokens[at].kind == "mark" and tokens[at].text == "[":
+            closing, _ = _arguments(tokens, at)
+            yield at + 1, closing
+            at = closing
+        at += 1
 
 
 def _split(tokens: Sequence[Token], start: int, end: int) -> Iterator[tuple[int, int]]:

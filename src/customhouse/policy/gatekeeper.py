@@ -130,9 +130,9 @@ class Gatekeeper:
         if template.program is None:
             if self._cel is None:
                 raise PolicyError(
-                    f"{template.kind} is written in CEL, and there is no engine for it",
+                    f"{template.kind} is written in CEL alone, and there is no engine for it here",
                     where=template.where,
-                    hint="install customhouse[cel], or give the template its Rego",
+                    hint="give the template its Rego too, or run it as a ValidatingAdmissionPolicy",
                 )
             return [self._cel.violations(template, document) for document in documents]
         try:
