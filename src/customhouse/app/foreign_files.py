@@ -9,6 +9,7 @@ from customhouse.app import wiring
 from customhouse.app.settings import Settings
 from customhouse.control import yaml_nodes
 from customhouse.control.yaml_nodes import Alias
+from customhouse.control.yaml_quick import quick_documents
 from customhouse.control.yaml_values import Reader
 from customhouse.core.errors import DeclarationError, PolicyError, SourceError, UsageError
 from customhouse.policy.foreign_engine import RightEngine
@@ -28,8 +29,12 @@ def documents_of(data: bytes, name: str) -> tuple[Document, ...]:
     """The objects of a YAML (or JSON) file. Raises PolicyError with the place: no mapping, or not to be read."""
     found = []
     try:
+        text = yaml_nodes.decode(data, name)
+        quick = quick_documents(text)
+        if quick is not None:
+            return tuple(Document(item.value, f"{name}:{item.line}") for item in quick)
         reader = Reader(name)
-        for root in yaml_nodes.compose(yaml_nodes.decode(data, name), name):
+        for root in yaml_nodes.compose(text, name):
             value = reader.read(root).value
             line = (root.target if isinstance(root, Alias) else root).line
             if value is None:

@@ -82,14 +82,17 @@ def admission_engine(settings: Settings) -> PolicyEngine:
 
 def foreign_engine(settings: Settings) -> RightEngine:
     """The engines for Rego of others: the embedded one first, an OPA on PATH for what it lacks. Raises UsageError."""
-    from customhouse.policy.adapters.opa_foreign import OpaForeign
     from customhouse.policy.adapters.regorus_foreign import EmbeddedForeign
     from customhouse.policy.foreign_engine import RightEngine
 
     found = shutil.which("opa", path=settings.environment.get("PATH"))
     if settings.engine == "opa" and found is None:
         raise UsageError("the program `opa` is not on PATH", hint="install it (`make parts`), or --engine embedded")
-    exact = None if found is None or settings.engine == "embedded" else OpaForeign(found)
+    exact = None
+    if found is not None and settings.engine != "embedded":
+        from customhouse.policy.adapters.opa_foreign import OpaForeign
+
+        exact = OpaForeign(found)
     return RightEngine(None if settings.engine == "opa" else EmbeddedForeign(), exact)
 
 
