@@ -19,6 +19,7 @@ from customhouse.app.admission_context import AdmissionContext, Recorded, key_of
 from customhouse.app.audit import Auditor, AuditReport
 from customhouse.app.audit_reports import policy_reports, publish
 from customhouse.app.audit_scene import Scene, scene_of_cluster
+from customhouse.app.auditing import Watch
 from customhouse.app.clearance import Clearance, Judgement, Question, Spend
 from customhouse.app.governance import governance
 from customhouse.app.named_files import NamedFiles
@@ -419,6 +420,61 @@ def test_an_object_is_deleted_only_while_it_is_the_one_that_was_seen(world: Worl
     )
     assert done.ok
     assert world.cluster.get([ref]) == [None]
+
+
+def test_between_two_audits_the_cluster_is_watched_and_new_kinds_are_taken_up(world: World) -> None:
+    watch = Watch(world.cluster)
+    try:
+        world.apply(
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one", "namespace": world.namespace}}
+        )
+        first = watch.scene("test")
+        group = f"{world.namespace}.example"
+        schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+        definition = {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": f"trainers.{group}"},
+            "spec": {
+                "group": group,
+                "scope": "Namespaced",
+                "names": {"plural": "trainers", "singular": "trainer", "kind": "Trainer"},
+                "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}],
+            },
+        }
+        world.apply(definition)
+        place = f"/apis/{group}/v1/namespaces/{world.namespace}/trainers/t"
+        trainer = {"apiVersion": f"{group}/v1", "kind": "Trainer", "metadata": {"name": "t"}}
+        world.plane.until(lambda: world.plane.apply(place, trainer))
+        world.plane.until(lambda: f"trainers.{group}" in {kind.resource for kind in world.cluster.discover().kinds})
+        second = watch.scene("test")
+    finally:
+        watch.close()
+
+    def mine(scene: Scene) -> set[str]:
+        return {item.ref.name for item in scene.declarations if item.ref.namespace == world.namespace}
+
+    assert "one" in mine(first)
+    assert mine(second) >= {"one", "t"}
+    assert f"trainers.{group}" not in second.problems
+
+
+def test_a_server_that_is_not_the_one_that_was_meant_gets_no_token(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = json.loads(world.plane.kubeconfig.read_text())
+    cluster = document["clusters"][0]["cluster"]
+    del cluster["certificate-authority"]  # the system's authorities do not know this one
+    place = tmp_path / "kubeconfig"
+    place.write_text(json.dumps(document))
+    assert run(["audit", "--kubeconfig", str(place), "--engine", "embedded"]) == 3
+    said = capsys.readouterr().err
+    assert "does not verify" in said
+    assert "certificate-authority-data" in said
+    cluster["insecure-skip-tls-verify"] = True
+    place.write_text(json.dumps(document))
+    run(["audit", "--kubeconfig", str(place), "--engine", "embedded", "-o", "prometheus"])
+    assert "insecure-skip-tls-verify" in capsys.readouterr().err
 
 
 def _pod(namespace: str, name: str, owner: Mapping[str, Any] | None, *, cpu: str) -> dict[str, Any]:

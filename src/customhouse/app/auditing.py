@@ -6,8 +6,9 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from customhouse.app import wiring
 from customhouse.app.admission_context import load_context
@@ -43,6 +44,8 @@ class AuditDone:
 
     report: AuditReport
     published: Published | None = None
+    warning: str = ""
+    """What makes the answer itself doubtful: an API server whose certificate is not verified."""
 
     @property
     def exit_status(self) -> int:
@@ -60,7 +63,7 @@ def run_audit(settings: Settings, request: AuditRequest, progress: Progress | No
         return _finished(settings, request, scene_of_paths(request.paths), None, progress)
     with wiring.cluster(settings, request.kubeconfig, request.context) as cluster:
         scene = scene_of_cluster(cluster, cluster.name)
-        return _finished(settings, request, scene, cluster, progress)
+        return replace(_finished(settings, request, scene, cluster, progress), warning=_doubt(cluster))
 
 
 def keep_auditing(
@@ -81,7 +84,8 @@ def keep_auditing(
         stack.callback(watch.close)
         while True:
             try:
-                on_audit(_finished(settings, request, watch.scene(cluster.name), cluster, None))
+                done = _finished(settings, request, watch.scene(cluster.name), cluster, None)
+                on_audit(replace(done, warning=_doubt(cluster)))
             except StateError:
                 raise
             except CustomhouseError as error:
@@ -132,6 +136,20 @@ def _finished(
     _write_metrics(request.metrics_file, metrics_text(report))
     published = publish(cluster, report) if request.publish and cluster is not None else None
     return AuditDone(report, published)
+
+
+class _Connection(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def verified(self) -> bool: ...
+
+
+def _doubt(cluster: _Connection) -> str:
+    if cluster.verified:
+        return ""
+    return f"{cluster.name} is not verified: the kubeconfig says insecure-skip-tls-verify"
 
 
 def _write_metrics(place: Path | None, text: str) -> None:

@@ -117,6 +117,8 @@ def _show(done: AuditDone, output: str, settings: Settings) -> None:
         write_text(metrics_text(report))
     else:
         _table(done, settings)
+    if done.warning:
+        talk(settings, f"warning: {done.warning}")
     said = "complete" if report.complete else "NOT complete"
     talk(settings, f"audit of {report.scene}: {len(report.audited)} objects judged in {report.seconds:.1f} s, {said}")
     if done.published is not None:

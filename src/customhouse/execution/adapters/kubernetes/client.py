@@ -44,6 +44,11 @@ class KubernetesCluster:
         """The server's address."""
         return self.access.server
 
+    @property
+    def verified(self) -> bool:
+        """Whether the server's certificate is verified; only the kubeconfig can say that it is not to be."""
+        return not self.access.insecure
+
     def __enter__(self) -> KubernetesCluster:
         return self
 
