@@ -31,12 +31,14 @@ from customhouse.app.configuration import CURRENCY
 from customhouse.app.evidencing import require_past
 from customhouse.app.policywatch import Watch
 from customhouse.app.tiering import judged_environment
+from customhouse.core.beside import Beside, beside
 from customhouse.core.change import Actor, ActorKind, Change, Operation
 from customhouse.core.cost import BookRef, WorkloadCost
 from customhouse.core.decision import Category, Decision, Point, Verdict, verdict_of
 from customhouse.core.errors import CannotDecideError, CustomhouseError, PolicyError, PriceError
 from customhouse.core.evidence import Evidence
 from customhouse.core.facts import Facts
+from customhouse.core.podsets import remembering
 from customhouse.core.ports import PolicyEngine
 from customhouse.core.resource import Declaration, Location, Manifest, ResourceRef
 from customhouse.core.workload import workload
@@ -87,6 +89,7 @@ class Admission:
         self._states: tuple[datetime, tuple[BudgetImpact, ...]] | None = None
         self._book: tuple[BookRef, int, Any] | None = None
         self._surroundings: Surroundings | None = None
+        self._beside: Beside | None = None
 
     @property
     def bundle_digest(self) -> str:
@@ -124,7 +127,8 @@ class Admission:
         """Answer a review; whatever cannot be decided is refused with the reason, and never raises."""
         now = self._clock.now()
         try:
-            outcome = self._validated(review, now)
+            with remembering():
+                outcome = self._validated(review, now)
         except CustomhouseError as error:
             outcome = Outcome(undecided(str(error)), "undecided", reason=str(error))
         except RecursionError:
@@ -305,7 +309,11 @@ class Admission:
 
     # what a decision rests on
     def _costs(self, change: Change) -> ChangeCost | None:
-        return next(iter(change_costs((change,), self._governing.book, self._governing.prices)), None)
+        governing = self._governing
+        if self._beside is None:
+            self._beside = beside(self._context.declared)
+        found = change_costs((change,), governing.book, governing.prices, self._beside, self._beside)
+        return next(iter(found), None)
 
     def _facts_context(
         self,

@@ -233,6 +233,8 @@ def classes(pod: Mapping[str, Any], devices: tuple[str, ...]) -> tuple[str, ...]
 
 def is_spot(pod: Mapping[str, Any]) -> bool:
     """Whether node selection requires interruptible capacity."""
+    if pod.get("nodeSelector") is None and pod.get("affinity") is None:
+        return False
     return any(
         value.lower() == wanted.lower() for key, wanted in _SPOT_LABELS.items() for value in node_values(pod, (key,))
     )

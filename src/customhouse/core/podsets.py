@@ -8,6 +8,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -99,11 +101,36 @@ class PodSet:
         return is_spot(self.pod)
 
 
+_KNOWN: ContextVar[dict[tuple[int, str, str], tuple[Manifest, tuple[PodSet, ...]]] | None] = ContextVar(
+    "pod_sets", default=None
+)
+
+
+@contextmanager
+def remembering() -> Iterator[None]:
+    """Within it an object is read once, however many ask for its pods: nobody may alter an object meanwhile."""
+    token = _KNOWN.set({})
+    try:
+        yield
+    finally:
+        _KNOWN.reset(token)
+
+
 def pod_sets(manifest: Manifest, api_version: str, kind: str) -> tuple[PodSet, ...]:
     """Every set of pods of an object, in the order of the table, then of the object.
 
     Raises DeclarationError, with the JSON pointer in `where`, for what Kubernetes would refuse.
     """
+    known = _KNOWN.get()
+    if known is None:
+        return _pod_sets(manifest, api_version, kind)
+    key = (id(manifest), api_version, kind)
+    if key not in known:
+        known[key] = (manifest, _pod_sets(manifest, api_version, kind))  # held, so that its id stays its own
+    return known[key][1]
+
+
+def _pod_sets(manifest: Manifest, api_version: str, kind: str) -> tuple[PodSet, ...]:
     row = kind_of(api_version, kind)
     found: list[PodSet] = []
     for place in () if row is None else row.pods:
