@@ -18,7 +18,6 @@ from customhouse.app.artifacts import Volumes
 from customhouse.app.configuration import CURRENCY, FILE
 from customhouse.app.declared import declarations_of, labels_of
 from customhouse.app.evidencing import Desk, Hashing, require_past
-from customhouse.app.foreign import Foreign
 from customhouse.app.governance import GOVERNANCE, Governance, as_declaration, declared_governance
 from customhouse.app.governance import governance as read_governance
 from customhouse.app.identity import PRINCIPAL
@@ -174,6 +173,8 @@ class Clearance:
                 decisions.append(replace(decision, timings=stopwatch.milliseconds(change.ref)))
             # Policies of others see all objects at once, raw.
             if governing.foreign is not None:
+                from customhouse.app.foreign import Foreign
+
                 foreign = Foreign(governing.foreign, self._engine)
                 decisions = [*foreign.decide(decisions, found, declared, governing.waivers, now)]
         finally:
@@ -245,6 +246,8 @@ class Clearance:
         if successor.bundle.digest != question.governing.bundle.digest:
             check_rules(gate, self._engine, tuple(self._probes(successor, now)), now)
         if successor.foreign is not None:
+            from customhouse.app.foreign import Foreign
+
             Foreign(successor.foreign, self._engine)
 
     def _probes(self, successor: Governance, now: datetime) -> Iterator[Facts]:

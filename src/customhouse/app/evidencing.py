@@ -24,11 +24,11 @@ from customhouse.core.errors import CannotDecideError
 from customhouse.core.evidence import ArtifactRef, Evidence
 from customhouse.core.workload import workload
 from customhouse.policy.facts import ArtifactEvidence
-from customhouse.trust.attestation import FOLDER, collect
-from customhouse.trust.keys import TrustRoot
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
+
+    from customhouse.trust.keys import TrustRoot
 
 WORKERS = 4
 """Threads: hashing lets the interpreter go; more than a few only take turns at the disk."""
@@ -140,6 +140,8 @@ class Desk:
         return self._begun[key]
 
     def _stored(self, digest: str) -> Mapping[str, bytes]:
+        from customhouse.trust.attestation import FOLDER
+
         folder = f"{FOLDER}/{digest.removeprefix('sha256:')}/"
         found = self._source.files(self._head, folder)
         return {name: found[name] for name in found}
@@ -154,6 +156,8 @@ class Desk:
         return self._pool.submit(self._look, place, digest, stored)
 
     def _look(self, place: Path | None, digest: str | None, stored: Mapping[str, bytes]) -> _Seen:
+        from customhouse.trust.attestation import collect
+
         start = self._stopwatch.moment()
         files = None if place is None else self._hashing(place, self._progress)
         hashed = self._stopwatch.moment()

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from customhouse._kit.digest import bytes_digest
 from customhouse.app.configuration import CURRENCY, FILE, Configuration, parse
 from customhouse.app.foreign_source import ForeignSource
 from customhouse.app.policyrules import Rules, own_folders
-from customhouse.app.policyshelf import Shelf
 from customhouse.app.sources import SourceTree
 from customhouse.control import yaml_nodes
 from customhouse.control.owners import PLACES as OWNERS
@@ -26,7 +25,10 @@ from customhouse.policy.canary import Canary
 from customhouse.policy.facts import PolicySettings
 from customhouse.policy.tiers import MAX_EXCEPTION_DAYS
 from customhouse.policy.waiver import Waiver, parse_waivers
-from customhouse.trust.keys import TrustRoot
+
+if TYPE_CHECKING:
+    from customhouse.app.policyshelf import Shelf
+    from customhouse.trust.keys import TrustRoot
 
 GOVERNANCE = "Governance"
 """The kind of the object that stands for customhouse.yaml and what it names."""
@@ -225,8 +227,14 @@ def _foreign(configuration: Configuration, files: _Files | _Beside) -> ForeignSo
     return ForeignSource(gatekeeper=found[0], conftest=found[1])
 
 
+def _roots(configuration: Configuration, files: _Files | _Beside) -> tuple[TrustRoot, ...]:
+    from customhouse.trust.keys import TrustRoot  # with the whole of `cryptography`: only where a key is named
+
+    return tuple(TrustRoot(key.name, files.read(key.public_key), frozenset(key.kinds)) for key in configuration.keys)
+
+
 def _assemble(configuration: Configuration, files: _Files | _Beside, shelf: Shelf | None) -> Governance:
-    roots = tuple(TrustRoot(key.name, files.read(key.public_key), frozenset(key.kinds)) for key in configuration.keys)
+    roots = _roots(configuration, files) if configuration.keys else ()
     waivers: tuple[Waiver, ...] = ()
     if configuration.waivers:
         given = files.read(configuration.waivers)

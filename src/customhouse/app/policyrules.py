@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from customhouse.app.configuration import Configuration
-from customhouse.app.policyshelf import Shelf
 from customhouse.app.policyspecs import BundleSource
 from customhouse.core.errors import PolicyError
 from customhouse.policy.bundle import Bundle, builtin_bundle, load_bundle
 from customhouse.policy.canary import Canary
 from customhouse.policy.waiver import Waiver
-from customhouse.trust.keys import TrustRoot
+
+if TYPE_CHECKING:
+    from customhouse.app.policyshelf import Shelf
+    from customhouse.trust.keys import TrustRoot
 
 _UNKEPT = "this command takes no bundles from elsewhere"
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.digest import bytes_digest, is_digest, same_digest
@@ -25,8 +26,9 @@ from customhouse.app.policyspecs import BundleSource
 from customhouse.core.errors import ConfigError, CustomhouseError, EvidenceError, PolicyError, StateError, TamperError
 from customhouse.core.evidence import EvidenceKind
 from customhouse.policy.bundle_archive import MAX_ARCHIVE, Archive, unpack
-from customhouse.trust.attestation import SUFFIX, read_evidence
-from customhouse.trust.keys import TrustRoot
+
+if TYPE_CHECKING:
+    from customhouse.trust.keys import TrustRoot
 
 MAX_SIGNATURE = 1024 * 1024
 
@@ -101,6 +103,8 @@ class Shelf:
         digest = pulled.archive.digest
         self._write(_name(digest), got.archive)
         if got.signature is not None:
+            from customhouse.trust.attestation import SUFFIX
+
             self._write(_name(digest) + SUFFIX, got.signature)
         if wanted.digest is None:
             at = None if pulled.issued_at is None else to_rfc3339(pulled.issued_at)
@@ -112,6 +116,8 @@ class Shelf:
         data = self._read(_name(digest), MAX_ARCHIVE)
         if data is None:
             return None
+        from customhouse.trust.attestation import SUFFIX
+
         signature = self._read(_name(digest) + SUFFIX, MAX_SIGNATURE)
         try:
             return _verified(Fetched(data, signature), BundleSource(wanted.source, digest, wanted.key), roots)
@@ -172,6 +178,8 @@ def _signed(
         raise ConfigError(f"no trust key is called {wanted.key!r}", hint="name one of trust.keys")
     if got.signature is None:
         raise TamperError("it is not signed", where=wanted.source, hint="`customhouse policy build --sign KEY` signs")
+    from customhouse.trust.attestation import SUFFIX, read_evidence  # with `cryptography`: where a key is named
+
     try:
         said = read_evidence(got.signature, named, wanted.source + SUFFIX)
     except EvidenceError as error:

@@ -11,8 +11,6 @@ from customhouse._kit.digest import bytes_digest
 from customhouse.app.policyshelf import MAX_SIGNATURE, Fetched
 from customhouse.core.errors import ArtifactError, UsageError
 from customhouse.policy.bundle_archive import MAX_ARCHIVE
-from customhouse.trust.attestation import SUFFIX
-from customhouse.trust.bundle import BUNDLE_TYPE
 
 MAX_ARCHIVES = 200
 _SLOW_S = 30.0
@@ -66,6 +64,8 @@ class Sources:
         return _from_disk(self._root / source, digest)
 
     def _from_registry(self, source: str, digest: str | None) -> Fetched:
+        from customhouse.trust.bundle import BUNDLE_TYPE
+
         registry, repository, tag, pinned = self._registry(source)
         layers = registry.layers(repository, pinned or registry.resolve(repository, tag or "latest"))
         signatures = [layer for layer in layers if layer.media_type == BUNDLE_TYPE]
@@ -89,6 +89,8 @@ def _from_web(source: str) -> Fetched:
     archive = _get(source, MAX_ARCHIVE)
     if archive is None:
         raise ArtifactError("there is nothing", where=source)
+    from customhouse.trust.attestation import SUFFIX
+
     return Fetched(archive, _get(source + SUFFIX, MAX_SIGNATURE))
 
 
@@ -112,6 +114,8 @@ def _from_disk(place: Path, digest: str | None) -> Fetched:
     archive = _read(place, MAX_ARCHIVE)
     if archive is None:
         raise ArtifactError("there is no such file", where=str(place))
+    from customhouse.trust.attestation import SUFFIX
+
     return Fetched(archive, _read(place.with_name(place.name + SUFFIX), MAX_SIGNATURE))
 
 
