@@ -278,6 +278,9 @@ predictors:
         "TrainJob",
         """
 runtimeRef: {name: torch-distributed}
+podSpecOverrides:
+- targetJobs: [{name: node}]
+  nodeSelector: {nvidia.com/gpu.product: NVIDIA-H100-80GB-HBM3}
 initializer: {model: {storageUri: "hf://x/y"}, dataset: {storageUri: "hf://d/e"}}
 trainer:
   image: apexlogic.com/train:1.0
@@ -444,6 +447,7 @@ deploymentConfig:
   replicas: 2
   image: {registry: docker.io, name: "lmcache/vllm-openai:v1"}
   resources: {cpu: "4", memory: 16Gi, gpu: "1"}
+  nodeSelectorTerms: [{matchExpressions: [{key: nvidia.com/gpu.product, operator: In, values: [NVIDIA-L4]}]}]
 autoscalingConfig: {enabled: true, minReplicas: 1, maxReplicas: 4}
 """,
         (("engine", 1, 4, 1),),

@@ -205,8 +205,8 @@ def labelled_part(pod: Mapping[str, Any]) -> Fraction | None:
 
 
 def is_mig(resource: str) -> bool:
-    """Whether a resource is a MIG profile."""
-    return _MIG.fullmatch(resource) is not None
+    """Whether a resource is a part of a card, also one whose profile is not understood."""
+    return resource.startswith("nvidia.com/mig-")
 
 
 def accelerator_class(name: str) -> str:

@@ -71,6 +71,8 @@ class PodPlace:
     """The pod is there even when nothing is written: the API server would refuse the object or run an empty one."""
     resources: str = "resources"
     """Where one container (Form.CONTAINER) has its resources."""
+    selection: str = ""
+    """Pattern from the root: overrides whose node selection holds for this pod."""
     defaults: str = ""
     """Pointer from the root to settings that hold for a pod that does not set them itself."""
 
@@ -341,6 +343,7 @@ KINDS: Mapping[tuple[str, str], Kind] = {
                 Count(low=("/numNodes",)),
                 Form.CONTAINER,
                 resources="resourcesPerNode",
+                selection="/spec/podSpecOverrides/*",
             ),
         ),
         batch=True,

@@ -203,6 +203,7 @@ def _pod_set(manifest: Manifest, place: PodPlace, owner_pointer: str, owner: Map
         if "image" not in pod and place.resources not in pod:
             return None
         containers.append(container_of(pod, pointer, init=False, name=name, resources=place.resources))
+        pod = {**pod, **_selected(manifest, place.selection)}
     elif place.form is Form.ENGINE:
         pod, engine = _engine(pod, pointer)
         containers.append(engine)
@@ -220,6 +221,17 @@ def _pod_set(manifest: Manifest, place: PodPlace, owner_pointer: str, owner: Map
     artifacts.extend(images_of(containers))
     low, high, bounded = _replicas(manifest, owner, owner_pointer, place.count)
     return PodSet(name, pointer, pod, tuple(containers), low, high, bounded, tuple(artifacts))
+
+
+def _selected(manifest: Manifest, pattern: str) -> dict[str, Any]:
+    """The node selection that overrides give a pod: of several the first, which the others may not contradict."""
+    selectors = [
+        mapping(override, "nodeSelector", pointer)
+        for pointer, override in (matches(manifest, pattern) if pattern else ())
+        if isinstance(override, Mapping) and override.get("nodeSelector")
+    ]
+    same = bool(selectors) and all(selector == selectors[0] for selector in selectors)
+    return {"nodeSelector": selectors[0]} if same else {}
 
 
 def _engine(config: Mapping[str, Any], pointer: str) -> tuple[Mapping[str, Any], Container]:

@@ -298,7 +298,7 @@ def test_a_setting_that_the_book_cannot_serve_is_an_error(book: PriceBook) -> No
 
 @pytest.mark.parametrize("changes", [{"cpu": "9e18"}, {"memory": "8Ei"}, {"high": 10**30}, {"low": 10**18}])
 def test_a_declaration_of_absurd_size_is_refused_and_breaks_nothing(book: PriceBook, changes: dict[str, Any]) -> None:
-    with pytest.raises((PriceError, DeclarationError), match="1000000000 USD a month"):
+    with pytest.raises((PriceError, DeclarationError), match=r"1000000000 USD a month|no machine|whole number"):
         cost(service(**changes), book)
 
 
