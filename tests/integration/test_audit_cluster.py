@@ -290,6 +290,21 @@ def test_reports_are_objects_of_the_cluster_and_only_ours_are_removed(world: Wor
     assert {key: ours[key] for key in ("results", "summary")} == {key: wanted[key] for key in ("results", "summary")}
 
 
+def test_a_namespace_that_goes_away_meanwhile_needs_no_report(world: World) -> None:
+    world.plane.install_crds("policy-report")
+    metadata = {"name": "kept", "namespace": world.namespace, "finalizers": ["customhouse.dev/test"]}
+    kept = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+    world.apply(kept)
+    report = world.audit()
+    world.plane.call("DELETE", f"/api/v1/namespaces/{world.namespace}")
+    try:
+        assert publish(world.cluster, report).problems == ()
+    finally:
+        world.apply({**kept, "metadata": {**metadata, "finalizers": []}})
+    world.plane.until(lambda: world.cluster.get([ResourceRef("v1", "Namespace", "", world.namespace)]) == [None])
+    assert publish(world.cluster, report).problems == ()
+
+
 def test_a_report_of_another_tool_with_our_name_stays_as_it_is(world: World) -> None:
     world.plane.install_crds("policy-report")
     world.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": world.namespace}})

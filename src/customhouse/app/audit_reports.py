@@ -16,7 +16,7 @@ from typing import Any
 from customhouse._kit.canonical import canonical_json
 from customhouse._kit.clock import to_rfc3339
 from customhouse.app.audit import Audited, AuditReport
-from customhouse.core.cluster import Apply, Cluster, Delete
+from customhouse.core.cluster import Apply, Cluster, Delete, Written
 from customhouse.core.decision import Finding, Severity
 from customhouse.core.errors import TargetError
 from customhouse.core.resource import PREFIX, ResourceRef
@@ -157,7 +157,7 @@ def publish(cluster: Cluster, report: AuditReport) -> Published:
     problems = [
         f"{item['kind']} {item['metadata'].get('namespace', '')}/{item['metadata']['name']}: {done.problem}"
         for item, done in zip(wanted, written, strict=True)
-        if not done.ok
+        if not done.ok and not _leaving(done)
     ]
     removed = 0
     if report.complete:
@@ -167,6 +167,12 @@ def publish(cluster: Cluster, report: AuditReport) -> Published:
         removed = sum(done.ok for done in gone)
         problems += [f"{item.ref}: {done.problem}" for item, done in zip(stale, gone, strict=True) if not done.ok]
     return Published(sum(done.ok for done in written), removed, tuple(problems))
+
+
+def _leaving(done: Written) -> bool:
+    """Whether the namespace went away while it was audited: it needs no report any more."""
+    gone = done.reason == "NotFound" and "namespaces " in done.problem
+    return gone or (done.reason == "Forbidden" and "because it is being terminated" in done.problem)
 
 
 def _stale(cluster: Cluster, kinds: Sequence[Any], keep: set[ResourceRef], problems: list[str]) -> Iterator[Delete]:

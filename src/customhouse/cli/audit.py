@@ -128,6 +128,7 @@ def _show(done: AuditDone, output: str, settings: Settings) -> None:
 
 
 def _table(done: AuditDone, settings: Settings) -> None:
+    from customhouse.cli.report_rows import printable
     from customhouse.core.decision import Severity
 
     report = done.report
@@ -137,7 +138,7 @@ def _table(done: AuditDone, settings: Settings) -> None:
     ]
     write_table("", ["Rule", "Category", "Severity", "Namespace", "Findings"], counts, settings.colour)
     rows = [
-        (finding.severity.value, finding.rule, str(finding.resource), finding.message, finding.fix)
+        (finding.severity.value, *map(printable, (finding.rule, str(finding.resource), finding.message, finding.fix)))
         for severity in (Severity.ERROR, Severity.WARNING)
         for item in report.audited
         for finding in item.decision.findings
@@ -147,9 +148,9 @@ def _table(done: AuditDone, settings: Settings) -> None:
     if len(rows) > MOST_ROWS:
         write_text(f"{len(rows) - MOST_ROWS} more findings: -o json has all of them")
     for problem in report.undecided:
-        write_text(f"could not be judged: {problem.resource}: {problem.problem}")
+        write_text(printable(f"could not be judged: {problem.resource}: {problem.problem}"))
     for name, reason in sorted(report.problems.items()):
-        write_text(f"could not be listed: {name}: {reason}")
+        write_text(printable(f"could not be listed: {name}: {reason}"))
     ways = {way: sum(item.way == way for item in report.audited) for way in ("recorded", "derived", "new")}
     write_text(
         f"{ways['recorded']} objects as the gate judged them, {ways['derived']} derived by controllers, "

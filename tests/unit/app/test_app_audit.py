@@ -163,6 +163,19 @@ def test_dumped_objects_are_audited_without_a_cluster(
     assert metrics.read_text().startswith("# HELP customhouse_violations")
 
 
+def test_what_objects_say_cannot_paint_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    hostile = pod("p", "u", "1").manifest
+    container = {**hostile["spec"]["containers"][0], "image": "evil/\u001b[2J\u001b[32mall is well:latest"}
+    Path("dump.json").write_text(json.dumps({**hostile, "spec": {"containers": [container]}}))
+    assert run(["audit", "dump.json", "--engine", "embedded"]) in (1, 3)
+    said = capsys.readouterr()
+    assert "all is well" in said.out + said.err
+    assert "\u001b" not in said.out + said.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
