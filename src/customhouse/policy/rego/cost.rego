@@ -197,6 +197,27 @@ findings contains lib.warning("cost", "cost-unknown-kind", "", message, fix) if 
 	fix := "Run it as a kind that is known (Deployment, Job, InferenceService …) where that is possible."
 }
 
+# METADATA
+# title: The figure holds all that will cost something
+# description: >-
+#   A disk whose class has no price, traffic without a price, a node pool without limits: the month's figure does not
+#   hold it, and says so.
+# custom:
+#   id: cost-uncounted
+#   category: cost
+#   severity: warning
+#   fix: Add its price to a price book of your own (prices.book), or bound it.
+findings contains lib.warning("cost", "cost-uncounted", "", message, fix) if {
+	input.change.after != null
+	not unknown_kind
+	items := object.get(input.cost, "uncounted", [])
+	count(items) > 0
+	message := sprintf("The cost does not count %s.", [concat(", ", items)])
+	fix := "Add its price to a price book of your own (prices.book), or bound it."
+}
+
+unknown_kind if lib.workload.known == false
+
 over_by(budget) := ((budget.month_to_date_micro + budget.forecast_micro) + budget.change_micro) - budget.limit_micro
 
 cheaper := [text |

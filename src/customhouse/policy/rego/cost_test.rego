@@ -85,6 +85,20 @@ test_cost_unknown_kind_fires_for_containers_in_a_kind_of_its_own if {
 	fixtures.rules(found) == {"cost-unknown-kind"}
 }
 
+test_cost_uncounted_fires_and_says_what if {
+	found := cost.findings with input as object.union(fixtures.facts, {"cost": {"uncounted": ["disk d (10Gi)"]}})
+	fixtures.rules(found) == {"cost-uncounted"}
+	some finding in found
+	finding.message == "The cost does not count disk d (10Gi)."
+}
+
+test_cost_uncounted_is_silent_for_a_deletion_and_an_unknown_kind if {
+	uncounted := {"cost": {"uncounted": ["disk d (10Gi)"]}}
+	count(cost.findings) == 0 with input as object.union(fixtures.deletion, uncounted)
+	unknown := object.union(fixtures.with_workload({"known": false}), uncounted)
+	fixtures.rules(cost.findings) == {"cost-unknown-kind"} with input as unknown
+}
+
 test_cost_unknown_kind_is_silent_for_kinds_without_pods if {
 	count(cost.findings) == 0 with input as fixtures.with_after({"workload": null})
 }
