@@ -100,6 +100,9 @@ class NamedFiles(Mapping[str, bytes]):
     def __len__(self) -> int:
         return len(self._given) + len(self._places)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._given or name in self._places  # Mapping's own would read the file
+
     def __getitem__(self, name: str) -> bytes:
         if name in self._given:
             return self._given[name]
