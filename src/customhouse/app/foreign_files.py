@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -50,13 +52,19 @@ def documents_of(data: bytes, name: str) -> tuple[Document, ...]:
 def read_file(path: Path, shown: str) -> bytes:
     """The bytes of a regular file. Raises SourceError: none, no file, too large."""
     try:
-        if not path.is_file():
-            raise SourceError(f"there is no file {shown}", where=shown)
-        if path.stat().st_size > MAX_FILE:
-            raise SourceError(f"the file has more than {MAX_FILE} bytes", where=shown)
-        return path.read_bytes()
+        # Not to wait for whoever writes to a pipe: only a regular file is read.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with open(handle, "rb", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise SourceError(f"{shown} is no regular file", where=shown)
+            data = file.read(MAX_FILE + 1)
+    except FileNotFoundError as error:
+        raise SourceError(f"there is no file {shown}", where=shown) from error
     except OSError as error:
         raise SourceError(error.strerror or str(error), where=shown) from error
+    if len(data) > MAX_FILE:
+        raise SourceError(f"the file has more than {MAX_FILE} bytes", where=shown)
+    return data
 
 
 def files_below(paths: Sequence[str], suffixes: Sequence[str] = SUFFIXES) -> Iterator[tuple[str, Path]]:

@@ -21,7 +21,7 @@ from typing import Any
 from customhouse._kit.canonical import CanonicalError, canonical_json
 from customhouse.core.errors import PolicyError
 from customhouse.policy.adapters.foreign_calls import OWN
-from customhouse.policy.foreign import UNDEFINED, WRAPPED, Program, doubts, normalised, tolerant
+from customhouse.policy.foreign import UNDEFINED, WRAPPED, Program, called_builtins, doubts, normalised, tolerant
 from customhouse.policy.foreign_builtins import ARITY
 
 MAX_INPUT = 4 * 1024 * 1024
@@ -111,11 +111,12 @@ def _compile(program: Program, spared: frozenset[str] | None) -> Any:
     engine = regorus.Engine()
     engine.set_rego_v0(program.v0)
     engine.set_gather_prints(True)
-    for name, (count, call) in OWN.items():
-        engine.add_extension(name, count, call)
+    called = called_builtins(program)
+    for name in OWN.keys() & called:
+        engine.add_extension(name, *OWN[name])
     if spared is not None:
         for name, count in ARITY.items():
-            if count > 0 and name not in spared:
+            if count > 0 and name not in spared and name in called:
                 engine.add_extension(f"{WRAPPED}.{name.replace('.', '_')}", count, _wrapped(regorus, name, count))
     for name in sorted(program.modules):
         source = normalised(program.modules[name], name, v0=program.v0)
