@@ -1,8 +1,9 @@
 """5,000 manifests (40 MB): reading them, and judging them, beside conftest on the same files in the same run.
 
-`python benchmarks/manifests.py SOURCE [FILES]`: SOURCE is the folder `manifests` of the given data; `conftest` is taken
-from PATH. conftest judges three rules (tag latest, no limits, privileged); `customhouse gate` its whole bundle, which
-has these among its rules, with prices. CPU seconds are those of a program and its children, memory is the largest process.
+`python benchmarks/manifests.py SOURCE [FILES]`: SOURCE is the folder `manifests` of the given data, `conftest` is
+taken from PATH. conftest judges three rules (tag latest, no limits, privileged); `customhouse gate` its whole bundle,
+which has these among its rules, with prices. CPU seconds are those of a program and its children, memory is the
+largest process.
 """
 
 from __future__ import annotations

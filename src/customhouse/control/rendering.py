@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -24,6 +25,8 @@ from customhouse.core.errors import DeclarationError
 TREE, OURS = "tree", "ours"
 """The two folders of a job's workplace: the copy of the tree's files, and what the job itself adds."""
 CHART = "Chart.yaml"
+# Helm's own rule for names of releases (helm.sh/helm/v3/pkg/chartutil/validate_name.go).
+_RELEASE = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,51}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +159,22 @@ def helm_job(
     Raises DeclarationError for a values file that is not there.
     """
     prefix = f"{chart}/" if chart else ""
+    own = posixpath.basename(chart)
+    release = release or (own if _RELEASE.fullmatch(own) else "release")
+    for word, what in ((release, "release name"), (namespace or "default", "namespace")):
+        # Also since a word that begins with a dash would be an option of the program.
+        if _RELEASE.fullmatch(word) is None:
+            raise DeclarationError(
+                f"{word[:80]!r} is not a {what}",
+                where=f"{prefix}{CHART}:1:1",
+                hint="lower-case letters, digits, '-' and '.', at most 53 of them",
+            )
     copied = {path: files[path] for path in files if path.startswith(prefix)}
     if prefix + CHART not in copied:  # a tree may know a file that it does not list; half a chart renders to nothing
         raise DeclarationError(
             "the chart lies outside of what was named", where=f"{prefix}{CHART}:1:1", hint="name its folder too"
         )
-    arguments = ["template", release or posixpath.basename(chart) or "release", posixpath.join(TREE, chart)]
+    arguments = ["template", release, posixpath.join(TREE, chart)]
     arguments += ["--namespace", namespace or "default", "--skip-tests"]
     arguments += ["--include-crds"] if crds else []
     for path in values:

@@ -206,6 +206,14 @@ def test_half_a_chart_is_not_rendered() -> None:
         helm_job({}, "charts/web")
 
 
+@pytest.mark.parametrize("name", ["--post-renderer=x", "-f", "UPPER", "a b", "a" * 54])
+def test_a_release_name_is_no_option_of_the_program(name: str) -> None:
+    with pytest.raises(DeclarationError, match="is not a release name"):
+        helm_job(CHART, "charts/web", release=name)
+    with pytest.raises(DeclarationError, match="is not a namespace"):
+        helm_job(CHART, "charts/web", namespace=name)
+
+
 def test_jsonnet_gets_what_it_imports_and_nothing_else() -> None:
     files = {
         "main.jsonnet": b"// import 'no'\nlocal a = import 'a.libsonnet'; [importstr \"t/x.txt\", 'import \"no\"']",
