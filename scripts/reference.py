@@ -1,4 +1,4 @@
-"""Writes the pages of docs/reference that the code makes: cli.md, configuration.md, and the example in facts.md.
+"""Writes the pages of docs/reference that the code makes: cli.md, configuration.md, rules.md, an example in facts.md.
 
 `make reference` writes them; a test runs `--check`, so that they cannot drift.
 """
@@ -103,6 +103,29 @@ def _keys(node: Mapping[str, Any], prefix: str) -> Iterator[str]:
             yield from _keys(child["additionalProperties"], f"{path}.NAME.")
 
 
+def rules() -> str:
+    """Every built-in rule from its METADATA, by topic."""
+    from customhouse.policy.bundle import builtin_bundle
+    from customhouse.policy.tiers import BUILTIN_TIERS
+
+    bundle = builtin_bundle()
+    lines = ["# Rules", "", MADE, ""]
+    lines += [
+        "What the built-in bundle judges by. A tier or an environment may be stricter than a rule's severity, and a"
+    ]
+    lines += ["relaxation or a waiver laxer for a while ([policies](../policies.md))."]
+    for file in sorted({rule.file for rule in bundle.rules}):
+        lines += ["", f"## {file.removesuffix('.rego')}"]
+        for rule in (item for item in bundle.rules if item.file == file):
+            others = [
+                f"{name}: {tier.checks[rule.id]}" for name, tier in BUILTIN_TIERS.items() if rule.id in tier.checks
+            ]
+            lines += ["", f"### {rule.id}", "", f"{rule.title}. *{rule.category.value}, {rule.severity.value}*"]
+            lines[-1] += f" ({', '.join(others)})" if others else ""
+            lines += ["", rule.description, "", f"Fix: {rule.fix}"]
+    return "\n".join(lines) + "\n"
+
+
 def facts() -> str:
     """docs/reference/facts.md with its example built anew."""
     text = (DOCS / "facts.md").read_text()
@@ -169,7 +192,7 @@ def main() -> int:
     """Write the pages, or with --check say which are not in step (exit 1)."""
     check = "--check" in sys.argv[1:]
     stale = []
-    for name, make in (("cli.md", cli), ("configuration.md", configuration), ("facts.md", facts)):
+    for name, make in (("cli.md", cli), ("configuration.md", configuration), ("facts.md", facts), ("rules.md", rules)):
         page, path = make(), DOCS / name
         if not path.is_file() or path.read_text() != page:
             stale.append(name)

@@ -10,7 +10,6 @@ appear in a projection, and a literal that looks like a credential is replaced b
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -18,11 +17,11 @@ from customhouse._kit.canonical import MAX_SAFE_INTEGER, CanonicalError, canonic
 from customhouse._kit.digest import json_digest
 from customhouse._kit.quantity import QuantityError, parse_bytes
 from customhouse.core.errors import CannotDecideError, DeclarationError
+from customhouse.core.fields import escaped
 from customhouse.core.resource import Manifest, ResourceRef
 from customhouse.core.workload import models_of
-from customhouse.policy import projection_cluster, reading
+from customhouse.policy import projection_cluster, projection_content, reading
 from customhouse.policy.limits import surely_within
-from customhouse.policy.personal import personal_data
 from customhouse.policy.pods import project_workload
 from customhouse.policy.projection_kinds import (
     inference_graph,
@@ -76,8 +75,6 @@ _SERVER_ANNOTATIONS = (
     "batch.kubernetes.io/",
     "endpoints.kubernetes.io/",
 )
-_SOPS = re.compile(r"ENC\[AES256_GCM,data:[A-Za-z0-9+/=]*,iv:[A-Za-z0-9+/=]+,tag:[A-Za-z0-9+/=]+,type:\w+\]", re.ASCII)
-"""A value that SOPS has encrypted (its documented form)."""
 _SERVER_LABELS = (
     "kubernetes.io/metadata.name",
     "pod-template-hash",
@@ -298,40 +295,6 @@ def _service_account(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _config_map(manifest: Manifest) -> dict[str, Any]:
-    data = mapping(manifest, "data", "")
-    binary = mapping(manifest, "binaryData", "")
-    return {
-        "keys": sorted([*data, *binary]),
-        "immutable": flag(manifest, "immutable", "", default=False),
-        "digest": json_digest({"data": dict(data), "binary": dict(binary)}),
-        "credentials": [
-            {"pointer": f"/data/{_escaped(key)}", "looks_like": found}
-            for key, value in sorted(data.items())
-            if isinstance(value, str) and (found := reading.credential(key, value)) is not None
-        ],
-        "personal_data": [
-            {"pointer": f"/data/{_escaped(key)}", "detail": found}
-            for key, value in sorted(data.items())
-            if isinstance(value, str) and (found := personal_data(value)) is not None
-        ],
-    }
-
-
-def _secret(manifest: Manifest) -> dict[str, Any]:
-    # Not even a digest of the values: a short password is found from its digest.
-    values = {**mapping(manifest, "data", ""), **mapping(manifest, "stringData", "")}
-    sealed = bool(mapping(manifest, "sops", "").get("mac"))
-    return {
-        "type": text(manifest, "type", "", "Opaque"),
-        "keys": sorted(values),
-        "plain_keys": sorted(
-            key for key, value in values.items() if not (sealed and isinstance(value, str) and _SOPS.fullmatch(value))
-        ),
-        "immutable": flag(manifest, "immutable", "", default=False),
-    }
-
-
 _PORTS = {"/*/ports/*/protocol": "TCP"}
 
 
@@ -411,37 +374,17 @@ def _generic(manifest: Manifest) -> dict[str, Any]:
         return {
             "digest": json_digest(settled),
             "models": [model for model in uris if model["pointer"] not in pinned],
-            "credentials": list(_credentials(body, "")),
+            "credentials": list(projection_content.credentials(body, "")),
         }
     except CanonicalError as error:
         raise DeclarationError(f"the object has no JSON form: {error}") from error
-
-
-def _credentials(value: Any, pointer: str) -> Iterator[dict[str, str]]:
-    """Texts in an object of an unknown kind that an issuer's prefix gives away; pods have their own reading."""
-    if isinstance(value, str):
-        found = reading.credential("", value)
-        if found is not None:
-            yield {"pointer": pointer, "looks_like": found}
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            if key not in ("containers", "initContainers", "ephemeralContainers"):
-                yield from _credentials(item, f"{pointer}/{_escaped(key)}")
-    elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            yield from _credentials(item, f"{pointer}/{index}")
-
-
-def _escaped(key: str) -> str:
-    """RFC 6901."""
-    return str(key).replace("~", "~0").replace("/", "~1")
 
 
 def _model_uris(value: Any, pointer: str) -> Iterator[dict[str, str]]:
     """Models that other kinds load, such as a TrainedModel (storageUri) or an LLMInferenceService (model.uri)."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            place = f"{pointer}/{_escaped(key)}"
+            place = f"{pointer}/{escaped(key)}"
             named = key in ("storageUri", "modelUri") or (key == "uri" and "/model/" in place)
             if named and isinstance(item, str):
                 yield {"pointer": place, "uri": item}
@@ -471,8 +414,8 @@ _KINDS: Mapping[tuple[str, str], Callable[[Manifest], dict[str, Any]]] = {
     ("batch", "CronJob"): _cron_job,
     ("", "Service"): _service,
     ("", "ServiceAccount"): _service_account,
-    ("", "ConfigMap"): _config_map,
-    ("", "Secret"): _secret,
+    ("", "ConfigMap"): projection_content.config_map,
+    ("", "Secret"): projection_content.secret,
     ("networking.k8s.io", "NetworkPolicy"): _network_policy,
     ("autoscaling", "HorizontalPodAutoscaler"): projection_cluster.autoscaler,
     ("autoscaling.k8s.io", "VerticalPodAutoscaler"): projection_cluster.vertical_autoscaler,
