@@ -19,7 +19,8 @@ from customhouse.app.admission_context import AdmissionContext, Recorded, key_of
 from customhouse.app.audit import Auditor, AuditReport
 from customhouse.app.audit_reports import policy_reports, publish
 from customhouse.app.audit_scene import Scene, scene_of_cluster
-from customhouse.app.auditing import Watch
+from customhouse.app.auditing import AuditRequest, Watch
+from customhouse.app.auditing_background import BackgroundAudit
 from customhouse.app.clearance import Clearance, Judgement, Question, Spend
 from customhouse.app.governance import governance
 from customhouse.app.named_files import NamedFiles
@@ -472,6 +473,28 @@ def test_between_two_audits_the_cluster_is_watched_and_new_kinds_are_taken_up(wo
     assert "one" in mine(first)
     assert mine(second) >= {"one", "t"}
     assert f"trainers.{group}" not in second.problems
+
+
+def test_audits_beside_other_work_tell_the_last_one_and_survive_an_api_that_is_not_there(
+    world: World, tmp_path: Path
+) -> None:
+    world.apply(_pod(world.namespace, "bare", None, cpu="1"))
+    problems: list[str] = []
+    request = AuditRequest(kubeconfig=world.plane.kubeconfig)
+    audits = BackgroundAudit(world.settings, request, 3600, problems.append)
+    assert "customhouse_audit_complete 0" in audits.metrics()
+    audits.start()
+    try:
+        world.plane.until(lambda: f'namespace="{world.namespace}"' in audits.metrics(), 60)
+        assert audits.latest is not None
+        assert audits.latest.report.denied
+    finally:
+        audits.stop()
+    nowhere = BackgroundAudit(world.settings, AuditRequest(kubeconfig=tmp_path / "absent"), 3600, problems.append)
+    nowhere.start()
+    nowhere.stop(30)
+    assert "no audits are made" in problems[-1]
+    assert "customhouse_audit_complete 0" in nowhere.metrics()
 
 
 def test_a_server_that_is_not_the_one_that_was_meant_gets_no_token(

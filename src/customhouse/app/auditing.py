@@ -19,7 +19,7 @@ from customhouse.app.clearance import Clearance
 from customhouse.app.settings import Settings
 from customhouse.core.cluster import ApiKind, Cluster
 from customhouse.core.errors import CustomhouseError, StateError, UsageError
-from customhouse.core.ports import Progress
+from customhouse.core.ports import PolicyEngine, Progress
 from customhouse.execution.live import LiveIndex, worth_listing
 
 SETTLE_S = 120.0
@@ -60,10 +60,11 @@ def run_audit(settings: Settings, request: AuditRequest, progress: Progress | No
     if request.paths:
         if request.kubeconfig or request.context or request.publish:
             raise UsageError("PATH arguments and --kubeconfig, --context or --report exclude one another")
-        return _finished(settings, request, scene_of_paths(request.paths), None, progress)
+        return _finished(settings, request, wiring.engine(settings), scene_of_paths(request.paths), None, progress)
     with wiring.cluster(settings, request.kubeconfig, request.context) as cluster:
         scene = scene_of_cluster(cluster, cluster.name)
-        return replace(_finished(settings, request, scene, cluster, progress), warning=_doubt(cluster))
+        done = _finished(settings, request, wiring.engine(settings), scene, cluster, progress)
+        return replace(done, warning=_doubt(cluster))
 
 
 def keep_auditing(
@@ -78,13 +79,14 @@ def keep_auditing(
 
     What goes wrong is told and tried again at the next turn. Raises ConfigError when no API is configured.
     """
+    engine = wiring.engine(settings)
     with ExitStack() as stack:
         cluster = stack.enter_context(wiring.cluster(settings, request.kubeconfig, request.context))
         watch = Watch(cluster)
         stack.callback(watch.close)
         while True:
             try:
-                done = _finished(settings, request, watch.scene(cluster.name), cluster, None)
+                done = _finished(settings, request, engine, watch.scene(cluster.name), cluster, None)
                 on_audit(replace(done, warning=_doubt(cluster)))
             except StateError:
                 raise
@@ -127,9 +129,14 @@ class Watch:
 
 
 def _finished(
-    settings: Settings, request: AuditRequest, scene: Scene, cluster: Cluster | None, progress: Progress | None
+    settings: Settings,
+    request: AuditRequest,
+    engine: PolicyEngine,
+    scene: Scene,
+    cluster: Cluster | None,
+    progress: Progress | None,
 ) -> AuditDone:
-    engine, clock = wiring.engine(settings), wiring.clock()
+    clock = wiring.clock()
     context = load_context(settings, request.repo)
     auditor = Auditor(context, engine, clock, Clearance(engine, clock, settings.workspace))
     report = auditor.audit(scene, progress=progress)

@@ -69,8 +69,10 @@ class KubernetesCluster:
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        # Before the tasks run again: a stream that they would close politely waits for the server's answer to that.
         await self._transport.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._loop.shutdown_asyncgens()
 
     def discover(self) -> Discovered:
         """Its kinds, asked for anew. Raises TargetError."""

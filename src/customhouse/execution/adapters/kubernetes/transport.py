@@ -63,6 +63,7 @@ class Transport:
         self._session: aiohttp.ClientSession | None = None
         self._certificate: tuple[bytes, bytes] | None = None
         self._opening = asyncio.Lock()
+        self._closed = False
         self._fixed = [("User-Agent", _AGENT), ("Accept-Encoding", "gzip")]
         self._fixed += [(name, value) for name, values in access.impersonate.items() for value in values]
 
@@ -71,18 +72,25 @@ class Transport:
         return self._clock.monotonic()
 
     async def close(self) -> None:
-        """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        """Cut all connections; nothing that waits for an answer gets one."""
+        self._closed = True
+        await self._discard()
+
+    async def _discard(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            if isinstance(session.connector, aiohttp.TCPConnector):
+                await session.connector.close(abort_ssl=True)
+            await session.close()
 
     async def _open(self) -> aiohttp.ClientSession:
         async with self._opening:
             certificate = await self._credentials.certificate()
             if self._session is not None and certificate == self._certificate:
                 return self._session
-            if self._session is not None:  # a plugin issued another certificate: connections carry the old one
-                await self._session.close()
+            if self._closed:
+                raise UnreachableError("the connection is closed", where=self._access.server)
+            await self._discard()  # a plugin issued another certificate: connections carry the old one
             tls: ssl.SSLContext | bool = False
             if self._access.server.startswith("https:"):
                 tls = tls_context(self._access, certificate)
