@@ -18,6 +18,8 @@ import pytest
 from control_repository import git
 from gate_world import DECLARATION, MODEL, Shell, released, shell, snapshot
 
+from customhouse.app import remembered
+
 __all__ = ["released", "shell"]
 
 PIN = "@sha256:" + "1" * 64
@@ -360,16 +362,14 @@ def test_the_whole_program_runs_where_there_is_no_network_at_all(shell: Shell) -
 
 
 def test_a_model_of_many_declarations_is_hashed_once(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    from customhouse.app import clearance
-
     hashed: list[Path] = []
-    real = clearance.tree
+    real = remembered.tree
 
-    def counted(place, progress=None):
+    def counted(place, progress, hashing):
         hashed.append(place)
-        return real(place, progress)
+        return real(place, progress, hashing)
 
-    monkeypatch.setattr(clearance.Clearance.__init__, "__defaults__", (counted,))
+    monkeypatch.setattr(remembered, "tree", counted)
     text = shell.path(DECLARATION).read_text()
     for number in range(5):
         shell.write(f"models/copy-{number}.yaml", text.replace("name: first-model", f"name: copy-{number}", 1))
