@@ -17,7 +17,7 @@ from customhouse.core.resource import PREFIX
 
 _FOREIGN = ("gatekeeper/", "conftest/")
 MAX_LISTED = 1000
-"""Differences that a summary keeps; all of them are counted."""
+"""Differences of each effect that a summary keeps; all of them are counted."""
 
 
 class Effect(StrEnum):
@@ -30,6 +30,9 @@ class Effect(StrEnum):
     SAME = "same"
     UNSTABLE = "unstable"
     """Another body under the very bundle that it was made with: that must never be."""
+
+
+_ORDER = (Effect.UNSTABLE, Effect.NEWLY_DENIED, Effect.NEWLY_ALLOWED, Effect.CHANGED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +111,15 @@ class Summary:
     """Findings of Gatekeeper and conftest policies, which are left out on both sides."""
     undecided: Counter[str] = field(default_factory=Counter)
     """Why the candidate could not decide → how often."""
-    listed: list[Difference] = field(default_factory=list)
+    listed: dict[Effect, list[Difference]] = field(default_factory=dict)
     resources: set[tuple[str, str, str]] = field(default_factory=set)
 
     def add(self, difference: Difference) -> None:
         """Count one; the groups are of what would be newly denied."""
         self.counts[difference.effect.value] += 1
-        if difference.effect is not Effect.SAME and len(self.listed) < MAX_LISTED:
-            self.listed.append(difference)
+        listed = self.listed.setdefault(difference.effect, [])
+        if difference.effect is not Effect.SAME and len(listed) < MAX_LISTED:
+            listed.append(difference)
         if difference.effect is Effect.NEWLY_DENIED:
             resource = difference.resource
             self.resources.add((resource["kind"], resource["namespace"], resource["name"]))
@@ -129,7 +133,8 @@ class Summary:
         return sum(self.counts.values())
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON of `policy replay`."""
+        """The JSON of `policy replay`; what matters most comes first."""
+        shown = [item for effect in _ORDER for item in self.listed.get(effect, ())]
         return {
             "judged": self.judged,
             "newly_denied": self.counts[Effect.NEWLY_DENIED],
@@ -145,8 +150,8 @@ class Summary:
             "by_rule": dict(self.by_rule.most_common()),
             "by_namespace": dict(self.by_namespace.most_common()),
             "by_team": dict(self.by_team.most_common()),
-            "decisions": [item.to_json() for item in self.listed],
-            "decisions_left_out": self.judged - self.counts[Effect.SAME] - len(self.listed),
+            "decisions": [item.to_json() for item in shown],
+            "decisions_left_out": self.judged - self.counts[Effect.SAME] - len(shown),
         }
 
 
