@@ -201,7 +201,7 @@ def _odd_words(tokens: Sequence[Token]) -> Iterator[tuple[int, str]]:
             yield token.line, f"the character {token.text}"
         elif token.kind == "name" and token.text == "with":
             yield token.line, "with"
-        elif token.kind == "name" and token.text == "not" and following.text in ("{", "("):
+        elif token.kind == "name" and token.text == "not" and following.text in ("{", "(", "not"):
             yield token.line, f"not {following.text} …"
 
 

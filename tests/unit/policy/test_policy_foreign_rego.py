@@ -81,3 +81,19 @@ def test_a_result_bound_by_an_argument_is_not_rewritten():
 )
 def test_sprintf_is_that_of_go(text, values, written):
     assert format_text(text, values) == written
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "package t\nf(x) = y { y := f(x) }\nr = f(1)",
+        "package t\nf(x) { p }\np { f(1) }\nr { p }",
+        "package t\np { q }\nq { p }\nr { p }",
+        f"package t\nr = {'(' * 100_000}1",
+        f"package t\nr {{ {'not ' * 20_000}true }}",
+        f"package t\nr = input{'.a' * 50_000}",
+    ],
+)
+def test_a_program_that_would_end_the_process_is_an_error(source):
+    with pytest.raises(PolicyError):
+        answer(source)

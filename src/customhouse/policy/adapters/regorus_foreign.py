@@ -23,6 +23,7 @@ from customhouse.core.errors import PolicyError
 from customhouse.policy.adapters.foreign_calls import OWN
 from customhouse.policy.foreign import UNDEFINED, WRAPPED, Program, called_builtins, doubts, normalised, tolerant
 from customhouse.policy.foreign_builtins import ARITY
+from customhouse.policy.lint import check_recursion
 
 MAX_INPUT = 4 * 1024 * 1024
 """Bytes of JSON of one document: etcd holds 1.5 MiB, a review holds the object twice."""
@@ -72,6 +73,8 @@ class EmbeddedForeign:
     def _engine(self, program: Program, data: Mapping[str, Any], patience: int) -> Any:
         key, cache = (_key(program), patience), self._cache()
         if key not in cache:
+            # The engine looks for neither depth nor recursion: it would run out of stack, and end the process.
+            check_recursion(program.modules)
             if reason := doubts(program):
                 raise PolicyError(f"the embedded engine is not asked: {reason}")
             cache[key] = _compile(program, _PATIENCE[patience])
