@@ -93,3 +93,17 @@ test_findings_about_files_are_joined if {
 	document := fixtures.with_object("customhouse.dev/v1", "RepositoryFiles", {"files": [file]})
 	fixtures.rules(customhouse.findings) == {"data-file-in-git"} with input as document
 }
+
+test_findings_about_reviews_and_spend_are_joined if {
+	review := {
+		"required": 1,
+		"pull_request": 7,
+		"approvals": ["bob"],
+		"objections": ["eve"],
+		"missing_owners": [],
+		"exempt": false,
+	}
+	budget := object.union(fixtures.facts.budgets[0], {"spend_age_hours": 30})
+	document := object.union(fixtures.facts, {"review": review, "budgets": [budget]})
+	fixtures.rules(customhouse.findings) == {"review-objection", "spend-stale"} with input as document
+}

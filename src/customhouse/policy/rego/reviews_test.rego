@@ -17,11 +17,11 @@ given(fields) := object.union(fixtures.facts, {"review": object.union(
 	fields,
 )})
 
-test_reviews_are_silent_when_the_forge_was_not_asked if {
+test_review_missing_is_silent_when_the_forge_was_not_asked if {
 	count(reviews.findings) == 0 with input as fixtures.facts
 }
 
-test_reviews_are_silent_when_all_is_given if {
+test_owner_review_missing_is_silent_when_all_is_given if {
 	count(reviews.findings) == 0 with input as given({})
 }
 
@@ -39,7 +39,7 @@ test_review_missing_fires_for_a_push_without_a_pull_request if {
 	contains(finding.message, "was pushed without a pull request: 0 of 1 approvals.")
 }
 
-test_owner_review_missing_names_the_files if {
+test_owner_review_missing_fires_and_names_the_files if {
 	missing := [sprintf("f%d.yaml (CODEOWNERS:1: @sec)", [n]) | some n in numbers.range(1, 7)]
 	found := reviews.findings with input as given({"missing_owners": missing})
 	fixtures.rules(found) == {"owner-review-missing"}
@@ -49,7 +49,7 @@ test_owner_review_missing_names_the_files if {
 	not contains(finding.message, "f6.yaml")
 }
 
-test_owner_review_missing_names_few_files_without_more if {
+test_owner_review_missing_fires_for_few_files_without_more if {
 	found := reviews.findings with input as given({"missing_owners": ["a (CODEOWNERS:1: @sec)"]})
 	some finding in found
 	finding.message == "Nobody who owns it approved a (CODEOWNERS:1: @sec)."
@@ -70,4 +70,8 @@ test_an_exact_revert_of_our_own_is_exempt if {
 		"objections": ["eve"],
 		"missing_owners": ["a"],
 	})
+}
+
+test_review_objection_is_silent_without_one if {
+	count(reviews.findings) == 0 with input as given({"objections": []})
 }
