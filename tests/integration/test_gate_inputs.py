@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -117,6 +118,21 @@ def test_a_named_file_that_would_not_be_read_is_no_file_that_is_allowed(outside:
     said = outside.run("gate", "web.txt")
     assert said.status == 2
     assert "web.txt would not be read" in said.err
+
+
+def test_a_pipe_or_a_device_is_no_folder_that_is_empty(outside: Shell) -> None:
+    os.mkfifo(outside.path("pipe"))
+    for name in ("pipe", "/dev/null"):
+        said = outside.run("gate", name)
+        assert (said.status, said.out) == (2, "")
+        assert "neither a file nor a folder" in said.err
+
+
+def test_the_name_of_a_file_gives_no_command_to_the_ci(outside: Shell) -> None:
+    outside.write("x\n::error::injected.yaml", "kind: [")
+    said = outside.run("gate", ".")
+    assert said.status == 3
+    assert not [line for line in said.err.splitlines() if line.lstrip().startswith("::")]
 
 
 # --- two folders, two files ----------------------------------------------------------------------------------------

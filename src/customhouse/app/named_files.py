@@ -46,6 +46,8 @@ class NamedFiles(Mapping[str, bytes]):
                     )
                 self._add(shown or place.name.lstrip("."), place)
                 continue
+            if not place.is_dir():  # a pipe (`<(helm template .)`), a device: walked like a folder it would be empty
+                raise UsageError(f"{given} is neither a file nor a folder", hint="pipe it in: `customhouse gate -`")
             for file in sorted(_below(place)):
                 name = "/".join([*([shown] if shown else []), file.relative_to(place).as_posix()])
                 # The rules of another repository are no Declaration; `--config` names those that judge here.

@@ -138,7 +138,9 @@ def _silence_stdout() -> None:
 
 
 def _complain(code: str, message: str, where: str, hint: str) -> None:
+    from customhouse.cli.report_rows import printable  # a name of a file must not drive a terminal or a CI either
+
     place = f"{where}: " if where else ""
-    click.echo(f"error[{code}]: {place}{message}", err=True)
+    click.echo(f"error[{code}]: {printable(place + message)}", err=True)
     if hint:
-        click.echo(f"  fix: {hint}", err=True)
+        click.echo(f"  fix: {printable(hint)}", err=True)
