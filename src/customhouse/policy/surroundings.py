@@ -6,6 +6,7 @@ names and selectors alone, so that the same set gives the same answer wherever i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -89,7 +90,7 @@ class Surroundings:
             if any(_mapping(spec.get("podSelector")).values()):
                 continue
             # networking.k8s.io/v1: Ingress always, Egress when there are egress rules.
-            types = spec.get("policyTypes") or ["Ingress", *(["Egress"] if spec.get("egress") else [])]
+            types = _texts(spec.get("policyTypes")) or ["Ingress", *(["Egress"] if spec.get("egress") else [])]
             for kind, key in (("Ingress", "ingress"), ("Egress", "egress")):
                 found[key] = found[key] or (kind in types and not spec.get(key))
         return found
@@ -125,7 +126,7 @@ class Surroundings:
         ]
         for place, kind, spec in self._monitors:
             wanted = _mapping(spec.get("namespaceSelector"))
-            names = wanted.get("matchNames") or [place]
+            names = _texts(wanted.get("matchNames")) or [place]
             if not wanted.get("any") and namespace not in names:
                 continue
             selector = _mapping(spec.get("selector"))
@@ -150,18 +151,18 @@ def _writes(manifest: Mapping[str, Any]) -> bool:
     """Whether a role grants more than reading; an aggregated role grants what nobody has seen here."""
     if manifest.get("aggregationRule"):
         return True
-    return any(not {str(verb) for verb in rule.get("verbs") or ()} <= _READS for rule in _items(manifest.get("rules")))
+    return any(not set(_texts(rule.get("verbs"))) <= _READS for rule in _items(manifest.get("rules")))
 
 
 def _pool(ref: ResourceRef, spec: Mapping[str, Any]) -> dict[str, Any]:
     requirements = {
-        str(item.get("key")): (str(item.get("operator")), [str(value) for value in item.get("values") or ()])
+        str(item.get("key")): (str(item.get("operator")), _texts(item.get("values")))
         for item in _items(_mapping(_mapping(spec.get("template")).get("spec")).get("requirements"))
     }
     totals = [
-        int(str(value))
+        int(value)
         for name, value in _mapping(spec.get("limits")).items()
-        if str(name).endswith(("/gpu", "/tpu", "/neuron", "/gaudi")) and str(value).isascii() and str(value).isdecimal()
+        if str(name).endswith(("/gpu", "/tpu", "/neuron", "/gaudi")) and re.fullmatch(r"[0-9]{1,9}", str(value))
     ]
     counts = next((requirements[key] for key in _GPU_COUNTS if key in requirements), None)
     names = next((requirements[key] for key in _GPU_NAMES if key in requirements), None)
@@ -227,3 +228,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 def _items(value: Any) -> list[Mapping[str, Any]]:
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, (list, tuple)) else []
+
+
+def _texts(value: Any) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, (list, tuple)) else []

@@ -207,3 +207,32 @@ def test_keda_defaults_are_those_of_its_documentation():
         0,
         None,
     )
+
+
+def _spoiled(value, number):
+    """The same object with one of its values replaced by what nobody expects there."""
+    found = []
+
+    def walk(node):
+        if isinstance(node, dict):
+            return {key: walk(item) for key, item in node.items()}
+        if isinstance(node, list) and node:
+            found.append(node)
+            return 7 if len(found) - 1 == number else [walk(item) for item in node]
+        found.append(node)
+        return {"odd": 7} if len(found) - 1 == number else node
+
+    return {**value, "spec": walk(value.get("spec", {})), "rules": walk(value.get("rules", []))}, len(found)
+
+
+@pytest.mark.parametrize("text", [DENY, ROLE, HPA, VPA, POD_MONITOR, SERVICE, SERVICE_MONITOR, POOL])
+def test_what_is_around_may_be_anything_and_is_never_a_crash(text):
+    good = yaml.safe_load(text)
+    number, count = 0, 1
+    while number < count:
+        bad, count = _spoiled(good, number)
+        number += 1
+        web = declared(deployment())
+        around = Surroundings([web, declared(bad)])
+        assert around.about(web)["metrics"] in (True, False)
+        assert around.about(declared(bad))["workloads"] in (0, 1)
