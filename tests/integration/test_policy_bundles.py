@@ -144,7 +144,9 @@ def test_the_gate_judges_with_a_pinned_bundle_and_its_decision_names_it(
 
 def test_a_pin_that_names_something_else_is_not_merged(built: Path, clone: Path, terminal: Terminal) -> None:
     public = (terminal.root / "rules.pub").read_text()
-    base = write(clone, {"customhouse.yaml": OPEN, "rules.pub": public})
+    pull = f"{OPEN}  bundles: [{{source: {built.parent}/other.tar.gz, digest: '{digest(built)}'}}]\n"
+    (terminal.root / "other.tar.gz").write_bytes(built.read_bytes())
+    base = write(clone, {"customhouse.yaml": pull, "rules.pub": public})
     write(clone, {"customhouse.yaml": settings_of(built, pin="sha256:" + "1" * 64)})
     done = terminal("gate", "--repo", clone, "--base", "HEAD^")
     assert (done.status, "its digest is" in done.err) == (3, True)
@@ -153,6 +155,24 @@ def test_a_pin_that_names_something_else_is_not_merged(built: Path, clone: Path,
         refused = terminal("gate", "--repo", clone, "--base", base)
         assert refused.status == 3
         assert "customhouse.yaml:" in refused.err
+
+
+def test_a_change_makes_the_gate_fetch_from_no_new_place(
+    built: Path, web: str, clone: Path, terminal: Terminal
+) -> None:
+    """Else whoever opens a pull request could have it ask any address, and read any file."""
+    write(clone, {"customhouse.yaml": OPEN, "rules.pub": (terminal.root / "rules.pub").read_text()})
+    base = "HEAD^"
+    for source in (f"{web}/bundle.tar.gz", str(built), f"oci://{web.removeprefix('http://')}/rules:v1"):
+        write(clone, {"customhouse.yaml": settings_of(Path("place")).replace("source: place", f"source: '{source}'")})
+        done = terminal("gate", "--repo", clone, "--base", base)
+        assert (done.status, "nothing is fetched because a change says so" in done.err) == (3, True), done.err
+        base += "^"
+    # Somebody who may pulls it once; then it is judged, and comes into force with the merge.
+    assert terminal("policy", "pull", built, "--key", "rules.pub").status == 0
+    write(clone, {"customhouse.yaml": settings_of(built, pin=digest(built))})
+    done = terminal("gate", "--repo", clone, "--base", base)
+    assert done.status == 0, done.err
 
 
 class _Source:

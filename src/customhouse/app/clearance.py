@@ -240,7 +240,7 @@ class Clearance:
 
     def _check_successor(self, question: Question, change: Change, document: Facts, now: datetime) -> None:
         """New rules must be able to judge: once merged, rules that do not compile would shut the gate for good."""
-        successor = read_governance(question.tree, question.head, shelf=question.governing.shelf)
+        successor = read_governance(question.tree, question.head, shelf=question.governing.proposed_shelf)
         gate = Gate(self._engine, successor.bundle, successor.waivers)
         gate.judge(change, document, point=question.point, decided_at=now)
         if successor.bundle.digest != question.governing.bundle.digest:

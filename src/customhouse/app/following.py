@@ -141,7 +141,7 @@ class Following:
             )
             judgement = Clearance(self._engine, FixedClock(at), self._settings.workspace).judge(question)
             # What it says about its successors must hold together too: nothing could be judged after it otherwise.
-            governance(self._source, commit, self._settings.config, wiring.shelf(self._settings))
+            governance(self._source, commit, self._settings.config, governing.proposed_shelf)
         except (StateError, TamperError, UsageError):
             raise
         except Exception as error:  # noqa: BLE001 - the gate stays shut, and what serves goes on, whatever it trips over

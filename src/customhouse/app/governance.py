@@ -63,6 +63,15 @@ class Governance:
         return PriceSettings(self.configuration.provider, self.configuration.region, CURRENCY)
 
     @property
+    def proposed_shelf(self) -> Shelf | None:
+        """Where bundles come from that a successor names: from no place that this governance does not name."""
+        if self.shelf is None:
+            return None
+        trial = self.configuration.canary
+        known = (*self.configuration.bundles, *((trial.pulled,) if trial and trial.pulled else ()))
+        return self.shelf.for_successor(known)
+
+    @property
     def policy(self) -> PolicySettings:
         """What the rules are told."""
         return PolicySettings(

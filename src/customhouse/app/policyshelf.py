@@ -14,11 +14,12 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.digest import bytes_digest, is_digest, same_digest
@@ -61,6 +62,24 @@ class Shelf:
     def __init__(self, folder: Path, fetch: Fetch) -> None:
         self._folder = folder
         self._fetch = fetch
+
+    def for_successor(self, known: Iterable[BundleSource]) -> Shelf:
+        """The same shelf for rules that are only proposed: it asks no place that the rules in force do not name.
+
+        Whoever opens a pull request would otherwise make the gate fetch whatever address, or read whatever file.
+        """
+        origins = {_origin(item.source) for item in known}
+
+        def fetch(source: str, digest: str | None) -> Fetched:
+            if _origin(source) not in origins:
+                raise PolicyError(
+                    "the rules in force name no bundle from there, and nothing is fetched because a change says so",
+                    where=source,
+                    hint="run `customhouse policy pull` once where the gate runs, then ask again",
+                )
+            return self._fetch(source, digest)
+
+        return Shelf(self._folder, fetch)
 
     def take(self, wanted: BundleSource, roots: Sequence[TrustRoot], *, offline: bool = False) -> Pulled:
         """The bundle that an entry means, verified under `roots`.
@@ -203,4 +222,12 @@ def _name(digest: str) -> str:
 
 
 def _latest(wanted: BundleSource) -> str:
-    return f"latest-{bytes_digest(f'{wanted.source} {wanted.key}'.encode())[7:23]}.json"
+    return f"latest-{bytes_digest(wanted.source.encode())[7:23]}.json"
+
+
+def _origin(source: str) -> str:
+    """Scheme and host, or the folder of a path."""
+    if "://" in source:
+        parts = urlsplit(source)
+        return f"{parts.scheme}://{parts.netloc}".lower()
+    return os.path.dirname(os.path.normpath(source))

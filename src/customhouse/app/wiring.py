@@ -132,7 +132,9 @@ def shelf(settings: Settings) -> Shelf:
         from customhouse.trust.adapters.registries.oci import Credentials, OciRegistry, Reference
 
         read = Reference.parse(reference)
-        user = settings.environment.get("CUSTOMHOUSE_REGISTRY_USER")
+        # The password goes to the one registry that it is for, and to no other that a file names.
+        known = settings.environment.get("CUSTOMHOUSE_REGISTRY") == read.host
+        user = settings.environment.get("CUSTOMHOUSE_REGISTRY_USER") if known else None
         given = Credentials(user, settings.environment.get("CUSTOMHOUSE_REGISTRY_PASSWORD", "")) if user else None
         return OciRegistry(read.host, given), read.repository, read.tag, read.digest
 
