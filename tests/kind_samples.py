@@ -514,6 +514,12 @@ spec:
 BUILT_IN: tuple[Sample, ...] = (
     Sample(
         "v1",
+        "Pod",
+        "resources: {limits: {cpu: 2000m, memory: 1024Mi}}\ncontainers: [{name: a, image: x}, {name: b, image: y}]",
+        plural="pods",
+    ),
+    Sample(
+        "v1",
         "ResourceQuota",
         "hard: {requests.cpu: 4000m, requests.memory: 8192Mi, pods: '10'}",
         plural="resourcequotas",

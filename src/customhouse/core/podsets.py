@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -15,11 +15,12 @@ from fractions import Fraction
 from typing import Any
 
 from customhouse._kit.digest import is_digest
+from customhouse._kit.quantity import parse_bytes, parse_milli
 from customhouse.core.containers import Container, container_of, containers_of, images_of, looks_like_container
 from customhouse.core.devices import UNKNOWN_ACCELERATOR, classes, is_mig, is_spot, labelled_part, mig_part
 from customhouse.core.errors import DeclarationError
 from customhouse.core.evidence import ArtifactRef
-from customhouse.core.fields import count, escaped, items, look, mapping, matches, text
+from customhouse.core.fields import amount, count, escaped, items, look, mapping, matches, text
 from customhouse.core.kinds import Count, Form, Kind, Named, PodPlace, Term, kind_of
 from customhouse.core.resource import PREFIX, Manifest
 from customhouse.core.servers import served_models
@@ -48,16 +49,20 @@ class PodSet:
     artifacts: tuple[ArtifactRef, ...] = ()
     found: bool = False
     """Found by its look, not by the table."""
+    whole: tuple[int, int] = (0, 0)
+    """What the pod as a whole reserves (`spec.resources`): millicores and bytes; 0 where only its containers say."""
 
     @property
     def cpu(self) -> int:
-        """Millicores one pod reserves: the sum of its containers, or its largest init container."""
-        return _effective(self.containers, [container.cpu_request for container in self.containers])
+        """Millicores one pod reserves: as a whole, the sum of its containers, or its largest init container."""
+        own = _effective(self.containers, [container.cpu_request for container in self.containers])
+        return max(own, self.whole[0])
 
     @property
     def memory(self) -> int:
         """Bytes one pod reserves."""
-        return _effective(self.containers, [container.memory_request for container in self.containers])
+        own = _effective(self.containers, [container.memory_request for container in self.containers])
+        return max(own, self.whole[1])
 
     @property
     def accelerators(self) -> int:
@@ -220,7 +225,25 @@ def _pod_set(manifest: Manifest, place: PodPlace, owner_pointer: str, owner: Map
         artifacts.extend(served_models(manifest, container, pinned))
     artifacts.extend(images_of(containers))
     low, high, bounded = _replicas(manifest, owner, owner_pointer, place.count)
-    return PodSet(name, pointer, pod, tuple(containers), low, high, bounded, tuple(artifacts))
+    whole = _whole(pod, pointer, containers) if place.form in (Form.POD, Form.COMPONENT) else (0, 0)
+    return PodSet(name, pointer, pod, tuple(containers), low, high, bounded, tuple(artifacts), whole=whole)
+
+
+def _whole(pod: Mapping[str, Any], pointer: str, containers: list[Container]) -> tuple[int, int]:
+    """Pod-level resources, with the API server's default: a limit is a request only where no container has one."""
+    place = f"{pointer}/resources"
+    declared = mapping(pod, "resources", pointer)
+    requests, limits = mapping(declared, "requests", place), mapping(declared, "limits", place)
+
+    def read(parse: Callable[[Any], int], name: str, contained: bool) -> int:
+        given = amount(parse, requests, name, place)
+        limit = amount(parse, limits, name, place)
+        return given or (0 if contained else limit)
+
+    return (
+        read(parse_milli, "cpu", any(container.cpu_request for container in containers)),
+        read(parse_bytes, "memory", any(container.memory_request for container in containers)),
+    )
 
 
 def _selected(manifest: Manifest, pattern: str) -> dict[str, Any]:
@@ -433,5 +456,5 @@ def _counted(value: Mapping[str, Any], scale: tuple[int, int]) -> tuple[int, int
 
 
 def _effective(containers: tuple[Container, ...], amounts: list[int]) -> int:
-    running = sum(amount for amount, c in zip(amounts, containers, strict=True) if not c.init)
-    return max([running, *(amount for amount, c in zip(amounts, containers, strict=True) if c.init)])
+    running = sum(number for number, c in zip(amounts, containers, strict=True) if not c.init)
+    return max([running, *(number for number, c in zip(amounts, containers, strict=True) if c.init)])

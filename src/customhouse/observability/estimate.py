@@ -468,8 +468,10 @@ def _check_most(most: Money, ref: ResourceRef) -> None:
 
 def _unrequested(one: PodSet) -> list[str]:
     running = [container for container in one.containers if not container.init]
-    found = [f"container {c.name or c.pointer}: no cpu request" for c in running if not c.cpu_request]
-    found += [f"container {c.name or c.pointer}: no memory request" for c in running if not c.memory_request]
+    found = [f"container {c.name or c.pointer}: no cpu request" for c in running if not (c.cpu_request or one.whole[0])]
+    found += [
+        f"container {c.name or c.pointer}: no memory request" for c in running if not (c.memory_request or one.whole[1])
+    ]
     return found if running else ["no container declares what it needs"]
 
 

@@ -82,6 +82,16 @@ def test_sets_of_pods_are_priced_each_by_its_own_size_and_number(book: PriceBook
     assert [(row["component"], row["quantity"], row["unit"]) for row in accelerators] == [("worker", "12", "H100")]
 
 
+def test_what_a_pod_reserves_as_a_whole_is_paid_for(book: PriceBook) -> None:
+    whole = {"resources": {"requests": {"cpu": "64", "memory": "256Gi"}}}
+    large = cost(deployment(**whole), book)
+    assert large.monthly.pico > 30 * cost(deployment(), book).monthly.pico
+    bare = deployment(**whole)
+    del bare["spec"]["template"]["spec"]["containers"][0]["resources"]
+    assert cost(bare, book).monthly == large.monthly
+    assert cost(bare, book).unpriced == ()
+
+
 def test_an_autoscaler_gives_its_target_the_range(book: PriceBook) -> None:
     alone = cost(deployment(3), book)
     scaled = cost(deployment(3), book, around=(scaler(2, 10),))
