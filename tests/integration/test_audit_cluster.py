@@ -22,7 +22,7 @@ from customhouse.app.audit_scene import Scene, scene_of_cluster
 from customhouse.app.auditing import AuditRequest, Watch
 from customhouse.app.auditing_background import BackgroundAudit
 from customhouse.app.clearance import Clearance, Judgement, Question, Spend
-from customhouse.app.governance import governance
+from customhouse.app.governance import Governance, governance
 from customhouse.app.named_files import NamedFiles
 from customhouse.app.settings import Settings, read_settings
 from customhouse.cli.program import run
@@ -201,10 +201,11 @@ def test_what_a_commit_brought_is_judged_in_that_commit_until_somebody_edits_it(
     deployment = world.documents()[0]
     deployment["spec"]["replicas"] = 5
     world.apply(deployment)
+    context = replace(context, governing=_requiring_revisions(context.governing))
     edited = {item.decision.resource.kind: item for item in world.audit(context).audited}["Deployment"]
     assert edited.way == "new"
     assert edited.decision.revision is None
-    assert "revision-absent" in {finding.rule for finding in edited.decision.findings}
+    assert "revision-required" in {finding.rule for finding in edited.decision.findings}
 
 
 def test_pods_of_a_deployment_are_judged_for_security_and_cost_nothing_of_their_own(world: World) -> None:
@@ -513,6 +514,14 @@ def test_a_server_that_is_not_the_one_that_was_meant_gets_no_token(
     place.write_text(json.dumps(document))
     run(["audit", "--kubeconfig", str(place), "--engine", "embedded", "-o", "prometheus"])
     assert "insecure-skip-tls-verify" in capsys.readouterr().err
+
+
+def _requiring_revisions(governing: Governance) -> Governance:
+    configuration = governing.configuration
+    return replace(
+        governing,
+        configuration=replace(configuration, admission=replace(configuration.admission, require_revision=True)),
+    )
 
 
 def _pod(namespace: str, name: str, owner: Mapping[str, Any] | None, *, cpu: str) -> dict[str, Any]:

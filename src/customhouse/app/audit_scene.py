@@ -136,11 +136,14 @@ def group_of(ref: ResourceRef) -> str:
     return group if slash else ""
 
 
+_SELECTING = frozenset({"DaemonSet", "Deployment", "Job", "ReplicaSet", "StatefulSet"})
+
+
 def owners_of(declarations: Iterable[Declaration]) -> Mapping[ResourceRef, Declaration]:
     """What controllers derived → the topmost workload that it comes from, or else its topmost owner.
 
-    The chain is one of uids that exist. A workload is only derived from one that declares as much for one replica:
-    whoever names a small owner for a large pod is charged for it.
+    The chain is one of uids that exist. A workload is only derived from one that selects it and declares as much for
+    one replica: whoever names an owner for a pod that is larger, or that the owner does not count, is charged for it.
     """
     declarations = tuple(declarations)
     by_manifest = {id(item.manifest): item for item in declarations}
@@ -153,16 +156,27 @@ def owners_of(declarations: Iterable[Declaration]) -> Mapping[ResourceRef, Decla
 
 
 def _owner(item: Declaration, ancestors: Sequence[Declaration]) -> Declaration | None:
-    if not ancestors:
+    if not ancestors or not _selected(item, ancestors[0]):
         return None
     own = _runs(item)
     if own is None:
-        return ancestors[-1]
+        # Rights are nobody's by-product: an owner reference is anybody's to write.
+        return None if group_of(item.ref) == "rbac.authorization.k8s.io" else ancestors[-1]
     for ancestor in reversed(ancestors):
         above = _runs(ancestor)
         if above is not None and _covers(above, own):
             return ancestor
     return None
+
+
+def _selected(item: Declaration, controller: Declaration) -> bool:
+    """Whether a controller with a selector would count this object: it ends what it counts too many of."""
+    spec = controller.manifest.get("spec")
+    selector = spec.get("selector") if isinstance(spec, Mapping) else None
+    wanted = selector.get("matchLabels") if isinstance(selector, Mapping) else None
+    if not isinstance(wanted, Mapping) or controller.ref.kind not in _SELECTING:
+        return True
+    return all(item.label(str(key)) == value for key, value in wanted.items())
 
 
 def _runs(declaration: Declaration) -> Workload | None:

@@ -49,6 +49,7 @@ from customhouse.policy.facts import (
     Alternative,
     BudgetImpact,
     FactsContext,
+    PolicySettings,
     build_facts,
 )
 from customhouse.policy.gate import Gate
@@ -220,7 +221,7 @@ class Clearance:
             price_max_age_days=limit,
             change_set_delta=total((cost.delta for cost in costs), CURRENCY),
             budgets=budgets,
-            settings=governing.policy,
+            settings=_settings(question),
             review=question.review,
             currency=CURRENCY,
         )
@@ -266,7 +267,9 @@ class Clearance:
     ) -> FactsContext:
         owner = question.owners.get(change.ref)
         tier = judged_tier(question.governing, owner or change.after or change.before)
-        settings = shared.settings if owner is None else replace(shared.settings, required_labels=())
+        settings = shared.settings
+        if owner is not None:
+            settings = replace(settings, required_labels=(), require_revision=False)
         return replace(
             shared,
             tier=tier,
@@ -278,6 +281,14 @@ class Clearance:
             budgets=tuple(_own_budgets(question.governing, shared.budgets, change, cost, tier.name)),
             alternatives=tuple(_cheaper(question.governing, change, tier)),
         )
+
+
+def _settings(question: Question) -> PolicySettings:
+    """What the rules are told; what runs needs a revision where the admission webhook asks for one."""
+    governing = question.governing
+    if question.point is not Point.AUDIT:
+        return governing.policy
+    return replace(governing.policy, require_revision=governing.configuration.admission.require_revision)
 
 
 def _budgets(question: Question, costs: Sequence[ChangeCost], now: datetime) -> tuple[BudgetImpact, ...]:

@@ -85,8 +85,12 @@ def test_roles_named_like_those_of_kubernetes_are_only_passed_over_with_its_labe
     assert not built_in(role("models", label))
 
 
-def pod(name: str, uid: str, cpu: str, owner: dict[str, Any] | None = None) -> Declaration:
-    metadata = {"name": name, "namespace": "n", "uid": uid, **({"ownerReferences": [owner]} if owner else {})}
+def pod(
+    name: str, uid: str, cpu: str, owner: dict[str, Any] | None = None, labels: dict[str, str] | None = None
+) -> Declaration:
+    metadata: dict[str, Any] = {"name": name, "namespace": "n", "uid": uid, "labels": labels or {}}
+    if owner is not None:
+        metadata["ownerReferences"] = [owner]
     container = {"name": "c", "image": "x", "resources": {"requests": {"cpu": cpu}}}
     return declared({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}})
 
@@ -97,8 +101,12 @@ def test_a_pod_is_only_derived_from_what_declares_as_much() -> None:
     metadata = {"name": "set", "namespace": "n", "uid": "u1"}
     set_ = declared({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": metadata, "spec": spec})
     claim = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "set", "uid": "u1", "controller": True}
-    fits, large = pod("fits", "u2", "1", claim), pod("large", "u3", "64", claim)
-    assert owners_of([set_, fits, large]) == {fits.ref: set_}
+    fits, large = (pod(name, name, cpu, claim, {"a": "b", "c": "d"}) for name, cpu in (("fits", "1"), ("large", "64")))
+    uncounted = pod("uncounted", "u4", "1", claim, {"a": "another"})
+    assert owners_of([set_, fits, large, uncounted]) == {fits.ref: set_}
+    rights = binding("rights", "cluster-admin", {"kind": "User", "name": "eve"})
+    rights.manifest["metadata"]["ownerReferences"] = [claim]  # type: ignore[index]
+    assert owners_of([set_, rights]) == {}
 
 
 def test_reports_hold_a_namespace_each_and_waived_findings_are_skipped() -> None:
