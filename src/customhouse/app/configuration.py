@@ -15,7 +15,7 @@ from customhouse.app.admission_rules import AdmissionSpec, Scheduling, bad_expir
 from customhouse.app.audit_spec import AuditSpec
 from customhouse.app.forge_settings import ForgeSpec
 from customhouse.app.policyspecs import BundleSource, CanarySpec, bundles_of, canary_of
-from customhouse.app.tiering import environments_of, tiers_of
+from customhouse.app.tiering import check_known, environments_of, tiers_of
 from customhouse.control.rendering import RenderEntry
 from customhouse.core.errors import ConfigError
 from customhouse.core.evidence import EvidenceKind
@@ -118,6 +118,7 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
     policy, trust = document.get("policy") or {}, document.get("trust") or {}
     prices, optimiser = document.get("prices") or {}, document.get("optimiser") or {}
     key_names = [key["name"] for key in trust.get("keys") or ()]
+    check_known(document, checker.fail)
     default = Configuration()
     configuration = Configuration(
         branch=document.get("branch", default.branch),

@@ -6,6 +6,7 @@ names who answers for it and ends. (What a rule of one's own says of its severit
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -149,6 +150,29 @@ def _relaxations(given: Sequence[Mapping[str, Any]], place: str, fail: Fail) -> 
             moments["expires"],
             moments.get("from"),
         )
+
+
+def check_known(document: Mapping[str, Any], fail: Fail) -> None:
+    """Refuse checks and relaxations of rules that no bundle has: a misspelt one would be strict about nothing.
+
+    Only where all rules are the built-in ones; what a bundle of one's own has is not known here.
+    """
+    if any(key.startswith("bundle") for key in document.get("policy") or {}):
+        return
+    for place, items in (
+        ("/tiers/definitions", (document.get("tiers") or {}).get("definitions") or {}),
+        ("/environments", document.get("environments") or {}),
+    ):
+        for name, given in items.items():
+            named = [(f"{place}/{name}/checks/{rule}", rule) for rule in given.get("checks") or {}]
+            named += [
+                (f"{place}/{name}/relaxations/{index}/rule", item["rule"])
+                for index, item in enumerate(given.get("relaxations") or ())
+            ]
+            for pointer, rule in named:
+                if rule not in builtin_severities():
+                    close = difflib.get_close_matches(rule, builtin_severities(), n=1)
+                    fail(pointer, f"no rule is called {rule!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
 
 
 def judged_tier(configuration: Tiered, declaration: Declaration | None) -> TierJudgement:
