@@ -123,7 +123,8 @@ def _compiled(sources: Mapping[str, str], engine: ForeignEngine) -> Program:
         try:
             engine.ask(program, {}, [{}], [query])
         except PolicyError as error:
-            problem = problem or error
+            # A module of before OPA 1.0 is told what is wrong with it in its own language.
+            problem = error if problem is None or "keyword is required" in problem.message else problem
             continue
         return program
     raise problem or PolicyError("the policies do not compile")

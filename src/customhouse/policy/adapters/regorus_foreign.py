@@ -50,15 +50,26 @@ class EmbeddedForeign:
     ) -> list[list[Any]]:
         """See `policy.foreign.ForeignEngine`."""
         texts = [_json(document) for document in documents]
-        return [self._patiently(program, data, text, queries) for text in texts]
+        # With their data, once for all documents: an inventory is as large as they are together.
+        engines: dict[int, Any] = {}
+        return [self._patiently(program, data, text, queries, engines) for text in texts]
 
-    def _patiently(self, program: Program, data: Mapping[str, Any], text: str, queries: Sequence[str]) -> list[Any]:
+    def _patiently(
+        self,
+        program: Program,
+        data: Mapping[str, Any],
+        text: str,
+        queries: Sequence[str],
+        engines: dict[int, Any],
+    ) -> list[Any]:
         for patience in range(len(_PATIENCE)):
-            engine = self._engine(program, data, patience)
+            if patience not in engines:
+                engines[patience] = self._engine(program, data, patience)
             try:
-                return _ask(engine, text, queries)
+                return _ask(engines[patience], text, queries)
             except PolicyError:
                 # After an error the engine's state is not known.
+                del engines[patience]
                 self._cache().pop((_key(program), patience), None)
                 if patience + 1 == len(_PATIENCE):
                     raise
