@@ -128,6 +128,18 @@ def test_a_pipe_or_a_device_is_no_folder_that_is_empty(outside: Shell) -> None:
         assert "neither a file nor a folder" in said.err
 
 
+def test_an_object_whose_name_the_server_makes_is_judged(outside: Shell) -> None:
+    job = (
+        SOFT.replace("apps/v1", "batch/v1")
+        .replace("Deployment", "Job")
+        .replace("  name: web\n", "  generateName: load-\n")
+    )
+    outside.write("job.yaml", job.replace("  replicas: 1\n  selector: {matchLabels: {app: web}}\n", ""))
+    said = outside.run("gate", "job.yaml", "-o", "json")
+    assert said.status == 1
+    assert {item["resource"]["name"] for item in said.json["decisions"]} == {"load-"}
+
+
 def test_the_name_of_a_file_gives_no_command_to_the_ci(outside: Shell) -> None:
     outside.write("x\n::error::injected.yaml", "kind: [")
     said = outside.run("gate", ".")

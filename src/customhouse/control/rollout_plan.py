@@ -56,13 +56,21 @@ class RolloutPlan:
         return cls(**{**value, "steps": tuple(value["steps"])})
 
 
+def _called(manifest: Manifest) -> str:
+    """The object in words; one whose name the server makes is called by what it begins with."""
+    metadata = manifest["metadata"]
+    if metadata.get("name") is None and metadata.get("generateName") is not None:
+        return f"{manifest['kind']} {metadata['generateName']}"
+    return str(ResourceRef.of(manifest))
+
+
 def plan_of(manifest: Manifest) -> RolloutPlan | None:
     """The canary that a manifest declares; None when it declares none.
 
     Raises DeclarationError that names the annotation for anything that cannot be read, and for rollout annotations on
     an object that is not an InferenceService: a canary that would be ignored is not a canary.
     """
-    where = str(ResourceRef.of(manifest))
+    where = _called(manifest)
     annotations = manifest["metadata"].get("annotations") or {}
     if not isinstance(annotations, Mapping):
         raise DeclarationError("metadata.annotations is not a mapping", where=where, hint="write name: value lines")
