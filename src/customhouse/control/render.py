@@ -1,7 +1,8 @@
 """Rendering: the Kubernetes objects that the files of a revision declare, with the place of everything in them.
 
-Plain YAML and JSON. A folder that only Kustomize or Helm can render is not read at all and is reported: half of it
-would be a wrong picture, and a wrong picture prunes.
+Plain YAML and JSON. Whole trees, with roots for Kustomize, Helm and Jsonnet, are `rendering_tree`'s; here a folder that
+only a program can render is not read at all and is reported: half of it would be a wrong picture, and a wrong picture
+prunes.
 """
 
 from __future__ import annotations
@@ -119,14 +120,14 @@ def _unrendered(paths: Iterable[str], files: Mapping[str, bytes], limits: Limits
         if name in _KUSTOMIZATIONS and not _is_flux(path, files[path], limits):
             yield RenderNote(
                 Location(path),
-                "this folder needs Kustomize, which is not rendered yet; none of its files were read",
-                "commit the output of `kustomize build` instead",
+                "this folder needs Kustomize, which does not run here; none of its files were read",
+                "name what `kustomize build` makes of it, or ask `customhouse gate`, which runs it",
             )
         elif name == _CHART:
             yield RenderNote(
                 Location(path),
-                "this folder is a Helm chart, which is not rendered yet; none of its files were read",
-                "commit the output of `helm template` instead",
+                "this folder is a Helm chart, and Helm does not run here; none of its files were read",
+                "name what `helm template` makes of it, or ask `customhouse gate`, which runs it",
             )
 
 

@@ -43,8 +43,15 @@ def imports_of(main: str, files: Mapping[str, bytes], libraries: Sequence[str] =
         path = waiting.pop()
         if not path.endswith(_CODE) and path != main:
             continue
-        for name, where in _imports(path, files[path]):
-            place = _resolved(path, name, where, files, libraries)
+        data = files[path]
+        for name, start in _imports(path, data):
+            place = _resolved(path, name, files, libraries)
+            if place is None:
+                raise DeclarationError(
+                    f"{name[:200]!r} is not a file of this tree",
+                    where=_place(path, data.decode("utf-8", "replace"), start),
+                    hint="commit it, or name its folder under `libraries` of the entry in customhouse.yaml",
+                )
             if place not in found:
                 found[place] = None
                 waiting.append(place)
@@ -53,39 +60,37 @@ def imports_of(main: str, files: Mapping[str, bytes], libraries: Sequence[str] =
     return tuple(found)
 
 
-def _imports(path: str, data: bytes) -> Iterator[tuple[str, str]]:
+def _imports(path: str, data: bytes) -> Iterator[tuple[str, int]]:
     text = data.decode("utf-8", "replace")
     importing = ""
     for match in _TOKEN.finditer(text):
-        line, column = text.count("\n", 0, match.start()) + 1, match.start() - text.rfind("\n", 0, match.start())
-        where = f"{path}:{line}:{column}"
-        kind = match.lastgroup
-        if kind == "comment":
+        if match.lastgroup == "comment":
             continue
         if match["open"]:
-            raise DeclarationError("a text or comment that does not end", where=where)
+            raise DeclarationError("a text or comment that does not end", where=_place(path, text, match.start()))
         if importing:
             token = match[0]
             if match["text"] is None or "\\" in token:
                 raise DeclarationError(
                     f"this {importing} cannot be followed",
-                    where=where,
+                    where=_place(path, text, match.start()),
                     hint='write a plain literal: import "lib.libsonnet"',
                 )
-            yield token[1:-1], where
+            yield token[1:-1], match.start()
             importing = ""
         elif match["word"] in _IMPORTS:
             importing = match["word"]
 
 
-def _resolved(path: str, name: str, where: str, files: Mapping[str, bytes], libraries: Sequence[str]) -> str:
+def _place(path: str, text: str, start: int) -> str:
+    """Counted for errors alone: to count for each token is the square of the file's length."""
+    return f"{path}:{text.count(chr(10), 0, start) + 1}:{start - text.rfind(chr(10), 0, start)}"
+
+
+def _resolved(path: str, name: str, files: Mapping[str, bytes], libraries: Sequence[str]) -> str | None:
     if not name.startswith("/") and "://" not in name:
         for folder in (posixpath.dirname(path), *reversed(libraries)):
             place = posixpath.normpath(posixpath.join(folder, name))
             if place in files:
                 return place
-    raise DeclarationError(
-        f"{name[:200]!r} is not a file of this tree",
-        where=where,
-        hint="commit it, or name its folder under `libraries` of the entry in customhouse.yaml",
-    )
+    return None

@@ -34,6 +34,8 @@ _FETCHING = ("helmCharts", "helmChartInflationGenerator", "helmGlobals")
 _REMOTE = re.compile(
     r"[a-zA-Z][a-zA-Z0-9+.-]*::?//|[^/]+@[^/]+:|(www\.)?(github|gitlab|bitbucket)\.[a-z]+[/:]|.*[?&](ref|version)=|.*\.git(/|$)"
 )
+_LOOKED_AT = 2_000
+"""Characters of a reference: the pattern above takes the square of its length."""
 _FUNCTION = "config.kubernetes.io/function"
 
 
@@ -171,13 +173,13 @@ class _References:
     def _resolved(self, pointer: str, item: str) -> str:
         place = posixpath.normpath(posixpath.join(self._folder, item)) if item else ""
         if not item or item.startswith("/") or place == ".." or place.startswith("../"):
-            if _REMOTE.match(item):
+            if _REMOTE.match(item[:_LOOKED_AT]):
                 raise self._unresolved(pointer, item, "")
             raise self._refused(pointer, f"{item[:200]!r} leads out of the tree", "refer to files of this repository")
         return "" if place == "." else place
 
     def _unresolved(self, pointer: str, item: str, what: str) -> DeclarationError:
-        if _REMOTE.match(item):
+        if _REMOTE.match(item[:_LOOKED_AT]):
             return self._refused(
                 pointer,
                 f"{item[:200]!r} is fetched from elsewhere: what is judged today could be another thing tomorrow",

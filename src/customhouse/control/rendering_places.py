@@ -20,8 +20,8 @@ from customhouse.core.errors import DeclarationError
 from customhouse.core.resource import Location
 
 _MISSING = object()
-_KIND = re.compile(r"(?m)^[\"']?kind[\"']?:\s*[\"']?([A-Za-z0-9]+)")
-_NAMED = re.compile(r"(?m)^\s+[\"']?name[\"']?:\s*[\"']?([^\s\"'#]+)")
+_KIND = re.compile(r"(?m)^[\"']?kind[\"']?: *[\"']?([A-Za-z0-9]+)")
+_NAMED = re.compile(r"(?m)^ +[\"']?name[\"']?: *[\"']?([^\s\"'#]+)")
 _SELECTED = ("/metadata/labels/", "/selector/", "/matchLabels/", "/template/metadata/labels/")
 
 

@@ -43,6 +43,8 @@ _ITEMS = re.compile(_ITEM)
 _PAIRS = re.compile(rf"({_FLOW_KEY}): +({_ITEM})")
 
 _DEPTH = 60
+_CONTINUED = 32 * 1024
+"""Characters of a plain scalar over several lines: it is put together anew with each, which must not become long."""
 _MEMORY = 100_000
 """Distinct keys and scalars that are remembered; manifests repeat a few thousand."""
 
@@ -289,6 +291,8 @@ class _Lines:
         if self._scalar is None or _MORE.fullmatch(body := body.rstrip(" ")) is None:
             raise _NotUnderstood
         holder, key, text = self._scalar
+        if len(text) > _CONTINUED:
+            raise _NotUnderstood
         text += ("\n" * blank if blank else " ") + body
         holder[key] = text
         self._scalar = (holder, key, text)

@@ -111,6 +111,11 @@ def test_what_would_be_fetched_or_read_elsewhere_is_refused_with_its_line(text: 
     assert error.where.startswith(f"app/kustomization.yaml:{line}:")
 
 
+def test_a_hostile_reference_is_refused_at_once() -> None:
+    files = {"app/kustomization.yaml": kustomization(f"resources:\n- {'a@' * 500_000}\n")}
+    assert "fetched from elsewhere" in str(refused(files)) or "neither a file" in str(refused(files))
+
+
 def test_kustomizations_in_a_circle_are_not_left_out() -> None:
     error = refused({
         "a/kustomization.yaml": kustomization("resources: [../b]\n"),
