@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -246,6 +247,35 @@ def test_the_example_webhook_is_denied_and_its_corrected_copy_guards_the_images(
         assert world.create("ada", "pods", pod("good", guarded))
     finally:
         world.plane.call("DELETE", place)
+
+
+def test_the_configuration_is_applied_with_the_authority_that_the_api_server_needs(world: World) -> None:
+    program = Path(sys.executable).with_name("customhouse")
+    # Other tests share this control plane: all that there is is exempt while the objects are looked at.
+    rules = world.webhook.folder / "exempt-all.yaml"
+    names = sorted({item["metadata"]["name"] for item in world.plane.call("GET", "/api/v1/namespaces")["items"]})
+    rules.write_text(
+        yaml.safe_dump(
+            {
+                "apiVersion": "customhouse.dev/v1",
+                "policy": {"requireSignedCommits": False},
+                "admission": {"exemptNamespaces": names},
+            }
+        )
+    )
+    command = [program, "webhook", "--config", str(rules), "--apply-configuration"]
+    url = f"https://127.0.0.1:{world.webhook.port}"
+    try:
+        subprocess.run(
+            [*command, "--url", url, "--kubeconfig", str(world.plane.kubeconfig)], cwd=world.webhook.folder, check=True
+        )
+        for kind in ("validatingwebhookconfigurations", "mutatingwebhookconfigurations"):
+            (hook,) = world.plane.call("GET", f"{ADMISSION}/{kind}/customhouse")["webhooks"]
+            assert hook["clientConfig"]["caBundle"] == bundle_of(world.webhook)
+            assert (hook["failurePolicy"], hook["timeoutSeconds"]) == ("Fail", 5)
+    finally:
+        for kind in ("validatingwebhookconfigurations", "mutatingwebhookconfigurations"):
+            world.plane.call("DELETE", f"{ADMISSION}/{kind}/customhouse")
 
 
 def _denied(world: World, obj: dict[str, Any], why: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from customhouse.app.governance import governance
 from customhouse.app.settings import Settings
-from customhouse.core.errors import UsageError
+from customhouse.core.errors import TargetError, UsageError
 from customhouse.trust.certificates_serving import ServingFiles
 
 NAME = "customhouse"
@@ -36,8 +36,35 @@ def given_files(certificate: str | None, key: str | None, authorities: str | Non
     return files
 
 
-def configurations(settings: Settings, repo: str | None, authorities: bytes, url: str | None) -> str:
+def printed(settings: Settings, repo: str | None, authorities: bytes, url: str | None) -> str:
     """Both objects as a YAML stream (JSON documents, which YAML is)."""
+    made = configurations(settings, repo, authorities, url)
+    return "\n---\n".join(json.dumps(item, indent=2) for item in made)
+
+
+def apply_configurations(
+    settings: Settings, repo: str | None, authorities: bytes, url: str | None, kubeconfig: str | None
+) -> tuple[str, ...]:
+    """Apply both objects to a cluster; their names. Raises TargetError with the API's own words."""
+    from customhouse.app import wiring
+    from customhouse.core.cluster import Apply
+
+    made = configurations(settings, repo, authorities, url)
+    with wiring.cluster(settings, Path(kubeconfig) if kubeconfig else None) as cluster:
+        for item, written in zip(made, cluster.write([Apply(item, force=True) for item in made]), strict=True):
+            if not written.ok:
+                raise TargetError(
+                    f"{item['kind']} {NAME}: {written.problem or written.reason}",
+                    where=cluster.name,
+                    hint="deploy/webhook/rbac.yaml has the rights that are needed",
+                )
+    return tuple(f"{item['kind']} {NAME}" for item in made)
+
+
+def configurations(
+    settings: Settings, repo: str | None, authorities: bytes, url: str | None
+) -> tuple[dict[str, Any], ...]:
+    """Both objects. Raises ConfigError for a customhouse.yaml that cannot be read."""
     from customhouse.app import wiring
 
     if repo is None:
@@ -46,7 +73,7 @@ def configurations(settings: Settings, repo: str | None, authorities: bytes, url
         objects = wiring.commits(settings, repo)
         governing = governance(objects, objects.resolve("HEAD"), settings.config, wiring.shelf(settings))
     exempt = list(governing.configuration.admission.exempt_namespaces)
-    made = [
+    return (
         _object(
             "ValidatingWebhookConfiguration",
             "validate",
@@ -70,8 +97,7 @@ def configurations(settings: Settings, repo: str | None, authorities: bytes, url
             authorities,
             url,
         ),
-    ]
-    return "\n---\n".join(json.dumps(item, indent=2) for item in made)
+    )
 
 
 def _rule(operations: list[str], groups: list[str], resources: list[str]) -> dict[str, Any]:

@@ -26,6 +26,10 @@ NAMES = ("customhouse-webhook.customhouse-system.svc", "localhost", "127.0.0.1")
 @click.option(
     "--print-configuration", is_flag=True, help="Print the webhook configurations with the authority, and end."
 )
+@click.option(
+    "--apply-configuration", is_flag=True, help="Apply them to the cluster, and end; again after a new authority."
+)
+@click.option("--kubeconfig", metavar="FILE", help="The cluster (default: KUBECONFIG, the pod's own, ~/.kube/config).")
 @click.option("--url", help="Address in the printed configurations, instead of the Service's.")
 @common
 def webhook(
@@ -39,6 +43,8 @@ def webhook(
     ca: str | None,
     dry: bool,
     print_configuration: bool,
+    apply_configuration: bool,
+    kubeconfig: str | None,
     url: str | None,
     settings: Settings,
 ) -> int:
@@ -47,14 +53,18 @@ def webhook(
     import sys
 
     from customhouse.app.admission_certificates import Certificates
-    from customhouse.app.admission_manifest import configurations, given_files
+    from customhouse.app.admission_manifest import apply_configurations, given_files, printed
     from customhouse.app.wiring import clock
 
     time = clock()
     given = given_files(cert, key, ca)
     certificates = Certificates(settings.state / "webhook", names or NAMES, given, time.now())
     if print_configuration:
-        write_text(configurations(settings, repo, certificates.authorities(), url))
+        write_text(printed(settings, repo, certificates.authorities(), url))
+        return 0
+    if apply_configuration:
+        for name in apply_configurations(settings, repo, certificates.authorities(), url, kubeconfig):
+            talk(settings, f"{name} applied")
         return 0
 
     from customhouse.server.admission import Front, Listening
