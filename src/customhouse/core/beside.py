@@ -18,8 +18,13 @@ from customhouse.core.fields import count, items, look, mapping, text
 from customhouse.core.resource import Declaration, Manifest, ResourceRef
 
 _PRODUCT = re.compile(
-    r"""\.(?:productName|type|model)(?:\.lowerAscii\(\))?\s*(?:==\s*|\.(?:matches|contains)\(\s*)["']([^"']{1,100})["']"""
+    r"""(?:\.|\[["'])(?:productName|type|model)(?:["']\])?(?:\.lowerAscii\(\))?\s*"""
+    r"""(?:==\s*|\.(?:matches|contains)\(\s*)["']([^"']{1,100})["']"""
 )
+_NO_PRODUCTS = ("gpu", "mig", "vfio", "tpu")
+"""What drivers call the kind of a device, beside its product."""
+_MANAGED = "serving.kserve.io/exp-dra-"
+"""KServe makes the claim itself: annotations of an LLMInferenceService (`device-class`, `device-count`, `cel-selector`)."""
 _WHOLE_DEVICES = ("gpu.nvidia.com", "gpu.amd.com", "gpu.intel.com", "gpu.resource.nvidia.com", "gpu.example.com")
 """Device classes of drivers that hand out whole cards of a class that only a selector names."""
 _KEDA_MOST = 100
@@ -140,16 +145,33 @@ def device_needs(manifest: Manifest) -> tuple[DeviceNeed, ...]:
     return tuple(found)
 
 
+def managed_needs(manifest: Manifest, ref: ResourceRef) -> tuple[DeviceNeed, ...]:
+    """The devices that annotations of a KServe object ask for; KServe writes the claim, nobody else sees it."""
+    if not ref.api_version.startswith("serving.kserve.io/"):
+        return ()
+    notes = mapping(mapping(manifest, "metadata", ""), "annotations", "/metadata")
+    place = "/metadata/annotations"
+    device_class = text(notes, f"{_MANAGED}device-class", place)
+    if not device_class:
+        return ()
+    number = count(_or(notes.get(f"{_MANAGED}device-count"), 1), "device-count", place)
+    expression = text(notes, f"{_MANAGED}cel-selector", place)
+    selectors = [{"cel": {"expression": expression}}] if expression else []
+    return (DeviceNeed(device_class, _product({"selectors": selectors}, device_class, place), number),)
+
+
 def _product(wanted: Mapping[str, Any], device_class: str, place: str) -> str:
     """The product that a simple selector names; the class of a driver that says itself what its devices are."""
     for index, selector in enumerate(items(wanted, "selectors", place)):
         expression = look(selector, "/cel/expression")
         if not isinstance(expression, str):
             raise DeclarationError("a selector without an expression", where=f"{place}/selectors/{index}")
-        match = _PRODUCT.search(expression[:10_000])
         # `a == "X" || b` or `!(…)` names no product for sure.
-        if match is not None and "||" not in expression and "!" not in expression:
-            return accelerator_class(match[1])
+        if "||" in expression or "!" in expression:
+            continue
+        for match in _PRODUCT.finditer(expression[:10_000]):
+            if match[1].lower() not in _NO_PRODUCTS:
+                return accelerator_class(match[1])
     if device_class.startswith("mig.") or device_class in _WHOLE_DEVICES or not device_class:
         return UNKNOWN_ACCELERATOR
     known = accelerator_class(device_class.replace(".", "-"))

@@ -20,7 +20,7 @@ from fractions import Fraction
 from typing import Any
 
 from customhouse._kit.money import Money, total
-from customhouse.core.beside import NOTHING, Beside, ReplicaRange
+from customhouse.core.beside import NOTHING, Beside, DeviceNeed, managed_needs
 from customhouse.core.change import Change
 from customhouse.core.cost import HOURS_PER_MONTH, BudgetState, CostReport, WorkloadCost
 from customhouse.core.errors import PriceError
@@ -154,7 +154,8 @@ def workload_cost(
     unpriced: list[str] = []
     uncounted: list[str] = []
     scaled = None if work.batch else around.range_of(work.ref)
-    priced = [_price_set(one, work, book, settings, around, scaled, unpriced) for one in work.sets]  # step 1 and 2
+    managed = managed_needs(manifest, work.ref)
+    priced = [_price_set(one, work, book, settings, around, managed, unpriced) for one in work.sets]  # step 1 and 2
     if not priced:
         unpriced.append("no container declares what it needs")
     run = RunTime(Fraction(HOURS_PER_MONTH), Fraction(HOURS_PER_MONTH), "")
@@ -321,17 +322,21 @@ def _price_set(
     book: PriceBook,
     settings: PriceSettings,
     around: Beside,
-    scaled: ReplicaRange | None,
+    managed: Sequence[DeviceNeed],
     unpriced: list[str],
 ) -> _Priced:
     card = RateCard(book, settings.provider, settings.region, spot=one.spot)
-    wanted = set_demand(one, _device_needs(one, work.ref, around, unpriced))
+    needs = _device_needs(one, work.ref, around, unpriced)
+    if one.name != "scheduler":
+        needs += [(need.name, need.count) for need in managed]
+    wanted = set_demand(one, needs)
     quoted = quote(wanted, card)
     dear = quoted
     if card.spot_priced:  # step 3
         dear = quote(replace(wanted, spot=False), RateCard(book, settings.provider, settings.region))
     prefix = f"{one.name}: " if len(work.sets) > 1 else ""
     unpriced.extend(prefix + item for item in (*quoted.unpriced, *_unrequested(one)))
+    scaled = None if work.batch else around.range_of(work.ref)
     low, high = one.replicas_min, one.replicas_max
     if scaled is not None:
         # A set that goes with the scaled one (the workers of a leader) grows with it.

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from customhouse.core.beside import managed_needs
 from customhouse.core.containers import Container, container_of
 from customhouse.core.evidence import ArtifactRef
 from customhouse.core.kinds import kind_of
@@ -47,6 +48,7 @@ def project_workload(manifest: Manifest, ref: ResourceRef) -> dict[str, Any] | N
     # A service's components stand beside one another, each with a range of its own; every other kind's pods add up.
     apart = ref.kind == "InferenceService"
     spot = [one.spot for one in own]
+    managed = managed_needs(manifest, ref)
     return {
         "known": known,
         # Runs nothing by itself: other objects name it, and what they run of it is priced with them.
@@ -55,8 +57,10 @@ def project_workload(manifest: Manifest, ref: ResourceRef) -> dict[str, Any] | N
         # Of batch work all pods have to be on spot capacity for it to be there, of anything else one is enough.
         "spot": bool(spot) and all(spot) if row is not None and row.batch else any(spot),
         "accelerator": next((one.accelerator for one in own if one.accelerator is not None), None),
-        "accelerators": max((one.accelerators for one in own), default=0),
-        "accelerator_classes": sorted({name for one in found for name in one.accelerator_classes}),
+        "accelerators": max((one.accelerators for one in own), default=0) + sum(need.count for need in managed),
+        "accelerator_classes": sorted(
+            {name for one in found for name in one.accelerator_classes} | {need.name for need in managed}
+        ),
         "cpu_milli": max((one.cpu for one in own), default=0),
         "memory_bytes": max((one.memory for one in own), default=0),
         "replicas_min": _together([one.replicas_min for one in own], apart=apart),

@@ -266,6 +266,24 @@ def test_devices_of_a_claim_template_of_the_same_state_are_priced(book: PriceBoo
     assert "unnamed class" in cost(deployment(**pod), book, around=(unclear,)).unpriced[0]
 
 
+def test_devices_that_kserve_claims_by_annotation_are_counted(book: PriceBook) -> None:
+    prefix = "serving.kserve.io/exp-dra-"
+    container = {"name": "main", "resources": {"requests": {"cpu": "1", "memory": "1Gi"}}}
+    spec = {"model": {"uri": "hf://a/b"}, "template": {"containers": [container]}}
+
+    def llm(**notes: str) -> WorkloadCost:
+        annotations = {prefix + key.replace("_", "-"): value for key, value in notes.items()}
+        return cost(thing("LLMInferenceService", "serving.kserve.io/v1alpha2", spec, annotations=annotations), book)
+
+    plain = llm()
+    assert plain.unpriced == ()
+    assert "unnamed class" in llm(device_class="gpu.nvidia.com").unpriced[0]
+    selector = "device.attributes['gpu.nvidia.com']['type'] == 'gpu'\ndevice.attributes['gpu.nvidia.com']['productName'] == 'NVIDIA H100 80GB'"  # noqa: E501 - as KServe's sample writes it
+    named = llm(device_class="gpu.nvidia.com", device_count="2", cel_selector=selector)
+    assert named.unpriced == ()
+    assert named.monthly > plain.monthly.scale(10)
+
+
 def test_a_claim_that_replicas_share_is_not_counted_for_each(book: PriceBook) -> None:
     pod = {"resourceClaims": [{"name": "gpu", "resourceClaimName": "h100"}]}
     shared = {**claims(), "kind": "ResourceClaim", "spec": claims()["spec"]["spec"]}
