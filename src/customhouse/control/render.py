@@ -14,8 +14,9 @@ from pathlib import PurePosixPath
 
 from customhouse.control import yaml_nodes
 from customhouse.control.scope import cluster_scoped, scopes_of
+from customhouse.control.yaml_marks import MarksLater
 from customhouse.control.yaml_nodes import LIMITS, Limits, Node
-from customhouse.control.yaml_quick import MarksLater, quick_documents
+from customhouse.control.yaml_quick import quick_documents
 from customhouse.control.yaml_values import Json, Reader
 from customhouse.core.errors import DeclarationError
 from customhouse.core.resource import Declaration, Location, Rendering, ResourceRef
@@ -30,7 +31,7 @@ _KIND = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}")
 _NAME = re.compile(r"[^\s/%\x00-\x1f\x7f]{1,253}")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _TWICE = {
-    False: "remove one",
+    False: "remove one; clusters of one repository are judged one by one (`paths` in customhouse.yaml)",
     True: "roots of different clusters are judged one by one: name one of them (`paths` in customhouse.yaml)",
 }
 # Any escape, so that an escaped backslash before a `u` is not taken for one; the groups are a surrogate pair.

@@ -8,16 +8,13 @@ who wants one reads the file again with marks.
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from customhouse.control import yaml_nodes
 from customhouse.control.yaml_nodes import LIMITS, Limits
-from customhouse.control.yaml_values import Json, Reader, plain_value
-from customhouse.core.resource import Location
+from customhouse.control.yaml_values import Json, plain_value
 
 # What libyaml takes for a line break besides \n, or does not take at all; tabs only where they are content.
 _ODD = re.compile("[^\n\t\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
@@ -70,51 +67,6 @@ def quick_documents(text: str, limits: Limits = LIMITS) -> list[QuickDocument] |
         return _Lines(text, limits).documents()
     except _NotUnderstood:
         return None
-
-
-class MarksLater:
-    """The places in one file, read when somebody asks for the first of them: few objects have findings."""
-
-    def __init__(self, file: str, data: bytes, limits: Limits, again: Callable[[], bytes] | None) -> None:
-        self._file, self._limits = file, limits
-        self._data, self._again = data if again is None else None, again
-        self._digest = hashlib.blake2b(data, digest_size=16).digest()
-        self._marks: list[Mapping[str, Location]] | None = None
-
-    def of(self, number: int) -> Mapping[str, Location]:
-        """Those of one document, counted from 0 without the empty ones."""
-        return _MarksOf(self, number)
-
-    def marks(self, number: int) -> Mapping[str, Location]:
-        """Read now. A file that has changed since has no places any more."""
-        if self._marks is None:
-            self._marks = []
-            data = self._data if self._again is None else self._again()
-            if data is not None and hashlib.blake2b(data, digest_size=16).digest() == self._digest:
-                reader = Reader(self._file, self._limits)
-                text = yaml_nodes.decode(data, self._file, self._limits)
-                for root in yaml_nodes.compose(text, self._file, self._limits):
-                    self._marks.append(reader.read(root).marks)
-        return self._marks[number] if number < len(self._marks) else {}
-
-
-class _MarksOf(Mapping[str, Location]):
-    __slots__ = ("_later", "_number")
-
-    def __init__(self, later: MarksLater, number: int) -> None:
-        self._later, self._number = later, number
-
-    def __getitem__(self, pointer: str) -> Location:
-        return self._later.marks(self._number)[pointer]
-
-    def __contains__(self, pointer: object) -> bool:
-        return pointer in self._later.marks(self._number)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._later.marks(self._number))
-
-    def __len__(self) -> int:
-        return len(self._later.marks(self._number))
 
 
 _keys: dict[str, bool] = {}
