@@ -145,7 +145,7 @@ def test_a_cost_report_is_written_with_decimal_strings() -> None:
     assert written["workloads"][0]["resource"]["kind"] == "Deployment"
     assert set(written) == {
         "currency", "book", "monthly_before", "monthly_after", "monthly_low", "monthly_high", "workloads", "budgets",
-        "unpriced",
+        "unpriced", "removed",
     }  # fmt: skip
 
 
