@@ -46,7 +46,7 @@ _BY_NAME = {
     ".hdf5": "an HDF5 file",
     ".sas7bdat": "a SAS table",
     ".dta": "a Stata table",
-    ".sav": "an SPSS table",
+    ".sav": "an SPSS table",  # typos: ignore
     ".rdata": "R data",
     ".mdb": "an Access database",
 }
