@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,8 +20,9 @@ from customhouse.app.admission_context import AdmissionContext, Recorded, key_of
 from customhouse.app.audit import Auditor, AuditReport
 from customhouse.app.audit_reports import policy_reports, publish
 from customhouse.app.audit_scene import Scene, scene_of_cluster
+from customhouse.app.audit_spec import AuditSpec
 from customhouse.app.auditing import AuditRequest, Watch
-from customhouse.app.auditing_background import BackgroundAudit
+from customhouse.app.auditing_background import AuditWatch, BackgroundAudit
 from customhouse.app.clearance import Clearance, Judgement, Question, Spend
 from customhouse.app.governance import Governance, governance
 from customhouse.app.named_files import NamedFiles
@@ -496,6 +498,22 @@ def test_audits_beside_other_work_tell_the_last_one_and_survive_an_api_that_is_n
     nowhere.stop(30)
     assert "no audits are made" in problems[-1]
     assert "customhouse_audit_complete 0" in nowhere.metrics()
+
+
+def test_the_control_plane_audits_when_its_governance_asks_for_it_and_ends_it_when_not(world: World) -> None:
+    environment = {**world.settings.environment, "KUBECONFIG": str(world.plane.kubeconfig)}
+    asked = AuditSpec(every_minutes=60)
+    plane: Any = SimpleNamespace(settings=replace(world.settings, environment=environment), location=None)
+    plane.governing = lambda: SimpleNamespace(configuration=SimpleNamespace(audit=asked))
+    watch = AuditWatch(plane)
+    watch.step()
+    try:
+        world.plane.until(lambda: "customhouse_audit_complete 1" in watch.metrics(), 60)
+        asked = AuditSpec()
+        watch.step()
+        assert watch.metrics() == watch.problem == ""
+    finally:
+        watch.stop()
 
 
 def test_a_server_that_is_not_the_one_that_was_meant_gets_no_token(

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from customhouse.app.audit_reports import metrics_text
+from customhouse.app.audit_spec import AuditSpec
 from customhouse.app.auditing import AuditDone, AuditRequest, keep_auditing
 from customhouse.app.settings import Settings
 from customhouse.core.errors import CustomhouseError
+
+if TYPE_CHECKING:
+    from customhouse.app.controlplane import ControlPlane
 
 UNKNOWN = "# TYPE customhouse_audit_complete gauge\ncustomhouse_audit_complete 0\n"
 """What the metrics are before the first audit, and after one that failed: no violation counted is not none there."""
@@ -59,3 +64,41 @@ class BackgroundAudit:
     def _failed(self, problem: str) -> None:
         self.latest, self._metrics = None, UNKNOWN
         self._on_problem(problem)
+
+
+class AuditWatch:
+    """Keeps the audit that the governance in force asks for. `step` belongs to the control plane's loop."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self._plane = plane
+        self._spec = AuditSpec()
+        self._audit: BackgroundAudit | None = None
+        self.problem = ""
+        """The last thing that went wrong with an audit; empty when the last one was whole."""
+
+    def step(self) -> None:
+        """Begin, end or begin anew when what customhouse.yaml says of the audit has changed."""
+        spec = self._plane.governing().configuration.audit
+        if self._audit is not None and self._audit.latest is not None and not self._audit.latest.report.problems:
+            self.problem = ""
+        if spec == self._spec:
+            return
+        self.stop()
+        self._spec = spec
+        if spec.every_minutes is not None:
+            request = AuditRequest(repo=self._plane.location, publish=spec.publish_reports)
+            self._audit = BackgroundAudit(self._plane.settings, request, spec.every_minutes * 60.0, self._told)
+            self._audit.start()
+
+    def stop(self) -> None:
+        """End the audit that runs, if one does."""
+        if self._audit is not None:
+            self._audit.stop()
+        self._audit, self.problem = None, ""
+
+    def metrics(self) -> str:
+        """Prometheus text of the last audit; empty when none is asked for."""
+        return "" if self._audit is None else self._audit.metrics()
+
+    def _told(self, text: str) -> None:
+        self.problem = f"audit: {text}"[:1000]

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from customhouse.app import board
+from customhouse.app.auditing_background import AuditWatch
 from customhouse.app.controlplane import ControlPlane
 from customhouse.app.optimiser import Optimiser
 from customhouse.app.overview import Overview
@@ -33,6 +34,8 @@ class LiveBoard:
         self._lock = threading.Lock()
         self._overview: Overview | None = None
         self._version = 0
+        self.beside: Callable[[], str] = str
+        """Further metrics, of what runs beside the loop."""
 
     def show(self, picture: Overview) -> bool:
         """Take a new picture; whether anything but its time differs: then the version grows."""
@@ -75,7 +78,7 @@ class LiveBoard:
         lines = []
         for name, kind, text, value in rows:
             lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", f"{name} {value}"]
-        return "\n".join(lines) + "\n"
+        return "\n".join(lines) + "\n" + self.beside()
 
 
 def run(
@@ -86,7 +89,8 @@ def run(
     When the state cannot be written (a full disk) nothing is done, what serves goes on serving, and the same step is
     tried again.
     """
-    optimiser, publisher, watch = Optimiser(plane), Publisher(plane), ProtectionWatch(plane)
+    optimiser, publisher, watch, audit = Optimiser(plane), Publisher(plane), ProtectionWatch(plane), AuditWatch(plane)
+    live.beside = audit.metrics
     told, seen, shown_at = "", -1, 0.0
     while not stop.is_set():
         pause = PULSE_S
@@ -95,7 +99,8 @@ def run(
             _propose(plane, optimiser)
             publisher.step()
             watch.step()
-            plane.problem = "; ".join(filter(None, [plane.problem, publisher.problem, watch.problem]))
+            audit.step()
+            plane.problem = "; ".join(filter(None, [plane.problem, publisher.problem, watch.problem, audit.problem]))
             if plane.rollouts.walks():
                 pause = WALKING_PULSE_S
             now, changes = plane.clock.monotonic(), plane.changes + plane.outbox.delivered
@@ -117,6 +122,7 @@ def run(
                     plane.fault = ""
         if not stop.is_set():
             plane.wait(pause)
+    audit.stop()
 
 
 def _propose(plane: ControlPlane, optimiser: Optimiser) -> None:
