@@ -266,3 +266,16 @@ def test_private_keys_are_readable_by_their_owner_alone(webhook: Webhook) -> Non
         "ca.key": 0o600,
         "tls.key": 0o600,
     }
+
+
+def test_a_client_without_the_certificate_that_is_asked_for_is_not_answered(tmp_path: Path, webhook: Webhook) -> None:
+    (tmp_path / "customhouse.yaml").write_text(
+        "apiVersion: customhouse.dev/v1\npolicy: {requireSignedCommits: false}\n"
+    )
+    authority = str(webhook.authority)
+    other = start_webhook(tmp_path, "--config", "customhouse.yaml", "--client-ca", authority, "--workers", "1", "--dry")
+    try:
+        assert other.ask("/healthz")[0] == 200
+        assert other.ask("/validate", json.dumps(review(pod("a", "prod"))).encode())[0] == 403
+    finally:
+        assert other.stop() == 0

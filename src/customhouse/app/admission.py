@@ -18,6 +18,14 @@ from customhouse._kit.clock import Clock, to_rfc3339
 from customhouse._kit.money import Money, total
 from customhouse.app.admission_context import AdmissionContext, Recorded, key_of
 from customhouse.app.admission_mutation import mutated, mutation
+from customhouse.app.admission_objects import (
+    at_size,
+    declaration_of,
+    owner_of,
+    replicas_of,
+    same_but_version,
+    unchanged,
+)
 from customhouse.app.admission_review import Answer, Review, undecided
 from customhouse.app.admission_text import denial_text, warnings_of
 from customhouse.app.clearance import (
@@ -40,7 +48,7 @@ from customhouse.core.evidence import Evidence
 from customhouse.core.facts import Facts
 from customhouse.core.podsets import remembering
 from customhouse.core.ports import PolicyEngine
-from customhouse.core.resource import Declaration, Location, Manifest, ResourceRef
+from customhouse.core.resource import Declaration, Location, ResourceRef
 from customhouse.core.workload import workload
 from customhouse.observability.budgets import budget_change
 from customhouse.observability.estimate import ChangeCost, change_costs
@@ -152,16 +160,17 @@ class Admission:
             return self._scaled(review, now)
         if review.subresource not in ("", "ephemeralcontainers", "resize"):
             return Outcome(undecided(f"the subresource {review.subresource[:60]} is not judged here"), "undecided")
-        if review.operation == "DELETE" and review.ref.kind == "Pod":
-            return Outcome(Answer(True), "unchanged")  # nothing enters; its owner, if any, stays declared
+        if review.operation == "DELETE" and (review.ref.kind == "Pod" or review.user in self._spec.controllers):
+            # Nothing enters; what a controller deletes follows from the deletion of its owner or namespace.
+            return Outcome(Answer(True), "unchanged")
         after = declaration_of(review.ref, review.object) if review.operation != "DELETE" else None
         before = declaration_of(review.ref, review.old) if review.operation != "CREATE" else None
-        if after is not None and before is not None and _unchanged(before, after):
+        if after is not None and before is not None and unchanged(before, after):
             return Outcome(Answer(True), "unchanged")
         if after is not None and (recorded := self._recorded(after)) is not None:
             return self._judged_as_recorded(recorded, now)
         change = Change(_OPERATIONS[review.operation], review.ref, before, after, None, _actor(review))
-        if after is not None and review.user in self._spec.controllers and (owner := _owner(review.object)):
+        if after is not None and review.user in self._spec.controllers and (owner := owner_of(review.object)):
             return self._derived(change, owner, now)
         return self._new(change, now)
 
@@ -177,7 +186,7 @@ class Admission:
             placed = mutated(declared, self._governing)
             self._projections[key] = (plain,) if placed is None else (plain, project(placed, declared.ref))
         seen = project(after.manifest, after.ref)
-        if not any(_same_but_version(seen, item) for item in self._projections[key]):
+        if not any(same_but_version(seen, item) for item in self._projections[key]):
             return None
         return found
 
@@ -269,7 +278,7 @@ class Admission:
 
     def _scaled(self, review: Review, now: datetime) -> Outcome:
         """`/scale` carries no object: what Git declares is judged at that size, unless the gate priced it already."""
-        wanted, present = _replicas(review.object), _replicas(review.old)
+        wanted, present = replicas_of(review.object), replicas_of(review.old)
         if wanted is None:
             return Outcome(undecided("the Scale has no spec.replicas", code=400), "undecided")
         if present is not None and wanted <= present:
@@ -291,8 +300,8 @@ class Admission:
         work = workload(found.manifest, found.ref)
         if work is not None and wanted <= max(work.replicas_max, self._autoscaled(found)):
             return Outcome(Answer(True), "unchanged")  # within what the gate priced
-        before = _at_size(found, present) if present is not None else found
-        after = _at_size(found, wanted)
+        before = at_size(found, present) if present is not None else found
+        after = at_size(found, wanted)
         return self._new(Change(Operation.UPDATE, found.ref, before, after, None, _actor(review)), now)
 
     def _autoscaled(self, declaration: Declaration) -> int:
@@ -399,8 +408,10 @@ class Admission:
         if digest is None:
             return ()
         if digest not in self._evidence:
-            files = self._context.files("", f"{FOLDER}/{digest.removeprefix('sha256:')}/")
-            self._evidence[digest] = collect(files, digest, self._governing.roots) if files else ()
+            files = self._context.filed(digest)
+            if not files:
+                return ()  # not remembered: who asks chooses the digests
+            self._evidence[digest] = collect(files, digest, self._governing.roots)
         return self._evidence[digest]
 
     def _broken_glass(self, review: Review, outcome: Outcome, now: datetime) -> Outcome:
@@ -445,53 +456,6 @@ def _accelerated(cost: ChangeCost | None) -> bool:
 
 def _actor(review: Review) -> Actor:
     return Actor(ActorKind.PERSON, review.user[:500] or "unknown")
-
-
-def declaration_of(ref: ResourceRef, manifest: Manifest) -> Declaration:
-    """The object of a review as a Declaration. Raises CannotDecideError when there is none."""
-    if not manifest:
-        raise CannotDecideError("the request carries no object", where=str(ref))
-    metadata = manifest.get("metadata")
-    if isinstance(metadata, Mapping) and not metadata.get("name"):
-        # A name that is generated is not there yet when a mutating webhook is asked.
-        manifest = {**manifest, "metadata": {**metadata, "name": ref.name}}
-    return Declaration(ref, manifest, Location("admission"))
-
-
-def _unchanged(before: Declaration, after: Declaration) -> bool:
-    """Whether an update touches nothing that a rule could see: status, finalizers, what servers write."""
-    if before.manifest.get("spec") != after.manifest.get("spec"):
-        return project(before.manifest, before.ref) == project(after.manifest, after.ref)
-    one, other = ({**item.manifest, "metadata": None, "status": None} for item in (before, after))
-    if one != other:
-        return project(before.manifest, before.ref) == project(after.manifest, after.ref)
-    left, right = ((item.manifest.get("metadata") or {}) for item in (before, after))
-    return all((left.get(key) or {}) == (right.get(key) or {}) for key in ("labels", "annotations"))
-
-
-def _same_but_version(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return {**one, "api_version": ""} == {**other, "api_version": ""}
-
-
-def _owner(manifest: Manifest) -> tuple[str, str] | None:
-    """(kind, name) of the controller that an object names; only believed of a controller's own user."""
-    metadata = manifest.get("metadata")
-    owners = metadata.get("ownerReferences") if isinstance(metadata, Mapping) else None
-    for item in owners if isinstance(owners, list) else ():
-        if isinstance(item, Mapping) and item.get("controller") is True:
-            return str(item.get("kind", "")), str(item.get("name", ""))
-    return None
-
-
-def _replicas(scale: Manifest) -> int | None:
-    spec = scale.get("spec")
-    count = spec.get("replicas", 0) if isinstance(spec, Mapping) else None
-    return count if isinstance(count, int) and not isinstance(count, bool) and 0 <= count < 2**31 else None
-
-
-def _at_size(declaration: Declaration, replicas: int) -> Declaration:
-    spec = declaration.manifest.get("spec") or {}
-    return replace(declaration, manifest={**declaration.manifest, "spec": {**spec, "replicas": replicas}})
 
 
 def _ref(document: Mapping[str, Any]) -> ResourceRef:

@@ -14,7 +14,16 @@ from customhouse.trust.certificates_serving import ServingFiles, ensure_serving,
 class Certificates:
     """Looks after the files, and gives TLS contexts. Raises StateError and ConfigError at the start only."""
 
-    def __init__(self, folder: Path, names: Sequence[str], given: ServingFiles | None, now: datetime) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        names: Sequence[str],
+        given: ServingFiles | None,
+        now: datetime,
+        clients: Path | None = None,
+    ) -> None:
+        """`clients`: the authorities that issue the API server's client certificate; reviews of others are refused."""
+        self.clients = clients
         self._folder, self._names, self._given = folder, tuple(names), given
         self.files = given or ensure_serving(folder, self._names, now)[0]
         self.ends = expiry(self._read(self.files.certificate), str(self.files.certificate))
@@ -24,6 +33,13 @@ class Certificates:
         self.context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
         self.context.set_alpn_protocols(["http/1.1"])
         self._load(self.context)
+        if clients is not None:
+            try:
+                self.context.load_verify_locations(clients)
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"the authorities of clients cannot be used: {error}", where=str(clients)) from error
+            # Optional in the handshake, since probes and metrics have none; what is judged asks for it.
+            self.context.verify_mode = ssl.CERT_OPTIONAL
 
     def check(self, now: datetime) -> bool:
         """Renew what is due, and take over files that were replaced; whether the certificate is another one now.

@@ -53,6 +53,16 @@ class AdmissionContext:
     recorded: Mapping[Key, Recorded] = field(default_factory=dict)
     evidence: Mapping[str, bytes] = field(default_factory=dict)
 
+    _folders: dict[str, dict[str, bytes]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for path, data in self.evidence.items():
+            self._folders.setdefault(path.rpartition("/")[0], {})[path] = data
+
+    def filed(self, digest: str) -> Mapping[str, bytes]:
+        """The files about one digest."""
+        return self._folders.get(f"{FOLDER}/{digest.removeprefix('sha256:')}", {})
+
     def files(self, rev: str, prefix: str = "") -> Mapping[str, bytes]:
         """The evidence below a folder: the part of a SourceTree that judging asks for."""
         return {path: data for path, data in self.evidence.items() if path.startswith(prefix)}

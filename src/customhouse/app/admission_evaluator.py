@@ -14,10 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from customhouse.app.admission import Admission, Outcome, declaration_of
+from customhouse.app.admission import Admission, Outcome
 from customhouse.app.admission_context import AdmissionContext
 from customhouse.app.admission_image import validate_images
 from customhouse.app.admission_mutation import mutation
+from customhouse.app.admission_objects import declaration_of
 from customhouse.app.admission_review import Answer, NotAReviewError, Review, read_review, undecided
 from customhouse.core.errors import CustomhouseError
 

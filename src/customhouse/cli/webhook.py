@@ -22,6 +22,9 @@ NAMES = ("customhouse-webhook.customhouse-system.svc", "localhost", "127.0.0.1")
 @click.option("--cert", metavar="FILE", help="A certificate that somebody else renews (with --key, --ca).")
 @click.option("--key", metavar="FILE", help="Its private key.")
 @click.option("--ca", metavar="FILE", help="The authorities that issued it, for --print-configuration.")
+@click.option(
+    "--client-ca", metavar="FILE", help="Refuse reviews of clients without a certificate of these authorities."
+)
 @click.option("--dry", is_flag=True, help="Record nothing (break-glass is then refused).")
 @click.option(
     "--print-configuration", is_flag=True, help="Print the webhook configurations with the authority, and end."
@@ -41,6 +44,7 @@ def webhook(
     cert: str | None,
     key: str | None,
     ca: str | None,
+    client_ca: str | None,
     dry: bool,
     print_configuration: bool,
     apply_configuration: bool,
@@ -58,7 +62,9 @@ def webhook(
 
     time = clock()
     given = given_files(cert, key, ca)
-    certificates = Certificates(settings.state / "webhook", names or NAMES, given, time.now())
+    certificates = Certificates(
+        settings.state / "webhook", names or NAMES, given, time.now(), Path(client_ca) if client_ca else None
+    )
     if print_configuration:
         write_text(printed(settings, repo, certificates.authorities(), url))
         return 0

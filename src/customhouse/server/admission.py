@@ -239,6 +239,8 @@ class Front:
             self._page(request)
         elif request.method != "POST":
             request.respond(405, b"POST an AdmissionReview\n", _TEXT)
+        elif self._certificates.clients and not request.known:
+            request.respond(403, b"a client certificate of the API server is asked for\n", _TEXT)
         elif request.content_type != _JSON:
             request.respond(415, b"send application/json\n", _TEXT)
         else:
@@ -284,7 +286,7 @@ class Front:
         if page is None:
             known = ", ".join((*PATHS, *pages))
             request.respond(404, f"there are {known}\n".encode(), _TEXT)
-        elif request.method not in ("GET", "HEAD"):
+        elif request.method != "GET":
             request.respond(405, b"GET this\n", _TEXT)
         else:
             status, text = page()

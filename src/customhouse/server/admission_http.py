@@ -25,6 +25,7 @@ MAX_BUFFERED = 96 * 1024 * 1024
 _REASONS = {
     200: "OK",
     400: "Bad Request",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
     408: "Request Timeout",
@@ -45,6 +46,8 @@ class Request:
     query: bytes
     body: bytes
     content_type: str
+    known: bool
+    """Whether the client showed a certificate that the configured authority issued."""
     respond: Callable[[int, bytes, str], None]
 
     @property
@@ -99,6 +102,7 @@ class Connection(asyncio.Protocol):
         self._since = 0.0
         self._receiving = False
         self._closing = False
+        self._known = False
         self._reset()
 
     def _reset(self) -> None:
@@ -115,6 +119,7 @@ class Connection(asyncio.Protocol):
         """A client, its TLS handshake done."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
         self._since = self._all.clock()
+        self._known = bool(transport.get_extra_info("peercert"))  # empty unless it was asked for, and verified
         if len(self._all.open) >= MAX_CONNECTIONS:
             self._all.refused += 1
             self._refuse(503, "too many connections")
@@ -217,6 +222,7 @@ class Connection(asyncio.Protocol):
             query,
             body,
             self._type,
+            self._known,
             respond,
         )
         # From here on the body is the request's; it is counted until its answer is written.
