@@ -6,11 +6,13 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from kubernetes_plane import ControlPlane, start_control_plane
+if TYPE_CHECKING:
+    from kubernetes_plane import ControlPlane
 
 ROOT = Path(__file__).resolve().parent.parent
 CI = os.environ.get("CI", "") not in ("", "0", "false")
@@ -79,6 +81,8 @@ def find_part() -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def kubernetes(find_part: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A real Kubernetes control plane, started once (3 s): keep to `kubernetes.namespace()`s of your own."""
+    from kubernetes_plane import start_control_plane
+
     files = find_part("kubernetes")
     programs = {name: find_part(name) for name in _PLANE}
     plane = start_control_plane(tmp_path_factory.mktemp("kubernetes"), programs, files)

@@ -95,7 +95,7 @@ def deployment(**container: Any) -> dict[str, Any]:
                             "securityContext": copy.deepcopy(HARDENED),
                             **container,
                         }
-                    ]
+                    ],
                 },
             },
         },

@@ -237,7 +237,9 @@ def test_a_clock_behind_the_evidence_shuts_the_gate(shell: Shell, monkeypatch: p
     assert "set the clock right" in said.err
 
 
-def test_a_clock_ahead_makes_old_prices_a_warning_and_ends_an_experiment(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_ahead_makes_old_prices_a_warning_and_ends_an_experiment(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(wiring, "clock", lambda: FixedClock(datetime(2031, 1, 1, tzinfo=UTC)))
     said = shell.run("gate", "-o", "json")
     assert said.status == 1

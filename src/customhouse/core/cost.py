@@ -161,9 +161,7 @@ class CostReport:
                 }
                 for budget in self.budgets
             ],
-            "removed": [
-                {"resource": ref.to_json(), "before": str(amount)} for ref, amount in self.removed.items()
-            ],
+            "removed": [{"resource": ref.to_json(), "before": str(amount)} for ref, amount in self.removed.items()],
             "unpriced": list(self.unpriced),
         }
 

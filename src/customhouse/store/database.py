@@ -72,7 +72,7 @@ def open_store(place: str | Path) -> Store:
 def _prepare(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if path.exists():
+        if path.is_file():
             # To open and close a database that this process has open already would let go of SQLite's locks on it
             # (POSIX locks belong to the process), and another process could then throw away what was just written.
             return

@@ -27,7 +27,7 @@ def test_the_embedded_engine_says_what_opa_says(program):
 
 @pytest.mark.parametrize("source", UNDECIDED)
 def test_what_it_is_not_trusted_with_is_an_error(source):
-    with pytest.raises(PolicyError, match="the embedded engine is not asked|cannot import"):
+    with pytest.raises(PolicyError, match=r"the embedded engine is not asked|cannot import"):
         answer(source, v0=False)
 
 

@@ -136,7 +136,7 @@ def test_an_object_whose_namespace_cannot_be_selected_is_rejected_with_the_reaso
         ([template(), constraint(kind="Other")], "no template declares the kind Other"),
         ([template(), constraint(name="Not A Name")], "no DNS label"),
         ([template(), constraint({"parameters": {"label": 1}})], "must be of type string"),
-        ([template(), constraint({"parameters": {"lable": "x"}})], "spec.parameters.lable"),
+        ([template(), constraint({"parameters": {"labelz": "x"}})], "spec.parameters.labelz"),
         ([template(), constraint({"match": {"scope": "Clustered"}})], "must be one of"),
         ([template(), constraint({"match": {"kindz": []}})], "spec.match.kindz"),
         ([template(code=[{"engine": "K8sNativeValidation", "source": {}}]), constraint()], "written in CEL"),
