@@ -24,7 +24,7 @@ _CLASS_LABELS = (
     "cloud.google.com/gke-accelerator",
     "karpenter.k8s.aws/instance-gpu-name",
     "amd.com/gpu.product-name",
-"""KServe makes the claim itself, from annotations (`device-class`, `device-count`, `cel-selector`)."""
+    "cloud.google.com/gke-tpu-accelerator",
     PREFIX + "accelerator",
 )
 # Order matters: the first marker that stands by itself in the upper-cased label value names the class (no L4: an L40).
