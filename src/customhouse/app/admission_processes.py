@@ -191,6 +191,9 @@ def _meet(meeting: str, hello: dict[str, Any]) -> socket.socket:
     import json
 
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    channel.connect(meeting)
+    try:
+        channel.connect(meeting)
+    except FileNotFoundError as error:
+        raise ConnectionAbortedError("the front has gone") from error
     channel.sendall(json.dumps(hello).encode() + b"\n")
     return channel
