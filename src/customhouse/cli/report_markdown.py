@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 
 from customhouse._kit.money import Money
-from customhouse.app.comment import MARKER
 from customhouse.cli.report_cost import CostRow, cost_rows, shown, signed
 from customhouse.cli.report_rows import SENTENCES, counts, joint, rows, waived
+from customhouse.core.comment import MARKER
 from customhouse.core.cost import CostReport
 from customhouse.core.decision import Decision, Finding, overall
 from customhouse.core.resource import Location

@@ -72,4 +72,4 @@ class Forge(Protocol):
         """Who is in `organisation/team`; empty when there is no such team, or it may not be read."""
 
     def comment(self, pull_request: int, marker: str, text: str) -> None:
-        """Write one comment, or replace the one of our own that has `marker` in it."""
+        """Make `text`, which begins with `marker`, the one comment of ours on a pull request (core.comment)."""

@@ -13,12 +13,12 @@ import pytest
 
 from customhouse import __version__
 from customhouse._kit.money import Money
-from customhouse.app.comment import MARKER, Comment, CommentAction, plan_comment
 from customhouse.cli.findings import decisions_text
 from customhouse.cli.report_annotations import decisions_github, decisions_gitlab, undecided_github
 from customhouse.cli.report_junit import decisions_junit
 from customhouse.cli.report_markdown import decisions_markdown
 from customhouse.cli.report_sarif import MAX_RESULTS, decisions_sarif
+from customhouse.core.comment import MARKER, Comment, CommentAction, plan_comment
 from customhouse.core.decision import Category, Decision, Finding, Point, RuleText, Severity, verdict_of
 from customhouse.core.resource import Location, ResourceRef
 from policy_cases import DIGEST, NOW

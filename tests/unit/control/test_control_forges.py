@@ -139,14 +139,62 @@ def test_github_comment_replaces_only_ones_own(replay: tuple[str, type[Replay]])
     comments = [
         {"id": 1, "body": "<!-- m --> a trap", "user": {"login": "eve"}},
         {"id": 2, "body": "<!-- m --> old", "user": {"login": "bot"}},
+        {"id": 3, "body": "<!-- m --> of a run at the same time", "user": {"login": "bot"}},
+        {"id": 4, "body": "as bot said: <!-- m --> old", "user": {"login": "bot"}},
     ]
     handler.answers |= {
         "/user": (200, {"login": "bot"}),
         "/repos/o/r/issues/7/comments": (200, comments),
         "/repos/o/r/issues/comments/2": (200, {}),
+        "/repos/o/r/issues/comments/3": (200, {}),
     }
-    GitHub("o/r", "token", url=url).comment(7, "<!-- m -->", "<!-- m --> new")
-    assert handler.sent[-1] == ("PATCH", "/repos/o/r/issues/comments/2", {"body": "<!-- m --> new"})
+    forge = GitHub("o/r", "token", url=url)
+    forge.comment(7, "<!-- m -->", "<!-- m --> new")
+    written = [(verb, path, body) for verb, path, body in handler.sent if verb != "GET"]
+    assert written == [
+        ("PATCH", "/repos/o/r/issues/comments/2", {"body": "<!-- m --> new"}),
+        ("DELETE", "/repos/o/r/issues/comments/3", None),
+    ]
+    comments[1]["body"] = "<!-- m --> new"
+    del comments[2], handler.sent[:]
+    forge.comment(7, "<!-- m -->", "<!-- m --> new")
+    assert {verb for verb, _, _ in handler.sent} == {"GET"}, "what is there already is not written again"
+
+
+def test_the_token_of_a_workflow_knows_itself_through_graphql(replay: tuple[str, type[Replay]]) -> None:
+    url, handler = replay
+    comments = [
+        {"id": 1, "body": "<!-- m --> a trap", "user": {"login": "None"}},
+        {"id": 2, "body": "<!-- m --> old", "user": {"login": "github-actions[bot]"}},
+    ]
+    handler.answers |= {
+        "/api/v3/user": (403, {"message": "Resource not accessible by integration"}),
+        "/api/graphql": (200, {"data": {"viewer": {"login": "github-actions[bot]"}}}),
+        "/api/v3/repos/o/r/issues/7/comments": (200, comments),
+        "/api/v3/repos/o/r/issues/comments/2": (200, {}),
+    }
+    forge = GitHub("o/r", "token", url=f"{url}/api/v3")
+    forge.comment(7, "<!-- m -->", "<!-- m --> new")
+    assert handler.sent[-1] == ("PATCH", "/api/v3/repos/o/r/issues/comments/2", {"body": "<!-- m --> new"})
+    handler.answers["/api/graphql"] = (200, {"errors": [{"message": "no"}], "data": None})
+    with pytest.raises(SourceError, match="whose token"):
+        forge.comment(7, "<!-- m -->", "<!-- m --> new")
+
+
+def test_gitlab_note_is_updated_and_a_foreign_one_is_not(replay: tuple[str, type[Replay]]) -> None:
+    url, handler = replay
+    notes = "/projects/group%2Fname/merge_requests/7/notes"
+    handler.answers |= {
+        "/user": (200, {"username": "bot"}),
+        notes: (200, [{"id": 5, "body": "<!-- m --> a trap", "author": {"username": "eve"}}]),
+        f"{notes}/6": (200, {}),
+    }
+    forge = GitLab("group/name", "token", url=url)
+    forge.comment(7, "<!-- m -->", "<!-- m --> new")
+    assert handler.sent[-1] == ("POST", notes, {"body": "<!-- m --> new"})
+    handler.answers[notes][1].append({"id": 6, "body": "<!-- m --> old", "author": {"username": "bot"}})
+    forge.comment(7, "<!-- m -->", "<!-- m --> new")
+    assert handler.sent[-1] == ("PUT", f"{notes}/6", {"body": "<!-- m --> new"})
 
 
 def test_gitlab_protection(replay: tuple[str, type[Replay]]) -> None:

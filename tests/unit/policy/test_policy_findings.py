@@ -10,9 +10,9 @@ import pytest
 
 from customhouse._kit.digest import json_digest
 from customhouse._kit.money import Money
-from customhouse.app.comment import MARKER
 from customhouse.cli.findings import decisions_json, decisions_text
 from customhouse.cli.report_markdown import decisions_markdown
+from customhouse.core.comment import MARKER
 from customhouse.core.cost import BookRef, BudgetState, CostReport, WorkloadCost
 from customhouse.core.decision import Category, Decision, Finding, Point, Severity, verdict_of
 from customhouse.core.resource import Location, ResourceRef

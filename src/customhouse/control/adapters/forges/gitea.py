@@ -70,10 +70,4 @@ class Gitea:
         """One comment of the token's account on a pull request, replaced the next time."""
         base = f"{self._repository}/issues"
         me = user({"user": self._rest.find("/user")})
-        self._rest.comment(
-            marker,
-            text,
-            self._rest.all(f"{base}/{pull_request}/comments"),
-            lambda item: user(item) == me and bool(me),
-            (("PATCH", f"{base}/comments"), f"{base}/{pull_request}/comments"),
-        )
+        self._rest.comment(me, marker, text, f"{base}/{pull_request}/comments", f"{base}/comments", "PATCH")

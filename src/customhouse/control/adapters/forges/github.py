@@ -19,7 +19,10 @@ class GitHub:
 
     def __init__(self, repository: str, token: str, *, url: str = "", authority: str | None = None) -> None:
         headers = {"Authorization": f"Bearer {token}", "X-GitHub-Api-Version": "2022-11-28"} if token else {}
-        self._rest = Rest("github", url or PUBLIC, headers, authority=authority)
+        root = (url or PUBLIC).rstrip("/")
+        self._rest = Rest("github", root, headers, authority=authority)
+        # Beside REST on github.com (/graphql), and beside its version on Enterprise Server (/api/v3, /api/graphql).
+        self._graph = Rest("github", root.removesuffix("/v3"), headers, authority=authority)
         self._repository = repository_path(repository)
 
     def protection(self, branch: str) -> Protection:
@@ -76,14 +79,17 @@ class GitHub:
     def comment(self, pull_request: int, marker: str, text: str) -> None:
         """One comment of the token's account on a pull request, replaced the next time."""
         base = f"/repos/{self._repository}/issues"
-        me = self._rest.find("/user")  # 403 for an app's token, whose comments are those of a bot
-        self._rest.comment(
-            marker,
-            text,
-            self._rest.all(f"{base}/{pull_request}/comments"),
-            lambda item: user(item) == str((me or {}).get("login")),
-            (("PATCH", f"{base}/comments"), f"{base}/{pull_request}/comments"),
-        )
+        me = self._me()
+        self._rest.comment(me, marker, text, f"{base}/{pull_request}/comments", f"{base}/comments", "PATCH")
+
+    def _me(self) -> str:
+        """Whose token it is. That of an app, so also of a workflow, may not ask REST for it (403), but GraphQL."""
+        told = self._rest.readable("/user", [], "user")
+        if told:
+            return user({"user": told})
+        answer = self._graph.send("POST", "/graphql", {"query": "{viewer{login}}"})
+        data = answer.get("data") if isinstance(answer, Mapping) else None
+        return user(data, "viewer")
 
     def _two_factor(self, unknown: list[str]) -> bool | None:
         owner = self._repository.split("/", maxsplit=1)[0]

@@ -69,13 +69,7 @@ class GitLab:
         """One note of the token's account on a merge request, replaced the next time."""
         notes = f"{self._project}/merge_requests/{pull_request}/notes"
         me = user({"user": self._rest.find("/user")})
-        self._rest.comment(
-            marker,
-            text,
-            self._rest.all(notes),
-            lambda item: user(item, "author") == me and bool(me),
-            (("PUT", notes), notes),
-        )
+        self._rest.comment(me, marker, text, notes, notes, "PUT")
 
 
 def _covers(rule: object, branch: str) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from customhouse._kit.http import HttpError, request
+from customhouse.core.comment import Comment, CommentAction, plan_comment
 from customhouse.core.errors import SourceError
 
 MAX_PAGES = 20
@@ -17,6 +18,7 @@ TIMEOUT_S = 10.0
 """Of one request with its repetitions: whoever deploys waits for the answer."""
 MAX_COMMENT = 60_000
 """GitHub's limit is 65,536 characters."""
+_MAY_COMMENT = "look at the number of the pull request, and at the token: it needs the right to write comments"
 _NEXT = re.compile(r'<([^>]+)>\s*;[^,]*rel="?next"?')
 
 Item = Mapping[str, Any]
@@ -71,21 +73,30 @@ class Rest:
         except _RefusedError:
             return ()
 
-    def send(self, method: str, path: str, body: Mapping[str, Any]) -> None:
-        """A POST, PUT or PATCH. Raises SourceError."""
-        if self._ask(method, self._url(path, {}), json.dumps(body).encode()) is None:
-            raise SourceError("not there, or not for this token", where=f"{self._name} {path}")
+    def send(self, method: str, path: str, body: Mapping[str, Any]) -> Any:
+        """A POST, PUT or PATCH, and what it answers. Raises SourceError."""
+        answer = self._ask(method, self._url(path, {}), json.dumps(body).encode())
+        if answer is None:
+            raise SourceError("not there, or not for this token", where=f"{self._name} {path}", hint=_MAY_COMMENT)
+        return answer[0]
 
-    def comment(self, marker: str, text: str, listed: Iterator[Item], mine: Callable[[Item], bool], paths: Any) -> None:
-        """One comment of our own: `paths` are (verb, path of one by id) for an update and the path to make one."""
-        body = {"body": text[:MAX_COMMENT]}
-        for item in listed:
-            # A marker is text that anybody can write: only a comment of the token's own account is replaced.
-            if marker in str(item.get("body", "")) and mine(item):
-                verb, place = paths[0]
-                self.send(verb, f"{place}/{int(item['id'])}", body)
-                return
-        self.send("POST", paths[1], body)
+    def comment(self, me: str, marker: str, text: str, listed: str, one: str, update: str) -> None:
+        """Make `text` the one comment of `me`. `listed` is the path of all, `one` that before an id, `update` a verb.
+
+        Raises SourceError, also when the forge does not say who we are: a comment that is never found again would be
+        followed by the next one.
+        """
+        if not me:
+            raise SourceError("the forge does not say whose token this is", where=self._name, hint=_MAY_COMMENT)
+        body = text[:MAX_COMMENT]
+        there = (Comment(str(int(item["id"])), _author(item), str(item.get("body", ""))) for item in self.all(listed))
+        plan = plan_comment(there, me, body, marker)
+        if plan.action is CommentAction.CREATE:
+            self.send("POST", listed, {"body": body})
+        elif plan.action is CommentAction.UPDATE:
+            self.send(update, f"{one}/{plan.comment}", {"body": body})
+        for surplus in plan.surplus:
+            self._ask("DELETE", self._url(f"{one}/{surplus}", {}))
 
     def _url(self, path: str, query: Mapping[str, str]) -> str:
         return f"{self._root}{path}{'?' + urlencode(query) if query else ''}"
@@ -99,10 +110,13 @@ class Rest:
             if answer.status == 404:
                 return None
             if answer.status in (401, 403):
+                reading = method == "GET"
                 raise _RefusedError(
-                    f"the token may not read this ({answer.status})",
+                    f"the token may not {'read' if reading else 'write'} this ({answer.status})",
                     where=f"{self._name} {answer.url}",
-                    hint="give a token with read access to the repository's administration",
+                    hint="give a token with read access to the repository's administration"
+                    if reading
+                    else _MAY_COMMENT,
                 )
             if answer.status >= 300:
                 raise SourceError(f"the forge answers {answer.status}", where=f"{self._name} {answer.url}")
@@ -142,6 +156,10 @@ def user(item: Any, key: str = "user") -> str:
     if not isinstance(person, Mapping):
         return ""
     return str(person.get("login") or person.get("username") or "")
+
+
+def _author(comment: Item) -> str:
+    return user(comment) or user(comment, "author")  # GitLab says author
 
 
 def latest_words(reviews: Iterator[Item], head: str, author: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -40,15 +40,15 @@ class CommentPlan:
     surplus: tuple[str, ...] = ()
 
 
-def plan_comment(comments: Iterable[Comment], me: str, body: str) -> CommentPlan:
+def plan_comment(comments: Iterable[Comment], me: str, body: str, marker: str = MARKER) -> CommentPlan:
     """What makes `body` the one comment of ours. Logins are compared without case, as forges do.
 
     The oldest of ours is kept (two runs at once may have written two). Raises ValueError for a body without the marker
     or an empty login: such a comment would never be found again.
     """
-    if not me or not body.startswith(MARKER):
+    if not me or not marker or not body.startswith(marker):
         raise ValueError("a comment begins with the marker and has an author")
-    ours = [item for item in comments if item.author.casefold() == me.casefold() and _marked(item.body)]
+    ours = [item for item in comments if item.author.casefold() == me.casefold() and _marked(item.body, marker)]
     if not ours:
         return CommentPlan(CommentAction.CREATE)
     first, *others = ours
@@ -57,8 +57,8 @@ def plan_comment(comments: Iterable[Comment], me: str, body: str) -> CommentPlan
     return CommentPlan(action, first.id, tuple(item.id for item in others))
 
 
-def _marked(body: str) -> bool:
-    return body.lstrip("\ufeff\r\n ").startswith(MARKER)
+def _marked(body: str, marker: str) -> bool:
+    return body.lstrip("\ufeff\r\n ").startswith(marker)
 
 
 def _plain(body: str) -> str:
