@@ -21,6 +21,7 @@ from customhouse.app.admission_mutation import mutated, mutation
 from customhouse.app.admission_objects import (
     at_size,
     declaration_of,
+    declared_scaled,
     owner_of,
     replicas_of,
     same_but_version,
@@ -37,12 +38,13 @@ from customhouse.app.clearance import (
 )
 from customhouse.app.configuration import CURRENCY
 from customhouse.app.evidencing import require_past
+from customhouse.app.foreign_admission import ForeignAdmission
 from customhouse.app.policywatch import Watch
 from customhouse.app.tiering import judged_environment
 from customhouse.core.beside import Beside, beside
 from customhouse.core.change import Actor, ActorKind, Change, Operation
 from customhouse.core.cost import BookRef, WorkloadCost
-from customhouse.core.decision import Category, Decision, Point, Verdict, verdict_of
+from customhouse.core.decision import Decision, Point, Verdict
 from customhouse.core.errors import CannotDecideError, CustomhouseError, PolicyError, PriceError
 from customhouse.core.evidence import Evidence
 from customhouse.core.facts import Facts
@@ -92,6 +94,7 @@ class Admission:
         self._gate = Gate(engine, self._governing.bundle, self._governing.waivers)
         self._watch = Watch(engine, self._governing.canary)
         self._settings = replace(self._governing.policy, require_revision=self._spec.require_revision)
+        self._foreign = ForeignAdmission(context, engine)
         self._evidence: dict[str, tuple[Evidence, ...]] = {}
         self._projections: dict[int, tuple[dict[str, Any], ...]] = {}
         self._states: tuple[datetime, tuple[BudgetImpact, ...]] | None = None
@@ -136,7 +139,7 @@ class Admission:
         now = self._clock.now()
         try:
             with remembering():
-                outcome = self._validated(review, now)
+                outcome = self._with_foreign(review, self._validated(review, now), now)
         except CustomhouseError as error:
             outcome = Outcome(undecided(str(error)), "undecided", reason=str(error))
         except RecursionError:
@@ -173,6 +176,16 @@ class Admission:
         if after is not None and review.user in self._spec.controllers and (owner := owner_of(review.object)):
             return self._derived(change, owner, now)
         return self._new(change, now)
+
+    def _with_foreign(self, review: Review, outcome: Outcome, now: datetime) -> Outcome:
+        """What policies of others say of it too; not of what is exempt, nor of what could not be decided anyway."""
+        if outcome.kind not in ("new", "derived", "recorded", "unchanged"):
+            return outcome
+        decision = self._foreign.judged(review, outcome.decision, self._gate.bundle_digest, now)
+        if decision is None:
+            return outcome
+        kind = "foreign" if outcome.decision is None else outcome.kind
+        return _outcome(decision, outcome.facts, kind)
 
     # 2
     def _recorded(self, after: Declaration) -> Recorded | None:
@@ -236,26 +249,16 @@ class Admission:
         free = WorkloadCost(change.ref, zero, zero, zero)
         side = change.after
         declared = self._declared_owner(change.ref.namespace, owner)
-        settings = replace(self._settings, required_labels=(), require_revision=False)
         context = replace(
             self._facts_context(change, now, tuple(self._filed(change, now)), None, ()),
             tier=judged_tier(self._governing, declared or side),
             cost_before=None if change.before is None else free,
             cost_after=free,
-            settings=settings,
+            derived=True,
         )
         facts = build_facts(change, context)
         decision = self._gate.judge(change, facts, point=Point.ADMISSION, decided_at=now)
-        pairs = list(zip(decision.findings, decision.locations, strict=True))
-        kept = [pair for pair in pairs if pair[0].category is Category.SECURITY]
-        findings = tuple(finding for finding, _ in kept)
-        decision = replace(
-            decision,
-            findings=findings,
-            locations=tuple(place for _, place in kept),
-            verdict=verdict_of(findings),
-        )
-        return _outcome(decision, facts, "derived")
+        return _outcome(self._watch.see(decision, facts), facts, "derived")
 
     def _declared_owner(self, namespace: str, owner: tuple[str, str]) -> Declaration | None:
         kind, name = owner
@@ -283,15 +286,7 @@ class Admission:
             return Outcome(undecided("the Scale has no spec.replicas", code=400), "undecided")
         if present is not None and wanted <= present:
             return Outcome(Answer(True), "unchanged")  # less never costs more
-        found = next(
-            (
-                item
-                for item in self._context.declared
-                if (item.ref.namespace, item.ref.name) == (review.ref.namespace, review.ref.name)
-                and f"{item.ref.kind.lower()}s" == review.resource
-            ),
-            None,
-        )
+        found = declared_scaled(self._context.declared, review)
         if found is None:
             raise CannotDecideError(
                 f"{review.resource}/{review.ref.name} is scaled to {wanted}, and no commit in force declares it",
@@ -439,7 +434,7 @@ class Admission:
 _SYSTEM = Actor(ActorKind.PERSON, "admission")
 
 
-def _outcome(decision: Decision, facts: Facts, kind: str) -> Outcome:
+def _outcome(decision: Decision, facts: Facts | None, kind: str) -> Outcome:
     digest = decision.digest
     if decision.verdict is Verdict.DENY:
         return Outcome(Answer(False, denial_text(decision)), kind, decision, facts, digest=digest)

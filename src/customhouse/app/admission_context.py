@@ -151,6 +151,8 @@ def _files(configuration: Configuration) -> Iterator[str]:
         configuration.waivers,
         configuration.price_book,
         configuration.allowed_signers,
+        configuration.gatekeeper,
+        configuration.conftest,
         *configuration.gpg_keys,
         *(key.public_key for key in configuration.keys),
     ):

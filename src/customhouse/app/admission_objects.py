@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from customhouse.app.admission_review import Review
 from customhouse.core.errors import CannotDecideError
 from customhouse.core.resource import Declaration, Location, Manifest, ResourceRef
 from customhouse.policy.projection import project
@@ -53,6 +54,15 @@ def replicas_of(scale: Manifest) -> int | None:
     spec = scale.get("spec")
     count = spec.get("replicas", 0) if isinstance(spec, Mapping) else None
     return count if isinstance(count, int) and not isinstance(count, bool) and 0 <= count < 2**31 else None
+
+
+def declared_scaled(declared: Sequence[Declaration], review: Review) -> Declaration | None:
+    """What the `/scale` of a review is about, among what is declared."""
+    for item in declared:
+        same = (item.ref.namespace, item.ref.name) == (review.ref.namespace, review.ref.name)
+        if same and f"{item.ref.kind.lower()}s" == review.resource:
+            return item
+    return None
 
 
 def at_size(declaration: Declaration, replicas: int) -> Declaration:

@@ -43,6 +43,8 @@ class Review:
     object: Manifest
     old: Manifest
     dry_run: bool
+    request: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """As it came, for policies of others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,7 @@ def _review(uid: str, request: Mapping[str, Any]) -> Review:
         object=new,
         old=old,
         dry_run=request.get("dryRun") is True,
+        request=request,
     )
 
 

@@ -24,12 +24,13 @@ from customhouse.app.admission_mutation import mutated
 from customhouse.app.audit_scene import Scene, built_in, owners_of
 from customhouse.app.clearance import Clearance, Question
 from customhouse.app.configuration import CURRENCY
+from customhouse.app.foreign_audit import ForeignAudit
 from customhouse.app.policywatch import Watch
 from customhouse.core.beside import NOTHING, Beside, beside
 from customhouse.core.change import Actor, ActorKind, Change, Operation, Revision, SignatureState
 from customhouse.core.cluster import cluster_identity
 from customhouse.core.cost import CostReport, WorkloadCost
-from customhouse.core.decision import Category, Decision, Point, Severity, Verdict, verdict_of
+from customhouse.core.decision import Decision, Point, Severity, Verdict
 from customhouse.core.errors import CustomhouseError
 from customhouse.core.facts import Facts
 from customhouse.core.ports import PolicyEngine, Progress
@@ -104,6 +105,7 @@ class Auditor:
         self._context, self._clock, self._clearance = context, clock, clearance
         self._gate = Gate(engine, context.governing.bundle, context.governing.waivers)
         self._watch = Watch(engine, context.governing.canary)
+        self._foreign = ForeignAudit(context.governing, engine)
 
     def audit(self, scene: Scene, *, keep_facts: bool = False, progress: Progress | None = None) -> AuditReport:
         """Judge every object; one that cannot be judged is told in the report.
@@ -130,6 +132,7 @@ class Auditor:
         question = self._question(changes, owners)
         report, facts_of = self._clearance.facts(question, costs, now, declared=declared)
         audited: list[Audited] = []
+        places: list[Declaration] = []
         kept: dict[ResourceRef, Facts] = {}
         for done, change in enumerate(changes):
             if progress is not None:
@@ -140,8 +143,12 @@ class Auditor:
                 undecided.append(Undecided(change.ref, str(error)))
                 continue
             audited.append(item)
+            assert change.after is not None  # noqa: S101 - made so above
+            places.append(change.after)
             if keep_facts:
                 kept[change.ref] = facts
+        audited, missed = self._with_foreign(audited, places, scene, now)
+        undecided += missed
         return AuditReport(
             scene=scene.name,
             at=now,
@@ -150,7 +157,7 @@ class Auditor:
             undecided=tuple(undecided),
             exempt=len(scene.declarations) - len(judged),
             problems=scene.problems,
-            bundle_digest=self._gate.bundle_digest,
+            bundle_digest=self._foreign.digest_with(self._gate.bundle_digest),
             cost=report,
             facts=kept,
         )
@@ -194,8 +201,8 @@ class Auditor:
         uid = cluster_identity(change.after.manifest)
         # 3
         if owner is not None:
-            decision = _for_security(self._gate.judge(change, facts, point=Point.AUDIT, decided_at=now))
-            return Audited(decision, uid, "derived", owner.ref), facts
+            decision = self._gate.judge(change, facts, point=Point.AUDIT, decided_at=now)
+            return Audited(self._watch.see(decision, facts), uid, "derived", owner.ref), facts
         # 4
         recorded = self._recorded(change.after, facts)
         if recorded is not None:
@@ -205,6 +212,20 @@ class Auditor:
         # 5
         decision = self._gate.judge(change, facts, point=Point.AUDIT, decided_at=now)
         return Audited(self._watch.see(decision, facts), uid, "new"), facts
+
+    def _with_foreign(
+        self, audited: Sequence[Audited], places: Sequence[Declaration], scene: Scene, now: datetime
+    ) -> tuple[list[Audited], list[Undecided]]:
+        pairs = [(item.decision, place) for item, place in zip(audited, places, strict=True)]
+        told = self._foreign.judged(pairs, scene.declarations, now)
+        done: list[Audited] = []
+        missed: list[Undecided] = []
+        for item, place, said in zip(audited, places, told, strict=True):
+            if isinstance(said, Decision):
+                done.append(replace(item, decision=said))
+            else:
+                missed.append(Undecided(place.ref, said))
+        return done, missed
 
     def _recorded(self, live: Declaration, facts: Facts) -> dict[str, Any] | None:
         """The Facts that the gate recorded of just this content; None when it never judged it so."""
@@ -255,17 +276,6 @@ def _revision(told: Mapping[str, Any], today: Facts) -> Revision:
         reviewers=tuple(told["reviewers"]),
         descends=told["descends"],
     )
-
-
-def _for_security(decision: Decision) -> Decision:
-    pairs = [
-        pair
-        for pair in zip(decision.findings, decision.locations, strict=True)
-        if pair[0].category is Category.SECURITY
-    ]
-    findings = tuple(finding for finding, _ in pairs)
-    places = tuple(place for _, place in pairs)
-    return replace(decision, findings=findings, locations=places, verdict=verdict_of(findings))
 
 
 def _same_but_version(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

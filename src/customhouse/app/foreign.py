@@ -11,10 +11,11 @@ from customhouse.app import wiring
 from customhouse.app.foreign_files import SUFFIXES, documents_of
 from customhouse.app.foreign_source import ForeignSource
 from customhouse.core.change import Change
-from customhouse.core.decision import Decision, Point
+from customhouse.core.decision import Decision, Finding, Point
 from customhouse.core.errors import ConfigError, PolicyError
 from customhouse.core.ports import PolicyEngine
 from customhouse.core.resource import Declaration, Manifest, ResourceRef
+from customhouse.policy import gatekeeper_review as reviews
 from customhouse.policy.conftest import Conftest, load_conftest
 from customhouse.policy.foreign import ForeignEngine
 from customhouse.policy.foreign_findings import ForeignObject, ForeignPolicies, folded, foreign_findings
@@ -42,12 +43,10 @@ class Foreign:
         objects: Sequence[ForeignObject],
         *,
         point: Point,
-        inventory: Iterable[Manifest] = (),
-    ) -> list[Any]:
+        inventory: Mapping[str, Any] | None,
+    ) -> list[tuple[Finding, ...]]:
         """See `policy.foreign_findings.foreign_findings`."""
-        return list(
-            foreign_findings(objects, self.policies, self._engine, point=point, inventory=inventory, cel=self._cel)
-        )
+        return foreign_findings(objects, self.policies, self._engine, point=point, inventory=inventory, cel=self._cel)
 
     def decide(
         self,
@@ -61,7 +60,7 @@ class Foreign:
         asked = [index for index, change in enumerate(changes) if _is_judged(change)]
         objects = [_object(changes[index].after) for index in asked]
         point = decisions[0].point if decisions else Point.GATE
-        found = self.findings(objects, point=point, inventory=[item.manifest for item in declared])
+        found = self.findings(objects, point=point, inventory=inventory_of(declared))
         result = list(decisions)
         for index, findings in zip(asked, found, strict=True):
             result[index] = folded(decisions[index], findings, self.policies, waivers, as_of)
@@ -74,12 +73,24 @@ class Foreign:
         request: Mapping[str, Any],
         waivers: Sequence[Waiver],
         as_of: datetime,
-        inventory: Iterable[Manifest] = (),
+        inventory: Mapping[str, Any] | None,
     ) -> Decision:
         """The Decision on an AdmissionRequest with what these policies say of it."""
         manifest = request.get("object") or request.get("oldObject") or {}
         found = self.findings([ForeignObject(ref, manifest, "", request)], point=Point.ADMISSION, inventory=inventory)
         return folded(decision, found[0], self.policies, waivers, as_of)
+
+
+def inventory_of(declarations: Iterable[Declaration]) -> Mapping[str, Any]:
+    """`data.inventory` of what is declared, or lives; what names no namespace is where it will land."""
+    return reviews.inventory_of(_landed(item) for item in declarations)
+
+
+def _landed(item: Declaration) -> Manifest:
+    metadata = item.manifest.get("metadata")
+    if not item.ref.namespace or not isinstance(metadata, Mapping) or metadata.get("namespace"):
+        return item.manifest
+    return {**item.manifest, "metadata": {**metadata, "namespace": item.ref.namespace}}
 
 
 def load(source: ForeignSource, engine: ForeignEngine) -> ForeignPolicies:

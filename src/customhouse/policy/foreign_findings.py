@@ -7,7 +7,7 @@ its bundle digest then covers them too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -23,7 +23,7 @@ from customhouse.policy.foreign import ForeignEngine
 from customhouse.policy.gatekeeper import Gatekeeper, Policies, Violation
 from customhouse.policy.gatekeeper_cel import CelEngine
 from customhouse.policy.gatekeeper_match import Subject
-from customhouse.policy.gatekeeper_review import Review, inventory_of, review_of_object, review_of_request
+from customhouse.policy.gatekeeper_review import Review, known_fields, review_of_object, review_of_request
 from customhouse.policy.waiver import Waiver
 
 _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
@@ -55,25 +55,26 @@ def foreign_findings(
     engine: ForeignEngine,
     *,
     point: Point = Point.GATE,
-    inventory: Iterable[Mapping[str, Any]] = (),
+    inventory: Mapping[str, Any] | None,
     cel: CelEngine | None = None,
 ) -> list[tuple[Finding, ...]]:
-    """The findings about each object, in order. `inventory` is what constraints may look up: all known objects.
+    """The findings about each object, in order. `inventory` is what constraints may look up; None: it is not known.
 
     Raises PolicyError: could not decide.
     """
-    known = inventory_of(inventory)
     found: list[list[Finding]] = [[] for _ in objects]
     if policies.gatekeeper.constraints:
-        namespaces = known.get("cluster", {}).get("v1", {}).get("Namespace", {})
+        namespaces = (inventory or {}).get("cluster", {}).get("v1", {}).get("Namespace", {})
         reviews = [_review(item, namespaces) for item in objects]
-        judged = Gatekeeper(policies.gatekeeper, engine, cel).judge(reviews, known, point)
+        judged = Gatekeeper(policies.gatekeeper, engine, cel).judge(reviews, inventory, point)
         for index, violations in enumerate(judged):
             found[index] += [_of_violation(violation, objects[index].ref) for violation in violations]
     if policies.conftest is not None and policies.namespaces:
-        documents = [(item.file, item.manifest) for item in objects]
+        # What is deleted is in no file any more.
+        asked = [at for at, item in enumerate(objects) if (item.request or {}).get("operation") != "DELETE"]
+        documents = [(objects[at].file, objects[at].manifest) for at in asked]
         told = judge_documents(policies.conftest, documents, engine, policies.namespaces)
-        for index, messages in enumerate(told):
+        for index, messages in zip(asked, told, strict=True):
             found[index] += [_of_message(message, objects[index].ref) for message in messages]
     return [tuple(sorted(set(items), key=_order)) for items in found]
 
@@ -92,16 +93,21 @@ def folded(
         decision,
         findings=together,
         verdict=verdict_of(together),
-        bundle_digest=json_digest({"bundle": decision.bundle_digest, "foreign": policies.digest}),
+        bundle_digest=digest_with(decision.bundle_digest, policies),
         locations=(*decision.locations, *(None for _ in waived)),
     )
+
+
+def digest_with(bundle_digest: str, policies: ForeignPolicies) -> str:
+    """The digest of a bundle together with these policies."""
+    return json_digest({"bundle": bundle_digest, "foreign": policies.digest})
 
 
 def _review(item: ForeignObject, namespaces: Mapping[str, Any]) -> Review:
     namespace = namespaces.get(item.ref.namespace) if item.ref.namespace else None
     try:
         if item.request is not None:
-            return review_of_request(item.request, namespace=namespace)
+            return review_of_request(known_fields(item.request), namespace=namespace)
         return _placed(review_of_object(item.manifest, namespace=namespace), item.ref)
     except PolicyError as error:
         raise PolicyError(error.message, where=str(item.ref), hint=error.hint) from error

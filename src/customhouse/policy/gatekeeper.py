@@ -91,9 +91,12 @@ class Gatekeeper:
             self._ask(template, {}, [{"review": {}, "parameters": {}}])
 
     def judge(
-        self, reviews: Sequence[Review], inventory: Mapping[str, Any], point: Point
+        self, reviews: Sequence[Review], inventory: Mapping[str, Any] | None, point: Point
     ) -> list[tuple[Violation, ...]]:
-        """The violations of each review, by constraint and message. Raises PolicyError: could not decide."""
+        """The violations of each review, by constraint and message. `inventory` None: what else there is is not known.
+
+        Raises PolicyError: could not decide; also where a template looks up what is not known.
+        """
         found: list[list[Violation]] = [[] for _ in reviews]
         asked: dict[str, list[tuple[int, Constraint, str]]] = {}
         # 1. Who is meant.
@@ -113,13 +116,21 @@ class Gatekeeper:
                 if meant:
                     asked.setdefault(constraint.kind, []).append((index, constraint, action))
         # 2. What is wrong.
-        data = {"inventory": inventory} if inventory else {}
         for kind, pairs in asked.items():
+            template = self._policies.templates[kind]
+            if template.referential and inventory is None:
+                raise PolicyError(
+                    f"{kind} looks up other objects (data.inventory), and which there are is not known here",
+                    where=template.where,
+                    hint="give the webhook the repository (--repo), or scope the constraint to gator.gatekeeper.sh "
+                    "and audit.gatekeeper.sh",
+                )
+            data = {"inventory": inventory} if template.referential and inventory else {}
             documents = [
                 {"review": reviews[index].document, "parameters": constraint.parameters}
                 for index, constraint, _ in pairs
             ]
-            answers = self._ask(self._policies.templates[kind], data, documents)
+            answers = self._ask(template, data, documents)
             for (index, constraint, action), messages in zip(pairs, answers, strict=True):
                 found[index] += [Violation(constraint, message, action) for message in messages]
         return [tuple(sorted(items, key=_order)) for items in found]
@@ -164,7 +175,10 @@ def _messages(answer: Any, template: Template) -> list[str]:
 
 
 def _operates(template: Template, operation: str) -> bool:
-    return not template.operations or operation in template.operations or "*" in template.operations
+    # Gatekeeper's webhook is sent deletions only where somebody asked for them; here that is the template.
+    if not template.operations:
+        return operation not in ("DELETE", "CONNECT")
+    return operation in template.operations or "*" in template.operations
 
 
 def _order(violation: Violation) -> tuple[str, str, str]:

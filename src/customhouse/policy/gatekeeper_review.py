@@ -99,6 +99,11 @@ def review_of_request(
     return Review(document, subjects)
 
 
+def known_fields(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A request without what an API server newer than this adds to it."""
+    return {key: value for key, value in request.items() if key in _REQUEST_FIELDS}
+
+
 def inventory_of(objects: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """`data.inventory`: `cluster[apiVersion][kind][name]` and `namespace[ns][apiVersion][kind][name]`.
 

@@ -60,6 +60,8 @@ class Template:
     operations: tuple[str, ...]
     where: str
     cel: Mapping[str, Any] = field(default_factory=dict)
+    referential: bool = False
+    """Whether it looks up other objects (`data.inventory`)."""
 
 
 def is_template(document: Document) -> bool:
@@ -99,6 +101,7 @@ def parse_template(document: Document) -> Template:
         operations=tuple(str(item) for item in target.get("operations") or ()),
         where=where,
         cel={} if program is not None else _source(target, "K8sNativeValidation") or {},
+        referential=program is not None and _looks_up(program),
     )
 
 
@@ -129,6 +132,14 @@ def _program(target: Mapping[str, Any], kind: str, where: str) -> tuple[Program 
                 raise PolicyError(f"{what} may not be read", where=f"{name}:{line}", hint="data.lib or data.inventory")
     query = "data." + ".".join(package_of(rego, entry)) + ".violation"
     return Program(modules, v0=version == "v0"), query
+
+
+def _looks_up(program: Program) -> bool:
+    return any(
+        reference == "inventory"
+        for name, text in program.modules.items()
+        for reference, _ in data_references(text, name)
+    )
 
 
 def _source(target: Mapping[str, Any], engine: str) -> Mapping[str, Any] | None:

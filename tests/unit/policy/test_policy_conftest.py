@@ -99,7 +99,7 @@ def test_no_policy_is_not_a_pass():
 def test_findings_have_the_one_format():
     policies = ForeignPolicies("sha256:0", conftest=load_conftest({"m.rego": V1}, ENGINE), namespaces=("main",))
     item = ForeignObject(ResourceRef("v1", "Pod", "x", "a"), {"apiVersion": "v1", "kind": "Pod", "bad": 1, "odd": 1})
-    found = foreign_findings([item], policies, ENGINE)[0]
+    found = foreign_findings([item], policies, ENGINE, inventory=None)[0]
     assert [(finding.rule, finding.severity) for finding in found] == [
         ("conftest/main/deny", Severity.ERROR),
         ("conftest/main/warn", Severity.WARNING),

@@ -159,7 +159,7 @@ def test_findings_have_the_one_format():
     documents = [template(), constraint({"enforcementAction": "warn", "parameters": {}})]
     ref = ResourceRef("v1", "Pod", "x", "a")
     policies = ForeignPolicies("sha256:0", load_policies(documents))
-    [[finding]] = foreign_findings([ForeignObject(ref, POD)], policies, ENGINE)
+    [[finding]] = foreign_findings([ForeignObject(ref, POD)], policies, ENGINE, inventory={})
     assert (finding.rule, finding.severity, finding.category) == (
         "gatekeeper/Need/it",
         Severity.WARNING,

@@ -27,7 +27,10 @@ from customhouse.policy.lint import check_recursion
 
 MAX_INPUT = 4 * 1024 * 1024
 """Bytes of JSON of one document: etcd holds 1.5 MiB, a review holds the object twice."""
+MAX_DATA = 64 * 1024 * 1024
+"""Bytes of JSON of what is looked up: all objects of a cluster, for whatever policy looks something up."""
 _CACHED = 256
+_FILLED = 16
 _STACK = "\n\nStack backtrace:"
 _NEVER_FAIL = "print trace time.now_ns is_array is_boolean is_null is_number is_object is_set is_string type_name"
 _NEVER = frozenset(_NEVER_FAIL.split())
@@ -71,6 +74,7 @@ class EmbeddedForeign:
                 # After an error the engine's state is not known.
                 del engines[patience]
                 self._cache().pop((_key(program), patience), None)
+                self._filled().pop((_key(program), patience), None)
                 if patience + 1 == len(_PATIENCE):
                     raise
         raise AssertionError("unreachable: the last attempt answers or raises")
@@ -80,6 +84,13 @@ class EmbeddedForeign:
             self._local.cache = OrderedDict()
         cache: OrderedDict[tuple[bytes, int], Any] = self._local.cache
         return cache
+
+    def _filled(self) -> OrderedDict[tuple[bytes, int], tuple[Mapping[str, Any], Any]]:
+        """Engines with their data, which is compared by identity: nobody changes it after it was given."""
+        if not hasattr(self._local, "filled"):
+            self._local.filled = OrderedDict()
+        filled: OrderedDict[tuple[bytes, int], tuple[Mapping[str, Any], Any]] = self._local.filled
+        return filled
 
     def _engine(self, program: Program, data: Mapping[str, Any], patience: int) -> Any:
         key, cache = (_key(program), patience), self._cache()
@@ -94,9 +105,16 @@ class EmbeddedForeign:
         cache.move_to_end(key)
         if not data:
             return cache[key]
+        # An inventory stays the same for many questions, and takes longer to read than they do.
+        kept = self._filled().get(key)
+        if kept is not None and kept[0].keys() == data.keys() and all(kept[0][name] is data[name] for name in data):
+            return kept[1]
         engine = cache[key].clone()
         with _Guard("the data cannot be read"):
-            engine.add_data_json(_json(data))
+            engine.add_data_json(_json(data, MAX_DATA))
+        self._filled()[key] = (data, engine)
+        while len(self._filled()) > _FILLED:
+            self._filled().popitem(last=False)
         return engine
 
 
@@ -179,13 +197,13 @@ def _ask(engine: Any, text: str, queries: Sequence[str]) -> list[Any]:
     return [UNDEFINED if answer == "<undefined>" else answer for answer in answers]
 
 
-def _json(document: Any) -> str:
+def _json(document: Any, limit: int = MAX_INPUT) -> str:
     try:
         text = canonical_json(document)
     except CanonicalError as error:
         raise PolicyError(f"the input has no canonical JSON: {error}") from error
-    if len(text) > MAX_INPUT:
-        raise PolicyError(f"the input is {len(text)} bytes; the limit is {MAX_INPUT}")
+    if len(text) > limit:
+        raise PolicyError(f"the input is {len(text)} bytes; the limit is {limit}")
     return text.decode()
 
 
