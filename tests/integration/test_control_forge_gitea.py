@@ -18,6 +18,7 @@ from customhouse.app.memory import PROTECTION
 from customhouse.app.protections import ProtectionWatch
 from customhouse.app.reviewing import review_of
 from customhouse.app.settings import Settings
+from customhouse.cli.program import run
 from customhouse.control.adapters.forges.gitea import Gitea
 from customhouse.control.adapters.git import GitRepository
 from customhouse.core.errors import SourceError
@@ -100,6 +101,66 @@ def test_one_comment_is_written_and_replaced_and_nobody_elses(gitea: GiteaServer
     forge.comment(pull, marker, f"{marker}\nsecond")
     bodies = [item["body"] for item in gitea.call("GET", f"/repos/{where}/issues/{pull}/comments")]
     assert bodies == [f"{marker} a trap", f"{marker}\nsecond"]
+
+
+def test_the_gate_says_what_it_found_in_one_comment_that_follows_the_branch(
+    gitea: GiteaServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = gitea.repository("commented")
+    where = "ada/commented"
+    rules = "apiVersion: customhouse.dev/v1\npolicy: {requireSignedCommits: false}\nforge: {kind: gitea, repository: "
+    gitea.write(where, "customhouse.yaml", f"{rules}{where}, url: '{gitea.url}'}}\n", "main")
+    gitea.write(where, "flags.yaml", _config("x"), "main", new="work")
+    pull = _pull(gitea, where, "work")
+    monkeypatch.setenv("CUSTOMHOUSE_FORGE_TOKEN", gitea.tokens["bob"])
+
+    def gated() -> tuple[int, str, str]:
+        arguments = ("gate", "--repo", str(bare), "--base", "main", "--head", "work", "--engine", "embedded")
+        status = run([*arguments, "-o", "json", "--comment", str(pull)])
+        (said,) = gitea.call("GET", f"/repos/{where}/issues/{pull}/comments")
+        assert said["user"]["login"] == "bob"
+        return status, str(said["body"]), capsys.readouterr().err
+
+    status, body, _ = gated()
+    assert (status, body.splitlines()[:2]) == (0, ["<!-- customhouse:gate -->", "## Customhouse: allow"])
+    # The branch names a forge of its own; the token goes to that of the base all the same.
+    gitea.write(where, "customhouse.yaml", f"{rules}mallory/trap, url: 'http://127.0.0.1:1/'}}\n", "work")
+    assert "governance-changed" in gated()[1]
+    gitea.write(where, "flags.yaml", "kind: [\n", "work")
+    status, body, _ = gated()
+    assert (status, body.splitlines()[1]) == (3, "## Customhouse: could not decide")
+    assert "flags.yaml" in body
+    pod = (
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {hostNetwork: true, containers: [{name: c, image: c}]}\n"
+    )
+    gitea.write(where, "flags.yaml", pod, "work")
+    monkeypatch.setenv("CUSTOMHOUSE_FORGE_TOKEN", "revoked")
+    status, body, told = gated()
+    assert (status, "could not decide" in body, "revoked" in told) == (1, True, False), "a denial stays a denial"
+    assert "the comment was not written" in told
+
+
+def test_a_comment_that_cannot_be_written_is_no_silent_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = tmp_path / "customhouse.yaml"
+    (tmp_path / "flags.yaml").write_text(_config("x"))
+    arguments = ("gate", str(tmp_path / "flags.yaml"), "--config", str(rules), "--engine", "embedded", "-q")
+    open_rules = "apiVersion: customhouse.dev/v1\npolicy: {requireSignedCommits: false}\n"
+    rules.write_text(open_rules)
+    assert run([*arguments, "--comment", "7"]) == 2
+    assert "names no forge" in capsys.readouterr().err
+    forge = "forge: {kind: gitea, repository: ada/x, url: 'http://127.0.0.1:1/api/v1'}\n"
+    rules.write_text(open_rules + forge)
+    monkeypatch.delenv("CUSTOMHOUSE_FORGE_TOKEN", raising=False)
+    assert run([*arguments, "--comment", "7"]) == 2
+    assert "CUSTOMHOUSE_FORGE_TOKEN is not set" in capsys.readouterr().err
+    monkeypatch.setenv("CUSTOMHOUSE_FORGE_TOKEN", "secret-token")
+    assert run([*arguments, "--comment", "7"]) == 3
+    told = capsys.readouterr().err
+    assert "cannot be asked" in told
+    assert "secret-token" not in told
+    assert run([*arguments, "--comment", "0"]) == 2
 
 
 def test_owners_of_the_base_revision_must_agree(gitea: GiteaServer, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from customhouse.cli.output import common, formats, json_text, talk, write_text
 
 if TYPE_CHECKING:
     from customhouse.app.clearance import Judgement
+    from customhouse.app.gatekeeping import GateRequest
     from customhouse.core.ports import PolicyEngine
 
 FORMATS = ("json", "markdown", "sarif", "junit", "github", "gitlab")
@@ -32,6 +33,12 @@ FORMATS = ("json", "markdown", "sarif", "junit", "github", "gitlab")
     metavar="FORMAT=FILE",
     help="Write a report to a file as well; may be given several times.",
 )
+@click.option(
+    "--comment",
+    type=click.IntRange(1),
+    metavar="NUMBER",
+    help="Write the report as our one comment on a pull request, at the `forge` of the rules that judge.",
+)
 @click.option("--fix-patch", is_flag=True, help="Print a patch for `git apply` with the fixes that are certain.")
 @formats(*FORMATS)
 @common
@@ -45,6 +52,7 @@ def gate(
     worktree: bool,
     before: str | None,
     reports: tuple[str, ...],
+    comment: int | None,
     fix_patch: bool,
     output: str,
     settings: Settings,
@@ -52,7 +60,7 @@ def gate(
     """Judge a change: security and cost together, by the rules of the base revision.
 
     A PATH is a file, a folder, or `-` for standard input. Exit status: 0 allowed, 1 denied, 3 could not decide (the
-    gate stays shut).
+    gate stays shut), or allowed and the comment could not be written.
     """
     from customhouse.app import wiring
 
@@ -73,6 +81,10 @@ def gate(
             from customhouse.cli.report_annotations import undecided_github
 
             write_text(undecided_github(error.message, error.where, error.hint))
+        if comment is not None:
+            from customhouse.cli.report_markdown import undecided_markdown
+
+            _comment(settings, request, None, comment, undecided_markdown(error.message, error.where, error.hint))
         raise
     for form, file in files:
         _write_file(file, rendered(judgement, form, None, False))
@@ -85,7 +97,11 @@ def gate(
         talk(settings, line)
     count = len(judgement.changes)
     talk(settings, f"{judgement.verdict.value}: {count} {'change' if count == 1 else 'changes'}")
-    ctx.exit(1 if judgement.verdict is Verdict.DENY else 0)
+    status = 1 if judgement.verdict is Verdict.DENY else 0
+    if comment is not None:
+        failed = _comment(settings, request, judgement, comment, rendered(judgement, "markdown", None, False))
+        status = status or failed
+    ctx.exit(status)
 
 
 def rendered(judgement: Judgement, form: str, width: int | None, colour: bool) -> str:
@@ -94,7 +110,7 @@ def rendered(judgement: Judgement, form: str, width: int | None, colour: bool) -
     if form == "markdown":
         from customhouse.cli.report_markdown import decisions_markdown
 
-        return decisions_markdown(decisions, cost)
+        return decisions_markdown(decisions, cost, judgement.revision.id if judgement.revision else None)
     if form == "sarif":
         from customhouse.app.gatekeeping import rules_of
         from customhouse.cli.report_sarif import decisions_sarif
@@ -138,6 +154,21 @@ def _write_file(file: str, text: str) -> None:
     draft = place.with_name(place.name + ".new")
     draft.write_bytes(data)
     draft.replace(place)
+
+
+def _comment(settings: Settings, request: GateRequest, judgement: Judgement | None, number: int, text: str) -> int:
+    """Write the comment; 0, or the status of what went wrong, which is told even with --quiet: it was asked for."""
+    from customhouse.app.commenting import comment
+    from customhouse.cli.report_rows import printable
+    from customhouse.core.errors import CustomhouseError
+
+    try:
+        comment(settings, request, judgement, number, text)
+    except CustomhouseError as error:
+        click.echo(f"error[{error.code}]: the comment was not written: {printable(str(error))}", err=True)
+        return error.exit_status
+    talk(settings, f"commented on pull request {number}")
+    return 0
 
 
 def _print_patch(settings: Settings, judgement: Judgement, engine: PolicyEngine) -> None:

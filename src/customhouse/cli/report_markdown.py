@@ -27,8 +27,21 @@ _REFERENCES = re.compile(r"([@#])|(:)(?=//)|(\bwww)(?=\.)", re.IGNORECASE)
 _WORD_JOINER = "\u2060"
 
 
-def decisions_markdown(decisions: Sequence[Decision], cost_report: CostReport | None = None) -> str:
-    """The comment of a pull request. Text from the repository is escaped: it can bring no link, image or mention."""
+def undecided_markdown(message: str, where: str, hint: str) -> str:
+    """The comment when nothing could be decided: it takes the place of one that says "allow" of an older commit."""
+    place = f"`{_code(where)}`: " if where else ""
+    fix = [f"What to do: {_escaped(hint)}", ""] if hint else []
+    lines = [MARKER, "## Customhouse: could not decide", "", f"**The gate stays shut.** {place}{_escaped(message)}", ""]
+    return "\n".join([*lines, *fix])
+
+
+def decisions_markdown(
+    decisions: Sequence[Decision], cost_report: CostReport | None = None, commit: str | None = None
+) -> str:
+    """The comment of a pull request. Text from the repository is escaped: it can bring no link, image or mention.
+
+    `commit` is the one that was judged, so that a reader sees whether the comment is about what is there now.
+    """
     verdict = overall(decisions)
     found = rows(decisions)
     lines = [
@@ -59,6 +72,7 @@ def decisions_markdown(decisions: Sequence[Decision], cost_report: CostReport | 
     lines += [
         "<details><summary>Digests</summary>",
         "",
+        *([f"- commit `{_code(commit)}`"] if commit else []),
         *(f"- {name} `{joint(said)}`" for name, said in digests.items()),
     ]
     if cost_report is not None:

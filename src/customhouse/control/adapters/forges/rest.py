@@ -89,7 +89,9 @@ class Rest:
         if not me:
             raise SourceError("the forge does not say whose token this is", where=self._name, hint=_MAY_COMMENT)
         body = text[:MAX_COMMENT]
-        there = (Comment(str(int(item["id"])), _author(item), str(item.get("body", ""))) for item in self.all(listed))
+        there = [Comment(str(item.get("id")), _author(item), str(item.get("body", ""))) for item in self.all(listed)]
+        if not all(item.id.isdecimal() for item in there):
+            raise SourceError("a comment without a number", where=f"{self._name} {listed}")
         plan = plan_comment(there, me, body, marker)
         if plan.action is CommentAction.CREATE:
             self.send("POST", listed, {"body": body})
