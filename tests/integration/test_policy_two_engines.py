@@ -214,6 +214,7 @@ def facts(draw):
         "usage": draw(_USAGE),
         "environment": draw(st.sampled_from([None, EnvironmentJudgement(), EnvironmentJudgement("live", True)])),
         "settings": draw(_SETTINGS),
+        "derived": draw(st.booleans()),
         "cost_before": draw(st.none() | st.just(WorkloadCost(ref, low, low, low))),
         "cost_after": WorkloadCost(ref, draw(st.sampled_from([low, high])), low, high, unpriced=unpriced),
         "alternatives": tuple(Alternative(f"choice {n}", draw(_PRICES)) for n in range(draw(st.integers(0, 2)))),
@@ -245,10 +246,11 @@ def test_both_engines_find_the_same_on_generated_facts(opa, documents):
             assert sorted(map(canonical_json, found)) == sorted(map(canonical_json, expected))
 
 
-def test_a_decision_is_byte_identical_whichever_engine_makes_it(opa):
+@pytest.mark.parametrize("derived", [False, True])
+def test_a_decision_is_byte_identical_whichever_engine_makes_it(opa, derived):
     for manifest in (service(), service(resources={}), deployment(image="evil.io/x:latest")):
         change = created(manifest)
-        known = build_facts(change, context(manifest))
+        known = build_facts(change, context(manifest, derived=derived))
         bodies = {
             canonical_json(Gate(engine, BUNDLE).judge(change, known, point=Point.GATE, decided_at=NOW).body())
             for engine in (opa, RegorusEngine())

@@ -267,14 +267,11 @@ class Clearance:
     ) -> FactsContext:
         owner = question.owners.get(change.ref)
         tier = judged_tier(question.governing, owner or change.after or change.before)
-        settings = shared.settings
-        if owner is not None:
-            settings = replace(settings, required_labels=(), require_revision=False)
         return replace(
             shared,
             tier=tier,
             environment=judged_environment(question.governing.configuration, change.ref),
-            settings=settings,
+            derived=owner is not None,
             artifacts=desk.of(change),
             cost_before=None if cost is None else cost.before,
             cost_after=None if cost is None else cost.after,

@@ -123,6 +123,8 @@ class FactsContext:
     usage: UsageEvidence | None = None
     review: Review | None = None
     """What the forge says of the commit; None: it was not asked (no forge is configured, or nothing is deployed)."""
+    derived: bool = False
+    """Whether a controller made it for an owner: cost, labels and commit are the owner's, and judged there."""
     currency: str = "USD"
 
 
@@ -147,6 +149,7 @@ def build_facts(change: Change, context: FactsContext) -> Facts:
         "revision": _revision(change),
         "review": _review(context.review),
         "actor": {"kind": change.actor.kind.value, "name": change.actor.name},
+        "derived": context.derived,
         "tier": _tier(context),
         "environment": None
         if context.environment is None

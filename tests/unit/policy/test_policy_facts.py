@@ -38,6 +38,7 @@ def test_facts_have_the_documented_keys():
         "revision",
         "review",
         "actor",
+        "derived",
         "tier",
         "environment",
         "surroundings",

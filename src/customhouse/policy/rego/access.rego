@@ -118,27 +118,33 @@ findings contains lib.warning("security", "binding-people-unplaced", subject.poi
 readers := {"view", "system:basic-user", "system:discovery", "system:public-info-viewer", "system:monitoring"}
 
 writes if {
-	not input.change.after.spec.role.name in readers
+	name := input.change.after.spec.role.name
+	not name in readers
 	not declared_reader
 }
 
 declared_reader if input.surroundings.role.writes == false
 
+whole_roles := {"admin", "edit", "cluster-admin"}
+
 default unknown_role := ""
 
 unknown_role := " (what the role grants is not declared here)" if {
-	not input.change.after.spec.role.name in {"admin", "edit", "cluster-admin"}
+	name := input.change.after.spec.role.name
+	not name in whole_roles
 	not input.surroundings.role.found
 }
 
 person(subject) if {
 	subject.kind == "User"
-	not startswith(subject.name, "system:")
+	name := subject.name
+	not startswith(name, "system:")
 }
 
 person(subject) if {
 	subject.kind == "Group"
-	not startswith(subject.name, "system:")
+	name := subject.name
+	not startswith(name, "system:")
 }
 
 person(subject) if {

@@ -15,7 +15,7 @@ import data.customhouse.lib
 findings contains lib.error("reliability", "autoscaler-range", range.pointer, message, fix) if {
 	some range in ranges
 	range.min > range.max
-	message := sprintf("The lower end of the range (%d) is above the upper one (%d).", [range.min, range.max])
+	message := sprintf("The lower end of the range (%v) is above the upper one (%v).", [range.min, range.max])
 	fix := "Make the upper end at least the lower one."
 }
 
@@ -134,7 +134,7 @@ findings contains lib.error("reliability", "node-pool-accelerators", "", message
 	lib.workload.accelerators > 0
 	count(pools) > 0
 	count(carriers) == 0
-	message := sprintf("A replica asks for %d accelerators (%s), and no declared NodePool has machines with them.", [
+	message := sprintf("A replica asks for %v accelerators (%s), and no declared NodePool has machines with them.", [
 		lib.workload.accelerators,
 		lib.shown(lib.workload.accelerator_classes, "of no class"),
 	])
@@ -148,7 +148,7 @@ findings contains lib.error("reliability", "node-pool-accelerators", "", message
 	not null in limits
 	needed := lib.workload.accelerators * lib.workload.replicas_max
 	needed > sum(limits)
-	message := sprintf("%d replicas ask for %d accelerators; the NodePools that carry them are limited to %d.", [
+	message := sprintf("%v replicas ask for %v accelerators; the NodePools that carry them are limited to %v.", [
 		lib.workload.replicas_max,
 		needed,
 		sum(limits),

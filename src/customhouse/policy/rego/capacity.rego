@@ -34,11 +34,12 @@ findings contains lib.error("compliance", "tier-not-granted", "/metadata/labels/
 #   fix: Ask for a class of the tier, or for the tier that has the class.
 findings contains lib.error("cost", "gpu-class", accelerator_pointer, message, fix) if {
 	lib.workload
-	input.tier.spec.gpu_classes != null
+	classes := input.tier.spec.gpu_classes
+	classes != null
 	some class in lib.workload.accelerator_classes
 	class != "unknown"
-	not class in input.tier.spec.gpu_classes
-	message := sprintf("Tier %s may not use %s (%d per replica); it may use: %s.", [
+	not class in classes
+	message := sprintf("Tier %s may not use %s (%v per replica); it may use: %s.", [
 		input.tier.name,
 		class,
 		lib.workload.accelerators,
@@ -60,7 +61,7 @@ findings contains lib.error("cost", "gpu-class", accelerator_pointer, message, f
 findings contains lib.error("cost", "gpu-class-unknown", accelerator_pointer, message, fix) if {
 	lib.workload
 	"unknown" in lib.workload.accelerator_classes
-	message := sprintf("The workload asks for %d accelerators per replica and names no class.", [lib.workload.accelerators])
+	message := sprintf("The workload asks for %v accelerators per replica and names no class.", [lib.workload.accelerators])
 	fix := "Name the class in nodeSelector, for example nvidia.com/gpu.product: NVIDIA-L4."
 }
 
@@ -77,12 +78,12 @@ findings contains lib.error("cost", "gpu-count", accelerator_pointer, message, f
 	limit := input.tier.spec.max_accelerators
 	limit != null
 	lib.workload.accelerators > limit
-	message := sprintf("One replica asks for %d accelerators; tier %s allows %d.", [
+	message := sprintf("One replica asks for %v accelerators; tier %s allows %v.", [
 		lib.workload.accelerators,
 		input.tier.name,
 		limit,
 	])
-	fix := sprintf("Ask for at most %d.", [limit])
+	fix := sprintf("Ask for at most %v.", [limit])
 }
 
 # METADATA
@@ -141,7 +142,7 @@ findings contains lib.error("cost", "replicas-unbounded", "/spec/predictor/maxRe
 	lib.workload
 	input.change.after.spec.max_replicas != null # null sorts below every number
 	input.change.after.spec.max_replicas < lib.workload.replicas_min
-	message := sprintf("maxReplicas (%d) is below minReplicas (%d).", [
+	message := sprintf("maxReplicas (%v) is below minReplicas (%v).", [
 		input.change.after.spec.max_replicas,
 		lib.workload.replicas_min,
 	])
@@ -161,8 +162,8 @@ findings contains lib.error("cost", "replicas-over-bound", replicas.pointer, mes
 	limit != null
 	some replicas in declared_replicas
 	replicas.count > limit
-	message := sprintf("Up to %d replicas are declared; tier %s allows %d.", [replicas.count, input.tier.name, limit])
-	fix := sprintf("Declare at most %d.", [limit])
+	message := sprintf("Up to %v replicas are declared; tier %s allows %v.", [replicas.count, input.tier.name, limit])
+	fix := sprintf("Declare at most %v.", [limit])
 }
 
 declared_replicas contains {"count": lib.workload.replicas_max, "pointer": replica_pointer}

@@ -172,7 +172,7 @@ findings contains lib.warning("cost", "price-book-stale", "", message, fix) if {
 	is_number(input.prices.age_days)
 	is_number(input.prices.max_age_days)
 	input.prices.age_days > input.prices.max_age_days
-	message := sprintf("Prices are of %s, %d days old; %d days are allowed.", [
+	message := sprintf("Prices are of %s, %v days old; %v days are allowed.", [
 		input.prices.as_of,
 		input.prices.age_days,
 		input.prices.max_age_days,

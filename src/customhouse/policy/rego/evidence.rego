@@ -57,7 +57,7 @@ findings contains lib.error("compliance", "image-evidence-stale", image.pointer,
 	verified := [item | some item in of_kind(image, kind); item.verified]
 	count(verified) > 0
 	count([item | some item in verified; is_number(item.age_seconds); item.age_seconds <= limit * 86400]) == 0
-	message := sprintf("The %s of the image %s is older than %d days.", [called(kind), image.reference, limit])
+	message := sprintf("The %s of the image %s is older than %v days.", [called(kind), image.reference, limit])
 	fix := "Make the evidence anew."
 }
 

@@ -65,7 +65,7 @@ findings contains lib.error("cost", "ttl-too-long", "/metadata/annotations/custo
 	is_number(input.lifetime.seconds_left)
 	is_number(input.tier.spec.max_ttl_days)
 	input.lifetime.seconds_left > (input.tier.spec.max_ttl_days + 1) * 86400
-	message := sprintf("It is to end at %s; tier %s allows %d days.", [
+	message := sprintf("It is to end at %s; tier %s allows %v days.", [
 		input.lifetime.ttl,
 		input.tier.name,
 		input.tier.spec.max_ttl_days,
@@ -87,9 +87,9 @@ findings contains lib.note("cost", "workload-idle", "", message, fix) if {
 	fix := "Take it away, or let it scale to zero."
 }
 
-idle := sprintf("It served no request in %d days.", [input.usage.window_days]) if input.usage.requests == 0
+idle := sprintf("It served no request in %v days.", [input.usage.window_days]) if input.usage.requests == 0
 
-idle := sprintf("Its %d accelerators were at most %d%% busy in %d days.", [
+idle := sprintf("Its %v accelerators were at most %v%% busy in %v days.", [
 	lib.workload.accelerators,
 	input.usage.accelerator_percent,
 	input.usage.window_days,
@@ -116,7 +116,7 @@ findings contains lib.note("cost", "workload-oversized", "", message, fix) if {
 	needed := input.usage[field]
 	is_number(needed)
 	needed * 2 < asked
-	message := sprintf("A replica reserves %d %s and needed %d in %d days.", [
+	message := sprintf("A replica reserves %v %s and needed %v in %v days.", [
 		asked,
 		{"cpu_milli": "millicores", "memory_bytes": "bytes of memory"}[field],
 		needed,

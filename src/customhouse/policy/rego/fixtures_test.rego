@@ -119,6 +119,7 @@ facts := {
 	},
 	"review": null,
 	"actor": {"kind": "person", "name": "Ada <ada@example.com>"},
+	"derived": false,
 	"tier": {
 		"name": "standard",
 		"requested": null,

@@ -36,7 +36,8 @@ findings contains lib.error("security", "image-untrusted-registry", pointer(cont
 	some pod in lib.pods
 	some container in pod.containers
 	container.image.valid
-	not trusted(container.image.repository)
+	repository := container.image.repository
+	not trusted(repository)
 	message := sprintf("The image %s of %s is not in a trusted registry (trusted: %s).", [
 		container.image.reference,
 		lib.called(container),

@@ -91,3 +91,13 @@ test_judged_keeps_the_severity_after_the_end_and_says_so if {
 	found.severity == "error"
 	contains(found.message, "The relaxation by ada (OPS-1) does not hold: it ended on 2026-01-01T00:00:00Z.")
 }
+
+test_kept_leaves_what_is_derived_to_its_owner_but_for_security if {
+	dear := object.union(complaint, {"category": "cost"})
+	lib.kept(complaint) with input as {"derived": true}
+	lib.kept(complaint) with input as {"derived": false}
+	not lib.kept(dear) with input as {"derived": true}
+	lib.kept(dear) with input as {"derived": false}
+	lib.kept(dear) with input as {}
+	lib.kept("no finding") with input as {"derived": true}
+}

@@ -8,75 +8,92 @@ import data.customhouse.lib
 findings contains lib.judged(finding) if {
 	lib.workload
 	some finding in data.customhouse.rules.pods.findings
+	lib.kept(finding)
 }
 
 findings contains lib.judged(finding) if {
 	lib.workload
 	some finding in data.customhouse.rules.images.findings
+	lib.kept(finding)
 }
 
 findings contains lib.judged(finding) if {
 	lib.workload
 	some finding in data.customhouse.rules.labels.findings
+	lib.kept(finding)
 }
 
 findings contains lib.judged(finding) if {
 	some finding in data.customhouse.rules.models.findings
+	lib.kept(finding)
 }
 
 findings contains lib.judged(finding) if {
 	some finding in data.customhouse.rules.secrets.findings
+	lib.kept(finding)
 }
 
 findings contains lib.judged(finding) if {
 	some finding in data.customhouse.rules.capacity.findings
+	lib.kept(finding)
 }
 
 findings contains lib.judged(finding) if {
 	some finding in data.customhouse.rules.cost.findings
+	lib.kept(finding)
 }
 
 findings contains lib.judged(finding) if {
 	some finding in data.customhouse.rules.revisions.findings
+	lib.kept(finding)
 }
 
 findings contains lib.judged(finding) if {
 	input.review != null
 	some finding in data.customhouse.rules.reviews.findings
+	lib.kept(finding)
 }
 
 findings contains lib.judged(finding) if {
 	startswith(input.change.after.api_version, "rbac.authorization.k8s.io/")
 	some finding in data.customhouse.rules.access.findings
+	lib.kept(finding)
 }
 
 findings contains lib.judged(finding) if {
 	some finding in data.customhouse.rules.autoscaling.findings
+	lib.kept(finding)
 }
 
 findings contains lib.judged(finding) if {
 	lib.workload
 	some finding in data.customhouse.rules.evidence.findings
+	lib.kept(finding)
 }
 
 findings contains lib.judged(finding) if {
 	lib.workload
 	some finding in data.customhouse.rules.experiments.findings
+	lib.kept(finding)
 }
 
 findings contains lib.judged(finding) if {
 	some finding in data.customhouse.rules.files.findings
+	lib.kept(finding)
 }
 
 findings contains lib.judged(finding) if {
 	some finding in data.customhouse.rules.network.findings
+	lib.kept(finding)
 }
 
 findings contains lib.judged(finding) if {
 	lib.workload
 	some finding in data.customhouse.rules.placement.findings
+	lib.kept(finding)
 }
 
 findings contains lib.judged(finding) if {
 	some finding in data.customhouse.rules.spend.findings
+	lib.kept(finding)
 }

@@ -25,7 +25,7 @@ findings contains lib.error("security", "model-undeclared", model.pointer, messa
 
 findings contains lib.error("security", "model-undeclared", lib.workload.models[1].pointer, message, fix) if {
 	count(lib.workload.models) > 1
-	message := sprintf("The InferenceService names %d models; one digest cannot pin them all.", [count(lib.workload.models)])
+	message := sprintf("The InferenceService names %v models; one digest cannot pin them all.", [count(lib.workload.models)])
 	fix := "Keep one model per InferenceService."
 }
 
@@ -117,7 +117,7 @@ findings contains lib.error("compliance", "evidence-stale", model.pointer, messa
 	verified := [item | some item in model.evidence; item.kind == kind; item.verified]
 	count(verified) > 0
 	count([item | some item in verified; item.age_seconds != null; item.age_seconds <= limit * 86400]) == 0
-	message := sprintf("The %s of the model %s is older than %d days.", [called[kind], model.reference, limit])
+	message := sprintf("The %s of the model %s is older than %v days.", [called[kind], model.reference, limit])
 	fix := sprintf("Run `customhouse %s` again and commit what it writes.", [command[kind]])
 }
 
@@ -206,7 +206,8 @@ findings contains lib.error("compliance", "model-provenance", model.pointer, mes
 	some item in model.evidence
 	item.kind == "provenance"
 	item.verified
-	not whole(item.summary)
+	summary := item.summary
+	not whole(summary)
 	message := sprintf("The provenance of the model %s names no builder, or a material without a digest.", [model.reference])
 	fix := "Let the declared training Job make the provenance."
 }

@@ -59,7 +59,7 @@ findings contains lib.error("security", "network-default-deny-removed", "", mess
 	denied_ingress(input.change.before.spec)
 	input.surroundings.default_deny.ingress == false
 	input.surroundings.workloads > 0
-	message := sprintf("Namespace %q would no longer deny ingress by default; %d workloads are declared in it.", [
+	message := sprintf("Namespace %q would no longer deny ingress by default; %v workloads are declared in it.", [
 		input.change.before.namespace,
 		input.surroundings.workloads,
 	])

@@ -116,7 +116,8 @@ hooked(hook) if {
 		some pod in lib.pods
 		some container in pod.containers
 		container.role == "main"
-		not hook in container.probes
+		probes := container.probes
+		not hook in probes
 	]
 	count(without) == 0
 }
@@ -147,16 +148,16 @@ findings contains lib.error("reliability", "latency-target", "/metadata/annotati
 	is_number(limit)
 	said := input.change.after.annotations["customhouse.dev/latency-target-ms"]
 	not kept(said, limit)
-	message := sprintf("The latency target %q is no whole number of milliseconds up to %d, which tier %s promises.", [
+	message := sprintf("The latency target %q is no whole number of milliseconds up to %v, which tier %s promises.", [
 		substring(said, 0, 40),
 		limit,
 		input.tier.name,
 	])
-	fix := sprintf("Declare at most %d.", [limit])
+	fix := sprintf("Declare at most %v.", [limit])
 }
 
 kept(said, limit) if {
-	regex.match(`^[0-9]{1,7}$`, substring(said, 0, 20))
+	regex.match(`^(0|[1-9][0-9]{0,6})$`, substring(said, 0, 20))
 	to_number(said) <= limit
 }
 
@@ -193,13 +194,15 @@ findings contains lib.error("compliance", "framework-version", framework.pointer
 }
 
 framework_problem(framework, limits) := sprintf("%s %s is not %s.", [framework.name, framework.version, limits.text]) if {
-	framework.release != null
-	not within(framework.release, limits)
+	release := framework.release
+	release != null
+	not within(release, limits)
 }
 
 framework_problem(framework, limits) := sprintf("The version of %s is not told; it has to be %s.", [framework.name, limits.text]) if {
 	framework.release == null
-	not framework.name in told
+	name := framework.name
+	not name in told
 }
 
 told contains framework.name if {

@@ -75,7 +75,8 @@ findings contains lib.error("security", "container-privilege-escalation", securi
 findings contains lib.error("security", "container-capabilities", security_pointer(container), message, fix) if {
 	some pod in lib.pods
 	some container in pod.containers
-	not "ALL" in container.security.capabilities_drop
+	dropped := container.security.capabilities_drop
+	not "ALL" in dropped
 	message := sprintf("The %s does not drop all Linux capabilities.", [trim_prefix(lib.called(container), "the ")])
 	fix := "Set securityContext.capabilities.drop: [ALL]."
 }
@@ -103,7 +104,7 @@ findings contains lib.error("security", "container-seccomp", security_pointer(co
 	some pod in lib.pods
 	some container in pod.containers
 	profile := lib.effective(pod, container, "seccomp")
-	not profile in {"RuntimeDefault", "Localhost"}
+	not profile in own_profiles
 	message := sprintf("The %s runs without a seccomp profile (%s).", [
 		trim_prefix(lib.called(container), "the "),
 		shown_profile(profile),
@@ -156,7 +157,7 @@ findings contains lib.error("security", "pod-host-namespace", port.pointer, mess
 	some container in pod.containers
 	some port in container.ports
 	port.host_port != 0
-	message := sprintf("The %s opens port %d of its node.", [trim_prefix(lib.called(container), "the "), port.host_port])
+	message := sprintf("The %s opens port %v of its node.", [trim_prefix(lib.called(container), "the "), port.host_port])
 	fix := "Remove hostPort; reach the pod through a Service."
 }
 

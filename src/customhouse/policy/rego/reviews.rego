@@ -16,7 +16,7 @@ import data.customhouse.lib
 findings contains lib.error("compliance", "review-missing", "", message, fix) if {
 	count(input.review.approvals) < input.review.required
 	not input.review.exempt
-	message := sprintf("Commit %s %s: %d of %d approvals%s.", [
+	message := sprintf("Commit %s %s: %v of %v approvals%s.", [
 		substring(input.revision.id, 0, 12),
 		origin,
 		count(input.review.approvals),
@@ -60,7 +60,7 @@ findings contains lib.error("compliance", "review-objection", "", message, fix) 
 
 origin := "was pushed without a pull request" if input.review.pull_request == null
 
-origin := sprintf("came by pull request %d", [input.review.pull_request]) if input.review.pull_request != null
+origin := sprintf("came by pull request %v", [input.review.pull_request]) if input.review.pull_request != null
 
 by := "" if count(input.review.approvals) == 0
 
@@ -68,4 +68,4 @@ by := sprintf(" (by %s)", [lib.listed(input.review.approvals)]) if count(input.r
 
 more := "" if count(input.review.missing_owners) <= 5
 
-more := sprintf(" and %d more", [count(input.review.missing_owners) - 5]) if count(input.review.missing_owners) > 5
+more := sprintf(" and %v more", [count(input.review.missing_owners) - 5]) if count(input.review.missing_owners) > 5

@@ -18,6 +18,6 @@ findings contains lib.error("cost", "spend-stale", "", message, fix) if {
 	age := object.get(budget, "spend_age_hours", null)
 	is_number(age)
 	age >= 24
-	message := sprintf("What was spent of budget %s is known as of %d hours ago; a day is allowed.", [budget.name, age])
+	message := sprintf("What was spent of budget %s is known as of %v hours ago; a day is allowed.", [budget.name, age])
 	fix := "Look why customhouse up publishes no snapshot any more, then fetch refs/customhouse/snapshot again."
 }
