@@ -112,6 +112,8 @@ findings contains lib.error("security", "container-seccomp", security_pointer(co
 	fix := "Set securityContext.seccompProfile.type: RuntimeDefault on the pod."
 }
 
+own_profiles := {"RuntimeDefault", "Localhost"}
+
 shown_profile(profile) := "none is named" if profile == null
 
 shown_profile(profile) := profile if profile != null
