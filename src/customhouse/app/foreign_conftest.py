@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from customhouse._kit.forks import ForkError, in_order, workers
 from customhouse.app.foreign import conftest_of
 from customhouse.app.foreign_files import SUFFIXES, documents_of, engine, files_below, read_file
 from customhouse.app.settings import Settings
-from customhouse.core.errors import UsageError
-from customhouse.policy.conftest import DEFAULT_NAMESPACE, Message, combined, judge_documents
+from customhouse.core.errors import PolicyError, UsageError
+from customhouse.policy.conftest import DEFAULT_NAMESPACE, Conftest, Message, combined, judge_documents
+from customhouse.policy.foreign import ForeignEngine
+
+SLICE = 200
+"""Files that are read and judged at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +68,13 @@ def judge_files(
     namespaces: Sequence[str] = (),
     every: bool = False,
     combine: bool = False,
+    processes: int | None = None,
 ) -> ConftestRun:
     """Judge each document of the files. `namespaces` empty: main; `every`: all that have rules.
 
-    Raises UsageError for a folder or a path that is not there, PolicyError for what cannot be judged.
+    Many files are judged slice by slice, so that no more than some of them are held at a time, and by `processes`
+    (None: as many as are of use); what is said does not depend on how many. Raises UsageError for a folder or a path
+    that is not there, PolicyError for what cannot be judged.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -75,15 +83,54 @@ def judge_files(
     asked = engine(settings)
     policies = conftest_of(files, asked)
     chosen = policies.namespaces if every else tuple(namespaces) or (DEFAULT_NAMESPACE,)
-    documents = []
-    for shown, path in files_below(paths, (".json", *SUFFIXES)):
-        documents += [(shown, document) for document in documents_of(read_file(path, shown), shown)]
-    if not documents:
-        raise UsageError(f"there is no document at {', '.join(paths)}")
+    named = list(files_below(paths, (".json", *SUFFIXES)))
     if combine:
-        together = combined([(shown, document.value) for shown, document in documents])
-        found = judge_documents(policies, [("Combined", together)], asked, chosen)
-        return ConftestRun(chosen, (Tested("Combined", found[0]),))
+        tested = _together(policies, named, asked, chosen)
+    else:
+
+        def judged(part: Sequence[tuple[str, Path]]) -> list[Any]:
+            return [_row(item) for item in _slice(policies, part, asked, chosen)]
+
+        parts = [named[start : start + SLICE] for start in range(0, len(named), SLICE)]
+        try:
+            answers = in_order(judged, parts, workers() if processes is None else processes)
+            tested = tuple(_tested(row) for rows in answers for row in rows)
+        except ForkError as error:
+            raise PolicyError(f"the files could not be judged: {error}") from error
+    if not tested:
+        raise UsageError(f"there is no document at {', '.join(paths)}")
+    return ConftestRun(chosen, tested)
+
+
+def _slice(
+    policies: Conftest, part: Sequence[tuple[str, Path]], asked: ForeignEngine, chosen: Sequence[str]
+) -> Iterator[Tested]:
+    documents = [(shown, document) for shown, path in part for document in documents_of(read_file(path, shown), shown)]
     found = judge_documents(policies, [(shown, document.value) for shown, document in documents], asked, chosen)
-    pairs = zip(documents, found, strict=True)
-    return ConftestRun(chosen, tuple(Tested(document.where, messages) for (_, document), messages in pairs))
+    for (_, document), messages in zip(documents, found, strict=True):
+        yield Tested(document.where, messages)
+
+
+def _together(
+    policies: Conftest, named: Sequence[tuple[str, Path]], asked: ForeignEngine, chosen: Sequence[str]
+) -> tuple[Tested, ...]:
+    documents = [
+        (shown, document.value) for shown, path in named for document in documents_of(read_file(path, shown), shown)
+    ]
+    if not documents:
+        return ()
+    (found,) = judge_documents(policies, [("Combined", combined(documents))], asked, chosen)
+    return (Tested("Combined", found),)
+
+
+def _row(item: Tested) -> list[Any]:
+    """What a process that shares the work hands over."""
+    return [
+        item.where,
+        [[said.namespace, said.rule, said.text, said.warning, dict(said.details)] for said in item.messages],
+    ]
+
+
+def _tested(row: Sequence[Any]) -> Tested:
+    where, messages = row
+    return Tested(where, tuple(Message(*said) for said in messages))

@@ -1,0 +1,123 @@
+"""The same work on many items, in forked copies of this process: for Python that takes seconds, on machines with cores.
+
+A fork has all that its parent has read and compiled, and shares its memory. It is a copy of one thread: nothing that it
+does may wait for a thread of the parent. Answers are JSON values and come in the order of the items; whatever a fork
+cannot answer is asked again here, so that errors are those of one process, at their place in the order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+MAX_WORKERS = 4
+"""Beyond that, memory and the reading of the answers cost more than they bring."""
+
+_T = TypeVar("_T")
+_AGAIN = b""
+"""The frame of an item that the fork had an error with."""
+
+
+class ForkError(Exception):
+    """A fork could not be made, or ended before its last answer."""
+
+
+def workers() -> int:
+    """How many processes are of use here: the cores that this one may use, at most MAX_WORKERS."""
+    return max(1, min(MAX_WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1))
+
+
+def in_order(work: Callable[[_T], Any], items: Sequence[_T], count: int) -> Iterator[Any]:
+    """`work(item)` for each item, in order, by `count` processes of which this is one. The answers are JSON values.
+
+    Raises what `work` raises, when its turn comes, and ForkError. The forks end with the iterator.
+    """
+    count = min(count, len(items))
+    if count < 2 or not hasattr(os, "fork"):
+        yield from map(work, items)
+        return
+    forks: list[_Fork] = []
+    try:
+        # All are made before the first thread of ours is started.
+        try:
+            for place in range(1, count):
+                forks.append(_Fork(work, items[place::count], forks))
+        except OSError as error:
+            raise ForkError(f"no process could be made to share the work: {error.strerror}") from error
+        for fork in forks:
+            fork.listen()
+        for number, item in enumerate(items):
+            place = number % count
+            answer = _AGAIN if place == 0 else forks[place - 1].answer()
+            yield work(item) if answer == _AGAIN else json.loads(answer)
+    finally:
+        for fork in forks:
+            fork.end()
+
+
+class _Fork:
+    """One fork and the pipe that it answers on."""
+
+    def __init__(self, work: Callable[[_T], Any], items: Sequence[_T], before: Sequence[_Fork]) -> None:
+        self._answers: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._source, sink = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            try:
+                os.close(self._source)
+                for other in before:
+                    other.close()
+                _answer(work, items, sink)
+            finally:
+                # Nothing of the parent is flushed, unwound or ended by its copy.
+                os._exit(0)
+        os.close(sink)
+
+    def listen(self) -> None:
+        """Take the answers as they come: a full pipe would hold the fork up."""
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def answer(self) -> bytes:
+        """The next answer. Raises ForkError."""
+        answer = self._answers.get()
+        if answer is None:
+            raise ForkError("a process that shared the work ended before its time; too little memory may be why")
+        return answer
+
+    def close(self) -> None:
+        """Leave the pipe, in a fork that was made later."""
+        os.close(self._source)
+
+    def end(self) -> None:
+        """Kill it, whatever it is at."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)
+
+    def _listen(self) -> None:
+        with open(self._source, "rb") as source:
+            while len(header := source.read(8)) == 8:
+                size = int.from_bytes(header, "big")
+                answer = source.read(size)
+                if len(answer) < size:
+                    break
+                self._answers.put(answer)
+        self._answers.put(None)
+
+
+def _answer(work: Callable[[_T], Any], items: Sequence[_T], sink: int) -> None:
+    with open(sink, "wb") as out:
+        for item in items:
+            try:
+                answer = json.dumps(work(item)).encode()
+            except Exception:  # noqa: BLE001 - the parent meets it itself
+                answer = _AGAIN
+            out.write(len(answer).to_bytes(8, "big") + answer)
+            out.flush()
