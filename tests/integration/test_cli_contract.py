@@ -382,6 +382,7 @@ def test_the_month_is_forecast_without_charges_from_what_is_declared(shell: Shel
         (["ledger", "verify", "--state", "none"], "there is no state in"),
         (["rollback", "nothing"], "nothing called 'nothing' was released"),
         (["explain", "evidence-mising"], "evidence-missing"),  # typos: ignore
+        (["explain", "sha256:000000"], "no decision that begins with sha256:000000"),
         (["config", "show", "--config", "none.yaml"], "there is no file none.yaml"),
         (["gate", "--engine", "magic"], "magic"),
         (["init", "models"], "is not empty"),

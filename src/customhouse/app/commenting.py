@@ -30,10 +30,9 @@ def comment(settings: Settings, request: GateRequest, judgement: Judgement | Non
     forge = wiring.forge(settings, configuration)
     if forge is None:
         raise UsageError(
-            "--comment: the customhouse.yaml that judges names no forge",
-            where="forge",
+            "the customhouse.yaml that judges names no forge",
             hint="write forge: {kind: github, repository: OWNER/NAME}; in a pull request it counts after the merge",
         )
     if not settings.environment.get(TOKEN):
-        raise UsageError(f"--comment: {TOKEN} is not set", hint="give a token that may write comments")
+        raise UsageError(f"{TOKEN} is not set", hint="give a token that may write comments")
     forge.comment(number, MARKER, text)

@@ -10,6 +10,7 @@ from typing import Any
 from customhouse.app import records
 from customhouse.app.memory import ref_of
 from customhouse.app.settings import Settings
+from customhouse.core.errors import UsageError
 from customhouse.policy.bundle import RuleDoc, builtin_bundle
 from customhouse.policy.explain import explain, finding_lines, plain, verdict_text
 
@@ -22,6 +23,11 @@ def explanation(settings: Settings, identifier: str) -> dict[str, Any]:
         stored = records.decision_of(settings, identifier)
         if stored is not None:
             return {**stored, "text": stored_text(stored), "shown": "\n".join(_told(stored))}
+    if identifier.startswith("sha256:"):
+        raise UsageError(
+            f"no decision that begins with {identifier} is recorded in {settings.state}",
+            hint="name the state that it was recorded in: `gate --state DIR` and `up` record; six digits are enough",
+        )
     found = explain(identifier, builtin_bundle())
     return {**found.to_json(), "shown": str(found)}
 

@@ -29,7 +29,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "model": ("model:model", "Scan, sign, verify and describe models."),
     "data": ("data:data", "Register datasets by digest."),
     "webhook": ("webhook:webhook", "Answer admission reviews of a Kubernetes API server."),
-    "policy": ("policy:policy", "Test the rules that judge."),
+    "policy": ("policy:policy", "Test, lint, build, pull and replay the rules; verify suites."),
     "trace": ("trace:trace", "Walk the chain of custody from any node."),
     "ledger": ("ledger:ledger", "Verify and prove the ledger."),
     "optimise": ("optimise:optimise", "Recommend and propose right sizes."),

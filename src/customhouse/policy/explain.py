@@ -113,7 +113,11 @@ def explain(identifier: str, bundle: Bundle) -> Explanation:
     near = get_close_matches(wanted, known, n=3, cutoff=0.4)
     raise UsageError(
         f"there is no rule or error {wanted!r}",
-        hint=f"did you mean {', '.join(near)}?" if near else "customhouse policy lint lists the rules",
+        hint=(
+            f"did you mean {', '.join(near)}?"
+            if near
+            else "docs/reference/rules.md lists the rules, docs/reference/errors.md the errors"
+        ),
     )
 
 
