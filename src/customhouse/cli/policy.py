@@ -10,6 +10,7 @@ import click
 from customhouse.app.settings import Settings
 from customhouse.cli.output import common, formats, talk, write_json, write_table, write_text
 from customhouse.cli.policy_verify import verify
+from customhouse.cli.report_rows import plural
 
 if TYPE_CHECKING:
     from customhouse.app.policytests import TestRun
@@ -103,7 +104,7 @@ def lint(ctx: click.Context, paths: tuple[str, ...], output: str, settings: Sett
     else:
         rows = [[item.where, item.severity, item.rule, item.message, item.fix] for item in found]
         write_table("", ["Where", "Severity", "Rule", "Message", "Fix"], rows)
-    talk(settings, f"{errors} errors, {len(found) - errors} warnings")
+    talk(settings, f"{plural(errors, 'error')}, {plural(len(found) - errors, 'warning')}")
     ctx.exit(1 if errors else 0)
 
 
@@ -131,7 +132,7 @@ def build(
     built = made(folder, out, version=version, key=key, with_builtin=with_builtin)
     write_text(built.digest)
     signed = "" if built.signature is None else f", signed in {built.signature}"
-    talk(settings, f"{built.modules} modules, bundle {built.bundle_digest}{signed}")
+    talk(settings, f"{plural(built.modules, 'module')}, bundle {built.bundle_digest}{signed}")
 
 
 @policy.command()
@@ -194,8 +195,8 @@ def replay(
     others = sum(told["other_schema"].values())
     talk(
         settings,
-        f"{told['judged']} decisions judged again: {told['newly_denied']} newly denied, {told['newly_allowed']} newly "
-        f"allowed, {told['changed']} with other findings, {told['same']} the same"
+        f"{plural(told['judged'], 'decision')} judged again: {told['newly_denied']} newly denied, "
+        f"{told['newly_allowed']} newly allowed, {told['changed']} with other findings, {told['same']} the same"
         + (f"; {told['undecided']} could not be decided" if told["undecided"] else "")
         + (f"; {others} have Facts of another schema and were left out" if others else "")
         + (

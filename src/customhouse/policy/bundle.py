@@ -222,7 +222,8 @@ def _rule(meta: Mapping[str, Any], custom: Mapping[str, Any], name: str, line: i
         raise PolicyError(
             f"the METADATA block is not whole: {error}",
             where=f"{name}:{line}",
-            hint="it needs title, description, and custom: id, category, severity, fix",
+            hint="it needs title, description, and custom: id, category (security, cost, reliability or compliance), "
+            "severity (error, warning or note), fix",
         ) from error
 
 
