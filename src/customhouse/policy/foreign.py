@@ -9,34 +9,32 @@ refused with the reason. `network` is refused on every engine. Reads tokens only
 from __future__ import annotations
 
 import functools
-import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from customhouse.core.errors import PolicyError
 from customhouse.policy.foreign_builtins import ARITY, REFUSED
+from customhouse.policy.foreign_negation import negations_defined
+from customhouse.policy.foreign_tokens import (
+    CLOSE,
+    KEYWORDS,
+    OPEN,
+    Token,
+    arguments_at,
+    edited,
+    ends_term,
+    path_at,
+    tokens_of,
+)
 
-MAX_SOURCE = 512 * 1024
-"""Characters of one module; etcd holds no object of more than 1.5 MiB, and a template is one."""
 WRAPPED = "customhouse_call"
 """The namespace of built-ins that say "undefined" where the embedded engine would end the evaluation."""
 
-_KEYWORDS = frozenset(
-    ["package", "import", "as", "default", "else", "if", "in", "some", "every", "contains", "not", "with"]
-)
-_TOKEN = re.compile(
-    r"(?P<newline>\n\s*)|(?P<comment>\#[^\n]*)|(?P<raw>`[^`]*`)"
-    r'|(?P<string>"(?:[^"\\\n]|\\.)*")|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<number>\d[\w.]*(?:(?<=[eE])[+-]\d+)?)'
-    r"|(?P<mark>:=|==|!=|<=|>=|\S)",
-)
 _IMPORTS = frozenset(
     {"rego.v1", "future.keywords", *(f"future.keywords.{name}" for name in ("in", "if", "every", "contains"))}
 )
-_COMPARISONS = frozenset(("=", "==", "!=", "<", ">", "<=", ">=", "in"))
-_OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,44 +72,12 @@ class Undefined:
 UNDEFINED = Undefined()
 
 
-class Token(NamedTuple):
-    """One token; `start` and `end` are offsets, `fresh` says that it is the first of its line."""
-
-    kind: str
-    text: str
-    start: int
-    end: int
-    line: int
-    fresh: bool
-
-
-@functools.lru_cache(maxsize=512)
-def tokens_of(source: str, name: str) -> tuple[Token, ...]:
-    """The tokens of a module without comments. Raises PolicyError with the line: too long, an open text."""
-    if len(source) > MAX_SOURCE:
-        raise PolicyError(f"the module has {len(source)} characters; at most {MAX_SOURCE} are read", where=name)
-    line, fresh, found = 1 + source[: len(source) - len(source.lstrip())].count("\n"), True, []
-    for match in _TOKEN.finditer(source, len(source) - len(source.lstrip())):
-        kind, text = match.lastgroup or "mark", match[0]
-        if kind == "newline":
-            fresh = True
-            line += text.count("\n")
-        elif kind != "comment":
-            if kind == "mark" and text in ('"', "`"):
-                raise PolicyError("a text that does not end", where=f"{name}:{line}")
-            found.append(Token(kind, text, *match.span(), line, fresh))
-            fresh = False
-            if kind == "raw":
-                line += text.count("\n")
-    return tuple(found)
-
-
 def package_of(source: str, name: str) -> tuple[str, ...]:
     """The path of the module's package. Raises PolicyError when it does not start with one."""
     tokens = tokens_of(source, name)
     if len(tokens) < 2 or tokens[0].text != "package" or tokens[1].kind != "name":
         raise PolicyError("the module does not start with its package", where=f"{name}:1")
-    return tuple(_path(tokens, 1)[0])
+    return tuple(path_at(tokens, 1)[0])
 
 
 @functools.lru_cache(maxsize=512)
@@ -127,19 +93,31 @@ def data_references(source: str, name: str) -> Iterator[tuple[str, int]]:
     for index, token in enumerate(tokens):
         if token.text != "data" or token.kind != "name" or (index and tokens[index - 1].text == "."):
             continue
-        path, _ = _path(tokens, index)
+        path, _ = path_at(tokens, index)
         yield (path[1] if len(path) > 1 else ""), token.line
 
 
 def normalised(source: str, name: str, *, v0: bool) -> str:
     """The module as the embedded engine has to be given it to read what OPA reads."""
     tokens = tokens_of(source, name)
-    renamed = [
-        (tokens[at].start, tokens[at].end, "regex.match") for called, at, _ in _calls(tokens) if called == "re_match"
+    edits = [
+        *_separated(tokens),
+        *(_unchained(tokens, source) if v0 else ()),
+        *_renamings(tokens, "re_match", "regex.match"),
     ]
-    edits = [*_separated(tokens), *(_unchained(tokens, source) if v0 else ()), *renamed]
-    found = _edited(source, edits)
-    return _edited(found, list(_defined(tokens_of(found, name), found))) if "not" in found else found
+    found = edited(source, edits)
+    return negations_defined(found, tokens_of(found, name)) if "not" in found else found
+
+
+def renamed(source: str, name: str, called: str, other: str) -> str:
+    """The module with calls of one built-in as calls of another function."""
+    return edited(source, list(_renamings(tokens_of(source, name), called, other)))
+
+
+def _renamings(tokens: Sequence[Token], called: str, other: str) -> Iterator[tuple[int, int, str]]:
+    for found, first, opening in _calls(tokens):
+        if found == called:
+            yield tokens[first].start, tokens[opening - 1].end, other
 
 
 def tolerant(source: str, name: str, spared: frozenset[str] = frozenset()) -> str:
@@ -152,13 +130,13 @@ def tolerant(source: str, name: str, spared: frozenset[str] = frozenset()) -> st
     for called, first, opening in _calls(tokens):
         if ARITY.get(called, 0) <= 0 or called in spared:
             continue
-        closing, count = _arguments(tokens, opening)
+        closing, count = arguments_at(tokens, opening)
         if count != ARITY[called]:
             raise PolicyError(f"{called} has {count} arguments", where=f"{name}:{tokens[first].line}")
         start, end = tokens[first].start, tokens[opening].start
         edits.append((start, end, f"{WRAPPED}.{called.replace('.', '_')}"))
         edits.append((tokens[closing].end, tokens[closing].end, "[0]"))
-    return _edited(source, edits)
+    return edited(source, edits)
 
 
 def called_builtins(program: Program) -> dict[str, str]:
@@ -208,7 +186,7 @@ def _odd_words(tokens: Sequence[Token]) -> Iterator[tuple[int, str]]:
 def _odd_imports(tokens: Sequence[Token]) -> Iterator[tuple[int, str]]:
     for index, token in enumerate(tokens[:-1]):
         if token.text == "import" and token.fresh:
-            path = _path(tokens, index + 1)[0]
+            path = path_at(tokens, index + 1)[0]
             if path[0] not in ("data", "input") and ".".join(path) not in _IMPORTS:
                 yield token.line, f"import {'.'.join(path)}"
 
@@ -216,7 +194,7 @@ def _odd_imports(tokens: Sequence[Token]) -> Iterator[tuple[int, str]]:
 def _default_functions(tokens: Sequence[Token]) -> Iterator[tuple[int, str]]:
     for index in _rule_starts(tokens):
         named = _named(tokens, index)
-        after = _path(tokens, named)[1]
+        after = path_at(tokens, named)[1]
         if named != index and after < len(tokens) and tokens[after].text == "(":
             yield tokens[index].line, "a default for a function"
 
@@ -230,9 +208,9 @@ def _calls(tokens: Sequence[Token]) -> Iterator[tuple[str, int, int]]:
         if token.kind != "name" or (index and tokens[index - 1].text == "." and not token.fresh):
             index += 1
             continue
-        path, after = _path(tokens, index)
+        path, after = path_at(tokens, index)
         adjacent = after < len(tokens) and tokens[after].text == "(" and tokens[after].start == tokens[after - 1].end
-        if adjacent and path[0] not in own and path[0] not in ("data", "input") and ".".join(path) not in _KEYWORDS:
+        if adjacent and path[0] not in own and path[0] not in ("data", "input") and ".".join(path) not in KEYWORDS:
             yield ".".join(path), index, after
         index = after
 
@@ -242,65 +220,11 @@ def _imported(tokens: Sequence[Token]) -> set[str]:
     for index, token in enumerate(tokens):
         if token.text != "import" or not token.fresh or index + 1 >= len(tokens):
             continue
-        path, after = _path(tokens, index + 1)
+        path, after = path_at(tokens, index + 1)
         renamed = after + 1 < len(tokens) and tokens[after].text == "as"
         if path[0] in ("data", "input"):
             names.add(tokens[after + 1].text if renamed else path[-1])
     return names
-
-
-def _path(tokens: Sequence[Token], index: int) -> tuple[list[str], int]:
-    """The dotted path that starts at a name, `["text"]` included; and the index after it."""
-    path = [tokens[index].text]
-    index += 1
-    while index + 1 < len(tokens):
-        following = tokens[index + 1]
-        if tokens[index].text == "." and following.kind == "name":
-            path.append(following.text)
-            index += 2
-        elif (
-            tokens[index].text == "["
-            and tokens[index].start == tokens[index - 1].end
-            and following.kind in ("string", "raw")
-            and index + 2 < len(tokens)
-            and tokens[index + 2].text == "]"
-        ):
-            path.append(_text(following))
-            index += 3
-        else:
-            break
-    return path, index
-
-
-def _text(token: Token) -> str:
-    if token.kind == "raw":
-        return token.text[1:-1]
-    try:
-        return str(json.loads(token.text))
-    except ValueError:
-        return token.text
-
-
-def _arguments(tokens: Sequence[Token], opening: int) -> tuple[int, int]:
-    """The closing parenthesis of a call, and how many arguments it has."""
-    depth, commas, bars = 0, 0, False
-    for index in range(opening, len(tokens)):
-        text = tokens[index].text if tokens[index].kind == "mark" else ""
-        if text in _OPEN:
-            depth += 1
-        elif text in _CLOSE:
-            depth -= 1
-            if depth == 0:
-                return index, 0 if index == opening + 1 else commas + 1
-        elif text == "," and depth == 1 and not bars:
-            commas += 1
-    return len(tokens) - 1, -1
-
-
-def _ends_term(token: Token) -> bool:
-    if token.kind == "mark":
-        return token.text in _CLOSE
-    return token.kind != "name" or token.text not in _KEYWORDS
 
 
 def _rule_starts(tokens: Sequence[Token]) -> Iterator[int]:
@@ -308,16 +232,16 @@ def _rule_starts(tokens: Sequence[Token]) -> Iterator[int]:
     depth = 0
     for index, token in enumerate(tokens):
         if token.kind == "mark":
-            depth += (token.text in _OPEN) - (token.text in _CLOSE)
+            depth += (token.text in OPEN) - (token.text in CLOSE)
         elif depth == 0 and token.kind == "name" and index and _starts(tokens, index):
             yield index
 
 
 def _starts(tokens: Sequence[Token], index: int) -> bool:
     token, before = tokens[index], tokens[index - 1]
-    if token.text in _KEYWORDS and token.text != "default":
+    if token.text in KEYWORDS and token.text != "default":
         return False
-    return (token.fresh and _ends_term(before)) or (before.text == "}" and before.kind == "mark")
+    return (token.fresh and ends_term(before)) or (before.text == "}" and before.kind == "mark")
 
 
 def _named(tokens: Sequence[Token], index: int) -> int:
@@ -331,13 +255,13 @@ def _separated(tokens: Sequence[Token]) -> Iterator[tuple[int, int, str]]:
     for index, token in enumerate(tokens):
         if token.kind != "mark":
             continue
-        if token.text in ("(", "[") and token.fresh and enclosing and index and _ends_term(tokens[index - 1]):
+        if token.text in ("(", "[") and token.fresh and enclosing and index and ends_term(tokens[index - 1]):
             bracket, in_body = enclosing[-1]
             if bracket == "{" or in_body:
                 yield token.start, token.start, ";"
-        if token.text in _OPEN:
+        if token.text in OPEN:
             enclosing.append([token.text, False])
-        elif token.text in _CLOSE and enclosing:
+        elif token.text in CLOSE and enclosing:
             enclosing.pop()
         elif token.text == "|" and enclosing:
             enclosing[-1][1] = True
@@ -360,116 +284,4 @@ def _unchained(tokens: Sequence[Token], source: str) -> Iterator[tuple[int, int,
                 head = " ".join(source[rule[0].start : token.start].split())
             elif body and rule[index - 1].text == "}":
                 yield token.start, token.start, f"\n{head} "
-            depth += (token.text in _OPEN) - (token.text in _CLOSE)
-
-
-def _defined(tokens: Sequence[Token], source: str) -> Iterator[tuple[int, int, str]]:
-    """`not f(x.y)` → `l := x.y; not f(l)`: to OPA an operand without a value ends the body, negated or not.
-
-    OPA's compiler moves the operands of a negated call or comparison before it; the engine does not, and would take
-    "no value" for "not true". A bare `not x.y` stays: there both mean "no value, or false".
-    """
-    count = 0
-    for index, token in enumerate(tokens):
-        if token.text != "not" or token.kind != "name" or index + 1 >= len(tokens):
-            continue
-        last = _expression_end(tokens, index + 1)
-        moved = []
-        for first, after in _operands(tokens, index + 1, last):
-            if after - first == 1 and tokens[first].kind != "mark":
-                continue  # a variable or a plain value
-            count += 1
-            start, end = tokens[first].start, tokens[after - 1].end
-            moved.append(f"customhouse_operand{count} := {source[start:end]}; ")
-            yield start, end, f"customhouse_operand{count}"
-        if moved:
-            yield token.start, token.start, "".join(moved)
-
-
-def _expression_end(tokens: Sequence[Token], index: int) -> int:
-    """The index after the expression that starts here: a line ends it, `;`, or the bracket that holds it."""
-    depth = 0
-    for at in range(index, len(tokens)):
-        token = tokens[at]
-        if token.kind == "mark" and token.text in _CLOSE:
-            depth -= 1
-            if depth < 0:
-                return at
-        elif (depth == 0 and at > index and token.fresh and _ends_term(tokens[at - 1]) and not _goes_on(token)) or (
-            depth == 0 and token.text == ";"
-        ):
-            return at
-        elif token.kind == "mark" and token.text in _OPEN:
-            depth += 1
-    return len(tokens)
-
-
-def _goes_on(token: Token) -> bool:
-    return token.text in _COMPARISONS or (token.kind == "mark" and token.text in "+-*/%&|.")
-
-
-def _operands(tokens: Sequence[Token], start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Index ranges of the operands of a comparison, or of the arguments of a call, between two indexes."""
-    depth = 0
-    for at in range(start, end):
-        token = tokens[at]
-        if token.kind == "mark":
-            depth += (token.text in _OPEN) - (token.text in _CLOSE)
-        if depth == 0 and at > start and token.text in _COMPARISONS:
-            for first, after in ((start, at), (at + 1, end)):
-                # An equality takes a reference as it is: without a value it is not equal.
-                if token.text in ("==", "=") and _is_reference(tokens, first, after):
-                    yield from _computed(tokens, first, after)
-                else:
-                    yield first, after
-            return
-    _, opening = _path(tokens, start)
-    if tokens[start].kind == "name" and opening < end and tokens[opening].text == "(":
-        closing, _ = _arguments(tokens, opening)
-        if closing + 1 == end and closing > opening + 1:
-            yield from _split(tokens, opening + 1, closing)
-    elif tokens[start].kind == "name":
-        yield from _computed(tokens, start, end)
-
-
-def _is_reference(tokens: Sequence[Token], start: int, end: int) -> bool:
-    """Whether the tokens are a name, followed by nothing but `.name` and `[…]`."""
-    at = start + 1
-    while at < end:
-        if tokens[at].text == "[":
-            at = _arguments(tokens, at)[0] + 1
-        elif tokens[at].text == "." and tokens[at + 1].kind == "name":
-            at += 2
-        else:
-            return False
-    return tokens[start].kind == "name"
-
-
-def _computed(tokens: Sequence[Token], start: int, end: int) -> Iterator[tuple[int, int]]:
-    """What computes a part of a reference is moved too: `not data.all[object.name]`."""
-    at = start
-    while at < end:
-        if tokens[at].kind == "mark" and tokens[at].text == "[":
-            closing, _ = _arguments(tokens, at)
-            yield at + 1, closing
-            at = closing
-        at += 1
-
-
-def _split(tokens: Sequence[Token], start: int, end: int) -> Iterator[tuple[int, int]]:
-    depth, first = 0, start
-    for at in range(start, end):
-        if tokens[at].kind == "mark":
-            depth += (tokens[at].text in _OPEN) - (tokens[at].text in _CLOSE)
-        if depth == 0 and tokens[at].text == ",":
-            yield first, at
-            first = at + 1
-    yield first, end
-
-
-def _edited(source: str, edits: Sequence[tuple[int, int, str]]) -> str:
-    parts, position = [], 0
-    for start, end, text in sorted(edits):
-        parts += [source[position:start], text]
-        position = end
-    return "".join([*parts, source[position:]])
+            depth += (token.text in OPEN) - (token.text in CLOSE)

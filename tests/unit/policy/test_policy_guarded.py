@@ -14,7 +14,7 @@ from customhouse.policy.bundle import QUERY
 
 _HEAD = "package customhouse\nimport rego.v1\n"
 GOOD = {"good.rego": _HEAD + 'findings contains "seen" if input.x == 1\n'}
-_NESTED = "\tsome a in numbers.range(1, 3000000)\n\tsome b in numbers.range(1, 3000000)\n\tz := a + b\n"
+_NESTED = "\tsome a in numbers.range(1, 99999)\n\tsome b in numbers.range(1, 99999)\n\tz := a + b\n"
 ENDLESS = {"endless.rego": _HEAD + f"findings contains z if {{\n{_NESTED}}}\n"}
 
 

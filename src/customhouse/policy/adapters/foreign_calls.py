@@ -7,6 +7,8 @@ the engine's own need seconds for a hostile text.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import ipaddress
 import math
@@ -159,6 +161,45 @@ def cidr_intersects(first: Any, second: Any) -> bool:
     return one.version == other.version and one.overlaps(other)
 
 
+def lower(value: Any) -> str:
+    """Each character by itself, as Go does it: `İ` becomes `i`, and `Σ` is `σ` at the end of a word too."""
+    text = _text(value)
+    return text.lower() if text.isascii() else "".join(_one(char, char.lower(), char.lower()[:1]) for char in text)
+
+
+def upper(value: Any) -> str:
+    """Each character by itself, as Go does it: `ß` stays."""
+    text = _text(value)
+    return text.upper() if text.isascii() else "".join(_one(char, char.upper(), char.title()) for char in text)
+
+
+def _one(char: str, full: str, simple: str) -> str:
+    if len(full) == 1:
+        return full
+    return simple if len(simple) == 1 else char
+
+
+def replace(value: Any, old: Any, new: Any) -> str:
+    """All of them. An empty `old` is between all bytes in OPA, and refused here."""
+    if not _text(old):
+        raise ValueError("empty search text")
+    return _text(value).replace(old, _text(new))
+
+
+def strings_count(value: Any, wanted: Any) -> int:
+    """How often, without overlaps; the empty text is before and after each character."""
+    return _text(value).count(_text(wanted))
+
+
+def base64_decode(value: Any) -> str:
+    """Standard alphabet with padding. What is no UTF-8 has no text that two engines would agree on."""
+    text = _text(value).replace("\n", "").replace("\r", "")
+    try:
+        return base64.b64decode(text.encode("ascii"), validate=True).decode("utf-8")
+    except (binascii.Error, UnicodeError) as error:
+        raise ValueError("not base64, or not of a text") from error
+
+
 def _hashed(name: str) -> Callable[[Any], str]:
     def hashed(value: Any) -> str:
         return hashlib.new(name, _text(value).encode(), usedforsecurity=False).hexdigest()
@@ -193,6 +234,11 @@ OWN: Mapping[str, tuple[int, Callable[..., Any]]] = {
     "numbers.range": (2, numbers_range),
     "object.subset": (2, object_subset),
     "net.cidr_intersects": (2, cidr_intersects),
+    "lower": (1, lower),
+    "upper": (1, upper),
+    "replace": (3, replace),
+    "strings.count": (2, strings_count),
+    "base64.decode": (1, base64_decode),
     "crypto.md5": (1, _hashed("md5")),
     "crypto.sha1": (1, _hashed("sha1")),
     "crypto.sha256": (1, _hashed("sha256")),

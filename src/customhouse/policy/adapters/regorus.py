@@ -75,7 +75,7 @@ class RegorusEngine:
         """The value of each query with its input, and file → (lines evaluated by any, by none). Raises PolicyError."""
         if self._lint:
             check_modules(modules)
-        engine = _compile(modules, data)
+        engine = _compile(modules, data, exactly=self._lint)
         try:
             engine.set_enable_coverage(True)
             answers = []
@@ -89,7 +89,11 @@ class RegorusEngine:
             raise _failure("the policies could not be evaluated", error) from error
         if "<undefined>" in answers:
             raise PolicyError(f"{asked[answers.index('<undefined>')][0]} is undefined")
-        files = {item["path"]: (frozenset(item["covered"]), frozenset(item["not_covered"])) for item in report["files"]}
+        files = {
+            item["path"]: (frozenset(item["covered"]), frozenset(item["not_covered"]))
+            for item in report["files"]
+            if item["path"] in modules
+        }
         return answers, files
 
     def _cache(self) -> OrderedDict[bytes, Any]:
@@ -119,7 +123,7 @@ class RegorusEngine:
         packaged = dict(modules) == dict(builtin_bundle().modules)
         if self._lint and not packaged:
             check_modules(modules)
-        engine: Any = _Interpreted(_compile(modules, data))
+        engine: Any = _Interpreted(_compile(modules, data, exactly=self._lint and not packaged))
         if packaged and self._compile_packaged:
             engine = _Machine(modules, data, engine)
         cache[key] = engine
@@ -166,12 +170,21 @@ class _Machine:
         return answer
 
 
-def _compile(modules: Mapping[str, str], data: Mapping[str, Any]) -> Any:
+def _compile(modules: Mapping[str, str], data: Mapping[str, Any], *, exactly: bool) -> Any:
+    """`exactly`: modules that are not packaged are set right for the engine, as are the built-ins that they call."""
     import regorus
 
     engine = regorus.Engine()
     engine.set_gather_prints(True)
+    calls: Mapping[str, tuple[int, Any]] = {}
+    if exactly:
+        from customhouse.policy.adapters.exactly import prepared  # of no use to a gate with the packaged rules
+
+        builtin = builtin_bundle()
+        modules, calls = prepared(modules, {**builtin.modules, **builtin.tests})
     try:
+        for name, (count, function) in calls.items():
+            engine.add_extension(name, count, function)
         for name in sorted(modules):
             engine.add_policy(name, modules[name])
         if data:

@@ -1,0 +1,119 @@
+"""Tokens of Rego of either version, with their offsets: what reads and edits policies of others stands on them."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from customhouse.core.errors import PolicyError
+
+MAX_SOURCE = 512 * 1024
+"""Characters of one module; etcd holds no object of more than 1.5 MiB, and a template is one."""
+KEYWORDS = frozenset(
+    ["package", "import", "as", "default", "else", "if", "in", "some", "every", "contains", "not", "with"]
+)
+_TOKEN = re.compile(
+    r"(?P<newline>\n\s*)|(?P<comment>\#[^\n]*)|(?P<raw>`[^`]*`)"
+    r'|(?P<string>"(?:[^"\\\n]|\\.)*")|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<number>\d[\w.]*(?:(?<=[eE])[+-]\d+)?)'
+    r"|(?P<mark>:=|==|!=|<=|>=|\S)",
+)
+OPEN, CLOSE = frozenset("([{"), frozenset(")]}")
+
+
+class Token(NamedTuple):
+    """One token; `start` and `end` are offsets, `fresh` says that it is the first of its line."""
+
+    kind: str
+    text: str
+    start: int
+    end: int
+    line: int
+    fresh: bool
+
+
+@functools.lru_cache(maxsize=512)
+def tokens_of(source: str, name: str) -> tuple[Token, ...]:
+    """The tokens of a module without comments. Raises PolicyError with the line: too long, an open text."""
+    if len(source) > MAX_SOURCE:
+        raise PolicyError(f"the module has {len(source)} characters; at most {MAX_SOURCE} are read", where=name)
+    line, fresh, found = 1 + source[: len(source) - len(source.lstrip())].count("\n"), True, []
+    for match in _TOKEN.finditer(source, len(source) - len(source.lstrip())):
+        kind, text = match.lastgroup or "mark", match[0]
+        if kind == "newline":
+            fresh = True
+            line += text.count("\n")
+        elif kind != "comment":
+            if kind == "mark" and text in ('"', "`"):
+                raise PolicyError("a text that does not end", where=f"{name}:{line}")
+            found.append(Token(kind, text, *match.span(), line, fresh))
+            fresh = False
+            if kind == "raw":
+                line += text.count("\n")
+    return tuple(found)
+
+
+def path_at(tokens: Sequence[Token], index: int) -> tuple[list[str], int]:
+    """The dotted path that starts at a name, `["text"]` included; and the index after it."""
+    path = [tokens[index].text]
+    index += 1
+    while index + 1 < len(tokens):
+        following = tokens[index + 1]
+        if tokens[index].text == "." and following.kind == "name":
+            path.append(following.text)
+            index += 2
+        elif (
+            tokens[index].text == "["
+            and tokens[index].start == tokens[index - 1].end
+            and following.kind in ("string", "raw")
+            and index + 2 < len(tokens)
+            and tokens[index + 2].text == "]"
+        ):
+            path.append(_text(following))
+            index += 3
+        else:
+            break
+    return path, index
+
+
+def _text(token: Token) -> str:
+    if token.kind == "raw":
+        return token.text[1:-1]
+    try:
+        return str(json.loads(token.text))
+    except ValueError:
+        return token.text
+
+
+def arguments_at(tokens: Sequence[Token], opening: int) -> tuple[int, int]:
+    """The closing parenthesis of a call, and how many arguments it has."""
+    depth, commas, bars = 0, 0, False
+    for index in range(opening, len(tokens)):
+        text = tokens[index].text if tokens[index].kind == "mark" else ""
+        if text in OPEN:
+            depth += 1
+        elif text in CLOSE:
+            depth -= 1
+            if depth == 0:
+                return index, 0 if index == opening + 1 else commas + 1
+        elif text == "," and depth == 1 and not bars:
+            commas += 1
+    return len(tokens) - 1, -1
+
+
+def ends_term(token: Token) -> bool:
+    """Whether a term may end with a token."""
+    if token.kind == "mark":
+        return token.text in CLOSE
+    return token.kind != "name" or token.text not in KEYWORDS
+
+
+def edited(source: str, edits: Sequence[tuple[int, int, str]]) -> str:
+    """The text with each range replaced; ranges do not overlap."""
+    parts, position = [], 0
+    for start, end, text in sorted(edits):
+        parts += [source[position:start], text]
+        position = end
+    return "".join([*parts, source[position:]])
