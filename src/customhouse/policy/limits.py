@@ -2,7 +2,42 @@
 
 from __future__ import annotations
 
+import re
+from itertools import chain
 from typing import Any
+
+_LEAVES = frozenset({str, int, bool, type(None)})
+_PLAIN = _LEAVES | {dict, list}
+# UTF-8 of what RFC 8785 sorts in another order than by code points (section 3.2.3).
+_BEYOND = re.compile(rb"[\xee-\xff]")
+
+
+def written(value: Any, *, depth: int) -> bytes | None:
+    """The canonical JSON of an object that surely has one and is no deeper than `depth`, many times faster; else None.
+
+    The writer is in C and knows no canonical form: it gets what it writes as RFC 8785 does, and refuses by itself
+    keys that are no text, lone surrogates and numbers beyond 2^53-1.
+    """
+    import orjson
+
+    if type(value) is not dict:
+        return None
+    objects, lists = [value], []
+    while objects or lists:
+        if not depth:
+            return None
+        depth -= 1
+        members = [*chain.from_iterable(map(dict.values, objects)), *chain.from_iterable(lists)]
+        kinds = set(map(type, members))
+        if not kinds <= _PLAIN:
+            return None  # a float is written in another way, a type of somebody else's has to be looked at
+        objects = [item for item in members if type(item) is dict] if dict in kinds else []
+        lists = [item for item in members if type(item) is list] if list in kinds else []
+    try:
+        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER)
+    except TypeError:
+        return None
+    return text if text.isascii() or not _BEYOND.search(text) else None
 
 
 def surely_within(value: Any, *, depth: int, longest: int | None, largest: int) -> bool:  # noqa: C901 - one hot loop

@@ -21,7 +21,7 @@ from customhouse.core.fields import escaped
 from customhouse.core.resource import Manifest, ResourceRef
 from customhouse.core.workload import models_of
 from customhouse.policy import projection_cluster, projection_content, reading
-from customhouse.policy.limits import surely_within
+from customhouse.policy.limits import surely_within, written
 from customhouse.policy.pods import project_workload
 from customhouse.policy.projection_kinds import (
     inference_graph,
@@ -119,8 +119,17 @@ def project(manifest: Manifest, ref: ResourceRef | None = None, *, part: bool = 
     return result
 
 
+def is_typed(ref: ResourceRef) -> bool:
+    """Whether a kind has a projection of its own; of any other all that is not known to be a default is one digest."""
+    group, slash, _ = ref.api_version.rpartition("/")
+    return (group if slash else "", ref.kind) in _KINDS
+
+
 def check_bounds(value: Any, what: str) -> bytes:
     """The canonical JSON of a document that is not too large for the engines. Raises CannotDecideError."""
+    text = written(value, depth=MAX_DEPTH)
+    if text is not None and len(text) <= MAX_STRING:  # no text in it can be longer than all of it
+        return text
     _within_limits(value, "", 0, longest=MAX_STRING)
     try:
         text = canonical_json(value)
