@@ -17,14 +17,14 @@ from typing import Any
 from customhouse._kit.clock import Clock, to_rfc3339
 from customhouse._kit.money import Money, total
 from customhouse.app.admission_context import AdmissionContext, Recorded, key_of
-from customhouse.app.admission_mutation import mutated, mutation
+from customhouse.app.admission_likeness import Form, forms, is_form, keys_in_git
+from customhouse.app.admission_mutation import mutation
 from customhouse.app.admission_objects import (
     at_size,
     declaration_of,
     declared_scaled,
     owner_of,
     replicas_of,
-    same_but_version,
     unchanged,
 )
 from customhouse.app.admission_review import Answer, Review, undecided
@@ -96,7 +96,7 @@ class Admission:
         self._settings = replace(self._governing.policy, require_revision=self._spec.require_revision)
         self._foreign = ForeignAdmission(context, engine)
         self._evidence: dict[str, tuple[Evidence, ...]] = {}
-        self._projections: dict[int, tuple[dict[str, Any], ...]] = {}
+        self._forms: dict[int, tuple[Form, ...]] = {}
         self._states: tuple[datetime, tuple[BudgetImpact, ...]] | None = None
         self._book: tuple[BookRef, int, Any] | None = None
         self._surroundings: Surroundings | None = None
@@ -170,7 +170,7 @@ class Admission:
         before = declaration_of(review.ref, review.old) if review.operation != "CREATE" else None
         if after is not None and before is not None and unchanged(before, after):
             return Outcome(Answer(True), "unchanged")
-        if after is not None and (recorded := self._recorded(after)) is not None:
+        if after is not None and (recorded := self._recorded(after, before)) is not None:
             return self._judged_as_recorded(recorded, now)
         change = Change(_OPERATIONS[review.operation], review.ref, before, after, None, _actor(review))
         if after is not None and review.user in self._spec.controllers and (owner := owner_of(review.object)):
@@ -188,20 +188,15 @@ class Admission:
         return _outcome(decision, outcome.facts, kind)
 
     # 2
-    def _recorded(self, after: Declaration) -> Recorded | None:
+    def _recorded(self, after: Declaration, before: Declaration | None) -> Recorded | None:
         found = self._context.recorded.get(key_of(after.ref))
         if found is None:
             return None
-        declared = found.declaration
         key = id(found)
-        if key not in self._projections:
-            plain = project(declared.manifest, declared.ref)
-            placed = mutated(declared, self._governing)
-            self._projections[key] = (plain,) if placed is None else (plain, project(placed, declared.ref))
+        if key not in self._forms:
+            self._forms[key] = forms(found, self._governing)
         seen = project(after.manifest, after.ref)
-        if not any(same_but_version(seen, item) for item in self._projections[key]):
-            return None
-        return found
+        return found if any(is_form(form, after, seen, before) for form in self._forms[key]) else None
 
     def _judged_as_recorded(self, recorded: Recorded, now: datetime) -> Outcome:
         import orjson
@@ -345,6 +340,7 @@ class Admission:
             settings=self._settings,
             environment=judged_environment(governing.configuration, change.ref),
             surroundings=self._around(change),
+            keys_in_git=keys_in_git(change.ref, self._context),
             currency=CURRENCY,
         )
 

@@ -73,9 +73,12 @@ class AdmissionContext:
 
 
 def key_of(ref: ResourceRef) -> Key:
-    """What an object is called, whatever version of its API is spoken."""
+    """What an object is called, whatever version of its API is spoken.
+
+    Git does not tell what has no namespace from what is in the default one; a kind is one of both, never both.
+    """
     group, slash, _ = ref.api_version.rpartition("/")
-    return (group if slash else "", ref.kind, ref.namespace, ref.name)
+    return (group if slash else "", ref.kind, ref.namespace or "default", ref.name)
 
 
 def load_context(settings: Settings, repo: str | None) -> AdmissionContext:

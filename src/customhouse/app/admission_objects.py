@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from customhouse.app.admission_review import Review
 from customhouse.core.errors import CannotDecideError
@@ -32,11 +31,6 @@ def unchanged(before: Declaration, after: Declaration) -> bool:
         return project(before.manifest, before.ref) == project(after.manifest, after.ref)
     left, right = ((item.manifest.get("metadata") or {}) for item in (before, after))
     return all((left.get(key) or {}) == (right.get(key) or {}) for key in ("labels", "annotations"))
-
-
-def same_but_version(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two projections are equal, whatever version of the API was spoken."""
-    return {**one, "api_version": ""} == {**other, "api_version": ""}
 
 
 def owner_of(manifest: Manifest) -> tuple[str, str] | None:

@@ -19,8 +19,8 @@ import orjson
 
 from customhouse._kit.clock import Clock, to_rfc3339
 from customhouse._kit.money import Money
-from customhouse.app.admission_context import AdmissionContext, Recorded, key_of
-from customhouse.app.admission_mutation import mutated
+from customhouse.app.admission_context import AdmissionContext, key_of
+from customhouse.app.admission_likeness import forms, is_form
 from customhouse.app.audit_scene import Scene, built_in, owners_of
 from customhouse.app.clearance import Clearance, Question
 from customhouse.app.configuration import CURRENCY
@@ -37,7 +37,6 @@ from customhouse.core.ports import PolicyEngine, Progress
 from customhouse.core.resource import Declaration, ResourceRef
 from customhouse.observability.estimate import ChangeCost, change_costs
 from customhouse.policy.gate import Gate
-from customhouse.policy.projection import project
 
 _ACTOR = Actor(ActorKind.PERSON, "cluster")
 """Who made a live object is not known: managed fields are anybody's word."""
@@ -232,19 +231,11 @@ class Auditor:
         found = self._context.recorded.get(key_of(live.ref))
         if found is None:
             return None
+        seen = facts.document["change"]["after"]
+        if not any(is_form(form, live, seen) for form in forms(found, self._context.governing)):
+            return None
         document: dict[str, Any] = orjson.loads(found.facts)
-        judged, seen = document["change"]["after"], facts.document["change"]["after"]
-        if _same_but_version(judged, seen) or _same_but_version(judged, self._unplaced(found, seen, judged)):
-            return document
-        return None
-
-    def _unplaced(self, found: Recorded, seen: Mapping[str, Any], judged: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What was judged, when the live object is that with what the mutating webhook puts on it."""
-        declared = found.declaration
-        placed = mutated(declared, self._context.governing)
-        if placed is None or not _same_but_version(project(declared.manifest, declared.ref), judged):
-            return seen
-        return judged if _same_but_version(project(placed, declared.ref), seen) else seen
+        return document
 
 
 def _in_context(change: Change, today: Facts, recorded: dict[str, Any]) -> tuple[Change, Facts]:
@@ -276,10 +267,6 @@ def _revision(told: Mapping[str, Any], today: Facts) -> Revision:
         reviewers=tuple(told["reviewers"]),
         descends=told["descends"],
     )
-
-
-def _same_but_version(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return {**one, "api_version": ""} == {**other, "api_version": ""}
 
 
 def report_json(report: AuditReport) -> dict[str, Any]:

@@ -151,7 +151,8 @@ def _own_entries(sources: Mapping[str, str]) -> dict[str, str]:
     shown = "capped(lib.judged(finding))" if caps else "lib.judged(finding)"
     bodies = [
         f"findings contains {shown} if {{\n"
-        f"\tsome finding in data.customhouse.rules[{json.dumps(package[len(_RULES) :])}].findings\n\tlib.kept(finding)\n}}\n"
+        f"\tsome finding in data.customhouse.rules[{json.dumps(package[len(_RULES) :])}].findings\n"
+        "\tlib.kept(finding)\n}\n"
         for package in joined
     ]
     if bodies and caps:

@@ -125,6 +125,8 @@ class FactsContext:
     """What the forge says of the commit; None: it was not asked (no forge is configured, or nothing is deployed)."""
     derived: bool = False
     """Whether a controller made it for an owner: cost, labels and commit are the owner's, and judged there."""
+    keys_in_git: tuple[str, ...] | None = None
+    """Of a live Secret: the keys whose values Git holds in the clear. None: what is judged is what Git holds."""
     currency: str = "USD"
 
 
@@ -137,6 +139,8 @@ def build_facts(change: Change, context: FactsContext) -> Facts:
     _check_sides(change)
     before = None if change.before is None else project(change.before.manifest, change.before.ref, part=True)
     after = None if change.after is None else project(change.after.manifest, change.after.ref, part=True)
+    if context.keys_in_git is not None:
+        before, after = (_of_live_secret(side, context.keys_in_git) for side in (before, after))
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "as_of": to_rfc3339(context.as_of),
@@ -178,6 +182,13 @@ def build_facts(change: Change, context: FactsContext) -> Facts:
         },
     }
     return Facts.of(document, check_bounds(document, f"the facts about {change.ref}"))
+
+
+def _of_live_secret(side: dict[str, Any] | None, keys: tuple[str, ...]) -> dict[str, Any] | None:
+    """Every Secret of a cluster is in the clear; `plain_keys` are those that Git shows to whoever reads it."""
+    if side is None or (side["api_version"], side["kind"]) != ("v1", "Secret"):
+        return side
+    return {**side, "spec": {**side["spec"], "plain_keys": sorted(keys)}}
 
 
 def _check_sides(change: Change) -> None:

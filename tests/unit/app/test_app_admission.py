@@ -105,10 +105,13 @@ def recorded(governing: Governance, obj: dict[str, Any]) -> tuple[Declaration, R
     declaration = Declaration(ref, obj, Location("apps/api.yaml", 3))
     revision = Revision("c" * 40, (), "Ada <ada@example.com>", NOW, "api", SignatureState.VERIFIED, "ada")
     change = Change(Operation.CREATE, ref, None, declaration, revision, Actor(ActorKind.PERSON, "Ada"))
-    cost = change_costs((change,), governing.book, governing.prices)[0]
+    costs = change_costs((change,), governing.book, governing.prices)
     book = governing.book.reference(governing.prices.provider, governing.prices.region)
     context = FactsContext(
-        as_of=datetime(2026, 11, 21, tzinfo=UTC), book=book, cost_after=cost.after, settings=governing.policy
+        as_of=datetime(2026, 11, 21, tzinfo=UTC),
+        book=book,
+        cost_after=costs[0].after if costs else None,
+        settings=governing.policy,
     )
     return declaration, Recorded(declaration, canonical_json(build_facts(change, context).document))
 
@@ -276,3 +279,78 @@ def test_answers_are_what_the_api_server_takes() -> None:
 def test_what_is_no_review_says_so(body: bytes) -> None:
     with pytest.raises(NotAReviewError):
         read_review(body)
+
+
+STORAGE = {
+    "apiVersion": "storage.k8s.io/v1",
+    "kind": "StorageClass",
+    "metadata": {"name": "fast", "labels": LABELS},
+    "provisioner": "ebs.csi.aws.com",
+    "parameters": {"type": "gp3"},
+}
+
+
+def strict(governing: Governance, engine: RegorusEngine, obj: dict[str, Any]) -> Admission:
+    """Requires a revision, and has what the gate recorded of one object."""
+    declaration, found = recorded(governing, obj)
+    spec = replace(governing.configuration.admission, require_revision=True)
+    demanding = replace(governing, configuration=replace(governing.configuration, admission=spec))
+    return admission(
+        demanding, engine, revision="c" * 40, declared=(declaration,), recorded={key_of(declaration.ref): found}
+    )
+
+
+def test_a_kind_whose_defaults_nobody_knows_is_what_git_declares_when_all_that_is_declared_is_there(
+    governing: Governance, engine: RegorusEngine
+) -> None:
+    one = strict(governing, engine, STORAGE)
+    live = {**STORAGE, "reclaimPolicy": "Delete", "volumeBindingMode": "Immediate"}
+    assert one.validate(asked(live)).kind == "recorded"
+    tracked = {**live, "metadata": {**STORAGE["metadata"], "annotations": {"argocd.argoproj.io/tracking-id": "a:b"}}}
+    assert one.validate(asked(tracked)).kind == "recorded"
+    others = (
+        {**live, "provisioner": "evil.example"},
+        {**live, "parameters": {}},
+        {**live, "metadata": {"name": "fast", "labels": {**LABELS, "customhouse.dev/tier": "critical"}}},
+    )
+    for other in others:
+        outcome = one.validate(asked(other))
+        assert outcome.kind == "new"
+        assert "revision-required" in outcome.answer.message
+    # What Git declares was there already: this is somebody's own doing.
+    by_hand = one.validate(asked({**live, "mountOptions": ["exec"]}, operation="UPDATE", oldObject=live))
+    assert (by_hand.kind, by_hand.answer.allowed) == ("new", False)
+    # A commit that adds a field brings the defaults of it too, one that removes a field brings nothing.
+    older = {**STORAGE, "parameters": {}}
+    assert one.validate(asked(live, operation="UPDATE", oldObject=older)).kind == "recorded"
+    longer = {**live, "mountOptions": ["exec"]}
+    assert one.validate(asked(live, operation="UPDATE", oldObject=longer)).kind == "recorded"
+
+
+def test_facts_of_another_content_prove_nothing(governing: Governance, engine: RegorusEngine) -> None:
+    declaration, _ = recorded(governing, manifest())
+    _, older = recorded(governing, manifest(replicas=1))
+    kept = {key_of(declaration.ref): Recorded(declaration, older.facts)}
+    assert admission(governing, engine, recorded=kept).validate(asked(manifest())).kind == "new"
+
+
+def secret(value: str, **more: Any) -> dict[str, Any]:
+    metadata = {"name": "database", "namespace": "prod"}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"password": value}, **more}
+
+
+def test_a_secret_that_an_operator_makes_was_never_in_git_and_one_that_git_shows_is_refused(
+    governing: Governance, engine: RegorusEngine
+) -> None:
+    live = secret("hunter2")
+    made = admission(governing, engine, revision="c" * 40).validate(asked(live))
+    assert made.answer.allowed, made.answer.message
+    assert made.facts is not None
+    assert "hunter2" not in canonical_json(made.facts.document).decode()
+    ref = ResourceRef.of(live)
+    shown = admission(governing, engine, revision="c" * 40, declared=(Declaration(ref, live, Location("s.yaml")),))
+    for value in ("hunter2", "another"):
+        refused = shown.validate(asked(secret(value)))
+        assert "secret-in-git" in refused.answer.message
+    sealed = secret("ENC[AES256_GCM,data:aGk=,iv:aGk=,tag:aGk=,type:str]", sops={"mac": "x"})
+    assert strict(governing, engine, sealed).validate(asked(live)).kind == "recorded"
