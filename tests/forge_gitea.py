@@ -95,7 +95,12 @@ LEVEL = Error
             *("admin", "user", "create", "--username", name, "--password", f"Pass-{name}-0", "--admin"),
             *("--email", f"{name}@example.com", "--must-change-password=false"),
         )
-        return self._run("admin", "user", "generate-access-token", "--username", name, "--scopes", "all", "--raw")
+        return self.token(name, "all")
+
+    def token(self, person: str, scopes: str) -> str:
+        """One more token of a person, with scopes such as `write:issue,read:user`."""
+        named = ("--username", person, "--token-name", scopes.replace(":", "-"), "--scopes", scopes)
+        return self._run("admin", "user", "generate-access-token", *named, "--raw")
 
     def _run(self, *arguments: str) -> str:
         command = [self._program, "--config", str(self._folder / "app.ini"), *arguments]

@@ -112,7 +112,7 @@ def test_the_gate_says_what_it_found_in_one_comment_that_follows_the_branch(
     gitea.write(where, "customhouse.yaml", f"{rules}{where}, url: '{gitea.url}'}}\n", "main")
     gitea.write(where, "flags.yaml", _config("x"), "main", new="work")
     pull = _pull(gitea, where, "work")
-    monkeypatch.setenv("CUSTOMHOUSE_FORGE_TOKEN", gitea.tokens["bob"])
+    monkeypatch.setenv("CUSTOMHOUSE_FORGE_TOKEN", gitea.token("bob", "write:issue,read:repository,read:user"))
 
     def gated() -> tuple[int, str, str]:
         arguments = ("gate", "--repo", str(bare), "--base", "main", "--head", "work", "--engine", "embedded")

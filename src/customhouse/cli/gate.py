@@ -165,6 +165,7 @@ def _comment(settings: Settings, request: GateRequest, judgement: Judgement | No
     try:
         comment(settings, request, judgement, number, text)
     except CustomhouseError as error:
+        sys.stdout.flush()  # where both go to one place, they come in the order in which they were said
         click.echo(f"error[{error.code}]: the comment was not written: {printable(str(error))}", err=True)
         return error.exit_status
     talk(settings, f"commented on pull request {number}")
