@@ -83,11 +83,11 @@ CASES = {
         "first-model",
     ),
     "a quantity that is none": (change_declaration("256Mi", "lots"), "CH011", r"models/first-model\.yaml:\d+", "lots"),
-    "a chart": (
-        lambda shell: shell.write("chart/Chart.yaml", "apiVersion: v2\nname: x\nversion: 1.0.0\n"),
+    "a chart that is no YAML": (
+        lambda shell: shell.write("chart/Chart.yaml", "apiVersion: v2\nname: [x\n"),
         "CH011",
-        r"chart/Chart\.yaml",
-        "(?i)helm",
+        r"chart/Chart\.yaml:\d+",
+        ".",
     ),
     "a link for a declaration": (link_declaration, "CH012", r"models/other\.yaml", "."),
     "a missing model": (remove_model, "CH013", r"models/first-model\.yaml:24:\d+: ", "write the model to the volume"),

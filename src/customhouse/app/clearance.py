@@ -18,6 +18,7 @@ from customhouse.app.artifacts import Volumes
 from customhouse.app.configuration import CURRENCY, FILE
 from customhouse.app.declared import declarations_of, labels_of
 from customhouse.app.evidencing import Desk, Hashing, require_past
+from customhouse.app.filescan import Before, repository_files
 from customhouse.app.governance import GOVERNANCE, Governance, as_declaration, declared_governance
 from customhouse.app.governance import governance as read_governance
 from customhouse.app.identity import PRINCIPAL
@@ -30,6 +31,7 @@ from customhouse.app.stopwatch import Stopwatch
 from customhouse.app.tiering import judged_environment
 from customhouse.app.tiering import judged_tier as tier_of
 from customhouse.control.diff import changes
+from customhouse.control.rendering import Sight
 from customhouse.control.rollout_plan import plan_of
 from customhouse.core.beside import beside
 from customhouse.core.change import Actor, ActorKind, Change, Revision, SignatureState
@@ -90,6 +92,8 @@ class Question:
     """The governance files where the changes start from, when that is not where `governing` is from."""
     review: Review | None = None
     """What the forge says of the revision; None: it was not asked."""
+    before: Before | None = None
+    """What the changes start from as files; None: the files that are no Declarations are not looked at."""
     owners: Mapping[ResourceRef, Declaration] = field(default_factory=dict)
     """What controllers derived, with what it is derived from: the owner has the tier, the labels and the cost."""
 
@@ -136,13 +140,15 @@ class Clearance:
             as_declaration(declared_governance(question.tree, question.head)),
         ]
         before, after = ([item] if item is not None else [] for item in governance)
+        sight = Sight()
         declared = declarations_of(
-            question.tree, question.head, governing.configuration.paths, governing.configuration.render
+            question.tree, question.head, governing.configuration.paths, governing.configuration.render, sight
         )
         # 3. The changes.
         actor = Actor(_actor_kind(revision), question.author)
         found = (
             *changes(before, after, revision, actor),
+            *changes((), _files(question, sight), revision, actor),
             *changes(question.base, declared, revision, actor),
         )
         check_readable(found)
@@ -278,6 +284,21 @@ class Clearance:
             budgets=tuple(_own_budgets(question.governing, shared.budgets, change, cost, tier.name)),
             alternatives=tuple(_cheaper(question.governing, change, tier)),
         )
+
+
+def _files(question: Question, sight: Sight) -> tuple[Declaration, ...]:
+    """What is wrong with files that are no Declarations, as an object."""
+    if question.before is None:
+        return ()
+    governing = question.governing
+    found = repository_files(
+        question.before,
+        question.tree.files(question.head),
+        sight,
+        paths=governing.configuration.paths,
+        governed=(*governing.files, *declared_governance(question.tree, question.head)),
+    )
+    return () if found is None else (found,)
 
 
 def _settings(question: Question) -> PolicySettings:

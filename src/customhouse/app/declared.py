@@ -9,18 +9,23 @@ from customhouse.app.configuration import FILE
 from customhouse.app.governance import read_configuration, set_aside
 from customhouse.app.sources import SourceTree
 from customhouse.app.surroundings import surroundings
-from customhouse.control.rendering import RenderEntry
+from customhouse.control.rendering import RenderEntry, Sight
 from customhouse.control.rendering_tree import render_tree
 from customhouse.core.resource import Declaration
 
 
 def declarations_of(
-    tree: SourceTree, revision: str, paths: Sequence[str], entries: Sequence[RenderEntry] = ()
+    tree: SourceTree,
+    revision: str,
+    paths: Sequence[str],
+    entries: Sequence[RenderEntry] = (),
+    sight: Sight | None = None,
 ) -> tuple[Declaration, ...]:
     """The Declarations of a revision, in the folders that the base configuration names (none named: everywhere).
 
     Kustomizations, charts and what else customhouse.yaml names under `render` come as the real programs render them.
     `entries` are those of the base: a change cannot take a root out of sight by no longer naming it.
+    `sight` is filled with what was looked at.
     """
     files = surroundings(tree.files(revision))
     return render_tree(
@@ -29,6 +34,7 @@ def declarations_of(
         folders=paths,
         aside=set_aside(tree, revision),
         entries=_entries(tree, revision, entries, files),
+        sight=sight,
     )
 
 

@@ -13,9 +13,11 @@ from customhouse.app import wiring
 from customhouse.app.clearance import Clearance, Judgement, Question, Spend
 from customhouse.app.declared import declarations_of
 from customhouse.app.evidencing import Hashing
+from customhouse.app.filescan import Before
 from customhouse.app.governance import Governance, declared_governance, governance
 from customhouse.app.named_files import STDIN, NamedFiles
 from customhouse.app.settings import Settings
+from customhouse.control.rendering import Sight
 from customhouse.control.source import Commits
 from customhouse.core.decision import RuleText
 from customhouse.core.errors import SourceError, UsageError
@@ -102,7 +104,9 @@ def _of_repository(settings: Settings, request: GateRequest) -> Question:
     start = None if base is None else objects.merge_base(base, head)
     if base is not None and start is None:
         raise SourceError(f"{head[:12]} and {base[:12]} share no history", hint="name the revision it started from")
-    before = () if start is None else declarations_of(objects, start, governing.configuration.paths)
+    sight = Sight()
+    before = () if start is None else declarations_of(objects, start, governing.configuration.paths, sight=sight)
+    files = Before() if start is None else Before(objects.files(start), sight, known=True)
     # The rules of an older start are only what its own edits are counted from; what judges is the base.
     rules = None if start is None or start == base else declared_governance(objects, start)
     spend = spend_of(settings, governing, objects)
@@ -110,11 +114,13 @@ def _of_repository(settings: Settings, request: GateRequest) -> Question:
         if request.head is not None:
             raise UsageError("--head and --worktree exclude one another")
         tree = wiring.work_tree(settings, Path(request.repo))
-        return Question(governing, tree, "worktree", before, None, "work tree", spend, rules_before=rules)
+        return Question(governing, tree, "worktree", before, None, "work tree", spend, rules_before=rules, before=files)
     revision = objects.revision(
         head, allowed_signers=governing.allowed_signers, last_deployed=start, gpg_keys=governing.gpg_keys
     )
-    return Question(governing, objects, head, before, revision, revision.author, spend, rules_before=rules)
+    return Question(
+        governing, objects, head, before, revision, revision.author, spend, rules_before=rules, before=files
+    )
 
 
 def _base(objects: Commits, request: GateRequest, head: str) -> str | None:
@@ -160,7 +166,7 @@ def _of_paths(settings: Settings, request: GateRequest, spend: bool) -> Question
     tree = NamedFiles(request.paths, request.stdin)
     governing = governance(None, None, settings.config, wiring.shelf(settings))
     spent = spend_of(settings, governing) if spend else Spend()
-    return Question(governing, tree, "files", (), None, "files", spent)
+    return Question(governing, tree, "files", (), None, "files", spent, before=Before())
 
 
 def _of_two(settings: Settings, before: str, paths: Sequence[str], spend: bool) -> Question:
@@ -178,6 +184,8 @@ def _of_two(settings: Settings, before: str, paths: Sequence[str], spend: bool) 
     base, tree = (NamedFiles.rooted(name) if whole else NamedFiles((name,)) for name in (before, after))
     shelf = wiring.shelf(settings)
     governing = governance(base if whole else None, "before" if whole else None, settings.config, shelf)
-    declared = declarations_of(base, "before", governing.configuration.paths)
+    sight = Sight()
+    declared = declarations_of(base, "before", governing.configuration.paths, sight=sight)
+    state = Before(base.files("before"), sight, known=True)
     spent = spend_of(settings, governing) if spend else Spend()
-    return Question(governing, tree, "files", declared, None, "files", spent)
+    return Question(governing, tree, "files", declared, None, "files", spent, before=state)

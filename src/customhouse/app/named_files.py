@@ -117,6 +117,11 @@ class NamedFiles(Mapping[str, bytes]):
             raise SourceError("a file over 4 MiB is not read", where=name, hint="split it, or move it elsewhere")
         return data
 
+    def size(self, path: str) -> int:
+        """How many bytes a file has; 0 for a link."""
+        place = self._places.get(path)
+        return 0 if place is None or place.is_symlink() else place.stat().st_size
+
     # A SourceTree of one state
     def files(self, rev: str, prefix: str = "") -> Mapping[str, bytes]:
         """Those whose names begin with `prefix`."""

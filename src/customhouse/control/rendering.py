@@ -21,6 +21,7 @@ from customhouse._kit.canonical import canonical_json
 from customhouse.control.rendering_jsonnet import imports_of
 from customhouse.control.rendering_kustomize import Forest
 from customhouse.core.errors import DeclarationError
+from customhouse.core.resource import Location
 
 TREE, OURS = "tree", "ours"
 """The two folders of a job's workplace: the copy of the tree's files, and what the job itself adds."""
@@ -84,6 +85,18 @@ class Output:
 
     data: bytes
     program: Program
+
+
+@dataclass(slots=True)
+class Sight:
+    """What of a tree was judged and through what: filled while it is rendered, for whoever asks what was left out."""
+
+    files: set[str] = field(default_factory=set)
+    """Those that were read, or are part of what was rendered."""
+    roots: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(tool, folder) of each root → whose changes are put on top of it; empty for a root as it stands."""
+    elsewhere: dict[tuple[Location, str], None] = field(default_factory=dict)
+    """Where an object names something to render that is not in this tree, and what it names."""
 
 
 class Renderer(Protocol):

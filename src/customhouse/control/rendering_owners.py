@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from customhouse.control import yaml_nodes
-from customhouse.control.rendering import CHART
+from customhouse.control.rendering import CHART, Sight
 from customhouse.control.rendering_kustomize import kustomization_in
 from customhouse.control.yaml_values import Reader
 from customhouse.core.errors import DeclarationError
@@ -40,26 +40,33 @@ class Owned:
     synthetic: Mapping[str, Any] | None = None
 
 
-def owned(declarations: Iterable[Declaration], files: Mapping[str, bytes]) -> Iterator[Owned]:
+def owned(
+    declarations: Iterable[Declaration], files: Mapping[str, bytes], sight: Sight | None = None
+) -> Iterator[Owned]:
     """What the Applications, Kustomizations and HelmReleases among `declarations` have rendered out of `files`.
+
+    What they name and `files` do not hold is noted in `sight`: it is of another repository, and is not judged.
 
     Raises DeclarationError, at the field, for one that names a local folder and says something that is not followed.
     """
     everything = tuple(declarations)
+    sight = sight or Sight()
     for item in everything:
         group = item.ref.api_version.rpartition("/")[0]
         spec = item.manifest.get("spec")
         if not isinstance(spec, Mapping):
             continue
         if (group, item.ref.kind) == ("argoproj.io", "Application"):
-            yield from _application(item, spec, files)
+            yield from _application(item, spec, files, sight)
         elif (group, item.ref.kind) == ("kustomize.toolkit.fluxcd.io", "Kustomization"):
-            yield from _flux_kustomization(item, spec, files, everything)
+            yield from _flux_kustomization(item, spec, files, everything, sight)
         elif (group, item.ref.kind) == ("helm.toolkit.fluxcd.io", "HelmRelease"):
-            yield from _helm_release(item, spec, files, everything)
+            yield from _helm_release(item, spec, files, everything, sight)
 
 
-def _application(item: Declaration, spec: Mapping[str, Any], files: Mapping[str, bytes]) -> Iterator[Owned]:
+def _application(
+    item: Declaration, spec: Mapping[str, Any], files: Mapping[str, bytes], sight: Sight
+) -> Iterator[Owned]:
     single = spec.get("source")
     sources = spec.get("sources")
     given = [("/spec/source", single)] if isinstance(single, Mapping) else []
@@ -69,6 +76,8 @@ def _application(item: Declaration, spec: Mapping[str, Any], files: Mapping[str,
     for pointer, source in given:
         path = _local(source.get("path")) if isinstance(source, Mapping) else None
         if path is None:
+            if isinstance(source, Mapping) and source.get("chart"):
+                sight.elsewhere[item.locate(f"{pointer}/chart"), f"the chart {source['chart']}"] = None
             continue
         if source.get("plugin") is not None:
             raise _refused(item, f"{pointer}/plugin", "a plugin renders this, and no plugin is run here")
@@ -79,6 +88,8 @@ def _application(item: Declaration, spec: Mapping[str, Any], files: Mapping[str,
             yield Owned(item, "kustomize", path, namespace, overrides=overrides)
         elif source.get("helm") or source.get("kustomize"):
             raise _refused(item, f"{pointer}/path", f"{path or '.'} holds neither a chart nor a kustomization")
+        elif not any(_within(name, path) for name in files):
+            sight.elsewhere[item.locate(f"{pointer}/path"), path] = None
 
 
 def _argo_chart(
@@ -159,13 +170,18 @@ def _argo_image(text: str) -> dict[str, str]:
 
 
 def _flux_kustomization(
-    item: Declaration, spec: Mapping[str, Any], files: Mapping[str, bytes], everything: tuple[Declaration, ...]
+    item: Declaration,
+    spec: Mapping[str, Any],
+    files: Mapping[str, bytes],
+    everything: tuple[Declaration, ...],
+    sight: Sight,
 ) -> Iterator[Owned]:
     path = _local(spec.get("path") or "./")
     source = spec.get("sourceRef")
     if path is not None and isinstance(source, Mapping) and source.get("kind") == "ExternalArtifact":
         path = _copied_from(path, str(source.get("name")), everything)
     if path is None or not any(_within(name, path) for name in files):
+        sight.elsewhere[item.locate("/spec/path"), str(spec.get("path") or "./")] = None
         return  # of another repository
     if spec.get("postBuild") is not None:
         raise _refused(
@@ -231,15 +247,22 @@ def _listed(folder: str, files: Mapping[str, bytes]) -> Iterator[str]:
 
 
 def _helm_release(
-    item: Declaration, spec: Mapping[str, Any], files: Mapping[str, bytes], everything: tuple[Declaration, ...]
+    item: Declaration,
+    spec: Mapping[str, Any],
+    files: Mapping[str, bytes],
+    everything: tuple[Declaration, ...],
+    sight: Sight,
 ) -> Iterator[Owned]:
     chart = spec.get("chart")
     inner = chart.get("spec") if isinstance(chart, Mapping) else None
     source = inner.get("sourceRef") if isinstance(inner, Mapping) else None
     if not isinstance(inner, Mapping) or not isinstance(source, Mapping) or source.get("kind") == "HelmRepository":
+        named = inner.get("chart") if isinstance(inner, Mapping) else None
+        sight.elsewhere[item.locate("/spec/chart"), f"the chart {named or 'of a chartRef'}"] = None
         return
     path = _local(inner.get("chart"))
     if path is None or _join(path, CHART) not in files:
+        sight.elsewhere[item.locate("/spec/chart/spec/chart"), f"the chart {inner.get('chart')}"] = None
         return  # of another repository, or an OCI chart
     if spec.get("postRenderers"):
         raise _refused(

@@ -25,6 +25,7 @@ from customhouse.control.rendering import (
     Output,
     RenderEntry,
     Renderer,
+    Sight,
     charts_in,
     helm_job,
     inside,
@@ -65,14 +66,16 @@ def render_tree(
     aside: Sequence[str] = (),
     entries: Sequence[RenderEntry] = (),
     default_namespace: str = "default",
+    sight: Sight | None = None,
 ) -> tuple[Declaration, ...]:
     """Every object that a tree declares. `files` is the whole tree (bytes are read when asked for).
 
     `folders` limits what is looked at (none: everywhere); what a root there refers to may lie elsewhere. `aside` are
-    files, and folders with a `/` at their end, that are no Declarations. Raises DeclarationError for what cannot be
-    read or is refused, CannotDecideError for a program that is missing or was stopped.
+    files, and folders with a `/` at their end, that are no Declarations. `sight` is filled with what was looked at.
+    Raises DeclarationError for what cannot be read or is refused, CannotDecideError for a program that is missing or
+    was stopped.
     """
-    return _Tree(files, renderer, folders, aside, entries, default_namespace).declarations()
+    return _Tree(files, renderer, folders, aside, entries, default_namespace, sight or Sight()).declarations()
 
 
 class _Tree:
@@ -84,7 +87,9 @@ class _Tree:
         aside: Sequence[str],
         entries: Sequence[RenderEntry],
         default_namespace: str,
+        sight: Sight,
     ) -> None:
+        self._sight = sight
         self._files, self._renderer, self._entries = files, renderer, entries
         self._namespace = default_namespace
         paths = [folder.strip("/") for folder in folders]
@@ -110,6 +115,7 @@ class _Tree:
         found: list[Found] = []
         for name in sorted(self._names):
             if name.endswith(_PLAIN) and name != _SETTINGS and name not in taken and not _in_any(name, charts):
+                self._sight.files.add(name)
                 found.extend(read_file(name, self._files[name], LIMITS, partial(self._files.__getitem__, name))[0])
         # 3. Roots that somebody names, then those that nobody does.
         for entry in self._entries:
@@ -117,9 +123,13 @@ class _Tree:
         found = self._owned(found)
         for folder in roots_among(self._forest, kustomized):
             if ("kustomize", folder) not in self._pinned:
+                self._sight.roots["kustomize", folder] = ""
                 found.extend(self._kustomize(kustomize_job(self._forest, self._files, folder), folder))
         for chart in charts:
-            if ("helm", chart) not in self._pinned and not self._is_library(chart):
+            if self._is_library(chart):
+                self._sight.files |= {name for name in self._names if inside(name, chart)}
+            elif ("helm", chart) not in self._pinned:
+                self._sight.roots["helm", chart] = ""
                 found.extend(self._helm(helm_job(self._files, chart), chart))
         found = self._owned(found)
         # 4. One set, without the values files that only an object named: they were read as plain ones.
@@ -174,10 +184,12 @@ class _Tree:
             yield from self._jsonnet(jsonnet_job(self._files, replace(entry, path=path)))
         elif posixpath.join(path, CHART) in self._files:
             self._pinned.add(("helm", path))
+            self._sight.roots["helm", path] = ""
             job = helm_job(self._files, path, release=entry.release, namespace=entry.namespace, values=entry.values)
             yield from self._helm(job, path)
         elif kustomization_in(path, self._files) is not None:
             self._pinned.add(("kustomize", path))
+            self._sight.roots["kustomize", path] = ""
             overrides = {"namespace": entry.namespace} if entry.namespace else None
             yield from self._kustomize(kustomize_job(self._forest, self._files, path, overrides=overrides), path)
         else:
@@ -197,7 +209,7 @@ class _Tree:
             helpers = [item for item in found if _kind(item) in _HELPERS]
             declared = as_declarations(_once([*owners, *helpers]), self._namespace)
             more: list[Found] = []
-            for item in owned(declared, self._files):
+            for item in owned(declared, self._files, self._sight):
                 more.extend(self._render_owned(item, found))
             if not more:
                 return found
@@ -229,6 +241,8 @@ class _Tree:
                 namespace=item.namespace,
             )
         self._pinned.add((item.tool, item.path))
+        changed = item.tool == "helm" or item.overrides or item.components or item.synthetic is not None
+        self._sight.roots.setdefault((item.tool, item.path), str(item.owner.ref) if changed else "")
         self._values |= set(item.values)
         if job.digest in self._done:
             return []
@@ -241,6 +255,7 @@ class _Tree:
         if job.digest in self._done:
             return None
         self._done[job.digest] = None
+        self._sight.files |= job.files.keys() if job.tool != "helm" else set(_of_chart(job))
         output = self._renderer.run(job)
         program = output.program
         return output, Rendering(job.root, program.name, program.version, program.digest)
@@ -290,6 +305,15 @@ class _Tree:
             raise DeclarationError("jsonnet wrote no JSON", where=f"{job.file}:1:1") from error
         for value in _declared(document, job.file, 0):
             yield Found(value, Location(job.file), nowhere(job.file), job.namespace, rendering)
+
+
+def _of_chart(job: Job) -> Iterator[str]:
+    """The files of a chart that Helm renders, and those of other folders; an object beside them is nothing to it."""
+    prefix = f"{job.root}/" if job.root else ""
+    for name in job.files:
+        first = name.removeprefix(prefix).partition("/")[0]
+        if first in ("templates", "crds", "charts", CHART) or not name.startswith(prefix):
+            yield name
 
 
 def _objects(data: bytes, job: Job) -> Iterator[dict[str, Any]]:

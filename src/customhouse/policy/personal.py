@@ -30,13 +30,16 @@ _IBAN_LENGTHS = {word[:2]: int(word[2:]) for word in _LENGTHS.split()}
 """Of the IBAN registry (ISO 13616)."""
 
 
-def personal_data(text: str) -> str | None:
-    """What personal data a text holds, in words (`2 payment card numbers and 7 e-mail addresses`); None for none."""
+def personal_data(text: str, *, addresses: bool = True) -> str | None:
+    """What personal data a text holds, in words (`2 payment card numbers and 7 e-mail addresses`); None for none.
+
+    Without `addresses` a list of e-mail addresses is none.
+    """
     text = text[:MAX_TEXT]
     counts = (
         (len(_cards(text)), 1, "payment card number"),
         (len(_ibans(text)), 1, "IBAN"),
-        (len(_mails(text)), MANY, "e-mail address"),
+        (len(_mails(text)) if addresses else 0, MANY, "e-mail address"),
         (len(_phones(text)), MANY, "telephone number"),
     )
     found = [f"{count} {_several(word, count)}" for count, enough, word in counts if count >= enough]

@@ -49,33 +49,52 @@ _BY_NAME = {
     ".sav": "an SPSS table",  # typos: ignore
     ".rdata": "R data",
     ".mdb": "an Access database",
+    ".xlsx": "a spreadsheet",
+    ".xls": "a spreadsheet",
+    ".ods": "a spreadsheet",
 }
+_NAMING_PEOPLE = (
+    *("codeowners", "owners", "owners_aliases", ".mailmap", "authors", "contributors", "maintainers", "credits"),
+    *("license", "licence", "copying", "notice", "thanks", "changelog"),
+)
+"""Files whose purpose is to name people who agreed to it: lists of addresses are no leak there."""
+_BYTE_ORDER = ((b"\xff\xfe\x00\x00", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 _TABLES = (".csv", ".tsv", ".psv", ".jsonl", ".ndjson", ".libsvm", ".svmlight")
 _POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """One thing that is wrong with a file: `problem` is `data`, `personal` or `secret`, `detail` says what it holds."""
+    """One thing that is wrong with a file; `detail` says what.
+
+    `problem` is `data`, `personal` or `secret`; `unjudged` for what may be deployed and nobody judges, `hidden` for
+    what was judged as it stands, changes, and no longer is.
+    """
 
     path: str
     problem: str
     detail: str
     digest: str
+    line: int = 0
 
 
-def inspect(path: str, content: bytes) -> tuple[FoundFile, ...]:
-    """All that is wrong with one file; nothing for what is neither data nor holds anything of a person."""
+def inspect(path: str, content: bytes, *, own: bool = False) -> tuple[FoundFile, ...]:
+    """All that is wrong with one file; nothing for what is neither data nor holds anything of a person.
+
+    `own`: customhouse.yaml names it (a price book, a list of signers); a table or names of people are what it is for.
+    """
     digest = bytes_digest(content)
     if content.startswith(_POINTER) and len(content) < 1024:
         return ()  # Git LFS keeps the file elsewhere
     found = []
-    kind = _data(path.lower(), content)
+    kind = None if own else _data(path.lower(), content)
     if kind is not None:
         found.append(FoundFile(path, "data", kind, digest))
-    if kind is None or _is_text(content):
-        text = content[:MAX_TEXT].decode("utf-8", "replace") if _is_text(content) else ""
-        persons = personal_data(text)
+    text = _text(content)
+    if text:
+        base = path.rpartition("/")[2].lower()
+        people = own or base.partition(".")[0] in _NAMING_PEOPLE or base in _NAMING_PEOPLE
+        persons = personal_data(text, addresses=not people)
         if persons is not None:
             found.append(FoundFile(path, "personal", persons, digest))
         secret = _secret(text)
@@ -119,8 +138,12 @@ def _data(name: str, content: bytes) -> str | None:
     return None
 
 
-def _is_text(content: bytes) -> bool:
-    return b"\x00" not in content[:8192]
+def _text(content: bytes) -> str:
+    """The text of a file as far as it is looked at, also when it is written in 16-bit units; empty for binary."""
+    for mark, encoding in _BYTE_ORDER:
+        if content.startswith(mark):
+            return content[:MAX_TEXT].decode(encoding, "replace")
+    return "" if b"\x00" in content[:8192] else content[:MAX_TEXT].decode("utf-8", "replace")
 
 
 def _secret(text: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -62,9 +62,16 @@ class TreeFiles(Mapping[str, bytes]):
             self._load(entry)
         return self._loaded[path]
 
+    def __contains__(self, path: object) -> bool:
+        return path in self._entries  # Mapping's own would read the file
+
     def entry(self, path: str) -> TreeEntry:
         """Mode, object and size of a path (KeyError when there is none)."""
         return self._entries[path]
+
+    def only(self, paths: Collection[str]) -> TreeFiles:
+        """Some of the files, by themselves: what is asked for then fetches no others along."""
+        return TreeFiles(self._git, self._rev, [entry for path, entry in self._entries.items() if path in paths])
 
     @property
     def refused(self) -> tuple[TreeEntry, ...]:

@@ -74,10 +74,18 @@ class _Files(Mapping[str, bytes]):
     def __len__(self) -> int:
         return len(self._names)
 
+    def __contains__(self, path: object) -> bool:
+        return path in self._names  # Mapping's own would read the file
+
     def __getitem__(self, path: str) -> bytes:
         if path not in self._names:
             raise KeyError(path)
         return _read_confined(self._root, path)
+
+    def size(self, path: str) -> int:
+        """How many bytes a file has; 0 for what is no plain file."""
+        status = os.lstat(self._root / path)
+        return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def _read_confined(root: Path, path: str) -> bytes:

@@ -59,6 +59,40 @@ findings contains lib.error("security", "secret-in-file", file.pointer, message,
 	fix := "Take it out, and change the value that was committed."
 }
 
+# METADATA
+# title: What may be deployed is judged
+# description: >-
+#   A link, a submodule, an object in a file or folder that is not read, or something that Argo CD or Flux renders from
+#   elsewhere: somebody may deploy it, and no rule has seen it.
+# custom:
+#   id: file-not-judged
+#   category: security
+#   severity: warning
+#   fix: Put it where it is read, name it under render in customhouse.yaml, or see that nothing deploys it.
+findings contains lib.warning("security", "file-not-judged", file.pointer, message, fix) if {
+	some file in new_files
+	file.problem == "unjudged"
+	message := sprintf("%s: %s.", [file.path, file.detail])
+	fix := "Put it where it is read, name it under render in customhouse.yaml, or see that nothing deploys it."
+}
+
+# METADATA
+# title: What is applied as it stands stays in sight
+# description: >-
+#   A kustomization, chart or file was judged as it stands. This change alters it and at the same time has it judged only
+#   with the changes of another on top, or not at all: who applies it as it stands would get what no rule has seen.
+# custom:
+#   id: root-hidden
+#   category: security
+#   severity: error
+#   fix: Name it under render in customhouse.yaml, or take the two steps in two changes.
+findings contains lib.error("security", "root-hidden", file.pointer, message, fix) if {
+	some file in new_files
+	file.problem == "hidden"
+	message := sprintf("%s %s; this change alters it.", [file.path, file.detail])
+	fix := "Name it under render in customhouse.yaml, or take the two steps in two changes."
+}
+
 new_files := [file |
 	is_files
 	some file in input.change.after.spec.files

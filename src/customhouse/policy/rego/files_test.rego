@@ -62,3 +62,22 @@ test_secret_in_file_is_silent_for_another_kind if {
 	document := fixtures.with_object("example.com/v1", "RepositoryFiles", {"files": [file("secret")]})
 	count(files.findings) == 0 with input as document
 }
+
+test_file_not_judged_fires_as_a_warning if {
+	some found in files.findings with input as repository([file("unjudged")])
+	found.rule == "file-not-judged"
+	found.severity == "warning"
+}
+
+test_file_not_judged_is_silent_for_what_was_there if {
+	count(files.findings) == 0 with input as again("unjudged")
+}
+
+test_root_hidden_fires if {
+	found := files.findings with input as repository([file("hidden")])
+	fixtures.rules(found) == {"root-hidden"}
+}
+
+test_root_hidden_is_silent_for_what_was_there if {
+	count(files.findings) == 0 with input as again("hidden")
+}
