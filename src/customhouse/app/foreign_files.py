@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from customhouse.app import wiring
@@ -55,9 +55,13 @@ def read_file(path: Path, shown: str) -> bytes:
         # Not to wait for whoever writes to a pipe: only a regular file is read.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         with open(handle, "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode):
                 raise SourceError(f"{shown} is no regular file", where=shown)
-            data = file.read(MAX_FILE + 1)
+            # One byte more than there is, or may be: it ends the reading, and tells of what grew meanwhile.
+            data = file.read(min(found.st_size, MAX_FILE) + 1)
+            while 0 < len(data) <= MAX_FILE and (more := file.read(MAX_FILE + 1 - len(data))):
+                data += more
     except FileNotFoundError as error:
         raise SourceError(f"there is no file {shown}", where=shown) from error
     except OSError as error:
@@ -73,17 +77,9 @@ def files_below(paths: Sequence[str], suffixes: Sequence[str] = SUFFIXES) -> Ite
     for given in paths:
         root = Path(given)
         if root.is_file():
-            found = [root]
+            found: Iterable[Path] = [root]
         elif root.is_dir():
-            # Links may lead anywhere, and round in circles; hidden files are Git's own and the like.
-            found = [
-                item
-                for item in sorted(root.rglob("*"))
-                if item.suffix in suffixes
-                and not item.is_symlink()
-                and not any(part.startswith(".") for part in item.relative_to(root).parts)
-                and item.is_file()
-            ]
+            found = _below(root, tuple(suffixes))
         else:
             raise UsageError(f"there is nothing at {given}")
         for item in found:
@@ -91,3 +87,27 @@ def files_below(paths: Sequence[str], suffixes: Sequence[str] = SUFFIXES) -> Ite
             if count > MAX_FILES:
                 raise UsageError(f"more than {MAX_FILES} files", hint="name a smaller folder")
             yield item.as_posix(), item
+
+
+def _below(root: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """Files below a folder by their names, part by part; no links: they may lead anywhere, and round in circles."""
+    waiting = [_listed(root)]
+    while waiting:
+        if not waiting[-1]:
+            waiting.pop()
+            continue
+        entry = waiting[-1].pop()
+        if entry.is_dir(follow_symlinks=False):
+            waiting.append(_listed(Path(entry.path)))
+        elif entry.name.endswith(suffixes) and entry.is_file(follow_symlinks=False):
+            yield Path(entry.path)
+
+
+def _listed(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder, the last first. What is hidden is Git's own, and the like."""
+    try:
+        with os.scandir(folder) as found:
+            shown = [entry for entry in found if not entry.name.startswith(".")]
+    except OSError as error:
+        raise SourceError(error.strerror or str(error), where=folder.as_posix()) from error
+    return sorted(shown, key=lambda entry: entry.name, reverse=True)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from customhouse._kit.forks import ForkError, in_order, workers
 from customhouse.app import wiring
 from customhouse.app.foreign_files import documents_of, engine, files_below, read_file
 from customhouse.app.settings import Settings
-from customhouse.core.errors import CustomhouseError, SourceError, UsageError
-from customhouse.policy.gatekeeper_suite import GROUP, Failure, is_suite, run_suite
+from customhouse.core.errors import CustomhouseError, PolicyError, SourceError, UsageError
+from customhouse.policy.gatekeeper_suite import GROUP, Failure, SuiteRun, is_suite, run_suite
 from customhouse.policy.gatekeeper_template import Document
+
+_HELD = 64 * 1024 * 1024
+"""Bytes of files that are kept from looking for suites until a suite names them."""
+_SUITES_EACH = 8
+"""A process for fewer suites costs more than it brings."""
 
 
 @dataclass(slots=True)
@@ -48,50 +54,77 @@ class Verification:
         return 1 if self.failed else 0
 
 
-def verify(settings: Settings, paths: Sequence[str]) -> Verification:
-    """Run every suite at or below the paths. Raises UsageError when there is none, PolicyError for a malformed one."""
+def verify(settings: Settings, paths: Sequence[str], *, processes: int | None = None) -> Verification:
+    """Run every suite at or below the paths; many by several processes (None: as many as are of use).
+
+    Raises UsageError when there is none, SourceError for a file that a suite names and that cannot be read.
+    """
     asked, cel = engine(settings), wiring.cel_engine()
-    outcome, named = Verification(), {Path(path) for path in paths}
-    read: dict[Path, tuple[Document, ...]] = {}
-    for shown, path in files_below(paths):
-        data = read_file(path, shown)
-        if GROUP.encode() not in data and path not in named:
-            continue
-        suites = [document for document in documents_of(data, shown) if is_suite(document)]
-        if not suites and path in named:
+    named = {Path(path) for path in paths}
+    held: dict[Path, bytes] = {}
+    beside = _Files(held)
+    suites: list[tuple[str, Path, Document]] = []
+    for shown, path, data in _holding_suites(paths, named, held):
+        found = [document for document in documents_of(data, shown) if is_suite(document)]
+        if not found and path in named:
             raise UsageError(f"{shown} is no Suite of {GROUP}/v1alpha1")
-        for suite in suites:
-            outcome.suites += 1
-            try:
-                run = run_suite(suite, shown, _Beside(path, shown, read), asked, cel)
-            except SourceError:
-                raise
-            except CustomhouseError as error:
-                outcome.failed.append(Failure(shown, "", "", str(error), undecided=True))
-                continue
-            outcome.tests += run.tests
-            outcome.cases += run.cases
-            outcome.passed += run.passed
-            outcome.skipped += run.skipped
-            outcome.failed += run.failed
-    if not outcome.suites:
+        suites += [(shown, path, document) for document in found]
+    if not suites:
         raise UsageError(
             f"there is no suite at or below {', '.join(paths)}", hint=f"a suite is YAML of kind Suite, {GROUP}/v1alpha1"
         )
+
+    def run(part: tuple[str, Path, Document]) -> list[Any]:
+        shown, path, suite = part
+        try:
+            done = run_suite(suite, shown, beside.of(path, shown), asked, cel)
+        except SourceError:
+            raise
+        except CustomhouseError as error:
+            done = SuiteRun(failed=[Failure(shown, "", "", str(error), undecided=True)])
+        return [done.tests, done.cases, done.passed, done.skipped, [astuple(item) for item in done.failed]]
+
+    outcome = Verification(suites=len(suites))
+    count = min(workers() if processes is None else processes, max(1, len(suites) // _SUITES_EACH))
+    try:
+        for tests, cases, passed, skipped, failed in in_order(run, suites, count):
+            outcome.tests += tests
+            outcome.cases += cases
+            outcome.passed += passed
+            outcome.skipped += skipped
+            outcome.failed += (Failure(*item) for item in failed)
+    except ForkError as error:
+        raise PolicyError(f"the suites could not be run: {error}") from error
     return outcome
 
 
-class _Beside:
+def _holding_suites(paths: Sequence[str], named: Set[Path], held: dict[Path, bytes]) -> list[tuple[str, Path, bytes]]:
+    """The files that may hold a suite. What else is read is `held`, up to some size: suites will name it."""
+    found, size = [], 0
+    for shown, path in files_below(paths):
+        data = read_file(path, shown)
+        if GROUP.encode() in data or path in named:
+            found.append((shown, path, data))
+        elif size + len(data) <= _HELD:
+            held[path] = data
+            size += len(data)
+    return found
+
+
+class _Files:
     """Reads files that a suite names, relative to it; each file once a run."""
 
-    def __init__(self, suite: Path, shown: str, read: dict[Path, tuple[Document, ...]]) -> None:
-        self._folder = suite.parent
-        self._shown = shown.rpartition("/")[0]
-        self._read = read
+    def __init__(self, held: Mapping[Path, bytes]) -> None:
+        self._held = held
+        self._read: dict[Path, tuple[Document, ...]] = {}
 
-    def __call__(self, name: str) -> tuple[Document, ...]:
-        path = self._folder / name
+    def of(self, suite: Path, shown: str) -> Callable[[str], tuple[Document, ...]]:
+        """What reads for one suite; `shown` is how it is called."""
+        folder = shown.rpartition("/")[0]
+        return lambda name: self._documents(suite.parent / name, f"{folder}/{name}" if folder else name)
+
+    def _documents(self, path: Path, shown: str) -> tuple[Document, ...]:
         if path not in self._read:
-            shown = f"{self._shown}/{name}" if self._shown else name
-            self._read[path] = documents_of(read_file(path, shown), shown)
+            data = self._held.get(path)
+            self._read[path] = documents_of(read_file(path, shown) if data is None else data, shown)
         return self._read[path]

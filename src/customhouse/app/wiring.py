@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from customhouse._kit.clock import Clock, SystemClock
 from customhouse._kit.digest import bytes_digest
-from customhouse.app.artifacts import Volumes
 from customhouse.app.forge_settings import TOKEN as FORGE_TOKEN
 from customhouse.app.settings import Settings
 from customhouse.core.errors import SourceError, UsageError
@@ -227,6 +226,8 @@ def cluster(settings: Settings, kubeconfig: Path | None = None, context: str | N
 
 def target_folders(settings: Settings, configuration: Configuration) -> tuple[Mapping[str, Path], Mapping[str, Path]]:
     """The folders of the claims and of the images that a configuration names."""
+    from customhouse.app.artifacts import Volumes
+
     volumes = Volumes.of(configuration.volumes, settings.workspace).folders
     return volumes, {name: image_folder(settings, name) for name in configuration.images}
 

@@ -8,6 +8,7 @@ import click
 
 from customhouse.app.settings import Settings
 from customhouse.cli.output import common, formats, talk, write_json, write_table
+from customhouse.cli.report_rows import plural
 
 
 @click.command()
@@ -33,6 +34,8 @@ def verify(
 
     Exit status: 1 if a case gives another verdict (with --conftest: if a rule denies), 3 if one has none.
     """
+    # Thousands of documents are trees without cycles: looking for garbage among them is a tenth of the time.
+    gc.set_threshold(50_000, 50, 50)
     if conftest is not None:
         _judge(ctx, settings, conftest, paths, output, namespaces=namespaces, every=all_namespaces, combine=combine)
     if namespaces or all_namespaces or combine:
@@ -66,8 +69,6 @@ def _judge(
 ) -> None:
     from customhouse.app.foreign_conftest import judge_files
 
-    # Thousands of documents are trees without cycles: looking for garbage among them is a tenth of the time.
-    gc.set_threshold(50_000, 50, 50)
     found = judge_files(settings, folder, paths, namespaces=namespaces, every=every, combine=combine)
     told = found.to_json()
     if output == "json":
@@ -76,5 +77,6 @@ def _judge(
         rows = [["deny", row["file"], f"{row['namespace']}.{row['rule']}", row["message"]] for row in told["failed"]]
         rows += [["warn", row["file"], f"{row['namespace']}.{row['rule']}", row["message"]] for row in told["warned"]]
         write_table("", ["", "Where", "Rule", "Message"], rows)
-    talk(settings, f"{told['documents']} documents, {told['failures']} failures, {told['warnings']} warnings")
+    counted = (("documents", "document"), ("failures", "failure"), ("warnings", "warning"))
+    talk(settings, ", ".join(plural(told[name], word) for name, word in counted))
     ctx.exit(1 if found.failed else 0)

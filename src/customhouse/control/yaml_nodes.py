@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
-
-import yaml
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from customhouse.core.errors import DeclarationError
+
+if TYPE_CHECKING:
+    import yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +94,6 @@ class Alias:
 Node: TypeAlias = Scalar | Sequence | Mapping | Alias
 _Collection: TypeAlias = Sequence | Mapping
 
-# The pure-Python parser gives the same events, fifteen times slower; it is there for a PyYAML without libyaml.
-_LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
 
 def decode(data: bytes, file: str, limits: Limits = LIMITS) -> str:
     """The text of a YAML file, byte order mark kept. Raises DeclarationError: too large, not UTF-8."""
@@ -138,9 +136,13 @@ class _Composer:
 
     def documents(self, text: str) -> Iterator[Node]:
         """One root per document that has any content."""
+        import yaml  # where the quick reader knows all files, loading this would be half of the time that they take
+
+        # The pure-Python parser gives the same events, fifteen times slower; it is there for a PyYAML without libyaml.
+        loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         try:
             event: Any
-            for event in yaml.parse(text, Loader=_LOADER):
+            for event in yaml.parse(text, Loader=loader):
                 kind = type(event)
                 if kind is yaml.ScalarEvent:
                     self._scalar(event)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from customhouse.core.errors import PolicyError
 from customhouse.policy.foreign import ForeignEngine, Program, check_network
+
+_REMEMBERED = 1024
 
 
 class RightEngine:
@@ -17,12 +20,13 @@ class RightEngine:
     def __init__(self, embedded: ForeignEngine | None, exact: ForeignEngine | None) -> None:
         self._embedded = embedded
         self._exact = exact
+        self._checked: OrderedDict[int, Program] = OrderedDict()
 
     def ask(
         self, program: Program, data: Mapping[str, Any], documents: Sequence[Any], queries: Sequence[str]
     ) -> list[list[Any]]:
         """See `policy.foreign.ForeignEngine`. What reaches out of the evaluation is refused on every engine."""
-        check_network(program)
+        self._check(program)
         if not documents or not queries:
             return [[] for _ in documents]
         if self._embedded is not None:
@@ -36,3 +40,12 @@ class RightEngine:
         if self._exact is None:
             raise PolicyError("there is no engine", hint="install `opa` (`make parts`)")
         return self._exact.ask(program, data, documents, queries)
+
+    def _check(self, program: Program) -> None:
+        """Once a program: it is asked for each object, and never changes."""
+        if self._checked.get(id(program)) is program:
+            return
+        check_network(program)
+        self._checked[id(program)] = program
+        while len(self._checked) > _REMEMBERED:
+            self._checked.popitem(last=False)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 from customhouse.core.errors import PolicyError
 
@@ -63,8 +63,7 @@ _TOKEN = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """One token with its place, line and column counted from 1."""
 
     kind: str
@@ -75,7 +74,10 @@ class Token:
 
 def package_of(source: str, name: str) -> str:
     """The package of a module. Raises PolicyError when it names none."""
-    tokens = tokens_of(source, name)
+    return _package(tokens_of(source, name), name)
+
+
+def _package(tokens: Sequence[Token], name: str) -> str:
     if not tokens or tokens[0].text != "package":
         raise PolicyError("the module does not start with its package", where=f"{name}:1")
     path, _ = path_at(tokens, 1)
@@ -135,11 +137,16 @@ def check_recursion(modules: Mapping[str, str]) -> None:
 
     Rego has no recursion, and the embedded engine does not look before it runs out of stack: the process ends.
     """
+    check_recursion_of({name: tokens_of(source, name) for name, source in modules.items()})
+
+
+def check_recursion_of(modules: Mapping[str, Sequence[Token]]) -> None:
+    """As `check_recursion`, for modules whose tokens are there already."""
     defined: dict[tuple[str, str], tuple[str, Token]] = {}
     calls: dict[tuple[str, str], set[tuple[str, str]]] = {}
-    packages = frozenset(package_of(source, name) for name, source in modules.items())
-    for name, source in modules.items():
-        _gather_calls(name, source, packages, defined, calls)
+    packages = frozenset(_package(tokens, name) for name, tokens in modules.items())
+    for name, tokens in modules.items():
+        _gather_calls(name, tokens, packages, defined, calls)
     for start, (name, token) in defined.items():
         seen, left = set(), list(calls.get(start, ()))
         while left:
@@ -154,13 +161,12 @@ def check_recursion(modules: Mapping[str, str]) -> None:
 
 def _gather_calls(
     name: str,
-    source: str,
+    tokens: Sequence[Token],
     packages: frozenset[str],
     defined: dict[tuple[str, str], tuple[str, Token]],
     calls: dict[tuple[str, str], set[tuple[str, str]]],
 ) -> None:
-    tokens = tokens_of(source, name)
-    package, targets = package_of(source, name), imports_of(tokens, name, packages)
+    package, targets = _package(tokens, name), imports_of(tokens, name, packages)
     current: tuple[str, str] | None = None
     index, depth = 0, 0
     while index < len(tokens):

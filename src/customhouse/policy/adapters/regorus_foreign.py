@@ -23,7 +23,9 @@ from customhouse.core.errors import PolicyError
 from customhouse.policy.adapters.foreign_calls import OWN
 from customhouse.policy.foreign import UNDEFINED, WRAPPED, Program, called_builtins, doubts, normalised, tolerant
 from customhouse.policy.foreign_builtins import ARITY
-from customhouse.policy.lint import check_recursion
+from customhouse.policy.foreign_tokens import CLOSE, OPEN, tokens_of
+from customhouse.policy.lint import MAX_DEPTH, check_recursion_of
+from customhouse.policy.lint import Token as LintToken
 
 MAX_INPUT = 4 * 1024 * 1024
 """Bytes of JSON of one document: etcd holds 1.5 MiB, a review holds the object twice."""
@@ -96,7 +98,7 @@ class EmbeddedForeign:
         key, cache = (_key(program), patience), self._cache()
         if key not in cache:
             # The engine looks for neither depth nor recursion: it would run out of stack, and end the process.
-            check_recursion(program.modules)
+            check_recursion_of({name: _placed(source, name) for name, source in program.modules.items()})
             if reason := doubts(program):
                 raise PolicyError(f"the embedded engine is not asked: {reason}")
             cache[key] = _compile(program, _PATIENCE[patience])
@@ -116,6 +118,19 @@ class EmbeddedForeign:
         while len(self._filled()) > _FILLED:
             self._filled().popitem(last=False)
         return engine
+
+
+def _placed(source: str, name: str) -> list[LintToken]:
+    """The tokens as the lint takes them. Raises PolicyError for brackets so deep that the engine reads for minutes."""
+    found = []
+    depth = 0
+    for token in tokens_of(source, name):
+        if token.kind == "mark":
+            depth += (token.text in OPEN) - (token.text in CLOSE)
+            if depth > MAX_DEPTH:
+                raise PolicyError(f"brackets nested more than {MAX_DEPTH} deep", where=f"{name}:{token.line}")
+        found.append(LintToken(token.kind, token.text, token.line, token.start - source.rfind("\n", 0, token.start)))
+    return found
 
 
 class _Guard:
