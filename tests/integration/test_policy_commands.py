@@ -72,6 +72,13 @@ def test_a_case_that_comes_out_otherwise_says_what_was_found(terminal: Terminal)
     )
 
 
+def test_a_package_without_rules_has_nothing_to_cover(terminal: Terminal) -> None:
+    terminal.write("own/names.rego", "package customhouse.rules.names\n")
+    terminal.write("own/names_cases.yaml", CASES.partition("  - name: a long one")[0])
+    done = terminal("policy", "test", "own", "--coverage", "-o", "json")
+    assert (done.status, done.json["coverage"]["files"]) == (0, {}), done.err
+
+
 def test_lines_that_no_test_reaches_are_named(terminal: Terminal) -> None:
     terminal.write("own/names.rego", rule() + "\nextra if {\n\tinput.never\n\tinput.ever\n}\n")
     terminal.write("own/names_cases.yaml", CASES)

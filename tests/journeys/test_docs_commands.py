@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from docs_console import commands, matches, run_page
+
+from customhouse.app.configuration import schema
+from customhouse.app.governance import read_configuration
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
@@ -46,6 +51,20 @@ def test_every_link_between_pages_leads_somewhere() -> None:
     assert links
     dead = [f"{path.relative_to(ROOT)}: {target}" for path, target in links if not (path.parent / target).exists()]
     assert dead == []
+
+
+def test_settings_that_a_page_shows_are_understood() -> None:
+    known = set(schema()["properties"])
+    shown = 0
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+            document = yaml.safe_load(block)
+            if isinstance(document, dict) and set(document) <= known:
+                whole = {"apiVersion": "customhouse.dev/v1", **document}
+                whole["policy"] = {"requireSignedCommits": False, **document.get("policy", {})}
+                read_configuration(json.dumps(whole).encode())
+                shown += 1
+    assert shown >= 5
 
 
 PAGE = """

@@ -109,8 +109,8 @@ def coverage(
 
 
 def _rule_coverage(rules: Sequence[Rule], covered: Collection[int], missed: Collection[int]) -> Iterator[RuleCoverage]:
-    ends = [rule.line for rule in rules[1:]]
-    for rule, end in zip(rules, [*ends, sys.maxsize], strict=True):
+    ends = [*(rule.line for rule in rules[1:]), sys.maxsize]
+    for rule, end in zip(rules, ends, strict=False):  # a package may have no rules
         within = range(rule.line, end)
         left = tuple(sorted(line for line in missed if line in within))
         count = sum(line in within for line in covered)
