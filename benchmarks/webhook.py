@@ -21,18 +21,37 @@ import threading
 import time
 from pathlib import Path
 
+# The request is put together from pieces that are cut once: what the generator takes is not what is measured.
 LUA = """
 local id, n = 0, 0
 function setup(thread) thread:set("id", id); id = id + 1 end
-wrk.method = "POST"
-wrk.headers["Content-Type"] = "application/json"
 local file = io.open("%s"); local body = file:read("*a"); file:close()
+local pieces, kinds, at = {}, {}, 1
+while true do
+  local first, last, kind = body:find("@(%%u+)@", at)
+  if not first then break end
+  pieces[#pieces + 1] = body:sub(at, first - 1)
+  kinds[#kinds + 1] = kind
+  at = last + 1
+end
+local rest = body:sub(at)
+local head = "POST /validate?timeout=5s HTTP/1.1\\r\\nHost: localhost\\r\\n"
+head = head .. "Content-Type: application/json\\r\\nContent-Length: "
+local value, out = {}, {}
 function request()
   n = n + 1
-  local name = id .. "-" .. n
-  local text = body:gsub("NAME", name):gsub("DIGEST", string.format("%%064x", n)):gsub("CPU", 100 + n %% 1900)
-  text = text:gsub("MEMORY", 128 + n %% 3968):gsub('"REPLICAS"', 1 + n %% 8)
-  return wrk.format(nil, "/validate?timeout=5s", nil, text)
+  value.NAME = id .. "-" .. n
+  value.DIGEST = string.format("%%064x", n)
+  value.CPU = 100 + n %% 1900
+  value.MEMORY = 128 + n %% 3968
+  value.REPLICAS = 1 + n %% 8
+  for i = 1, #pieces do
+    out[2 * i - 1] = pieces[i]
+    out[2 * i] = value[kinds[i]]
+  end
+  out[2 * #pieces + 1] = rest
+  local text = table.concat(out)
+  return head .. #text .. "\\r\\n\\r\\n" .. text
 end
 function done(summary)
   local e = summary.errors
@@ -57,12 +76,14 @@ WAIVER = """\
 
 def review() -> dict[str, object]:
     """A Deployment as the API server sends it, with placeholders for what differs."""
-    labels = {f"customhouse.dev/{name}": "a" for name in ("owner", "team", "project", "cost-centre")} | {"app": "NAME"}
+    labels = {f"customhouse.dev/{name}": "a" for name in ("owner", "team", "project", "cost-centre")} | {
+        "app": "@NAME@"
+    }
     container = {
         "name": "main",
-        "image": "apexlogic.com/team/app@sha256:DIGEST",
+        "image": "apexlogic.com/team/app@sha256:@DIGEST@",
         "resources": {
-            "requests": {"cpu": "CPUm", "memory": "MEMORYMi"},
+            "requests": {"cpu": "@CPU@m", "memory": "@MEMORY@Mi"},
             "limits": {"cpu": "4", "memory": "4Gi"},
         },
         "securityContext": {
@@ -82,24 +103,34 @@ def review() -> dict[str, object]:
     deployment = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": "app-NAME", "namespace": "prod", "labels": labels},
+        "metadata": {"name": "app-@NAME@", "namespace": "prod", "labels": labels},
         "spec": {
-            "replicas": "REPLICAS",
-            "selector": {"matchLabels": {"app": "NAME"}},
+            "replicas": "@REPLICAS@",
+            "selector": {"matchLabels": {"app": "@NAME@"}},
             "template": {"metadata": {"labels": labels}, "spec": spec},
         },
     }
     request = {
-        "uid": "u-NAME",
+        "uid": "u-@NAME@",
         "kind": {"group": "apps", "version": "v1", "kind": "Deployment"},
         "resource": {"group": "apps", "version": "v1", "resource": "deployments"},
         "operation": "CREATE",
         "namespace": "prod",
-        "name": "app-NAME",
+        "name": "app-@NAME@",
         "userInfo": {"username": "ada", "groups": ["system:authenticated"]},
         "object": deployment,
     }
     return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
+
+
+def template() -> str:
+    """The review with `@NAME@` and the like; the number of replicas stands without quotes."""
+    return json.dumps(review()).replace('"@REPLICAS@"', "@REPLICAS@")
+
+
+def filled(values: dict[str, str]) -> str:
+    """One review."""
+    return re.sub("@([A-Z]+)@", lambda match: values[match[1]], template())
 
 
 def prepare(folder: Path) -> None:
@@ -109,7 +140,7 @@ def prepare(folder: Path) -> None:
     rows = ["provider,region,instance_type,usd_per_hour,as_of"]
     rows += [f"aws,zone-{n % 40},own{n}.xlarge,{1 + n % 977}.{n % 10000:04d},2026-11-01" for n in range(215_000)]
     (folder / "prices.csv").write_text("\n".join(rows) + "\n")
-    (folder / "review.json").write_text(json.dumps(review()))
+    (folder / "review.json").write_text(template())
     (folder / "load.lua").write_text(LUA % (folder / "review.json"))
 
 
@@ -129,8 +160,8 @@ def bare_engine(folder: Path, *, compiled: bool) -> float:
     from customhouse.policy.bundle import QUERY, builtin_bundle
 
     settings = read_settings(config=str(folder / "customhouse.yaml"))
-    text = json.dumps(review()).replace("DIGEST", "ab" * 32).replace("CPUm", "500m").replace("MEMORYMi", "512Mi")
-    asked = read_review(text.replace('"REPLICAS"', "2").encode())
+    text = filled({"NAME": "1", "DIGEST": "ab" * 32, "CPU": "500", "MEMORY": "512", "REPLICAS": "2"})
+    asked = read_review(text.encode())
     outcome = Admission(load_context(settings, None), wiring.admission_engine(settings), wiring.clock()).validate(asked)
     assert outcome.facts is not None, outcome.answer
     engine, bundle = RegorusEngine(compile_packaged=compiled), builtin_bundle()

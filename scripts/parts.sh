@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the real parts that tests run against: from Debian gpg, ssh-keygen, chromium, docker-registry; built from Go's module proxy opa,
+# Installs the real parts that tests run against: from Debian gpg, ssh-keygen, chromium, docker-registry, wrk; built from Go's module proxy opa,
 # conftest, gator, kustomize, helm, jsonnet, gitea and a Kubernetes control plane (kube-apiserver, etcd, kwok …).
 # Idempotent; what it builds is kept outside the tree, so a second run and a second clone are quick.
 #   scripts/parts.sh            install what is missing
@@ -146,6 +146,7 @@ debian gpg gnupg
 debian ssh-keygen openssh-client
 debian chromium chromium fonts-dejavu-core
 debian docker-registry docker-registry
+debian wrk wrk
 go_program opa github.com/open-policy-agent/opa opa
 go_program conftest github.com/open-policy-agent/conftest conftest
 go_program gator github.com/open-policy-agent/gatekeeper/v3/cmd/gator gator

@@ -47,6 +47,7 @@ from customhouse.observability.quotes import (
     Part,
     Quote,
     demand,
+    lasting,
     machine_share,
     quote,
     rounded,
@@ -71,6 +72,7 @@ __all__ = [
     "workload_cost",
 ]
 
+_MILLION = Fraction(10**6)
 MOST = Money.parse("1000000000", BOOK_CURRENCY)
 """More a month is no declaration but a mistake or an attack, and would not fit the numbers that Facts can carry."""
 TOKENS = PREFIX + "throughput-tokens-per-second"
@@ -131,7 +133,7 @@ class _Priced:
     high: int
 
     def cost(self, replicas: int, hours: Fraction) -> Money:
-        return self.quoted.cost(replicas * hours)
+        return self.quoted.cost(hours, replicas)
 
 
 def workload_cost(
@@ -183,7 +185,7 @@ def workload_cost(
     counts = (lead.low, lead.usual, lead.high) if lead else (1, 1, 1)
     rows += [monthly_row(item, counts[1]) for item in disks.holdings] + [monthly_row(i, 1) for i in traffic.holdings]
     fixed = held_cost(traffic, 1)
-    most = total((one.dear.cost(one.high * run.hours_high) for one in priced), BOOK_CURRENCY)
+    most = total((one.dear.cost(run.hours_high, one.high) for one in priced), BOOK_CURRENCY)
     most = most + held_cost(disks, counts[2]) + fixed
     _check_most(most, work.ref)
     monthly = total((one.cost(one.usual, run.hours) for one in priced), BOOK_CURRENCY)
@@ -484,16 +486,16 @@ def _row(part: Part, replicas: int, hours: Fraction, note: str, component: str) 
     return {
         **({"component": component} if component else {}),
         "item": part.item,
-        "quantity": _text(part.quantity * replicas),
+        "quantity": _text(part.quantity, replicas),
         "unit": part.unit,
         "hours": _text(hours),
         "rate": str(part.rate),
-        "monthly": str(rounded(part.per_hour * replicas * hours)),
+        "monthly": str(Money(lasting(part.per_hour, hours, replicas), BOOK_CURRENCY)),
         "source": part.source + note,
     }
 
 
-def _text(value: Fraction) -> str:
-    """At most six decimal places, for reading; the amounts beside it are exact."""
-    scaled = round(value * 10**6)
+def _text(value: Fraction, count: int = 1) -> str:
+    """So many times a number with at most six decimal places, for reading; the amounts beside it are exact."""
+    scaled = lasting(value, _MILLION, count)
     return f"{scaled // 10**6}.{scaled % 10**6:06d}".rstrip("0").rstrip(".")

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from customhouse._kit.money import Money, total
+from customhouse._kit.money import Money
 from customhouse.core.cost import HOURS_PER_MONTH, Rate
 from customhouse.core.devices import UNKNOWN_ACCELERATOR
 from customhouse.core.podsets import PodSet
@@ -24,6 +24,8 @@ from customhouse.observability.rates import GIB, VCPU, RateCard
 
 GIB_BYTES = 2**30
 HELD = "held with the accelerators"
+MAX_QUOTES = 4096
+"""Quotes that are remembered for a region; who asks chooses the sizes, so they are forgotten when there are more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +61,9 @@ class Quote:
     unpriced: tuple[str, ...]
     machine: Machine | None = None
 
-    def cost(self, replica_hours: Fraction) -> Money:
-        """The sum of the rows for so many replica hours."""
-        return total((rounded(part.per_hour * replica_hours) for part in self.parts), BOOK_CURRENCY)
+    def cost(self, hours: Fraction, replicas: int = 1) -> Money:
+        """The sum of the rows for so many hours of so many replicas."""
+        return Money(sum(lasting(part.per_hour, hours, replicas) for part in self.parts), BOOK_CURRENCY)
 
 
 def demand(work: Workload) -> Demand:
@@ -95,7 +97,18 @@ def set_demand(one: PodSet, needs: Sequence[tuple[str, int]] = ()) -> Demand:
 
 
 def quote(wanted: Demand, card: RateCard) -> Quote:
-    """Steps 1 and 2: one replica for one hour."""
+    """Steps 1 and 2: one replica for one hour. The same demand has the same quote for as long as the book is in use."""
+    known = card.quotes.get(wanted)
+    if isinstance(known, Quote):
+        return known
+    if len(card.quotes) >= MAX_QUOTES:
+        card.quotes.clear()
+    found = _quote(wanted, card)
+    card.quotes[wanted] = found
+    return found
+
+
+def _quote(wanted: Demand, card: RateCard) -> Quote:
     parts: list[Part] = []
     unpriced: list[str] = list(wanted.unpriced)
     for item, quantity, unit in (
@@ -182,3 +195,14 @@ def part_of(item: str, quantity: Fraction, rate: Rate) -> Part:
 def rounded(pico: Fraction) -> Money:
     """Half to even, to the pico-unit."""
     return Money(round(pico), BOOK_CURRENCY)
+
+
+def lasting(per_hour: Fraction, hours: Fraction, replicas: int) -> int:
+    """Pico-units of so many hours of so many replicas: `round(per_hour * hours * replicas)` without its fractions.
+
+    Half to even like `round`; to reduce each fraction on the way would take longer than the rest of an estimate.
+    """
+    below = per_hour.denominator * hours.denominator
+    quotient, rest = divmod(per_hour.numerator * hours.numerator * replicas, below)
+    rest *= 2
+    return quotient + (rest > below or (rest == below and quotient % 2))

@@ -56,6 +56,7 @@ class _Found:
     machines: dict[str, tuple[Machine, ...]] = field(default_factory=dict)
     split: _Split | None = None
     tried: bool = False
+    quotes: dict[object, object] = field(default_factory=dict)
 
 
 _FOUND: WeakKeyDictionary[PriceBook, dict[tuple[str, str, bool], _Found]] = WeakKeyDictionary()
@@ -75,6 +76,8 @@ class RateCard:
             book.require(provider, region)
             cards[key] = _Found()
         self._found = cards[key]
+        self.quotes = self._found.quotes
+        """What was quoted at these rates, by demand (`observability.quotes`)."""
         self.book, self.provider, self.region = book, provider, region
         self.spot_priced = spot and book.has_spot(provider, region)
         self.pricing = PREEMPTIBLE if self.spot_priced else ON_DEMAND

@@ -22,7 +22,8 @@ def written(value: Any, *, depth: int) -> bytes | None:
 
     if type(value) is not dict:
         return None
-    objects, lists = [value], []
+    objects: list[dict[str, Any]] = [value]
+    lists: list[list[Any]] = []
     while objects or lists:
         if not depth:
             return None
