@@ -10,16 +10,17 @@ from typing import Any
 from customhouse._kit.digest import bytes_digest, is_digest
 from customhouse.app import wiring
 from customhouse.app.configuration import FILE
-from customhouse.app.governance import Governance, governance, read_document
+from customhouse.app.governance import Governance, governance
+from customhouse.app.governance import read_waivers as waivers_of
 from customhouse.app.policyshelf import Pulled
 from customhouse.app.policyspecs import BundleSource
 from customhouse.app.settings import Settings
-from customhouse.core.errors import ConfigError, PolicyError, SourceError, UsageError
+from customhouse.core.errors import PolicyError, SourceError, UsageError
 from customhouse.core.evidence import EvidenceKind
 from customhouse.policy.bundle import Bundle, builtin_bundle, load_bundle
 from customhouse.policy.bundle_archive import MAX_ARCHIVE, Archive, pack, unpack
 from customhouse.policy.lint_report import LintFinding, lint_files
-from customhouse.policy.waiver import Waiver, parse_waivers
+from customhouse.policy.waiver import Waiver
 from customhouse.trust.attestation import SUFFIX, attest
 from customhouse.trust.keys import TrustRoot, load_private
 
@@ -155,15 +156,12 @@ def in_force(settings: Settings, repo: str) -> Governance:
     return governance(objects, head, settings.config, wiring.shelf(settings))
 
 
-def read_waivers(path: str) -> tuple[Waiver, ...]:
-    """A file of waivers. Raises ConfigError, UsageError."""
+def read_waivers(path: str, max_days: int) -> tuple[Waiver, ...]:
+    """A file of waivers that may last `max_days`. Raises ConfigError with file, line and column; UsageError."""
     place = Path(path)
     if not place.is_file():
         raise UsageError(f"there is no file {path}")
-    value: Any = read_document(_bounded(place), path).value
-    if not isinstance(value, list):
-        raise ConfigError("it is not a list of waivers", where=path, hint="write `- id: …` for each")
-    return parse_waivers(value, path)
+    return waivers_of(_bounded(place), path, max_days)
 
 
 def _files(root: Path, below: bool) -> Iterator[tuple[str, bytes]]:

@@ -55,7 +55,9 @@ def replay(settings: Settings, request: ReplayRequest, progress: Progress) -> Re
     """
     governing = in_force(settings, request.repo)
     bundle = governing.bundle if request.bundle is None else candidate(request.bundle)
-    waivers = governing.waivers if request.waivers is None else read_waivers(request.waivers)
+    waivers = governing.waivers
+    if request.waivers is not None:
+        waivers = read_waivers(request.waivers, governing.configuration.max_exception_days)
     engine = wiring.engine(settings)
     gate = Gate(engine, bundle, waivers)
     since = since_of(request.since)

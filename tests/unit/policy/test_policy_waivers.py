@@ -123,3 +123,19 @@ def test_what_is_wrong_with_a_waiver_is_said_with_file_and_line(old, new, place)
     with pytest.raises(ConfigError) as caught:
         read_waivers(text.replace(old, new).encode(), "waivers.yaml")
     assert caught.value.where == place
+
+
+def test_waivers_for_a_replay_last_as_long_as_configured_and_say_line_and_column(tmp_path):
+    from customhouse.app.policybundles import read_waivers as for_replay
+
+    place = tmp_path / "waivers.yaml"
+    text = (
+        "- id: W-1\n  rules: [pod-host-path]\n  owner: ada@example.com\n  reason: logs\n  ticket: OPS-1\n"
+        '  expires: "2027-01-15T00:00:00Z"\n  scope: {name: shipper-*}\n'
+    )
+    place.write_text(text)
+    assert for_replay(str(place), 7)[0].max_days == 7
+    place.write_text(text.replace("[pod-host-path]", "['*']"))
+    with pytest.raises(ConfigError) as caught:
+        for_replay(str(place), 7)
+    assert caught.value.where.endswith("waivers.yaml:2:3")

@@ -48,6 +48,26 @@ findings contains lib.error("cost", "gpu-class", accelerator_pointer, message, f
 	fix := "Ask for a class of the tier, or for the tier that has the class."
 }
 
+findings contains lib.error("cost", "gpu-class", "/spec", message, fix) if {
+	is_claim
+	input.tier.spec.gpu_classes != null
+	some device in input.change.after.spec.devices
+	device.accelerator != "unknown"
+	not device.accelerator in input.tier.spec.gpu_classes
+	message := sprintf("Tier %s may not use %s, which this claim asks for (%d); it may use: %s.", [
+		input.tier.name,
+		device.accelerator,
+		device.count,
+		lib.shown(input.tier.spec.gpu_classes, "none"),
+	])
+	fix := "Ask for a class of the tier, or for the tier that has the class."
+}
+
+is_claim if {
+	input.change.after.kind in {"ResourceClaim", "ResourceClaimTemplate"}
+	startswith(input.change.after.api_version, "resource.k8s.io/")
+}
+
 # METADATA
 # title: Whoever asks for accelerators says which
 # description: >-
@@ -67,7 +87,7 @@ findings contains lib.error("cost", "gpu-class-unknown", accelerator_pointer, me
 
 # METADATA
 # title: A replica has no more accelerators than the tier allows
-# description: The tier bounds the whole accelerators of one replica.
+# description: The tier bounds the whole accelerators of one replica, and of one claim.
 # custom:
 #   id: gpu-count
 #   category: cost
@@ -84,6 +104,16 @@ findings contains lib.error("cost", "gpu-count", accelerator_pointer, message, f
 		limit,
 	])
 	fix := sprintf("Ask for at most %v.", [limit])
+}
+
+findings contains lib.error("cost", "gpu-count", "/spec", message, fix) if {
+	is_claim
+	limit := input.tier.spec.max_accelerators
+	limit != null
+	asked := sum([device.count | some device in input.change.after.spec.devices; device.accelerator != "unknown"])
+	asked > limit
+	message := sprintf("One claim asks for %d accelerators; tier %s allows %d.", [asked, input.tier.name, limit])
+	fix := sprintf("Ask for at most %d.", [limit])
 }
 
 # METADATA
@@ -112,9 +142,10 @@ findings contains lib.error("cost", "spot-required", pod_pointer("nodeSelector")
 #   category: reliability
 #   severity: error
 #   fix: Remove the node selector that asks for spot capacity.
-findings contains lib.error("reliability", "spot-forbidden", pod_pointer("nodeSelector"), message, fix) if {
-	lib.workload.spot
+findings contains lib.error("reliability", "spot-forbidden", sprintf("%s/nodeSelector", [pod.pointer]), message, fix) if {
 	input.tier.spec.spot == "forbidden"
+	some pod in lib.pods
+	pod.spot
 	message := sprintf("Tier %s forbids spot capacity; this workload asks for it.", [input.tier.name])
 	fix := "Remove the node selector that asks for spot capacity."
 }
@@ -147,6 +178,22 @@ findings contains lib.error("cost", "replicas-unbounded", "/spec/predictor/maxRe
 		lib.workload.replicas_min,
 	])
 	fix := "Set maxReplicas to at least minReplicas."
+}
+
+findings contains lib.error("cost", "replicas-unbounded", pod.pointer, message, fix) if {
+	some pod in lib.pods
+	pod.replicas_bounded == false
+	not named_above(pod)
+	message := sprintf("The %s pods of this %s grow without an upper end, and so does their cost.", [
+		pod.component,
+		input.change.after.kind,
+	])
+	fix := "Set the upper end of the range (maxReplicas, maxReplicaCount, autoscaling.knative.dev/max-scale)."
+}
+
+named_above(pod) if {
+	input.change.after.kind == "InferenceService"
+	startswith(pod.component, "predictor")
 }
 
 # METADATA

@@ -17,6 +17,23 @@ scaler(limit) := fixtures.with_object("autoscaling/v2", "HorizontalPodAutoscaler
 	"max_replicas": limit,
 })
 
+# One set of pods of two; batch work is on spot capacity as a whole only when all of them are.
+spot_pods := fixtures.with_workload({"spot": false, "pods": [
+	fixtures.pod,
+	object.union(fixtures.pod, {"spot": true, "pointer": "/spec/worker/template/spec"}),
+]})
+
+unbounded(kind, component) := object.union(
+	fixtures.with_workload({"pods": [object.union(fixtures.pod, {"replicas_bounded": false, "component": component})]}),
+	{"change": {"after": {"kind": kind}}},
+)
+
+claim(accelerator, count) := fixtures.with_object(
+	"resource.k8s.io/v1",
+	"ResourceClaimTemplate",
+	{"devices": [{"device_class": "gpu.nvidia.com", "accelerator": accelerator, "count": count}]},
+)
+
 tier(change) := object.union(fixtures.facts, {"tier": change})
 
 max_replicas(limit) := object.union(fixtures.service, {"change": {"after": {"spec": {"max_replicas": limit}}}})
@@ -54,6 +71,20 @@ test_gpu_class_fires_when_the_tier_may_use_none if {
 test_gpu_class_fires_when_no_container_can_be_named if {
 	found := capacity.findings with input as fixtures.with_workload({"accelerator_classes": ["H100"]})
 	fixtures.rules(found) == {"gpu-class"}
+}
+
+test_gpu_class_fires_for_a_claim if {
+	found := capacity.findings with input as claim("H100", 1)
+	fixtures.rules(found) == {"gpu-class"}
+}
+
+test_gpu_class_is_silent_for_a_claim_of_a_class_of_the_tier if {
+	count(capacity.findings) == 0 with input as claim("L4", 1)
+}
+
+test_gpu_count_fires_for_a_claim if {
+	found := capacity.findings with input as claim("L4", 999)
+	fixtures.rules(found) == {"gpu-count"}
 }
 
 test_gpu_class_is_silent_for_a_class_of_the_tier if {
@@ -96,12 +127,12 @@ test_spot_required_is_silent_for_what_serves if {
 }
 
 test_spot_forbidden_fires if {
-	found := capacity.findings with input as fixtures.with_tier(fixtures.with_workload({"spot": true}), {"spot": "forbidden"})
+	found := capacity.findings with input as fixtures.with_tier(spot_pods, {"spot": "forbidden"})
 	fixtures.rules(found) == {"spot-forbidden"}
 }
 
 test_spot_forbidden_is_silent_where_it_is_allowed if {
-	count(capacity.findings) == 0 with input as fixtures.with_tier(fixtures.with_workload({"spot": true}), {"spot": "allowed"})
+	count(capacity.findings) == 0 with input as fixtures.with_tier(spot_pods, {"spot": "allowed"})
 }
 
 test_replicas_unbounded_fires_without_a_maximum if {
@@ -113,6 +144,13 @@ test_replicas_unbounded_fires_for_a_range_upside_down if {
 	service := object.union(max_replicas(1), {"change": {"after": {"workload": {"replicas_min": 2}}}})
 	found := capacity.findings with input as service
 	fixtures.rules(found) == {"replicas-unbounded"}
+}
+
+test_replicas_unbounded_fires_for_every_set_of_pods if {
+	every kind, component in {"RayService": "worker", "Service": "revision", "InferenceService": "transformer"} {
+		found := capacity.findings with input as unbounded(kind, component)
+		fixtures.rules(found) == {"replicas-unbounded"}
+	}
 }
 
 test_replicas_unbounded_is_silent_for_a_range if {
