@@ -23,6 +23,7 @@ from customhouse._kit.clock import from_rfc3339
 from customhouse._kit.money import Money
 from customhouse.app import wiring
 from customhouse.app.admission_context import state_of
+from customhouse.app.memory import GATES_ONLY
 from customhouse.app.settings import Settings
 from customhouse.core.decision import Category, Decision, Finding, Point, Severity, Verdict
 from customhouse.core.errors import CustomhouseError
@@ -112,7 +113,11 @@ class _Books:
     """The store and the ledger, opened when the first record comes."""
 
     def __init__(self, settings: Settings) -> None:
+        new = not (settings.state / wiring.STORE_FILE).exists()
         self.store: Store = wiring.store(settings)
+        if new:
+            # Nobody keeps a record of what is spent in a state that a webhook makes: that is not nothing.
+            self.store.state.put({GATES_ONLY: True})
         self.ledger: Ledger = wiring.ledger(settings, self.store, write=True)
 
     def write(self, batch: Sequence[_Waiting], at: datetime) -> None:

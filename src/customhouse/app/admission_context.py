@@ -20,6 +20,7 @@ from customhouse.app.gatekeeping import spend_of
 from customhouse.app.governance import Governance, governance
 from customhouse.app.memory import Memory
 from customhouse.app.settings import Settings
+from customhouse.core.decision import Point
 from customhouse.core.errors import TamperError
 from customhouse.core.ports import DecisionLog
 from customhouse.core.resource import Declaration, ResourceRef
@@ -184,9 +185,9 @@ def _filed(folder: Path) -> Iterator[tuple[str, bytes]]:
 def _recorded(log: DecisionLog, declared: tuple[Declaration, ...]) -> Iterator[tuple[Key, Recorded]]:
     """The newest Facts that the gate allowed each Declaration on. Whether they are of this content is asked later."""
     wanted = {key_of(declaration.ref): declaration for declaration in declared}
-    for row in log.recent(_RECORDED):
+    for row in log.recent(_RECORDED, Point.GATE.value):
         body, envelope = row["body"], row["envelope"]
-        if envelope["point"] != "gate" or envelope["revision"] is None or body["verdict"] == "deny":
+        if envelope["revision"] is None or body["verdict"] == "deny":
             continue
         key = key_of(_ref(envelope["resource"]))
         declaration = wanted.get(key)

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -106,9 +106,17 @@ class Auditor:
         self._watch = Watch(engine, context.governing.canary)
         self._foreign = ForeignAudit(context.governing, engine)
 
-    def audit(self, scene: Scene, *, keep_facts: bool = False, progress: Progress | None = None) -> AuditReport:
+    def audit(
+        self,
+        scene: Scene,
+        *,
+        keep_facts: bool = False,
+        wanted: Callable[[Sequence[Audited]], Collection[ResourceRef]] | None = None,
+        progress: Progress | None = None,
+    ) -> AuditReport:
         """Judge every object; one that cannot be judged is told in the report.
 
+        `wanted` is shown what was decided and says whose Facts go into the report, `keep_facts` asks for all of them.
         Raises CannotDecideError when nothing can be: a budget is declared, and what was spent is not known.
         """
         started, now = self._clock.monotonic(), self._clock.now()
@@ -148,6 +156,12 @@ class Auditor:
                 kept[change.ref] = facts
         audited, missed = self._with_foreign(audited, places, scene, now)
         undecided += missed
+        if wanted is not None:
+            # Made once more: the Facts of all objects of a cluster are too large to be held meanwhile.
+            chosen = wanted(audited)
+            for change in changes:
+                if change.ref in chosen and change.ref not in kept:
+                    kept[change.ref] = self._judged(change, owners.get(change.ref), facts_of, now)[1]
         return AuditReport(
             scene=scene.name,
             at=now,

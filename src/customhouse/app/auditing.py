@@ -6,16 +6,18 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from customhouse.app import wiring
 from customhouse.app.admission_context import load_context
 from customhouse.app.audit import Auditor, AuditReport
+from customhouse.app.audit_record import Kept, open_record
 from customhouse.app.audit_reports import Published, metrics_text, publish
 from customhouse.app.audit_scene import Scene, scene_of_cluster, scene_of_paths, scene_of_picture
 from customhouse.app.clearance import Clearance
+from customhouse.app.policywatch import notices
 from customhouse.app.settings import Settings
 from customhouse.core.cluster import ApiKind, Cluster
 from customhouse.core.errors import CustomhouseError, StateError, UsageError
@@ -34,8 +36,11 @@ class AuditRequest:
     kubeconfig: Path | None = None
     context: str | None = None
     repo: str | None = None
-    publish: bool = False
+    publish: bool | None = None
+    """None: as customhouse.yaml says (`audit.publishReports`)."""
     metrics_file: Path | None = None
+    record: bool = False
+    """Whether denials, and what changed since the last audit, are entered into the state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,9 @@ class AuditDone:
     published: Published | None = None
     warning: str = ""
     """What makes the answer itself doubtful: an API server whose certificate is not verified."""
+    kept: Kept = field(default_factory=Kept)
+    alerts: tuple[str, ...] = ()
+    """Last good bundles in use, and what a candidate on trial would deny."""
 
     @property
     def exit_status(self) -> int:
@@ -97,6 +105,14 @@ def keep_auditing(
                 return
 
 
+def interval_s(settings: Settings, request: AuditRequest) -> float:
+    """Seconds between two audits by customhouse.yaml. Raises UsageError when it says nothing of them."""
+    minutes = load_context(settings, request.repo).governing.configuration.audit.every_minutes
+    if minutes is None:
+        raise UsageError("customhouse.yaml has no audit.everyMinutes", hint="name it there, or write --every 10m")
+    return minutes * 60.0
+
+
 class Watch:
     """A live index of a cluster, kept by watches; kinds that are defined later are taken up at the next look."""
 
@@ -139,10 +155,18 @@ def _finished(
     clock = wiring.clock()
     context = load_context(settings, request.repo)
     auditor = Auditor(context, engine, clock, Clearance(engine, clock, settings.workspace))
-    report = auditor.audit(scene, progress=progress)
+    kept = Kept()
+    if request.record:
+        with open_record(settings, scene.name) as record:
+            report = auditor.audit(scene, wanted=record.wanted, progress=progress)
+            kept = record.write(report)
+    else:
+        report = auditor.audit(scene, progress=progress)
     _write_metrics(request.metrics_file, metrics_text(report))
-    published = publish(cluster, report) if request.publish and cluster is not None else None
-    return AuditDone(report, published)
+    asked = context.governing.configuration.audit.publish_reports if request.publish is None else request.publish
+    published = publish(cluster, report) if asked and cluster is not None else None
+    alerts = tuple(notices(context.governing.alerts, (item.decision for item in report.audited)))
+    return AuditDone(report, published, kept=kept, alerts=alerts)
 
 
 class _Connection(Protocol):

@@ -86,7 +86,7 @@ class AuditWatch:
         self.stop()
         self._spec = spec
         if spec.every_minutes is not None:
-            request = AuditRequest(repo=self._plane.location, publish=spec.publish_reports)
+            request = AuditRequest(repo=self._plane.location, publish=spec.publish_reports, record=True)
             self._audit = BackgroundAudit(self._plane.settings, request, spec.every_minutes * 60.0, self._told)
             self._audit.start()
 

@@ -40,7 +40,8 @@ def stored_text(stored: Mapping[str, Any]) -> str:
 def _told(stored: Mapping[str, Any]) -> Iterator[str]:
     """First what was said, then each finding with its rule, what the rule saw and the evidence, then all the Facts."""
     body, envelope, facts = stored["body"], stored["envelope"], stored["facts"]
-    about = f"about commit {envelope['revision']}" if envelope["revision"] else "about files that no commit names"
+    unnamed = "files that no commit names" if envelope["point"] == "gate" else "an object that no commit declares"
+    about = f"about commit {envelope['revision']}" if envelope["revision"] else f"about {unnamed}"
     yield stored_text(stored)
     yield ""
     yield f"decided at {envelope['point']} on {envelope['decided_at']} {about}"

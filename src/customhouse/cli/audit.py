@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from customhouse.app.auditing import AuditDone
 
+CONFIGURED = "as configured"
 MOST_ROWS = 200
 """Findings that the table shows; the counts before them are of all."""
 
@@ -25,8 +26,18 @@ MOST_ROWS = 200
 @click.option("--context", metavar="NAME", help="The context of the kubeconfig (default: its current one).")
 @click.option("--repo", metavar="REPO", help="Repository whose rules, evidence and Declarations hold (else --config).")
 @click.option("--once", is_flag=True, help="One audit (the default), also where a pod template says --every.")
-@click.option("--every", metavar="DURATION", help="Audit again and again, such as 10m; the cluster is watched between.")
-@click.option("--report", is_flag=True, help="Write PolicyReport and ClusterPolicyReport objects into the cluster.")
+@click.option(
+    "--every",
+    metavar="[DURATION]",
+    is_flag=False,
+    flag_value=CONFIGURED,
+    help="Audit again and again, such as 10m (without one: audit.everyMinutes); the cluster is watched between.",
+)
+@click.option(
+    "--report/--no-report",
+    default=None,
+    help="Write PolicyReport and ClusterPolicyReport objects into the cluster (default: audit.publishReports).",
+)
 @click.option("--metrics-file", metavar="FILE", help="Write Prometheus metrics there, for a text file collector.")
 @formats("json", "policyreport", "prometheus")
 @common
@@ -39,17 +50,19 @@ def audit(
     repo: str | None,
     once: bool,
     every: str | None,
-    report: bool,
+    report: bool | None,
     metrics_file: str | None,
     output: str,
     settings: Settings,
 ) -> None:
     """Judge every live object, or dumps of them in files, by the same rules as at the gate.
 
+    With --state, denials and what changed since the last audit are recorded there.
+
     Exit status: 0 clean, 1 a rule that denies is broken, 3 the API is out of reach, or something could not be listed or
     judged (it says what).
     """
-    from customhouse.app.auditing import AuditRequest, keep_auditing, run_audit
+    from customhouse.app.auditing import AuditRequest, interval_s, keep_auditing, run_audit
 
     request = AuditRequest(
         paths,
@@ -58,6 +71,7 @@ def audit(
         repo,
         report,
         Path(metrics_file) if metrics_file else None,
+        record=settings.state_named,
     )
     if once or every is None:
         done = run_audit(settings, request)
@@ -68,7 +82,7 @@ def audit(
     keep_auditing(
         settings,
         request,
-        _seconds(every),
+        interval_s(settings, request) if every == CONFIGURED else _seconds(every),
         _stopped_by_signals(),
         lambda done: _show(done, output, settings),
         lambda problem: talk(settings, f"audit: {problem}"),
@@ -117,6 +131,12 @@ def _show(done: AuditDone, output: str, settings: Settings) -> None:
         write_text(metrics_text(report))
     else:
         _table(done, settings)
+    for alert in done.alerts:
+        talk(settings, f"notice: {alert}")
+    if done.kept.recorded:
+        talk(settings, f"{done.kept.recorded} decisions recorded; `customhouse explain DIGEST` tells each")
+    if done.kept.left:
+        talk(settings, f"{done.kept.left} more are recorded by the next audits")
     if done.warning:
         talk(settings, f"warning: {done.warning}")
     said = "complete" if report.complete else "NOT complete"

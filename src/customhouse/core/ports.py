@@ -83,8 +83,8 @@ class DecisionLog(Protocol):
     def record(self, decision: Decision, facts: Mapping[str, Any]) -> None:
         """Store durably; the same body, point and revision twice is one row."""
 
-    def recent(self, limit: int = 100) -> Sequence[Mapping[str, Any]]:
-        """The newest first: body, envelope and digest as JSON values."""
+    def recent(self, limit: int = 100, point: str = "") -> Sequence[Mapping[str, Any]]:
+        """The newest first: body, envelope and digest as JSON values; `point` names one, else those of all."""
 
     def find(self, digest_prefix: str) -> Sequence[Mapping[str, Any]]:
         """Those whose digest starts with a prefix (`sha256:` may be left out), with their Facts."""

@@ -49,9 +49,10 @@ class DecisionTable:
             connection.execute(insert_new(facts, dialect), document)
             connection.execute(insert_new(decisions, dialect), row)
 
-    def recent(self, limit: int = 100) -> Sequence[Mapping[str, Any]]:
-        """The newest first: `{"digest","body","envelope"}`."""
-        query = select(decisions).order_by(decisions.c.id.desc()).limit(max(0, min(limit, _MOST)))
+    def recent(self, limit: int = 100, point: str = "") -> Sequence[Mapping[str, Any]]:
+        """The newest first: `{"digest","body","envelope"}`; of one point, or of all."""
+        rows_of = select(decisions).where(decisions.c.point == point) if point else select(decisions)
+        query = rows_of.order_by(decisions.c.id.desc()).limit(max(0, min(limit, _MOST)))
         with self._database.read() as connection:
             rows = connection.execute(query).all()
         return tuple(_decision(row.digest, row.body, row.envelope) for row in rows)

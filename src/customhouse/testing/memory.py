@@ -106,9 +106,10 @@ class MemoryDecisionLog:
             },
         )
 
-    def recent(self, limit: int = 100) -> Sequence[Mapping[str, Any]]:
-        """The newest first, without their Facts."""
-        newest = list(self._rows.values())[::-1][:limit]
+    def recent(self, limit: int = 100, point: str = "") -> Sequence[Mapping[str, Any]]:
+        """The newest first, without their Facts; of one point, or of all."""
+        rows = [row for row in self._rows.values() if point in ("", row["envelope"]["point"])]
+        newest = rows[::-1][:limit]
         return [{name: row[name] for name in ("digest", "body", "envelope")} for row in newest]
 
     def find(self, digest_prefix: str) -> Sequence[Mapping[str, Any]]:

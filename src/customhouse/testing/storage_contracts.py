@@ -207,6 +207,9 @@ class DecisionLogContract:
         messages = [row["body"]["findings"][0]["message"] for row in open_store().recent(3)]
         assert messages == ["message 4", "message 3", "message 2"]
         assert len(open_store().recent()) == 5
+        store.record(decision(9, point=Point.AUDIT), facts(9))
+        assert [row["envelope"]["point"] for row in store.recent(1)] == ["audit"]
+        assert len(store.recent(point="gate")) == 5
 
     def test_all_are_told_in_order_with_their_facts_from_a_moment_on(
         self, open_store: Callable[[], DecisionLog]
