@@ -1,8 +1,9 @@
 """Lint of Rego: what a bundle may call. Allowlist first: a built-in is refused until both engines are known to agree.
 
-`with` outside tests, `not { … }` and `walk` are refused too: the conformance cases of OPA show that the embedded engine
-answers them otherwise. Reads tokens, not text: comments and strings do not count, and `http["send"]` is `http.send` (to
-OPA they are one term).
+`with` outside tests, `not { … }` and `walk` are refused too, as are numbers with fractions and patterns that the
+engines read in two ways: OPA's conformance cases and differential tests show where the embedded engine answers
+otherwise. Reads tokens, not text: comments and strings do not count, and `http["send"]` is `http.send` (to OPA they are
+one term).
 """
 
 from __future__ import annotations
@@ -15,24 +16,27 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from customhouse.core.errors import PolicyError
+from customhouse.policy.lint_patterns import pattern_problem
 
 TEST_SUFFIX = "_test.rego"
 MAX_DEPTH = 64
 _BUILT_INS = """
-abs ceil floor round count max min product sum sort
+abs round count max min product sum sort
 array.concat array.reverse array.slice intersection union
 object.filter object.get object.keys object.remove object.subset object.union object.union_n
 concat contains endswith format_int indexof lower replace split sprintf startswith substring
 strings.any_prefix_match strings.any_suffix_match strings.count strings.reverse
 trim trim_left trim_prefix trim_right trim_space trim_suffix upper
-regex.is_valid regex.match regex.split
+regex.match
 is_array is_boolean is_null is_number is_object is_set is_string type_name
-to_number json.is_valid json.marshal json.unmarshal base64.decode base64.encode base64.is_valid
-crypto.sha256 hex.encode semver.compare semver.is_valid time.parse_rfc3339_ns
+to_number base64.decode base64.encode crypto.sha256 hex.encode time.parse_rfc3339_ns
 bits.and bits.or glob.match net.cidr_contains numbers.range
 """
 ALLOWED = frozenset(_BUILT_INS.split())
-"""Built-ins that have no side effect, need no clock, network or chance, and are the same in both engines."""
+"""Built-ins that have no side effect, need no clock, network or chance, and are the same in both engines.
+
+Some are answered by functions of our own where a project's rules call them (`policy.adapters.exactly`); a test asks
+both engines about each with hostile arguments."""
 REFUSED = {
     "http.send": "it opens a network connection while judging",
     "net.lookup_ip_addr": "it opens a network connection while judging",
@@ -42,6 +46,16 @@ REFUSED = {
     "uuid.rfc4122": "a decision may not depend on chance",
     "units.parse": "a hostile text takes the embedded engine seconds; facts carry quantities as integers",
     "units.parse_bytes": "a hostile text takes the embedded engine seconds; facts carry quantities as integers",
+    "floor": "the engines differ below zero; round, or (x - x % y) / y, is the same in both",
+    "ceil": "the engines differ below zero; round, or (x - x % y) / y, is the same in both",
+    "regex.is_valid": "each engine has patterns that the other one does not read",
+    "regex.split": "the engines differ where a pattern matches nothing; split takes a text",
+    "semver.compare": "the engines differ on a leading v; compare the numbers between the dots",
+    "semver.is_valid": "the engines differ on a leading v",
+    "json.is_valid": "the engines differ on numbers beyond 64 bits",
+    "json.marshal": "the engines write numbers and < > & in different ways",
+    "json.unmarshal": "the engines differ on numbers beyond 64 bits; to_number reads a number",
+    "base64.is_valid": "the engines differ on what is no text",
     "walk": "the embedded engine visits arrays in another order",
     "trace": "it writes while judging",
     "print": "it writes while judging",
@@ -57,6 +71,8 @@ _OPENING, _CLOSING = ("{", "(", "["), ("}", ")", "]")
 _GOES_ON = frozenset(["if", "contains", "in", "not", "with", "as", "some", "every", "else", *":=!<>,|&+-*/%."])
 """After these at the end of a line, the next one belongs to the same rule."""
 _PUNCTUATION = frozenset("{}[]()<>=!:;,.|&+-*/%")
+_NEGATED_NEVER = frozenset(["{", "(", "not", "some", "every"])
+_MAX_NUMBER = 2**53 - 1
 _TOKEN = re.compile(
     r"(?P<space>[ \t\r]+)|(?P<newline>\n)|(?P<comment>\#[^\n]*)|(?P<raw>`[^`]*`)"
     r'|(?P<string>"(?:[^"\\\n]|\\.)*")|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<number>\d[\w.]*)|(?P<other>.)',
@@ -107,6 +123,7 @@ def module_problems(name: str, source: str, *, packages: frozenset[str], test: b
     aliases, functions = imports_of(tokens, name, packages), _functions(tokens)
     if not test:
         yield from _keyword_problems(tokens, name)
+        yield from _pattern_problems(tokens, name)
     index = 0
     while index < len(tokens):
         token = tokens[index]
@@ -210,8 +227,30 @@ def _keyword_problems(tokens: Sequence[Token], name: str) -> Iterator[PolicyErro
         where = f"{name}:{token.line}:{token.column}"
         if token.text == "with" and token.kind == "name":
             yield PolicyError("with is for tests", where=where, hint="a rule judges the input that it is given")
-        if token.text == "not" and following.text == "{":
-            yield PolicyError("not { … } is refused", where=where, hint="negate a rule or a function of its own")
+        if token.text == "not" and following.text in _NEGATED_NEVER:
+            said = "not { … } is refused" if following.text == "{" else f"not {following.text} … is refused"
+            yield PolicyError(said, where=where, hint="negate a rule or a function of its own")
+        if token.kind == "number" and not (token.text.isdecimal() and int(token.text) <= _MAX_NUMBER):
+            yield PolicyError(
+                f"the number {token.text[:40]} is refused: the engines compute with fractions and beyond 53 bits in "
+                "different ways",
+                where=where,
+                hint="use whole numbers: per mille, milli, micro-units",
+            )
+
+
+def _pattern_problems(tokens: Sequence[Token], name: str) -> Iterator[PolicyError]:
+    """Patterns of `regex.match` that are no text, or that Go and Rust read in two ways."""
+    for index, token in enumerate(tokens):
+        path, after = path_at(tokens, index) if token.text == "regex" else ([], index)
+        if path != ["regex", "match"] or not calls_at(tokens, after) or after + 2 >= len(tokens):
+            continue
+        given, following = tokens[after + 1], tokens[after + 2]
+        where = f"{name}:{given.line}:{given.column}"
+        if given.kind not in ("raw", "string") or following.text != ",":
+            yield PolicyError("the pattern of regex.match is no text", where=where, hint="write it where it is used")
+        elif reason := pattern_problem(_string(given)):
+            yield PolicyError(f"the pattern {given.text[:80]} is refused: {reason}", where=where)
 
 
 def calls_at(tokens: Sequence[Token], index: int) -> bool:

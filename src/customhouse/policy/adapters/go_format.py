@@ -102,7 +102,7 @@ def _type(value: str | float) -> str:
         return "string"
     if isinstance(value, float):
         return "float64"
-    return "int" if abs(value) < 2**63 else "*big.Int"
+    return "int64" if abs(value) < 2**63 else "*big.Int"
 
 
 def _plain(value: str | float) -> str:

@@ -50,11 +50,13 @@ findings contains lib.error("cost", "gpu-class", accelerator_pointer, message, f
 
 findings contains lib.error("cost", "gpu-class", "/spec", message, fix) if {
 	is_claim
-	input.tier.spec.gpu_classes != null
+	classes := input.tier.spec.gpu_classes
+	classes != null
 	some device in input.change.after.spec.devices
-	device.accelerator != "unknown"
-	not device.accelerator in input.tier.spec.gpu_classes
-	message := sprintf("Tier %s may not use %s, which this claim asks for (%d); it may use: %s.", [
+	class := device.accelerator
+	class != "unknown"
+	not class in classes
+	message := sprintf("Tier %s may not use %s, which this claim asks for (%v); it may use: %s.", [
 		input.tier.name,
 		device.accelerator,
 		device.count,
@@ -112,8 +114,8 @@ findings contains lib.error("cost", "gpu-count", "/spec", message, fix) if {
 	limit != null
 	asked := sum([device.count | some device in input.change.after.spec.devices; device.accelerator != "unknown"])
 	asked > limit
-	message := sprintf("One claim asks for %d accelerators; tier %s allows %d.", [asked, input.tier.name, limit])
-	fix := sprintf("Ask for at most %d.", [limit])
+	message := sprintf("One claim asks for %v accelerators; tier %s allows %v.", [asked, input.tier.name, limit])
+	fix := sprintf("Ask for at most %v.", [limit])
 }
 
 # METADATA
