@@ -22,6 +22,7 @@ from customhouse.app.filescan import Before, repository_files
 from customhouse.app.governance import GOVERNANCE, Governance, as_declaration, declared_governance
 from customhouse.app.governance import governance as read_governance
 from customhouse.app.identity import PRINCIPAL
+from customhouse.app.judging import Preparing
 from customhouse.app.policyprobe import ProbeTree
 from customhouse.app.policyprobe import check as check_rules
 from customhouse.app.policywatch import Watch
@@ -119,8 +120,12 @@ class Judgement:
 class Clearance:
     """Judges changes with one engine. `workspace` is where relative volume folders start."""
 
-    def __init__(self, engine: PolicyEngine, clock: Clock, workspace: Path, hashing: Hashing = tree) -> None:
+    def __init__(
+        self, engine: PolicyEngine, clock: Clock, workspace: Path, hashing: Hashing = tree, *, processes: int = 1
+    ) -> None:
+        """`processes`: how many may share the work; more than one only where trees are read without a program."""
         self._engine = engine
+        self._processes = processes
         self._clock = clock
         self._workspace = workspace
         self._hashing = hashing
@@ -168,13 +173,17 @@ class Clearance:
             gate = Gate(self._engine, governing.bundle, governing.waivers)
             watch = Watch(self._engine, governing.canary)
             decisions, facts = [], []
-            for change in found:
-                with stopwatch.measure(change.ref, "facts"):
-                    document = facts_of(change)
+            # A fork has none of the threads that still hash.
+            processes = 1 if desk.busy else self._processes
+            prepared = Preparing(gate, facts_of, stopwatch, processes=processes).of(found)
+            for change, ready in zip(found, prepared, strict=True):
+                document = ready.facts
                 with stopwatch.measure(change.ref, "rules"):
                     if change.after is not None and change.ref.kind == GOVERNANCE:
                         self._check_successor(question, change, document, now)
-                    decision = gate.judge(change, document, point=question.point, decided_at=now)
+                    decision = gate.judge(
+                        ready.seen, document, point=question.point, decided_at=now, answer=ready.answer
+                    )
                 facts.append(document)
                 decision = watch.see(decision, document)
                 decisions.append(replace(decision, timings=stopwatch.milliseconds(change.ref)))

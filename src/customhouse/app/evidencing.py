@@ -90,6 +90,11 @@ class Desk:
         """
         return tuple(found for artifact in _artifacts(change) for found in self._one(change, artifact))
 
+    @property
+    def busy(self) -> bool:
+        """Whether threads were started."""
+        return self._pool is not None
+
     def close(self) -> None:
         """Threads that still read stop at their next block."""
         self._stop.set()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from customhouse._kit import progress
 from customhouse._kit.forks import ForkError, in_order, workers
 from customhouse.app.foreign import conftest_of
 from customhouse.app.foreign_files import SUFFIXES, documents_of, engine, files_below, read_file
@@ -93,8 +94,11 @@ def judge_files(
 
         parts = [named[start : start + SLICE] for start in range(0, len(named), SLICE)]
         try:
-            answers = in_order(judged, parts, workers() if processes is None else processes)
-            tested = tuple(_tested(row) for rows in answers for row in rows)
+            rows: list[Any] = []
+            for number, answer in enumerate(in_order(judged, parts, workers() if processes is None else processes)):
+                progress.tell("judging files", min(number * SLICE, len(named)), len(named))
+                rows += answer
+            tested = tuple(map(_tested, rows))
         except ForkError as error:
             raise PolicyError(f"the files could not be judged: {error}") from error
     if not tested:

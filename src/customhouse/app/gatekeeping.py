@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from customhouse._kit.digest import tree
+from customhouse._kit.forks import workers
 from customhouse.app import wiring
 from customhouse.app.clearance import Clearance, Judgement, Question, Spend
 from customhouse.app.declared import declarations_of
@@ -49,7 +50,10 @@ def judge(settings: Settings, request: GateRequest, engine: PolicyEngine | None 
     """
     asked = question(settings, request)
     hashing = _remembered(settings) if asked.governing.configuration.volumes else None
-    judgement = clearance(settings, engine, hashing or tree).judge(asked)
+    chosen = engine or wiring.engine(settings)
+    # Files are read by each process for itself; Git and OPA are asked through one conversation that none can share.
+    processes = workers() if request.paths and chosen.name == "regorus" else 1
+    judgement = clearance(settings, chosen, hashing or tree, processes=processes).judge(asked)
     if settings.state_named:
         from customhouse.app.gaterecord import enter
 
@@ -68,9 +72,12 @@ def _remembered(settings: Settings) -> Remembered | None:
     return Remembered(settings.state, settings.keys, wiring.clock())
 
 
-def clearance(settings: Settings, engine: PolicyEngine | None = None, hashing: Hashing = tree) -> Clearance:
-    """The one judge of this process."""
-    return Clearance(engine or wiring.engine(settings), wiring.clock(), settings.workspace, hashing)
+def clearance(
+    settings: Settings, engine: PolicyEngine | None = None, hashing: Hashing = tree, *, processes: int = 1
+) -> Clearance:
+    """The one judge of this process; `processes` may share its work."""
+    chosen = engine or wiring.engine(settings)
+    return Clearance(chosen, wiring.clock(), settings.workspace, hashing, processes=processes)
 
 
 def rules_of(judgement: Judgement) -> Mapping[str, RuleText]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from customhouse.app.settings import Settings, terminal_columns
+from customhouse.cli.long_work import shown
 from customhouse.cli.output import common, formats, json_text, talk, write_text
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def gate(
 
     request = GateRequest(repo, base, head, worktree, paths, before, sys.stdin.buffer if "-" in paths else None)
     try:
-        judgement = judge(settings, request, engine)
+        with shown(settings):
+            judgement = judge(settings, request, engine)
     except CustomhouseError as error:
         if output == "github":
             from customhouse.cli.report_annotations import undecided_github

@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from customhouse._kit import progress
 from customhouse.control import yaml_nodes
 from customhouse.control.render import Found, as_declarations, expand, is_visible, read_file
 from customhouse.control.rendering import (
@@ -113,7 +114,8 @@ class _Tree:
         taken = self._taken(charts, kustomized)
         # 2. Plain files.
         found: list[Found] = []
-        for name in sorted(self._names):
+        for number, name in enumerate(sorted(self._names)):
+            progress.tell("reading", number, len(self._names))
             if name.endswith(_PLAIN) and name != _SETTINGS and name not in taken and not _in_any(name, charts):
                 self._sight.files.add(name)
                 found.extend(read_file(name, self._files[name], LIMITS, partial(self._files.__getitem__, name))[0])
@@ -121,7 +123,8 @@ class _Tree:
         for entry in self._entries:
             found.extend(self._entry(entry))
         found = self._owned(found)
-        for folder in roots_among(self._forest, kustomized):
+        for number, folder in enumerate(roots_among(self._forest, kustomized)):
+            progress.tell("rendering kustomizations", number, len(kustomized))
             if ("kustomize", folder) not in self._pinned:
                 self._sight.roots["kustomize", folder] = ""
                 found.extend(self._kustomize(kustomize_job(self._forest, self._files, folder), folder))

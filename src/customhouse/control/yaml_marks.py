@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 
 from customhouse.control import yaml_nodes
 from customhouse.control.yaml_nodes import Limits
 from customhouse.control.yaml_values import Reader
 from customhouse.core.resource import Location
+
+_KEPT = 8
+"""Files whose places are kept: they take more memory than what is in them, and are asked for file by file."""
+_recent: deque[MarksLater] = deque()
 
 
 class MarksLater:
@@ -26,15 +31,25 @@ class MarksLater:
 
     def marks(self, number: int) -> Mapping[str, Location]:
         """Read now. A file that has changed since has no places any more."""
-        if self._marks is None:
-            self._marks = []
-            data = self._data if self._again is None else self._again()
-            if data is not None and hashlib.blake2b(data, digest_size=16).digest() == self._digest:
-                reader = Reader(self._file, self._limits)
-                text = yaml_nodes.decode(data, self._file, self._limits)
-                for root in yaml_nodes.compose(text, self._file, self._limits):
-                    self._marks.append(reader.read(root).marks)
-        return self._marks[number] if number < len(self._marks) else {}
+        marks = self._marks
+        if marks is None:
+            marks = self._marks = self._read()
+            _recent.append(self)
+            while len(_recent) > _KEPT:
+                _recent.popleft().forget()
+        return marks[number] if number < len(marks) else {}
+
+    def forget(self) -> None:
+        """Drop what was read; it is read again when it is asked for."""
+        self._marks = None
+
+    def _read(self) -> list[Mapping[str, Location]]:
+        data = self._data if self._again is None else self._again()
+        if data is None or hashlib.blake2b(data, digest_size=16).digest() != self._digest:
+            return []
+        reader = Reader(self._file, self._limits)
+        text = yaml_nodes.decode(data, self._file, self._limits)
+        return [reader.read(root).marks for root in yaml_nodes.compose(text, self._file, self._limits)]
 
 
 class _MarksOf(Mapping[str, Location]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -45,18 +46,21 @@ class Gate:
         """The bundle that is judged with."""
         return self._bundle
 
-    def judge(self, change: Change, facts: Facts, *, point: Point, decided_at: datetime) -> Decision:
+    def judge(
+        self, change: Change, facts: Facts, *, point: Point, decided_at: datetime, answer: Any = None
+    ) -> Decision:
         """The Decision on one Change. Its body depends on the Facts, the Bundle and the waivers alone.
 
-        Raises PolicyError when the engine fails or answers with something that is no finding, CannotDecideError when
-        the Facts are those of another Change or a required signature could not be checked.
+        `answer`: what the engine has said of these Facts already. Raises PolicyError when the engine fails or answers
+        with something that is no finding, CannotDecideError when the Facts are those of another Change or a required
+        signature could not be checked.
         """
         # 1. The facts have to be about this change.
         _check_facts(change, facts)
         # 2. What could not be checked is not judged.
         _check_signature(change, facts)
         # 3. and 4. The rules, and the waivers.
-        findings = self._judged(facts, change.ref, self._answer(facts))
+        findings = self._judged(facts, change.ref, self.answer(facts) if answer is None else answer)
         # 5. The verdict; places are outside the body.
         return Decision(
             resource=change.ref,
@@ -80,7 +84,7 @@ class Gate:
             raise CannotDecideError(f"the facts have the schema {facts.document.get('schema')!r}, not {SCHEMA}")
         about = facts.document["change"]["resource"]
         ref = ResourceRef(about["apiVersion"], about["kind"], about["namespace"], about["name"])
-        findings = self._judged(facts, ref, self._answer(facts) if answer is None else answer)
+        findings = self._judged(facts, ref, self.answer(facts) if answer is None else answer)
         return Decision(
             resource=ref,
             verdict=verdict_of(findings),
@@ -91,7 +95,18 @@ class Gate:
             decided_at=decided_at,
         )
 
-    def _answer(self, facts: Facts) -> Any:
+    def answers(self, facts: Sequence[Facts]) -> list[Any]:
+        """What the engine says of each, asked at once where it can. Raises PolicyError, the first in their order."""
+        together = getattr(self._engine, "evaluate_all", None)
+        if together is not None:
+            with suppress(PolicyError):  # which one it was is found by asking one by one
+                documents = [item.canonical for item in facts]
+                found: list[Any] = together(self._bundle.modules, self._bundle.data, documents, QUERY)
+                return found
+        return [self.answer(item) for item in facts]
+
+    def answer(self, facts: Facts) -> Any:
+        """What the engine says of Facts, as it says it. Raises PolicyError."""
         return self._engine.evaluate(self._bundle.modules, self._bundle.data, facts.canonical, QUERY)
 
     def _judged(self, facts: Facts, ref: ResourceRef, answer: Any) -> tuple[Finding, ...]:

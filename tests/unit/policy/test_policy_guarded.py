@@ -74,3 +74,19 @@ def test_two_bundles_are_not_mixed_up(engine: GuardedEngine) -> None:
         assert engine.evaluate(other, {}, {"x": 1}, QUERY) == ["other"]
         assert engine.evaluate(with_data, {"word": "a"}, {}, QUERY) == ["a"]
         assert engine.evaluate(with_data, {"word": "b"}, {}, QUERY) == ["b"]
+
+
+def test_many_inputs_are_one_question_with_the_answers_of_many(engine: GuardedEngine) -> None:
+    documents = [{"x": number % 3, "wide": "y" * (number * 1000)} for number in range(120)]
+    alone = [engine.evaluate(GOOD, {}, document, QUERY) for document in documents]
+    assert engine.evaluate_all(GOOD, {}, documents, QUERY) == alone
+    assert engine.evaluate_all(GOOD, {}, [], QUERY) == []
+
+
+def test_one_of_many_without_an_answer_leaves_all_without(engine: GuardedEngine) -> None:
+    undefined = {"odd.rego": _HEAD + "findings := [1] if input.x == 1\n"}
+    with pytest.raises(PolicyError, match="undefined"):
+        engine.evaluate_all(undefined, {}, [{"x": 1}, {"x": 2}, {"x": 1}], QUERY)
+    with pytest.raises(PolicyError, match="the limit is"):
+        engine.evaluate_all(GOOD, {}, [{"x": 1}, {"x": "y" * (1 << 20)}], QUERY)
+    assert engine.evaluate(GOOD, {}, {"x": 1}, QUERY) == ["seen"]

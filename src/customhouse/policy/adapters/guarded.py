@@ -7,7 +7,7 @@ Nothing in the engine can be interrupted from inside, and it holds the interpret
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from customhouse._kit.canonical import CanonicalError, canonical_json
@@ -18,6 +18,9 @@ from customhouse.policy.adapters.regorus import MAX_INPUT
 
 TIMEOUT_S = 10.0
 """Of one evaluation, the compilation of its bundle included; the packaged rules take about a millisecond."""
+_BATCH = 50
+_BATCH_BYTES = 4 * 1024 * 1024
+"""Documents of one question, and their bytes: each waits for the process once, and it holds them all."""
 _MODULE = "customhouse.policy.adapters.evaluator"
 
 
@@ -45,14 +48,26 @@ class GuardedEngine:
         self, modules: Mapping[str, str], data: Mapping[str, Any], document: Mapping[str, Any], query: str
     ) -> Any:
         """The JSON value of `query`. Raises PolicyError, also when there is no answer in time."""
-        try:
-            text = canonical_json(document)
-        except CanonicalError as error:
-            raise PolicyError(f"the input has no canonical JSON: {error}") from error
-        if len(text) > MAX_INPUT:
-            raise PolicyError(f"the input is {len(text)} bytes; the limit is {MAX_INPUT}")
         key = self._key(modules, data)
-        asked = b"E" + b'{"key":%s,"query":%s,"document":%s}' % (_text(key), _text(query), text)
+        asked = b"E" + b'{"key":%s,"query":%s,"document":%s}' % (_text(key), _text(query), _input(document))
+        return _value(self._answer(key, modules, data, asked))
+
+    def evaluate_all(
+        self, modules: Mapping[str, str], data: Mapping[str, Any], documents: Sequence[Mapping[str, Any]], query: str
+    ) -> list[Any]:
+        """The value of `query` for each document, in order: some of them a question, in the time limit of one.
+
+        Raises PolicyError when one has no answer; which one it is is found by asking one by one.
+        """
+        key = self._key(modules, data)
+        values: list[Any] = []
+        for texts in _batches([_input(document) for document in documents]):
+            joined = b",".join(texts)
+            asked = b"A" + b'{"key":%s,"query":%s,"documents":[%s]}' % (_text(key), _text(query), joined)
+            values += map(_value, self._answer(key, modules, data, asked))
+        return values
+
+    def _answer(self, key: str, modules: Mapping[str, str], data: Mapping[str, Any], asked: bytes) -> Any:
         for attempt in (1, 2):
             self._companion.start()
             generation = self._companion.generation
@@ -68,9 +83,7 @@ class GuardedEngine:
                     continue
                 raise PolicyError(f"the policies could not be evaluated: {error}") from error
         self._known = (generation, {*(self._known[1] if self._known[0] == generation else ()), key})
-        if "error" in answer:
-            raise PolicyError(answer["error"], where=answer["where"], hint=answer["hint"])
-        return answer["value"]
+        return answer
 
     def _knows(self, generation: int, key: str) -> bool:
         return self._known[0] == generation and key in self._known[1]
@@ -83,6 +96,35 @@ class GuardedEngine:
     def _bundle(self, key: str, modules: Mapping[str, str], data: Mapping[str, Any]) -> bytes:
         said = {"key": key, "modules": dict(modules), "data": dict(data), "compiled": self._compiled}
         return b"B" + json.dumps(said).encode()
+
+
+def _input(document: Mapping[str, Any]) -> bytes:
+    try:
+        text = canonical_json(document)
+    except CanonicalError as error:
+        raise PolicyError(f"the input has no canonical JSON: {error}") from error
+    if len(text) > MAX_INPUT:
+        raise PolicyError(f"the input is {len(text)} bytes; the limit is {MAX_INPUT}")
+    return text
+
+
+def _batches(texts: Sequence[bytes]) -> Iterator[list[bytes]]:
+    batch: list[bytes] = []
+    size = 0
+    for text in texts:
+        if batch and (len(batch) == _BATCH or size + len(text) > _BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(text)
+        size += len(text)
+    if batch:
+        yield batch
+
+
+def _value(answer: Mapping[str, Any]) -> Any:
+    if "error" in answer:
+        raise PolicyError(answer["error"], where=answer["where"], hint=answer["hint"])
+    return answer["value"]
 
 
 def _text(value: str) -> bytes:
