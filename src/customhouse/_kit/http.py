@@ -152,8 +152,11 @@ def _once(
             return Answer(response.status, fields, content, url)
     except TimeoutError as error:
         raise HttpError(url, "no answer in time") from error
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise HttpError(url, str(error) or type(error).__name__) from error
+    except ValueError:
+        # http.client's message shows the value of the header that it refuses, which may be a password.
+        raise HttpError(url, "a header or the address holds a line break or a letter that cannot be sent") from None
     finally:
         connection.close()
 

@@ -33,6 +33,6 @@ def comment(settings: Settings, request: GateRequest, judgement: Judgement | Non
             "the customhouse.yaml that judges names no forge",
             hint="write forge: {kind: github, repository: OWNER/NAME}; in a pull request it counts after the merge",
         )
-    if not settings.environment.get(TOKEN):
+    if not settings.environment.get(TOKEN, "").strip():
         raise UsageError(f"{TOKEN} is not set", hint="give a token that may write comments")
     forge.comment(number, MARKER, text)

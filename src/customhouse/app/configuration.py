@@ -207,6 +207,10 @@ def _check_names(configuration: Configuration, marks: Mapping[str, Location], fi
             checker.fail(f"/budgets/{index}/name", f"two budgets are called {name!r}")
 
 
+_AMOUNT = "^[0-9]+([.][0-9]+)?$"
+"""How the schema writes an amount of money."""
+
+
 class _Checker:
     """The part of JSON Schema 2020-12 that our schema uses, with places in the file."""
 
@@ -272,7 +276,10 @@ class _Checker:
                 self.fail(place, f"unknown key {key!r}", list(known), near=key)
 
     def _check_text(self, value: str, rule: Mapping[str, Any], name: str, pointer: str) -> None:
+        about = rule.get("description", "")
         if len(value) < rule.get("minLength", 0):
-            self.fail(pointer, f"{name} is empty")
+            self.fail(pointer, f"{name} is {value!r}, which is too short" if value else f"{name} is empty", hint=about)
         if "pattern" in rule and not re.search(rule["pattern"], value):
-            self.fail(pointer, f"{name} is {value!r}; write it like 500 or 12.50")
+            amount = rule["pattern"] == _AMOUNT
+            like, hint = ("; write it like 500 or 12.50", "") if amount else ("", about)
+            self.fail(pointer, f"{name} is {value[:200]!r}{like}", hint=hint)

@@ -113,6 +113,9 @@ def test_a_key_that_does_not_exist_names_the_nearest(key: str, near: str) -> Non
         ("trust: {keys: [{name: a, publicKey: b, kinds: []}]}\n", "3:40", "kinds is empty", ""),
         ("trust: {keys: [{name: a, publicKey: b, kinds: [scam]}]}\n", "3:48", "is 'scam'", "did you mean 'scan'?"),
         ("branch: ''\n", "3:9", "branch is empty", ""),
+        ("forge: {kind: github, repository: x}\n", "3:35", "repository is 'x', which is too short", "owner/name"),
+        ("forge: {kind: github, repository: models}\n", "3:35", "repository is 'models'", "owner/name"),
+        ("forge: {kind: github, repository: 'a b/c'}\n", "3:35", "repository is 'a b/c'", "owner/name"),
     ],
 )
 def test_what_is_wrong_has_its_place_and_a_fix(text: str, place: str, message: str, hint: str) -> None:

@@ -11,6 +11,14 @@ import pytest
 from customhouse._kit.http import HttpError, request, shown
 
 
+@pytest.mark.parametrize("value", ["token hush\n", "token hush\r\nX: y", "token hush\u2603"])
+def test_a_credential_that_cannot_be_sent_is_not_shown(value: str) -> None:
+    with pytest.raises(HttpError) as caught:
+        request("GET", "http://127.0.0.1:1/", headers={"Authorization": value})
+    assert "hush" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     seen: list[tuple[str, str | None]]

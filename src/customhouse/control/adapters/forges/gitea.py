@@ -17,6 +17,7 @@ class Gitea:
     def __init__(self, repository: str, token: str, *, url: str, authority: str | None = None) -> None:
         if not url:
             raise SourceError("gitea has no address of its own", hint="set forge.url to https://HOST/api/v1")
+        token = token.strip()  # secrets are often kept with a line end
         self._rest = Rest("gitea", url, {"Authorization": f"token {token}"} if token else {}, authority=authority)
         self._repository = f"/repos/{repository_path(repository)}"
 

@@ -18,6 +18,7 @@ class GitHub:
     name = "github"
 
     def __init__(self, repository: str, token: str, *, url: str = "", authority: str | None = None) -> None:
+        token = token.strip()  # secrets are often kept with a line end
         headers = {"Authorization": f"Bearer {token}", "X-GitHub-Api-Version": "2022-11-28"} if token else {}
         root = (url or PUBLIC).rstrip("/")
         self._rest = Rest("github", root, headers, authority=authority)

@@ -16,6 +16,7 @@ class GitLab:
     name = "gitlab"
 
     def __init__(self, repository: str, token: str, *, url: str = "", authority: str | None = None) -> None:
+        token = token.strip()  # secrets are often kept with a line end
         self._rest = Rest("gitlab", url or PUBLIC, {"PRIVATE-TOKEN": token} if token else {}, authority=authority)
         path = repository_path(repository, parts=None)
         self._project = f"/projects/{quote(repository.strip('/'), safe='')}"
