@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,8 +112,12 @@ def _foreign_beside(program: str | None) -> RightEngine:
 
 
 def cel_engine() -> CelEngine | None:
-    """The engine for constraint templates in CEL alone; there is none yet, and such a template is refused."""
-    return None
+    """The engine for constraint templates in CEL alone, where `customhouse[cel]` is installed."""
+    if find_spec("cel_expr_python") is None:
+        return None
+    from customhouse.policy.adapters.cel import GoogleCel
+
+    return GoogleCel()
 
 
 def covering_engine() -> CoveringEngine:

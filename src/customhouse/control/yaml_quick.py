@@ -123,6 +123,8 @@ def _flow(text: str) -> tuple[Json, int]:
         return [], 0
     if text == "{}":
         return {}, 0
+    if text == "[{}]":
+        return [{}], 1
     if _FLOW_LIST.fullmatch(text) is not None:
         items = _ITEMS.findall(text)
         return [_item(item) for item in items], len(items)
@@ -438,8 +440,8 @@ class _Lines:
             if not self._whole:
                 raise _NotUnderstood
             content.pop()  # what stands after the last line break is no line
-        if any(line and not line.strip(" ") for line in content):
-            raise _NotUnderstood  # spaces that are content
+        if not literal and any(line and not line.strip(" ") for line in content):
+            raise _NotUnderstood  # spaces that are content: a fold around them is a matter of its own
         # 3. Its end.
         trailing = 0
         while content and not content[-1]:

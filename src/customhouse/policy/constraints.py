@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from customhouse.core.decision import Point, Severity
@@ -93,6 +93,8 @@ class Constraint:
     match: Mapping[str, Any]
     actions: Mapping[str, tuple[str, ...]]
     where: str
+    document: Mapping[str, Any] = field(default_factory=dict)
+    """The whole constraint, defaults filled in."""
 
     def action(self, point: Point) -> str | None:
         """The strictest action at a point; None: it does not hold there."""
@@ -127,6 +129,7 @@ def parse_constraint(document: Document, template: Template) -> Constraint:
         match=spec.get("match") or {},
         actions=_actions(spec, document),
         where=where,
+        document={**document.value, "spec": spec},
     )
 
 

@@ -88,7 +88,10 @@ class Gatekeeper:
     def check(self) -> None:
         """Compile every template. Raises PolicyError with file and line."""
         for template in self._policies.templates.values():
-            self._ask(template, {}, [{"review": {}, "parameters": {}}])
+            if template.program is None:
+                self._ask_cel(template, {}, {})
+            else:
+                self._ask(template, {}, [{"review": {}, "parameters": {}}])
 
     def judge(
         self, reviews: Sequence[Review], inventory: Mapping[str, Any] | None, point: Point
@@ -125,6 +128,11 @@ class Gatekeeper:
                     hint="give the webhook the repository (--repo), or scope the constraint to gator.gatekeeper.sh "
                     "and audit.gatekeeper.sh",
                 )
+            if template.program is None:
+                for index, constraint, action in pairs:
+                    told = self._ask_cel(template, reviews[index].document, constraint.document)
+                    found[index] += [Violation(constraint, message, action) for message in told]
+                continue
             data = {"inventory": inventory} if template.referential and inventory else {}
             documents = [
                 {"review": reviews[index].document, "parameters": constraint.parameters}
@@ -138,20 +146,23 @@ class Gatekeeper:
     def _ask(
         self, template: Template, data: Mapping[str, Any], documents: Sequence[Mapping[str, Any]]
     ) -> list[list[str]]:
-        if template.program is None:
-            if self._cel is None:
-                raise PolicyError(
-                    f"{template.kind} is written in CEL alone, and there is no engine for it here",
-                    where=template.where,
-                    hint="give the template its Rego too, or run it as a ValidatingAdmissionPolicy",
-                )
-            return [self._cel.violations(template, document) for document in documents]
+        assert template.program is not None  # noqa: S101 - asked by whoever calls
         try:
             rows = self._engine.ask(template.program, data, documents, [template.query])
         except PolicyError as error:
             where = error.where or template.where
             raise PolicyError(f"{template.kind}: {error.message}", where=where, hint=error.hint) from error
         return [_messages(row[0], template) for row in rows]
+
+    def _ask_cel(self, template: Template, review: Mapping[str, Any], constraint: Mapping[str, Any]) -> list[str]:
+        if self._cel is None:
+            raise PolicyError(
+                f"{template.kind} is written in CEL alone, and there is no engine for it here",
+                where=template.where,
+                hint="pip install 'customhouse[cel]', or give the template its Rego too",
+            )
+        found = self._cel.violations(template, review, constraint)
+        return [message[:MAX_MESSAGE] for message in found[:MAX_VIOLATIONS]]
 
 
 def _messages(answer: Any, template: Template) -> list[str]:

@@ -9,7 +9,10 @@ from customhouse.policy.gatekeeper_template import Template
 
 
 class CelEngine(Protocol):
-    """Evaluates a template's validations for one document `{"review", "parameters"}`."""
+    """Evaluates a template's validations."""
 
-    def violations(self, template: Template, document: Mapping[str, Any]) -> list[str]:
-        """The messages of the validations that are not true. Raises PolicyError where it cannot be told."""
+    def violations(self, template: Template, review: Mapping[str, Any], constraint: Mapping[str, Any]) -> list[str]:
+        """The messages of the validations that are not true of a review (`input.review`); `constraint` as an object.
+
+        Raises PolicyError for a template that does not compile.
+        """
