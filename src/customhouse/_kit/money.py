@@ -27,9 +27,9 @@ class Money:
     currency: str = "USD"
 
     def __post_init__(self) -> None:
-        if isinstance(self.pico, bool) or not isinstance(self.pico, int):
+        if type(self.pico) is not int and (isinstance(self.pico, bool) or not isinstance(self.pico, int)):
             raise MoneyError(f"pico-units are a whole number, not {self.pico!r}")
-        if not _CURRENCY.fullmatch(self.currency):
+        if self.currency != "USD" and not _CURRENCY.fullmatch(self.currency):
             raise MoneyError(f"{self.currency!r} is not an ISO 4217 code")
 
     @classmethod

@@ -44,6 +44,20 @@ _NANOSECONDS = {
 }
 
 
+# What nearly every object asks for: a short whole number and a suffix above one. Sums of these need no fractions.
+_WHOLE = re.compile(r"(\d{1,9})(m|[kMG]|[KMG]i|)", re.ASCII)
+_MILLI_OF = {
+    "m": 1,
+    "": 10**3,
+    "k": 10**6,
+    "M": 10**9,
+    "G": 10**12,
+    "Ki": 1000 << 10,
+    "Mi": 1000 << 20,
+    "Gi": 1000 << 30,
+}
+
+
 class QuantityError(ValueError):
     """Not a Kubernetes quantity or duration; the message quotes it and shows a good one."""
 
@@ -85,12 +99,19 @@ def parse_milli(text: str | float) -> int:
 
 @lru_cache(maxsize=8192)
 def _milli_of(text: str) -> int:
-    return _ceiling(parse_quantity(text) * 1000)
+    whole = _WHOLE.fullmatch(text)
+    return _ceiling(parse_quantity(text) * 1000) if whole is None else int(whole[1]) * _MILLI_OF[whole[2]]
 
 
 def parse_bytes(text: str | float) -> int:
     """A memory or storage quantity in bytes, rounded up (`Quantity.Value`)."""
-    return _ceiling(parse_quantity(text))
+    return _bytes_of(text) if type(text) is str else _ceiling(parse_quantity(text))
+
+
+@lru_cache(maxsize=8192)
+def _bytes_of(text: str) -> int:
+    whole = _WHOLE.fullmatch(text)
+    return _ceiling(parse_quantity(text)) if whole is None else -(-int(whole[1]) * _MILLI_OF[whole[2]] // 1000)
 
 
 def parse_count(text: str | float) -> int:

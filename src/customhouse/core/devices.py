@@ -217,6 +217,8 @@ def accelerator_class(name: str) -> str:
 
 def classes(pod: Mapping[str, Any], devices: tuple[str, ...]) -> tuple[str, ...]:
     """The classes of the devices of a pod, sorted; `unknown` for a device whose class nothing names."""
+    if not devices and pod.get("nodeSelector") is None and pod.get("affinity") is None:
+        return ()
     found = set()
     labelled = next(node_values(pod, _CLASS_LABELS), None)
     for device in devices:

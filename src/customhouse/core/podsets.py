@@ -456,5 +456,7 @@ def _counted(value: Mapping[str, Any], scale: tuple[int, int]) -> tuple[int, int
 
 
 def _effective(containers: tuple[Container, ...], amounts: list[int]) -> int:
+    if len(amounts) == 1:
+        return max(amounts[0], 0)
     running = sum(number for number, c in zip(amounts, containers, strict=True) if not c.init)
     return max([running, *(number for number, c in zip(amounts, containers, strict=True) if c.init)])

@@ -149,7 +149,7 @@ def _finding(item: Any, ref: ResourceRef, currency: str) -> Finding:
             hint=f"a finding has {', '.join(sorted(_REQUIRED))} and may have cost_delta_micro",
         )
     texts = [item[key] for key in ("rule", "message", "fix", "pointer")]
-    if not all(isinstance(text, str) and len(text) <= MAX_TEXT for text in texts) or not item["rule"]:
+    if set(map(type, texts)) != {str} or max(map(len, texts)) > MAX_TEXT or not item["rule"]:
         raise PolicyError(f"a finding of rule {str(item['rule'])[:100]!r} has a field that is no text, or too long")
     delta = item.get("cost_delta_micro")
     if delta is not None and (isinstance(delta, bool) or not isinstance(delta, int)):

@@ -30,6 +30,8 @@ _CREDENTIALS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = (
     ("a JSON web token", ("eyJ",), re.compile(r"\beyJ[A-Za-z0-9_-]{8,512}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8}")),
     ("a URL with a password", ("://",), re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://[^/\s:@]{1,100}:[^/\s:@]{1,200}@")),
 )
+_BEGINNINGS = re.compile("|".join(re.escape(text) for _, texts, _ in _CREDENTIALS for text in texts))
+_SHORT = 512
 _SCANNED = 64 * 1024
 _SECRET_NAME = re.compile(
     r"(?:^|[_.-])(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|SECRET_?KEY|TOKEN|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIALS?)$",
@@ -44,7 +46,7 @@ def mapping(values: Mapping[str, Any], key: str, pointer: str) -> Mapping[str, A
     value = values.get(key)
     if value is None:
         return {}
-    if not isinstance(value, Mapping):
+    if type(value) is not dict and not isinstance(value, Mapping):  # to ask an abstract class takes far longer
         raise DeclarationError(f"{key} is not a mapping", where=f"{pointer}/{key}")
     return value
 
@@ -52,6 +54,8 @@ def mapping(values: Mapping[str, Any], key: str, pointer: str) -> Mapping[str, A
 def entries(values: Mapping[str, Any], key: str, pointer: str) -> list[tuple[Mapping[str, Any], str]]:
     """A list of mappings, each with its JSON pointer."""
     items = _list(values, key, pointer)
+    if not items:
+        return []
     for index, item in enumerate(items):
         if not isinstance(item, Mapping):
             raise DeclarationError(f"an entry of {key} is not a mapping", where=f"{pointer}/{key}/{index}")
@@ -104,7 +108,9 @@ def switch(values: Mapping[str, Any], key: str, pointer: str) -> bool | None:
 def credential(name: str, value: str) -> str | None:
     """What a literal looks like (`a GitHub token`, `a password by its name`), None when it looks like no secret."""
     value = value[:_SCANNED]  # what is longer is refused later; patterns are bounded, so the time is too
-    for label, beginnings, pattern in _CREDENTIALS:
+    # Of a short text one look tells that none of them is in it; in a long one it is quicker to look for each.
+    possible = _CREDENTIALS if len(value) > _SHORT or _BEGINNINGS.search(value) else ()
+    for label, beginnings, pattern in possible:
         if any(beginning in value for beginning in beginnings) and pattern.search(value):
             return label
     if _SECRET_NAME.search(name) and not _HARMLESS_VALUE.fullmatch(value):

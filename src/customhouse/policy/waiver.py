@@ -102,6 +102,8 @@ def apply(findings: Sequence[Finding], waivers: Sequence[Waiver], as_of: datetim
 
 
 def _applied(finding: Finding, speaking: Sequence[Waiver], as_of: datetime) -> Finding:
+    if not speaking and finding.waiver is None:
+        return finding
     held = next((item for item in speaking if item.state(as_of) == "active"), None)
     if held is not None:
         return replace(finding, waiver=held.id)
