@@ -31,7 +31,9 @@ def test_personal_data_data_files_and_secrets_are_refused_at_every_input_and_nev
         ("file-not-judged", "models/more"),
     }
     tree = shell.run("gate", "--worktree", "-o", "json")
+    shell.write("data/odd\\name.txt", f"{CARD}\n")
     shell.commit()
+    assert ("data-file-in-git", "data/odd\\name.txt") in rules(shell.run("gate", "-o", "json"))
     revision = shell.run("gate", "-o", "json")
     folder = shell.run("gate", "data", "notes", "-o", "json")
     for said, wanted in (

@@ -166,12 +166,14 @@ class _Scan:
         mode, size, digest = "", 0, bytes_digest(name.encode())
         if isinstance(self._files, _Addressed):
             entry = self._files.entry(name)
-            mode, size = entry.mode, entry.size
+            mode, size = entry.mode, 0 if entry.mode == "120000" else entry.size
             digest = bytes_digest(entry.object_id.encode())
         elif isinstance(self._files, _Sized):
             size = self._files.size(name)
         if size > MAX_TEXT:
             yield FoundFile(name, "data", f"a file of {size} bytes, more than can be looked at", digest)
+        elif size:  # of Git alone: a backslash, a control character, or what is not UTF-8
+            yield FoundFile(name, "data", "a file whose name no program shows safely, so that it is not read", digest)
         elif is_visible(name) and within(name, self._paths) and mode == "160000":
             yield FoundFile(name, "unjudged", "a submodule, whose files are not in this repository", digest)
         elif is_visible(name) and self._may_declare(name):
@@ -189,7 +191,7 @@ class _Scan:
     def _elsewhere(self, changed: Collection[str]) -> Iterator[FoundFile]:
         """What Argo CD and Flux objects have rendered that is not here."""
         for place, what in self._sight.elsewhere:
-            if place.file in changed:
+            if not self._before.known or place.file in changed:
                 said = f"named at line {place.line} and is not in these files: it is neither rendered nor judged"
                 yield FoundFile(
                     place.file, "unjudged", f"{what[:200]} is {said}", bytes_digest(what.encode()), place.line

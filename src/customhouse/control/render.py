@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 from customhouse.control import yaml_nodes
 from customhouse.control.scope import cluster_scoped, scopes_of
@@ -175,7 +176,7 @@ def _quick(path: str, data: bytes, limits: Limits, again: Callable[[], bytes] | 
         return None
     documents = quick_documents(yaml_nodes.decode(data, path, limits), limits)
     # The items of a List have places of their own, which only the whole reader tells.
-    if documents is None or any(str(item.value.get("kind")).endswith("List") for item in documents):
+    if documents is None or any(is_listed(item.value) for item in documents):
         return None
     marks = MarksLater(path, data, limits, again)
     return [
@@ -209,20 +210,39 @@ def expand(root: Node, reader: Reader, path: str) -> Iterator[Found]:
             hint="a Kubernetes object has apiVersion, kind and metadata.name; keep other files in a hidden folder",
         )
     members = reader.members(root)
-    kind = members.get("kind")
-    items = members.get("items")
-    if (
-        kind is not None
-        and items is not None
-        and isinstance(kind[1], yaml_nodes.Scalar)
-        and kind[1].text.endswith("List")
-        and isinstance(items[1], yaml_nodes.Sequence)
-    ):
-        for item in items[1].items:
-            yield from expand(item.target if isinstance(item, yaml_nodes.Alias) else item, reader, path)
+    kind = _target(members["kind"][1]) if "kind" in members else None
+    # Whatever the kind is: what kubectl, Argo CD and Flux decode is a list as soon as it has `items`, and they apply
+    # what is in it (k8s.io/apimachinery, unstructured: IsList).
+    held = next((name for name in members if holds_items(name)), None)
+    items = None if held is None else _target(members[held][1])
+    if isinstance(items, yaml_nodes.Sequence):
+        if held != "items" or not (isinstance(kind, yaml_nodes.Scalar) and kind.text.endswith("List")):
+            raise DeclarationError(
+                f"kubectl and others take an object with a list `{held}` for a List, and apply what is in it",
+                where=str(location),
+                hint="write `apiVersion: v1` and `kind: List`, or take it out",
+            )
+        for item in items.items:
+            yield from expand(_target(item), reader, path)
         return
     read = reader.read(root)
     yield Found(read.value, location, read.marks)
+
+
+def holds_items(key: str) -> bool:
+    """Whether a key of an object is the one that makes a list of it; Go reads some keys in any case."""
+    return key.lower() == "items"
+
+
+def is_listed(value: Mapping[str, Any]) -> bool:
+    """Whether an object is a List, or could be taken for one."""
+    return str(value.get("kind")).endswith("List") or any(
+        isinstance(item, list) for key, item in value.items() if holds_items(key)
+    )
+
+
+def _target(node: Node) -> Node:
+    return node.target if isinstance(node, yaml_nodes.Alias) else node
 
 
 def as_declarations(objects: Iterable[Found], default_namespace: str) -> tuple[Declaration, ...]:

@@ -58,6 +58,8 @@ def owned(
             continue
         if (group, item.ref.kind) == ("argoproj.io", "Application"):
             yield from _application(item, spec, files, sight)
+        elif (group, item.ref.kind) == ("argoproj.io", "ApplicationSet"):
+            sight.elsewhere[item.locate("/spec"), "what the Applications of an ApplicationSet render"] = None
         elif (group, item.ref.kind) == ("kustomize.toolkit.fluxcd.io", "Kustomization"):
             yield from _flux_kustomization(item, spec, files, everything, sight)
         elif (group, item.ref.kind) == ("helm.toolkit.fluxcd.io", "HelmRelease"):

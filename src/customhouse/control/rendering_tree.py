@@ -18,7 +18,7 @@ from typing import Any
 
 from customhouse._kit import progress
 from customhouse.control import yaml_nodes
-from customhouse.control.render import Found, as_declarations, expand, is_visible, read_file
+from customhouse.control.render import Found, as_declarations, expand, is_listed, is_visible, read_file
 from customhouse.control.rendering import (
     CHART,
     TREE,
@@ -46,7 +46,7 @@ from customhouse.core.resource import Declaration, Location, Rendering
 _PLAIN = (".yaml", ".yml", ".json")
 _SETTINGS = "customhouse.yaml"
 _ORIGIN = "config.kubernetes.io/origin"
-_OWNERS = frozenset({"Application", "HelmRelease", "Kustomization"})
+_OWNERS = frozenset({"Application", "ApplicationSet", "HelmRelease", "Kustomization"})
 _HELPERS = frozenset({"ArtifactGenerator", "ConfigMap"})
 _ROUNDS = 10
 _SOURCE = re.compile(r"(?m)^# Source: (\S.*)$")
@@ -323,7 +323,7 @@ def _objects(data: bytes, job: Job) -> Iterator[dict[str, Any]]:
     """The objects that a program wrote, read under limits like everything else."""
     label = f"{job.file} (rendered)"
     documents = quick_documents(yaml_nodes.decode(data, label, OUTPUT_LIMITS), OUTPUT_LIMITS)
-    if documents is not None and not any(str(item.value.get("kind")).endswith("List") for item in documents):
+    if documents is not None and not any(is_listed(item.value) for item in documents):
         yield from (item.value for item in documents)
         return
     reader = Reader(label, OUTPUT_LIMITS)
@@ -340,6 +340,12 @@ def _declared(document: Any, file: str, depth: int) -> Iterator[dict[str, Any]]:
         if document["kind"].endswith("List") and isinstance(document.get("items"), list):
             for item in document["items"]:
                 yield from _declared(item, file, depth + 1)
+        elif is_listed(document) and not document["kind"].endswith("List"):
+            raise DeclarationError(
+                "kubectl and others take an object with a list `items` for a List, and apply what is in it",
+                where=f"{file}:1:1",
+                hint="write `apiVersion: v1` and `kind: List`, or take it out",
+            )
         else:
             yield document
     elif isinstance(document, (dict, list)) and depth < 8:

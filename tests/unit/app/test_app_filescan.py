@@ -114,6 +114,9 @@ def test_what_an_application_renders_from_elsewhere_is_told() -> None:
     chart = elsewhere.replace(b"path: not/here", b"chart: nginx")
     assert problems({}, {"apps/shop.yaml": chart}) == [("apps/shop.yaml", "unjudged")]
     assert problems({"apps/shop.yaml": chart}, {"apps/shop.yaml": chart}) == []
+    assert problems(None, {"apps/shop.yaml": chart}) == [("apps/shop.yaml", "unjudged")]
+    every = APPLICATION.replace(b"kind: Application", b"kind: ApplicationSet")
+    assert problems({}, {"apps/shop.yaml": every}) == [("apps/shop.yaml", "unjudged")]
 
 
 def test_personal_data_and_data_files_are_found_wherever_they_lie_unless_they_were_there_before() -> None:

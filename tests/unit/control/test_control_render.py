@@ -307,3 +307,33 @@ def test_json_escapes_are_read_as_json_means_them() -> None:
     assert b"\\ud83d\\ude00" in data
     assert render({"c.json": data})[0].manifest["data"] == values
     assert "not YAML" in refused(data.replace(b"\\ude00b", b"b"), "c.json").message
+
+
+POD = "{apiVersion: v1, kind: Pod, metadata: {name: evil}, spec: {containers: []}}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\nitems: [{POD}]\n",
+        f"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\nitems:\n- {POD}\n",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\nitems: []\n",
+        f"apiVersion: v1\nkind: List\nmetadata: {{name: a}}\nItems: [{POD}]\n",
+    ],
+)
+def test_an_object_that_kubectl_takes_for_a_list_hides_nothing(text):
+    with pytest.raises(DeclarationError, match="for a List"):
+        render({"a.yaml": text.encode()})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"apiVersion: v1\nkind: List\nx: &i [{POD}]\nitems: *i\n",
+        f"x: &k List\napiVersion: v1\nkind: *k\nitems: [{POD}]\n",
+        f"apiVersion: v1\nkind: List\n<<: {{items: [{POD}]}}\n",
+        f"apiVersion: v1\nkind: List\nitems: [{{apiVersion: v1, kind: List, items: [{POD}]}}]\n",
+    ],
+)
+def test_a_list_is_one_however_it_is_written(text):
+    assert [item.ref.name for item in render({"a.yaml": text.encode()})] == ["evil"]
