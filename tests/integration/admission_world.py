@@ -10,6 +10,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -134,6 +135,14 @@ class Webhook:
     def metric(self, name: str) -> float:
         text = self.ask("/metrics")[1].decode()
         return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
+
+    def until_ready(self, text: str, seconds: float = 30.0) -> None:
+        """Have everything read anew until `/readyz` says this."""
+        end = time.monotonic() + seconds
+        while text not in (said := self.ask("/readyz")[1].decode()):
+            assert time.monotonic() < end, said
+            self.process.send_signal(signal.SIGHUP)
+            time.sleep(0.2)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)

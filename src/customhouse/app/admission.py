@@ -39,7 +39,7 @@ from customhouse.app.clearance import (
 from customhouse.app.configuration import CURRENCY
 from customhouse.app.evidencing import require_past
 from customhouse.app.foreign_admission import ForeignAdmission
-from customhouse.app.policywatch import Watch
+from customhouse.app.policywatch import Watch, notices
 from customhouse.app.tiering import judged_environment
 from customhouse.core.beside import Beside, beside
 from customhouse.core.change import Actor, ActorKind, Change, Operation
@@ -435,6 +435,7 @@ def _outcome(decision: Decision, facts: Facts | None, kind: str) -> Outcome:
     if decision.verdict is Verdict.DENY:
         return Outcome(Answer(False, denial_text(decision)), kind, decision, facts, digest=digest)
     warnings = warnings_of(decision) if decision.verdict is Verdict.WARN else ()
+    warnings = (*warnings, *notices((), (decision,)))
     annotations = {"decision": digest}
     return Outcome(Answer(True, warnings=warnings, annotations=annotations), kind, decision, facts, digest=digest)
 

@@ -221,6 +221,7 @@ def _decision(value: Mapping[str, Any]) -> Decision:
         decided_at=from_rfc3339(envelope["decided_at"]),
         locations=tuple(None for _ in body["findings"]),
         revision=envelope["revision"],
+        canary=envelope.get("canary"),
     )
 
 

@@ -130,7 +130,13 @@ def _generation(settings: Settings, repo: str | None, meeting: str, number: int,
     signal.setitimer(signal.ITIMER_PROF, 0.0)
     gc.collect()
     gc.freeze()  # what is loaded stays shared between the evaluators
-    told = {"bundle": admission.bundle_digest, "revision": context.revision, "workers": workers}
+    told = {
+        "bundle": admission.bundle_digest,
+        "revision": context.revision,
+        "workers": workers,
+        "alerts": list(context.governing.alerts),
+        "floating": context.governing.floating,
+    }
     channel = _meet(meeting, {**hello, **told})
 
     def evaluate() -> None:

@@ -58,6 +58,13 @@ class Governance:
     """Why a last good bundle is used and not what its source has now."""
 
     @property
+    def floating(self) -> bool:
+        """Whether a bundle is meant that is not pinned: its source is asked again from time to time."""
+        trial = self.configuration.canary
+        named = (*self.configuration.bundles, *((trial.pulled,) if trial and trial.pulled else ()))
+        return any(item.digest is None for item in named)
+
+    @property
     def prices(self) -> PriceSettings:
         """Where workloads run, for the estimate."""
         return PriceSettings(self.configuration.provider, self.configuration.region, CURRENCY)

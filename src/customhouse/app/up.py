@@ -12,6 +12,7 @@ from customhouse.app.auditing_background import AuditWatch
 from customhouse.app.controlplane import ControlPlane
 from customhouse.app.optimiser import Optimiser
 from customhouse.app.overview import Overview
+from customhouse.app.policynotices import PolicyNotices
 from customhouse.app.protections import ProtectionWatch
 from customhouse.app.snapshot import Publisher
 from customhouse.app.statusfile import write_status
@@ -90,8 +91,9 @@ def run(
     tried again.
     """
     optimiser, publisher, watch, audit = Optimiser(plane), Publisher(plane), ProtectionWatch(plane), AuditWatch(plane)
-    live.beside = audit.metrics
-    told, seen, shown_at = "", -1, 0.0
+    notices = PolicyNotices(plane)
+    live.beside = lambda: audit.metrics() + notices.metrics()
+    told, noticed, seen, shown_at = "", "", -1, 0.0
     while not stop.is_set():
         pause = PULSE_S
         try:
@@ -100,7 +102,9 @@ def run(
             publisher.step()
             watch.step()
             audit.step()
-            plane.problem = "; ".join(filter(None, [plane.problem, publisher.problem, watch.problem, audit.problem]))
+            notices.step()
+            beside = (publisher.problem, watch.problem, audit.problem, notices.problem)
+            plane.problem = "; ".join(filter(None, [plane.problem, *beside]))
             if plane.rollouts.walks():
                 pause = WALKING_PULSE_S
             now, changes = plane.clock.monotonic(), plane.changes + plane.outbox.delivered
@@ -120,6 +124,10 @@ def run(
                 if plane.fault:
                     on_problem(plane.fault)
                     plane.fault = ""
+        if notices.notice != noticed and on_problem is not None:
+            noticed = notices.notice
+            with suppress(OSError):
+                on_problem(noticed or "the candidate on trial would deny nothing any more")
         if not stop.is_set():
             plane.wait(pause)
     audit.stop()

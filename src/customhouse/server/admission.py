@@ -33,6 +33,8 @@ DEFAULT_TIMEOUT_S = 10.0
 """The API server's own default, when it does not say."""
 MAX_TIMEOUT_S = 30.0
 OVERDUE_S = 5.0
+ASKED_AGAIN_S = 300.0
+"""How old the answer of a bundle's source may be where the bundle is not pinned."""
 FIRST_LOAD_S = 120.0
 DRAIN_S = 10.0
 """How long those that were asked before the end may take."""
@@ -72,6 +74,8 @@ class Front:
         self._again = False
         self._problem = ""
         self._revision: str | None = None
+        self._alerts: list[str] = []
+        self._floating, self._loaded_at = False, 0.0
         self._ready: asyncio.Future[str] | None = None
         self._stop: asyncio.Event | None = None
         self.port = listening.port
@@ -163,6 +167,8 @@ class Front:
             self._connections.sweep()
             self._evaluators.overdue(self._clock.monotonic(), OVERDUE_S)
             self._look_at_certificates()
+            if self._floating and self._clock.monotonic() - self._loaded_at > ASKED_AGAIN_S:
+                self.changed()
             if self._asked > self._evaluators.current and self._clock.monotonic() - self._asked_at > FIRST_LOAD_S:
                 self._refuse_generation(f"it was not read within {FIRST_LOAD_S:g} seconds", self._asked)
             with contextlib.suppress(TimeoutError):
@@ -180,7 +186,7 @@ class Front:
     # generations
     def _load(self) -> None:
         self._asked += 1
-        self._asked_at = self._clock.monotonic()
+        self._asked_at = self._loaded_at = self._clock.monotonic()
         self._nursery.load(self._asked)
 
     def changed(self) -> None:
@@ -196,7 +202,10 @@ class Front:
             self._refuse_generation(str(hello["problem"]), int(hello["generation"]))
             return
         self._revision = hello.get("revision")
+        self._alerts, self._floating = list(hello.get("alerts") or ()), bool(hello.get("floating"))
         self._tell("generation", {key: hello[key] for key in ("generation", "bundle", "revision", "workers")})
+        for alert in self._alerts:
+            self._tell("policy-alert", {"problem": alert})
 
     def taken_over(self, generation: int) -> None:
         """The new generation judges."""
@@ -302,6 +311,7 @@ class Front:
             f"generation: {self._evaluators.current}",
             f"revision: {self._revision or 'none'}",
             f"rules: {self._problem or 'current'}",
+            *(f"alert: {alert}" for alert in self._alerts),
             f"certificate ends: {self._certificates.ends.isoformat()}",
         ]
         return (200 if count else 503), "\n".join(lines) + "\n"
@@ -310,6 +320,7 @@ class Front:
         return 200, self._metrics.text(
             generation=self._evaluators.current,
             sound=not self._problem,
+            alerts=len(self._alerts),
             ends=self._certificates.ends.timestamp(),
             evaluators=self._evaluators.count,
             connections=len(self._connections.open),

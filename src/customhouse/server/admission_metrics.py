@@ -34,7 +34,7 @@ class Metrics:
                 return
         self.buckets[-1] += 1
 
-    def text(self, *, generation: int, sound: bool, ends: float, evaluators: int, connections: int) -> str:
+    def text(self, *, generation: int, sound: bool, alerts: int, ends: float, evaluators: int, connections: int) -> str:
         """All of it; `sound` False: the newest rules could not be taken over. `ends`: seconds since 1970."""
         name = "customhouse_admission"
         lines = [f"# HELP {name}_answers_total Answers by path and verdict.", f"# TYPE {name}_answers_total counter"]
@@ -58,6 +58,7 @@ class Metrics:
             ("unrecorded_total", "counter", "Answers that are not in the ledger.", self.unrecorded),
             ("generation", "gauge", "Number of the generation that judges.", generation),
             ("rules_current", "gauge", "0 while the newest rules could not be taken over.", int(sound)),
+            ("policy_alerts", "gauge", "Bundles that are a last good one, since their source cannot be used.", alerts),
             ("certificate_end_seconds", "gauge", "When the certificate ends.", round(ends)),
             ("evaluators", "gauge", "Evaluators that judge.", evaluators),
             ("connections", "gauge", "Open connections.", connections),
