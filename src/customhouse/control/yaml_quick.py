@@ -384,8 +384,8 @@ class _Lines:
             line = self._lines[self._at]
             self._at += 1
             body = line.strip(" ")
-            if body and len(line) - len(line.lstrip(" ")) <= self._indent:
-                raise _NotUnderstood
+            if body and line[0] != " ":
+                raise _NotUnderstood  # a document's end, it may be; libyaml takes any other place in a line
             if line.endswith(" ") and _ends_in_backslash(body):
                 raise _NotUnderstood
             yield body

@@ -12,8 +12,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from customhouse.core.errors import PolicyError
 from customhouse.policy.gatekeeper_template import Template
@@ -29,22 +28,19 @@ class _Failed(Exception):  # noqa: N818 - what an expression came to, never seen
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class _Expression:
+class _Expression(NamedTuple):
     source: str
     program: Any
     asks_whether: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Validation:
+class _Validation(NamedTuple):
     expression: _Expression
     message: str
     said: _Expression | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Compiled:
+class _Compiled(NamedTuple):
     template: Template
     variables: tuple[tuple[str, _Expression], ...]
     conditions: tuple[_Expression, ...]
