@@ -32,8 +32,8 @@ _KIND = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}")
 _NAME = re.compile(r"[^\s/%\x00-\x1f\x7f]{1,253}")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _TWICE = {
-    False: "remove one; clusters of one repository are judged one by one (`paths` in customhouse.yaml)",
-    True: "roots of different clusters are judged one by one: name one of them (`paths` in customhouse.yaml)",
+    False: "remove one; what belongs to two clusters is judged one by one: `customhouse gate FOLDER`, or `paths`",
+    True: "give the two roots namespaces of their own, or name one of them (`customhouse gate FOLDER`, or `paths`)",
 }
 # Any escape, so that an escaped backslash before a `u` is not taken for one; the groups are a surrogate pair.
 _ESCAPE = re.compile(r"\\(?:u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})|.)", re.IGNORECASE)

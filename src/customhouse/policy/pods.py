@@ -268,7 +268,12 @@ def _volume(item: Mapping[str, Any], place: str) -> dict[str, Any]:
     kind = next((key for key in sorted(item) if key != "name" and item[key] is not None), "emptyDir")
     host = mapping(item, "hostPath", place)
     claim = mapping(item, "persistentVolumeClaim", place)
+    image = mapping(item, "image", place)
+    reference = text(image, "reference", f"{place}/image", "")
+    # KEP-4639: the content of an OCI image or artifact as a volume.
+    mounted = {"image": {"reference": reference, **image_parts(reference)}} if kind == "image" and reference else {}
     return {
+        **mounted,
         "name": text(item, "name", place, ""),
         "kind": kind,
         "host_path": text(host, "path", f"{place}/hostPath", "") if kind == "hostPath" else None,

@@ -24,7 +24,7 @@ findings contains lib.error("security", "image-invalid", pointer(container), mes
 # METADATA
 # title: Images come from trusted registries
 # description: >-
-#   Every image, of init containers, sidecars, transformers and debug containers too, has to be in a registry or
+#   Every image, of init containers, sidecars, transformers, debug containers and volumes too, has to be in a registry or
 #   repository that the configuration trusts. A trusted entry matches whole path components only. With no trusted
 #   registry configured no image is trusted.
 # custom:
@@ -46,6 +46,28 @@ findings contains lib.error("security", "image-untrusted-registry", pointer(cont
 	fix := "Push the image to a trusted registry and name it there."
 }
 
+findings contains lib.error("security", "image-untrusted-registry", concat("", [volume.pointer, "/image/reference"]), message, fix) if {
+	some volume in image_volumes
+	not trusted_volume(volume)
+	message := sprintf("The image %s of volume %q is not in a trusted registry (trusted: %s).", [
+		volume.image.reference,
+		volume.name,
+		lib.shown(input.settings.trusted_registries, "none is configured"),
+	])
+	fix := "Push the image to a trusted registry and name it there."
+}
+
+image_volumes := [volume |
+	some pod in lib.pods
+	some volume in pod.volumes
+	volume.kind == "image"
+]
+
+trusted_volume(volume) if {
+	volume.image.valid
+	trusted(volume.image.repository)
+}
+
 # METADATA
 # title: Images are pinned by digest
 # description: A tag can be moved to other bytes after the review; a digest cannot.
@@ -64,6 +86,13 @@ findings contains lib.error("security", "image-not-pinned", pointer(container), 
 		container.image.repository,
 		container.image.reference,
 	])
+}
+
+findings contains lib.error("security", "image-not-pinned", concat("", [volume.pointer, "/image/reference"]), message, fix) if {
+	some volume in image_volumes
+	volume.image.digest == null
+	message := sprintf("The image %s of volume %q is not pinned by a digest.", [volume.image.reference, volume.name])
+	fix := "Append @sha256:… of what was reviewed (crane digest IMAGE prints it)."
 }
 
 # METADATA

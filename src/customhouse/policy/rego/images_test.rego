@@ -71,3 +71,36 @@ test_init_containers_count_too if {
 	some finding in found
 	contains(finding.message, `init container "setup"`)
 }
+
+image_volume(image) := fixtures.with_workload({"pods": [object.union(fixtures.pod, {"volumes": [{
+	"name": "weights",
+	"kind": "image",
+	"pointer": "/v/0",
+	"image": image,
+}]})]})
+
+test_image_untrusted_registry_fires_for_a_volume if {
+	found := images.findings with input as image_volume({
+		"reference": "evil.io/x:1",
+		"valid": true,
+		"repository": "evil.io/x",
+		"tag": "1",
+		"digest": null,
+	})
+	fixtures.rules(found) == {"image-untrusted-registry", "image-not-pinned"}
+}
+
+test_image_untrusted_registry_fires_for_a_volume_with_an_invalid_reference if {
+	found := images.findings with input as image_volume({
+		"reference": "../evil",
+		"valid": false,
+		"repository": "../evil",
+		"tag": null,
+		"digest": null,
+	})
+	"image-untrusted-registry" in fixtures.rules(found)
+}
+
+test_image_untrusted_registry_is_silent_for_a_trusted_volume if {
+	count(images.findings) == 0 with input as image_volume(fixtures.container.image)
+}
