@@ -122,7 +122,7 @@ def test_a_decision_is_explained_by_the_beginning_of_its_digest(ask: Any) -> Non
     decision = ask("history", "-o", "json").json[0]["decision"]
     said = ask("explain", decision.removeprefix("sha256:")[:12])
     assert said.status == 0
-    assert "allow: InferenceService default/first-model" in said.out
+    assert "Customhouse allows InferenceService default/first-model." in said.out
     assert ask("explain", "evidence-missing").status == 0
     assert ask("explain", "CH013").status == 0
 

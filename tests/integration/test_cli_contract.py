@@ -93,7 +93,7 @@ def test_the_verdict_has_one_digest_wherever_and_whenever_it_is_made(shell: Shel
 def test_gate_writes_markdown_for_a_pull_request(shell: Shell) -> None:
     said = shell.run("gate", "-o", "markdown")
     assert said.status == 0
-    assert said.out.startswith("## Customhouse: allow\n")
+    assert said.out.startswith("<!-- customhouse:gate -->\n## Customhouse: allow\n")
 
 
 def test_cost_estimate_prints_cost(shell: Shell) -> None:

@@ -14,8 +14,6 @@ from customhouse._kit.clock import FixedClock
 from customhouse._kit.digest import TreeError, tree
 from customhouse.app.remembered import FILE, FOLDER, KEY, Remembered
 
-LATER = FixedClock(datetime.now(UTC) + timedelta(minutes=1))
-SOON = FixedClock(datetime.now(UTC))
 
 
 @pytest.fixture
@@ -32,8 +30,9 @@ def state(tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
-def opened(state: Path, clock: FixedClock = LATER) -> Remembered:
-    return Remembered(state, state / "keys", clock)
+def opened(state: Path, after: timedelta = timedelta(minutes=1)) -> Remembered:
+    """Some time after whatever was written: what has just changed may change again within one tick of its time."""
+    return Remembered(state, state / "keys", FixedClock(datetime.now(UTC) + after))
 
 
 def learn(state: Path, model: Path) -> None:
@@ -98,7 +97,7 @@ def test_a_cache_of_another_state_is_not_believed(state: Path, model: Path) -> N
 
 def test_what_was_just_written_is_not_remembered(state: Path, model: Path) -> None:
     """Within the grain of the clock a file may change twice and look the same."""
-    first = opened(state, SOON)
+    first = opened(state, timedelta())
     first(model)
     first.save()
     assert not (state / FOLDER).exists()
