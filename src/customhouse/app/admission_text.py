@@ -8,9 +8,9 @@ from customhouse.policy.explain import plain, verdict_text
 _MOST = 20
 
 
-def denial_text(decision: Decision) -> str:
+def denial_text(decision: Decision, digest: str = "") -> str:
     """The message of a refusal: to the byte what `customhouse explain` says of the same Decision."""
-    return verdict_text(str(decision.resource), decision.body(), decision.digest)
+    return verdict_text(str(decision.resource), decision.body(), digest or decision.digest)
 
 
 def warnings_of(decision: Decision) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ _CLASSES: Mapping[str, Mapping[str, str]] = {
     "aws": {"gp2": "gp2", "gp3": "gp3"},
     "azure": {"managed-csi": "StandardSSD_LRS", "managed-csi-premium": "Premium_LRS", "default": "StandardSSD_LRS"},
 }
+_NOTHING = Money(0, "USD")
 _MACHINES = {
     "MachineDeployment": "cluster.x-k8s.io",
     "MachineSet": "cluster.x-k8s.io",
@@ -184,6 +185,8 @@ def monthly_row(holding: Holding, replicas: int) -> dict[str, Any]:
 
 def held_cost(held: Held, replicas: int) -> Money:
     """The sum of the rows for so many replicas."""
+    if not held.holdings:
+        return _NOTHING
     return Money(sum(rounded(item.monthly * replicas).pico for item in held.holdings), "USD")
 
 

@@ -6,6 +6,8 @@ import re
 from itertools import chain
 from typing import Any
 
+from customhouse._kit.digest import bytes_digest, json_digest
+
 _LEAVES = frozenset({str, int, bool, type(None)})
 _PLAIN = _LEAVES | {dict, list}
 # UTF-8 of what RFC 8785 sorts in another order than by code points (section 3.2.3).
@@ -39,6 +41,12 @@ def written(value: Any, *, depth: int) -> bytes | None:
     except TypeError:
         return None
     return text if text.isascii() or not _BEYOND.search(text) else None
+
+
+def digest_of(value: Any, *, depth: int = 100) -> str:
+    """`json_digest` of an object, by the quick writer where it writes it. Raises CanonicalError as that does."""
+    text = written(value, depth=depth)
+    return json_digest(value) if text is None else bytes_digest(text)
 
 
 def surely_within(value: Any, *, depth: int, longest: int | None, largest: int) -> bool:  # noqa: C901 - one hot loop
