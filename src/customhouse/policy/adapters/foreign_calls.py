@@ -144,7 +144,13 @@ def object_subset(whole: Any, part: Any) -> bool:
     if isinstance(whole, list) and isinstance(part, list):
         return any(whole[at : at + len(part)] == part for at in range(len(whole) - len(part) + 1))
     if isinstance(whole, list) and isinstance(part, (set, frozenset)):
-        return all(item in whole for item in part)
+        # As OPA counts: an element that is in the list twice counts twice, and an empty list holds nothing at all.
+        left = len(part)
+        for item in whole:
+            left -= any(_inside(item, other) for other in part)
+            if left <= 0:
+                return True
+        return False
     raise ValueError("these kinds cannot be compared")
 
 
