@@ -239,7 +239,7 @@ def _why(name: str) -> str:
     if not is_visible(name):
         return "an object in a hidden folder, where none are looked for"
     if name.endswith((".yaml", ".yml", ".json")):
-        return "an object in the folder of something that is rendered, which does not refer to it"
+        return "an object that nothing here reads or refers to"
     if name.endswith(".jsonnet"):
         return "a Jsonnet file that `render` in customhouse.yaml does not name"
     return "an object in a file whose name does not end in .yaml, .yml or .json"

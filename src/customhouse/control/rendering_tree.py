@@ -117,8 +117,10 @@ class _Tree:
         for number, name in enumerate(sorted(self._names)):
             progress.tell("reading", number, len(self._names))
             if name.endswith(_PLAIN) and name != _SETTINGS and name not in taken and not _in_any(name, charts):
-                self._sight.files.add(name)
-                found.extend(read_file(name, self._files[name], LIMITS, partial(self._files.__getitem__, name))[0])
+                read, complete = read_file(name, self._files[name], LIMITS, partial(self._files.__getitem__, name))
+                found.extend(read)
+                if complete:  # JSON that declares nothing is looked at as any other file is
+                    self._sight.files.add(name)
         # 3. Roots that somebody names, then those that nobody does.
         for entry in self._entries:
             found.extend(self._entry(entry))

@@ -130,6 +130,12 @@ def test_personal_data_and_data_files_are_found_wherever_they_lie_unless_they_we
     assert problems(None, after) == [("notes/customers", "personal"), ("utf16.txt", "personal")]
 
 
+def test_json_that_declares_nothing_is_looked_at() -> None:
+    assert problems({}, {"models/a.json": b'{"card": "4539 1488 0343 6467"}'}) == [("models/a.json", "personal")]
+    several = b'[{"apiVersion": "v1", "kind": "Pod"}]'
+    assert problems({}, {"models/a.json": several}) == [("models/a.json", "unjudged")]
+
+
 def test_a_comment_in_a_declaration_is_looked_at_too() -> None:
     token = b"ghp_" + b"a1B2" * 9
     assert problems({}, {"a.yaml": OBJECT + b"# " + token + b"\n"}) == [("a.yaml", "secret")]
