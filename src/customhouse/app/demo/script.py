@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from customhouse.app.demo import story_denials as denials
 from customhouse.app.demo import story_operations as operations
+from customhouse.app.demo import story_points as points
 from customhouse.app.demo import story_proof as proof
 from customhouse.app.demo import story_release as release
 from customhouse.app.demo.story import Story
@@ -32,6 +33,7 @@ SCRIPT: Sequence[tuple[str, Callable[[Story], str]]] = (
     ("the gate allows the right size", operations.gate_size),
     ("the right size is merged and applied", operations.apply_size),
     ("no request failed in any roll or rollback", operations.no_failures),
+    ("every decision can be repeated; a stricter rule is tried on them", points.replayed),
     ("trace leads from the dataset to the charge", proof.way),
     ("the ledger verifies", proof.verify),
     ("a copy with one flipped byte does not", proof.flipped),
