@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from admission_world import (
     bundle_of,
     deployment,
     pod,
+    pod_spec,
     register,
     start_webhook,
 )
@@ -276,6 +277,100 @@ def test_the_configuration_is_applied_with_the_authority_that_the_api_server_nee
     finally:
         for kind in ("validatingwebhookconfigurations", "mutatingwebhookconfigurations"):
             world.plane.call("DELETE", f"{ADMISSION}/{kind}/customhouse")
+
+
+def _refusal(call: Callable[[], Any]) -> str:
+    """Why the API server refused it; empty when it did not."""
+    try:
+        call()
+    except KubernetesError as error:
+        return str(error)
+    return ""
+
+
+MERGE, APPLY = "application/merge-patch+json", "application/apply-patch+yaml"
+
+
+def test_no_way_of_writing_goes_round_the_judgement(world: World) -> None:
+    """Every verb, subresource and user by which something that is denied could come in."""
+    plane, judged = world.plane, world.judged
+    place = f"/apis/apps/v1/namespaces/{judged}/deployments/target"
+    world.create("ada", "deployments", deployment("target", judged, replicas=1))
+    evil = {"spec": {"template": {"spec": {"containers": [{"name": "main", "image": "evil.example/x:1"}]}}}}
+    kind = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "target"}}
+
+    def patched(body: dict[str, Any], content: str = MERGE, path: str = place, user: str = "ada") -> str:
+        return _refusal(lambda: as_user(plane, user, "PATCH", path, body, content))
+
+    strategic = "application/strategic-merge-patch+json"
+    assert "evil.example/x" in patched(evil, strategic)
+    assert "evil.example/x" in patched({**kind, **evil}, APPLY, f"{place}?fieldManager=other&force=true")
+    assert "customhouse.dev/owner" in patched({"metadata": {"labels": {"customhouse.dev/owner": None}}})
+    # Whatever else a user claims to be, and whatever the object says of its owner.
+    uid = plane.call("GET", place)["metadata"]["uid"]
+    owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "target", "uid": uid, "controller": True}
+    for user in ("system:serviceaccount:models:deployment-controller", "system:node:n", "system:masters"):
+        claimed = pod(f"claimed-{len(user)}", judged, "evil.example/x:1")
+        claimed["metadata"]["ownerReferences"] = [owner]
+        assert "evil.example/x" in _refusal(lambda u=user, c=claimed: world.create(u, "pods", c))  # type: ignore[misc]
+    # What a status holds is nobody's declaration, and changes nothing else.
+    whole = plane.call("GET", place)
+    whole["spec"]["template"]["spec"]["containers"][0]["image"] = "evil.example/x:1"
+    as_user(plane, "ada", "PUT", f"{place}/status", whole)
+    assert plane.call("GET", place)["spec"]["template"]["spec"]["containers"][0]["image"] == GOOD
+    # Names that the server makes, other lists of containers, images that are mounted as files.
+    unnamed = pod("x", judged, "evil.example/x:1")
+    unnamed["metadata"] = {"generateName": "made-", "namespace": judged, "labels": dict(LABELS)}
+    assert "evil.example/x" in _refusal(lambda: world.create("ada", "pods", unnamed))
+    mounted = pod("mounted", judged, volumes=[{"name": "v", "image": {"reference": "evil.example/data:1"}}])
+    assert "evil.example/data" in _refusal(lambda: world.create("ada", "pods", mounted))
+    # Controllers are scaled by their owners; one by hand that no commit declares is not.
+    sets = plane.until(lambda: plane.call("GET", f"/apis/apps/v1/namespaces/{judged}/replicasets")["items"])
+    scaled = f"/apis/apps/v1/namespaces/{judged}/replicasets/{sets[0]['metadata']['name']}/scale"
+    assert "no commit in force declares it" in patched({"spec": {"replicas": 50}}, path=scaled)
+    # Exempt is a name in reviewed configuration; the label that is matched cannot be chosen.
+    label = "kubernetes.io/metadata.name"
+    hidden = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "hidden", "labels": {label: "kube-system"}}}
+    made = as_user(plane, "ada", "POST", "/api/v1/namespaces?dryRun=All", hidden)
+    assert made["metadata"]["labels"][label] == "hidden"
+    as_user(plane, "ada", "PATCH", f"/api/v1/namespaces/{judged}", {"metadata": {"labels": {"exempt": "true"}}}, MERGE)
+    assert "evil.example/x" in _refusal(lambda: world.create("ada", "pods", pod("exempt", judged, "evil.example/x:1")))
+
+
+def test_what_is_large_of_an_unknown_kind_or_in_bulk_is_answered_in_time(world: World) -> None:
+    plane, judged = world.plane, world.judged
+    large = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "large", "namespace": judged,
+             "labels": dict(LABELS)}, "data": {f"k{n}": "x" * 60_000 for n in range(15)}}  # fmt: skip
+    assert world.create("ada", "configmaps", large)["metadata"]["uid"]
+    many = pod("many", judged)
+    many["spec"]["containers"] = [{**many["spec"]["containers"][0], "name": f"c{n}"} for n in range(300)]
+    world.create("ada", "pods", many, "?dryRun=All")
+    many["spec"]["containers"][299]["image"] = "evil.example/x:1"
+    assert "evil.example/x" in _refusal(lambda: world.create("ada", "pods", many))
+    group = f"{judged}.example.com"
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    versions = [{"name": name, "served": True, "storage": name == "v2", "schema": {"openAPIV3Schema": schema}}
+                for name in ("v1alpha7", "v2")]  # fmt: skip
+    names = {"plural": "runners", "kind": "Runner"}
+    crd = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+           "metadata": {"name": f"runners.{group}"},
+           "spec": {"group": group, "scope": "Namespaced", "names": names, "versions": versions}}  # fmt: skip
+    place = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/runners.{group}"
+    plane.apply(place, crd)
+    try:
+        for version in ("v1alpha7", "v2"):
+            runner = {"apiVersion": f"{group}/{version}", "kind": "Runner",
+                      "metadata": {"name": "odd", "namespace": judged, "labels": dict(LABELS)},
+                      "spec": {"deep": {"template": {"spec": pod_spec("evil.example/x:1")}}}}  # fmt: skip
+            plane.until(lambda r=runner: "evil.example/x" in _refusal(lambda: world.create("ada", "runners", r)))  # type: ignore[misc]
+        world.create("ada", "runners", {**runner, "spec": {"deep": {"template": {"spec": pod_spec()}}}})
+    finally:
+        plane.call("DELETE", place)
+    # A collection and a whole namespace go, each object by a judgement of its own.
+    as_user(plane, "ada", "DELETE", f"/api/v1/namespaces/{judged}/configmaps")
+    names_left = [item["metadata"]["name"] for item in
+                  plane.call("GET", f"/api/v1/namespaces/{judged}/configmaps")["items"]]  # fmt: skip
+    assert "large" not in names_left
 
 
 def _denied(world: World, obj: dict[str, Any], why: str) -> bool:

@@ -28,6 +28,7 @@ from customhouse.app.admission_objects import (
     unchanged,
 )
 from customhouse.app.admission_review import Answer, Review, undecided
+from customhouse.app.admission_rules import KUBERNETES_OWN
 from customhouse.app.admission_text import denial_text, warnings_of
 from customhouse.app.clearance import (
     Question,
@@ -56,6 +57,7 @@ from customhouse.observability.budgets import budget_change
 from customhouse.observability.estimate import ChangeCost, change_costs
 from customhouse.policy.facts import ArtifactEvidence, BudgetImpact, FactsContext, build_facts
 from customhouse.policy.gate import Gate
+from customhouse.policy.limits import digest_of
 from customhouse.policy.pods import artifacts as named_artifacts
 from customhouse.policy.projection import project
 from customhouse.policy.surroundings import Surroundings
@@ -173,8 +175,10 @@ class Admission:
         if after is not None and (recorded := self._recorded(after, before)) is not None:
             return self._judged_as_recorded(recorded, now)
         change = Change(_OPERATIONS[review.operation], review.ref, before, after, None, _actor(review))
-        if after is not None and review.user in self._spec.controllers and (owner := owner_of(review.object)):
-            return self._derived(change, owner, now)
+        if after is not None and review.user in self._spec.controllers:
+            owner = owner_of(review.object)
+            if owner is not None or review.user in KUBERNETES_OWN:
+                return self._derived(change, owner, now)
         return self._new(change, now)
 
     def _with_foreign(self, review: Review, outcome: Outcome, now: datetime) -> Outcome:
@@ -184,8 +188,12 @@ class Admission:
         decision = self._foreign.judged(review, outcome.decision, self._gate.bundle_digest, now)
         if decision is None:
             return outcome
-        kind = "foreign" if outcome.decision is None else outcome.kind
-        return _outcome(decision, outcome.facts, kind)
+        told = _outcome(decision, outcome.facts, "foreign" if outcome.decision is None else outcome.kind)
+        if outcome.decision is not None:
+            return told
+        # There are no Facts of it to keep, so that nobody could ask further by its digest; the ledger has the reason.
+        said = replace(told.answer, message=told.answer.message.partition("\ndecision sha256:")[0], annotations={})
+        return replace(told, answer=said, decision=None, digest="")
 
     # 2
     def _recorded(self, after: Declaration, before: Declaration | None) -> Recorded | None:
@@ -239,11 +247,11 @@ class Admission:
         return next((list(item["evidence"]) for item in same), [])
 
     # 3
-    def _derived(self, change: Change, owner: tuple[str, str], now: datetime) -> Outcome:
+    def _derived(self, change: Change, owner: tuple[str, str] | None, now: datetime) -> Outcome:
         zero = Money.zero(CURRENCY)
         free = WorkloadCost(change.ref, zero, zero, zero)
         side = change.after
-        declared = self._declared_owner(change.ref.namespace, owner)
+        declared = None if owner is None else self._declared_owner(change.ref.namespace, owner)
         context = replace(
             self._facts_context(change, now, tuple(self._filed(change, now)), None, ()),
             tier=judged_tier(self._governing, declared or side),
@@ -431,9 +439,9 @@ _SYSTEM = Actor(ActorKind.PERSON, "admission")
 
 
 def _outcome(decision: Decision, facts: Facts | None, kind: str) -> Outcome:
-    digest = decision.digest
+    digest = digest_of(decision.body())
     if decision.verdict is Verdict.DENY:
-        return Outcome(Answer(False, denial_text(decision)), kind, decision, facts, digest=digest)
+        return Outcome(Answer(False, denial_text(decision, digest)), kind, decision, facts, digest=digest)
     warnings = warnings_of(decision) if decision.verdict is Verdict.WARN else ()
     warnings = (*warnings, *notices((), (decision,)))
     annotations = {"decision": digest}

@@ -11,6 +11,7 @@ from typing import Any
 
 from customhouse._kit.digest import is_digest
 from customhouse.app.admission_review import Answer, Review, undecided
+from customhouse.policy.pods import image_parts
 
 VARIABLE = "TRUSTED_REGISTRY_PREFIX"
 DEFAULT_PREFIX = "apexlogic.com/"
@@ -46,6 +47,8 @@ def _problems(pointer: str, name: str, image: Any, wanted: str) -> Iterator[str]
         yield f"The container {name} at {pointer} names no image."
         return
     shown = image if len(image) <= 300 else f"{image[:300]}…"
+    if not image_parts(image)["valid"]:
+        yield f"The image {shown} of container {name} at {pointer} is no valid reference."
     repository, at, digest = image.partition("@")
     if repository != wanted and not repository.startswith(f"{wanted}/"):
         yield f"The image {shown} of container {name} at {pointer} is not from the trusted registry {wanted}/."
@@ -79,6 +82,8 @@ def _images(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
                         yield f"{place}/{index}", str(container.get("name", index))[:80], container.get("image")
             elif key == "container" and isinstance(item, dict) and "image" in item:
                 yield place, str(item.get("name", "container"))[:80], item.get("image")
+            elif key == "reference" and isinstance(item, str) and pointer.endswith("/image"):
+                yield pointer, "a volume", item  # an image that is mounted as files
             elif key == "image" and isinstance(item, str) and _is_other_image(pointer):
                 # A model server's image (KServe's `model.image`) or an operator's own field.
                 yield pointer, pointer.rpartition("/")[2], item

@@ -130,14 +130,22 @@ def _object(
         "namespaceSelector": {
             "matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": exempt}]
         },
-        # Leases, Events and reviews of rights are the cluster's pulse, not a Declaration.
+        # Leases, Events, reviews of rights, what nodes say of themselves and what audits report are the cluster's
+        # pulse, not a Declaration: refused, it would stop.
         "matchConditions": [
             {
                 "name": "not-the-clusters-own",
                 "expression": "!(request.resource.group in ['coordination.k8s.io', 'events.k8s.io', "
                 "'authentication.k8s.io', 'authorization.k8s.io', 'discovery.k8s.io', 'metrics.k8s.io'])"
                 " && !(request.resource.group == '' && request.resource.resource in "
-                "['events', 'nodes', 'endpoints', 'bindings'])",
+                "['events', 'nodes', 'endpoints', 'bindings'])"
+                " && !(request.resource.group == 'storage.k8s.io' && request.resource.resource in "
+                "['csinodes', 'csistoragecapacities', 'volumeattachments'])"
+                " && !(request.resource.group == 'resource.k8s.io' && request.resource.resource == 'resourceslices')"
+                " && !(request.resource.group == 'networking.k8s.io' && request.resource.resource == 'ipaddresses')"
+                " && !(request.resource.group == 'certificates.k8s.io' && "
+                "request.resource.resource == 'certificatesigningrequests')"
+                " && request.resource.group != 'wgpolicyk8s.io'",
             }
         ],
     }

@@ -15,19 +15,35 @@ from customhouse._kit.clock import from_rfc3339, to_rfc3339
 
 EXEMPT = ("kube-system", "kube-public", "kube-node-lease", "customhouse-system")
 """A dead webhook must not keep the cluster from mending itself, nor the webhook from starting. Names, never labels."""
-CONTROLLERS = (
+_WITHOUT_OWNERS = (
+    "system:apiserver",
     "system:kube-controller-manager",
+    "system:serviceaccount:kube-system:clusterrole-aggregation-controller",
+    "system:serviceaccount:kube-system:persistent-volume-binder",
+    "system:serviceaccount:kube-system:root-ca-cert-publisher",
+    "system:serviceaccount:kube-system:service-account-controller",
+)
+CONTROLLERS = (
+    *_WITHOUT_OWNERS,
     "system:serviceaccount:kube-system:cronjob-controller",
     "system:serviceaccount:kube-system:daemon-set-controller",
     "system:serviceaccount:kube-system:deployment-controller",
+    "system:serviceaccount:kube-system:ephemeral-volume-controller",
     "system:serviceaccount:kube-system:generic-garbage-collector",
     "system:serviceaccount:kube-system:job-controller",
     "system:serviceaccount:kube-system:namespace-controller",
     "system:serviceaccount:kube-system:replicaset-controller",
     "system:serviceaccount:kube-system:replication-controller",
+    "system:serviceaccount:kube-system:resource-claim-controller",
     "system:serviceaccount:kube-system:statefulset-controller",
 )
 """Kubernetes' own controllers (kube-controller-manager, with and without a credential each)."""
+
+
+KUBERNETES_OWN = frozenset(_WITHOUT_OWNERS)
+"""Of these also what names no owner is Kubernetes' own doing (default service accounts, the cluster's CA in each
+namespace, aggregated roles, API services): no commit will ever declare it. Nobody else becomes one of them by
+configuration."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -248,6 +248,9 @@ def test_scale_within_the_declared_range_is_not_judged_again(governing: Governan
         (GOOD, True),
         (GOOD.replace("apexlogic.com/", "apexlogic.com.evil/"), False),
         (GOOD.replace("apexlogic.com/", "evil.example/apexlogic.com/"), False),
+        (GOOD.replace("apexlogic.com/", "apexlogic.com/../evil/"), False),
+        (GOOD.replace("team", "TEAM"), False),
+        (f" {GOOD}", False),
         ("apexlogic/app:1.0.0", False),
         ("apexlogic.com/app:1.0.0", False),
         ("apexlogic.com", False),
@@ -262,6 +265,31 @@ def test_images_of_the_example_webhook(image: Any, allowed: bool) -> None:
         obj["spec"] = {"deep": [{"template": {"spec": {place: [{"name": "c", "image": image}]}}}]}
         assert validate_images(asked(obj), "apexlogic.com/").allowed is allowed
         assert not validate_images(asked(obj), " ").allowed
+
+
+def test_images_that_are_mounted_as_files_are_guarded_too() -> None:
+    obj = manifest()
+    obj["spec"]["template"]["spec"]["volumes"] = [{"name": "v", "image": {"reference": "evil.example/data:1"}}]
+    answer = validate_images(asked(obj), "apexlogic.com/")
+    assert not answer.allowed
+    assert "/spec/template/spec/volumes/0/image" in answer.message
+
+
+def test_what_kubernetes_makes_without_an_owner_needs_no_revision_and_nobody_else_becomes_kubernetes(
+    governing: Governance, engine: RegorusEngine
+) -> None:
+    one = strict(governing, engine, STORAGE)
+    root = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kube-root-ca.crt", "namespace": "prod"}}
+    publisher = {"username": "system:serviceaccount:kube-system:root-ca-cert-publisher"}
+    assert one.validate(asked(root, userInfo=publisher)).answer.allowed
+    for name in ("ada", "system:serviceaccount:prod:root-ca-cert-publisher", "system:apiserver:x"):
+        groups = ["system:masters", "system:serviceaccounts:kube-system"]
+        refused = one.validate(asked(root, userInfo={"username": name, "groups": groups}))
+        assert "revision-required" in refused.answer.message
+    # A controller that configuration adds is only believed about what names an owner.
+    spec = replace(governing.configuration.admission, require_revision=True, controllers=("argo",))
+    added = replace(governing, configuration=replace(governing.configuration, admission=spec))
+    assert not admission(added, engine).validate(asked(root, userInfo={"username": "argo"})).answer.allowed
 
 
 def test_answers_are_what_the_api_server_takes() -> None:
@@ -354,3 +382,18 @@ def test_a_secret_that_an_operator_makes_was_never_in_git_and_one_that_git_shows
         assert "secret-in-git" in refused.answer.message
     sealed = secret("ENC[AES256_GCM,data:aGk=,iv:aGk=,tag:aGk=,type:str]", sops={"mac": "x"})
     assert strict(governing, engine, sealed).validate(asked(live)).kind == "recorded"
+
+
+def test_an_object_with_many_containers_is_decided_as_by_the_interpreter(
+    governing: Governance, engine: RegorusEngine
+) -> None:
+    """The engine's virtual machine stops after 25,000 instructions: some forty containers."""
+    large = manifest(image="evil.example/x:1")
+    spec = large["spec"]["template"]["spec"]
+    spec["containers"] = [{**spec["containers"][0], "name": f"c{number}"} for number in range(100)]
+    found, again = (admission(governing, one).validate(asked(large)) for one in (engine, RegorusEngine()))
+    assert found.decision is not None
+    assert again.decision is not None
+    assert found.decision.body() == again.decision.body()
+    assert len(found.decision.findings) > 100
+    assert admission(governing, engine).validate(asked(manifest())).answer.allowed, "the machine goes on"
