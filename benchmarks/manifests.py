@@ -130,7 +130,8 @@ def main(arguments: Sequence[str]) -> None:
         }
         rounds = []
         for _ in range(int(arguments[2]) if len(arguments) > 2 else 3):
-            runs, said = {}, []
+            runs: dict[str, Run] = {}
+            said: list[dict[str, list[str]]] = []
             for title, command in commands.items():
                 runs[title] = measured(title, command, folder)
                 if len(said) < 2:

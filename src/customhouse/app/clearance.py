@@ -22,7 +22,7 @@ from customhouse.app.filescan import Before, repository_files
 from customhouse.app.governance import GOVERNANCE, Governance, as_declaration, declared_governance
 from customhouse.app.governance import governance as read_governance
 from customhouse.app.identity import PRINCIPAL
-from customhouse.app.judging import Preparing
+from customhouse.app.judging import Preparing, room_for
 from customhouse.app.policyprobe import ProbeTree
 from customhouse.app.policyprobe import check as check_rules
 from customhouse.app.policywatch import Watch
@@ -107,7 +107,7 @@ class Judgement:
     revision: Revision | None
     changes: tuple[Change, ...]
     decisions: tuple[Decision, ...]
-    facts: tuple[Facts, ...]
+    facts: Sequence[Facts]
     cost: CostReport
     declarations: tuple[Declaration, ...]
 
@@ -172,7 +172,8 @@ class Clearance:
             report, facts_of = self.facts(question, costs, now, desk=desk, declared=declared)
             gate = Gate(self._engine, governing.bundle, governing.waivers)
             watch = Watch(self._engine, governing.canary)
-            decisions, facts = [], []
+            decisions: list[Decision] = []
+            facts = room_for(len(found))
             # A fork has none of the threads that still hash.
             processes = 1 if desk.busy else self._processes
             prepared = Preparing(gate, facts_of, stopwatch, processes=processes).of(found)
@@ -195,7 +196,7 @@ class Clearance:
                 decisions = [*foreign.decide(decisions, found, declared, governing.waivers, now)]
         finally:
             desk.close()
-        return Judgement(question, revision, found, tuple(decisions), tuple(facts), report, declared)
+        return Judgement(question, revision, found, tuple(decisions), facts, report, declared)
 
     def _desk(self, question: Question, stopwatch: Stopwatch | None = None) -> Desk:
         governing = question.governing

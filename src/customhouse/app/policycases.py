@@ -185,7 +185,7 @@ class _Case:
         before = _Tree({"before.json": self._manifests("before")} if "before" in self._case else {})
         base = declarations_of(before, "before", paths)
         question = Question(governing, head, "case", base, None, "a test case", Spend())
-        return Clearance(engine, FixedClock(as_of), self._file.parent).judge(question).facts
+        return tuple(Clearance(engine, FixedClock(as_of), self._file.parent).judge(question).facts)
 
     def _manifests(self, key: str) -> bytes:
         given = self._case.get(key)

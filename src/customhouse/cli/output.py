@@ -62,13 +62,20 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def write_json(value: Any) -> None:
     """One JSON document and a newline on stdout; only ASCII where stdout is not UTF-8."""
-    sys.stdout.write(json_text(value))
+    # Piece by piece: the text of thousands of findings is not held as a whole.
+    for piece in _encoder().iterencode(value):
+        sys.stdout.write(piece)
+    sys.stdout.write("\n")
 
 
 def json_text(value: Any) -> str:
     """One JSON document and a newline; only ASCII where stdout is not UTF-8."""
+    return _encoder().encode(value) + "\n"
+
+
+def _encoder() -> json.JSONEncoder:
     plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
-    return json.dumps(value, ensure_ascii=plain, indent=2) + "\n"
+    return json.JSONEncoder(ensure_ascii=plain, indent=2)
 
 
 def write_text(text: str) -> None:

@@ -69,7 +69,8 @@ def quick_documents(text: str, limits: Limits = LIMITS) -> list[QuickDocument] |
         return None
 
 
-_keys: dict[str, bool] = {}
+_keys: dict[str, str] = {}
+"""Each key to the one text that all mappings share: a large file repeats few of them ten thousand times."""
 _scalars: dict[str, Json] = {}
 _NO = object()
 
@@ -81,8 +82,8 @@ def _key(text: str) -> str:
             raise _NotUnderstood
         if len(_keys) > _MEMORY:
             _keys.clear()
-        _keys[text] = True
-    return text
+        _keys[text] = text
+    return _keys[text]
 
 
 def _plain(text: str) -> Json:
@@ -309,7 +310,7 @@ class _Lines:
                 if name[-1] != ":":
                     raise _NotUnderstood
                 name = name[:-1]
-            key = name if name in _keys else _key(name)
+            key = _keys.get(name) or _key(name)
         if key in members:
             raise _NotUnderstood
         self._nodes += 2
