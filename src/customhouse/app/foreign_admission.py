@@ -43,13 +43,13 @@ class ForeignAdmission:
         """
         if self._foreign is None or review.subresource == "status" or _idle(review):
             return None
+        ref, request = self._request(review)
         alone = decision is None
         if decision is None:
             seen = json_digest(review.object or review.old)
-            decision = Decision(review.ref, Verdict.ALLOW, (), seen, bundle, Point.ADMISSION, now)
+            decision = Decision(ref, Verdict.ALLOW, (), seen, bundle, Point.ADMISSION, now)
         before = len(decision.findings)
         waivers = self._context.governing.waivers
-        ref, request = self._request(review)
         decision = self._foreign.admit(decision, ref, request, waivers, now, self._inventory)
         return None if alone and len(decision.findings) == before else decision
 

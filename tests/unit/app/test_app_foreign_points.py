@@ -197,7 +197,11 @@ def test_what_the_bundle_does_not_see_is_still_seen_by_policies_of_others(tmp_pa
         assert (outcome.kind, outcome.answer.allowed) == ("unchanged", True)
     # Finalizers of what stays are content.
     kept = service(metadata={"resourceVersion": "1", "finalizers": ["x"]})
-    assert not ask(admission, silent, operation="UPDATE", oldObject=kept).answer.allowed
+    alone = ask(admission, silent, operation="UPDATE", oldObject=kept)
+    assert not alone.answer.allowed
+    assert "nobody to call" in alone.answer.message
+    # No Facts are kept of it, so no digest is told that somebody would ask `explain` for.
+    assert (alone.kind, alone.decision, "sha256:" in alone.answer.message) == ("foreign", None, False)
 
 
 @pytest.mark.parametrize(("operations", "denied"), [("", False), ("      operations: [DELETE]", True)])
@@ -231,9 +235,9 @@ def test_the_scale_of_something_is_judged_as_what_is_declared_at_that_size() -> 
     context = AdmissionContext(governed(ForeignSource(files)), revision="c" * 40, declared=declared(app))
     admission = Admission(context, ENGINE, FixedClock(NOW))
     outcome = ask(admission, scales[1], oldObject=scales[0], operation="UPDATE", kind=kind, **more)
-    assert said(outcome.decision) == [("gatekeeper/Few/it", "error", "5 replicas", None)]
-    assert outcome.decision is not None
-    assert outcome.decision.findings[0].resource.kind == "Deployment"
+    assert not outcome.answer.allowed
+    assert "Deployment prod/api" in outcome.answer.message
+    assert "gatekeeper/Few/it: 5 replicas" in outcome.answer.message
 
 
 def test_policies_that_do_not_compile_keep_a_generation_from_being_taken_over(tmp_path: Path) -> None:
