@@ -373,6 +373,52 @@ def test_what_is_large_of_an_unknown_kind_or_in_bulk_is_answered_in_time(world: 
     assert "large" not in names_left
 
 
+RIGHTS = (
+    ("patch", "admissionregistration.k8s.io", "validatingwebhookconfigurations", "customhouse", True),
+    ("create", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "", True),
+    ("patch", "admissionregistration.k8s.io", "validatingwebhookconfigurations", "of-another", False),
+    ("delete", "admissionregistration.k8s.io", "validatingwebhookconfigurations", "customhouse", False),
+    ("list", "", "secrets", "", False),
+    ("create", "", "pods", "", False),
+)
+
+
+def test_the_shipped_manifests_are_taken_by_the_api_server_and_their_role_is_the_least(
+    world: World, repository_root: Path
+) -> None:
+    folder = repository_root / "deploy"
+    texts = [(folder / name).read_text() for name in ("webhook/webhook.yaml", "webhook/rbac.yaml", "audit/rbac.yaml")]
+    documents = [item for text in texts for item in yaml.safe_load_all(text.replace("IMAGE", GOOD)) if item]
+    namespace = next(item for item in documents if item["kind"] == "Namespace")
+    world.plane.apply(f"/api/v1/namespaces/{namespace['metadata']['name']}", namespace)
+    made: list[str] = []
+    for item in documents:
+        plural = f"{item['kind'].lower().removesuffix('y')}{'ies' if item['kind'].endswith('y') else 's'}"
+        group = "/api/v1" if item["apiVersion"] == "v1" else f"/apis/{item['apiVersion']}"
+        inside = item["metadata"].get("namespace")
+        place = f"{group}{f'/namespaces/{inside}' if inside else ''}/{plural}/{item['metadata']['name']}"
+        real = item["metadata"]["name"] == "customhouse-webhook-registrar"
+        answer = world.plane.apply(place, item, dry_run=not real)
+        assert answer["kind"] == item["kind"]
+        made += [place] * real
+    assert len(documents) > 8
+    user = "system:serviceaccount:customhouse-system:customhouse-webhook-registrar"
+    path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+    try:
+        for verb, group, resource, name, allowed in RIGHTS:
+            attributes = {"verb": verb, "group": group, "resource": resource, "name": name}
+            review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+                      "spec": {"user": user, "resourceAttributes": attributes}}  # fmt: skip
+
+            def agreed(review: dict[str, Any] = review, allowed: bool = allowed) -> bool:
+                return bool(world.plane.call("POST", path, review)["status"]["allowed"] == allowed)
+
+            assert world.plane.until(agreed, 10), attributes
+    finally:
+        for place in made:
+            world.plane.call("DELETE", place)
+
+
 def _denied(world: World, obj: dict[str, Any], why: str) -> bool:
     try:
         world.create("ada", f"{obj['kind'].lower()}s", obj, "?dryRun=All")
