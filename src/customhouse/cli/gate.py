@@ -10,7 +10,7 @@ import click
 
 from customhouse.app.settings import Settings, terminal_columns
 from customhouse.cli.long_work import shown
-from customhouse.cli.output import common, formats, json_text, talk, write_text
+from customhouse.cli.output import common, formats, json_text, talk, write_json, write_text
 
 if TYPE_CHECKING:
     from customhouse.app.clearance import Judgement
@@ -94,7 +94,12 @@ def gate(
         _print_patch(settings, judgement, engine)
     else:
         width = (terminal_columns() or _terminal_width()) if output == "table" else None
-        write_text(rendered(judgement, output, width, settings.colour))
+        if output == "json":
+            from customhouse.cli.findings import decisions_json
+
+            write_json(decisions_json(judgement.decisions, judgement.cost))
+        else:
+            write_text(rendered(judgement, output, width, settings.colour))
     for line in notices(judgement.question.governing.alerts, judgement.decisions):
         talk(settings, line)
     count = len(judgement.changes)
