@@ -12,6 +12,19 @@ from customhouse.cli.program import run
 EXAMPLE = Path(__file__).parents[2] / "examples" / "admission"
 
 
+def test_a_waiver_with_a_slip_of_the_pen_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "customhouse.yaml").write_text(
+        "apiVersion: customhouse.dev/v1\npolicy: {requireSignedCommits: false, waivers: waivers.json}\n"
+    )
+    waiver = {"id": "W-1", "rules": ["container-rooot", "gatekeeper/Gone/gone"], "owner": "a", "reason": "r"}
+    more = {"ticket": "T", "expires": "2027-01-15T00:00:00Z", "scope": {"namespace": "image-policy"}}
+    (tmp_path / "waivers.json").write_text(json.dumps([{**waiver, **more}]))
+    config = str(tmp_path / "customhouse.yaml")
+    assert run(["gate", "--config", config, str(EXAMPLE / "webhook.yaml"), "--engine", "embedded"]) == 1
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("waiver")]
+    assert told == ["waiver W-1 is of no use: no rule is called 'container-rooot'; did you mean 'container-root'?"]
+
+
 @pytest.mark.parametrize(
     ("path", "status", "errors"),
     [

@@ -11,6 +11,7 @@ from customhouse.core.facts import Facts
 from customhouse.core.ports import PolicyEngine
 from customhouse.policy.canary import Canary, Trial, compare
 from customhouse.policy.gate import Gate
+from customhouse.policy.waiver import Waiver
 
 
 class Watch:
@@ -46,3 +47,19 @@ def notices(alerts: Iterable[str], decisions: Iterable[Decision]) -> Iterator[st
                 if item["severity"] == "error":
                     said = f"{item['rule']}: {item['message']} {item['fix']}"
                     yield f"on trial: {decision.resource} would be denied by {said}"
+
+
+def misnamed(waivers: Iterable[Waiver], rules: Iterable[str], decisions: Iterable[Decision]) -> Iterator[str]:
+    """Waivers that pardon nothing since they name a rule that nobody has, but nearly: a slip of the pen.
+
+    Only told: a waiver that outlives its rule must not shut the gate. Rules without METADATA are known by what they
+    find.
+    """
+    known = {*rules, *(finding.rule for decision in decisions for finding in decision.findings)}
+    for waiver in waivers:
+        for rule in waiver.rules:
+            if rule not in known:
+                from difflib import get_close_matches  # only slips need it
+
+                for near in get_close_matches(rule, sorted(known), n=1, cutoff=0.8):
+                    yield f"waiver {waiver.id} is of no use: no rule is called {rule!r}; did you mean {near!r}?"

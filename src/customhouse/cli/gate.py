@@ -70,7 +70,7 @@ def gate(
     files = _report_files(reports)
     engine = wiring.started_engine(settings)
     from customhouse.app.gatekeeping import GateRequest, judge
-    from customhouse.app.policywatch import notices
+    from customhouse.app.policywatch import misnamed, notices
     from customhouse.core.decision import Verdict
     from customhouse.core.errors import CustomhouseError
 
@@ -100,7 +100,10 @@ def gate(
             write_json(decisions_json(judgement.decisions, judgement.cost))
         else:
             write_text(rendered(judgement, output, width, settings.colour))
-    for line in notices(judgement.question.governing.alerts, judgement.decisions):
+    governing = judgement.question.governing
+    rules = [rule.id for rule in governing.bundle.rules] if governing.waivers else []  # reading them takes time
+    slips = misnamed(governing.waivers, rules, judgement.decisions)
+    for line in (*notices(governing.alerts, judgement.decisions), *slips):
         talk(settings, line)
     count = len(judgement.changes)
     talk(settings, f"{judgement.verdict.value}: {count} {'change' if count == 1 else 'changes'}")
