@@ -402,6 +402,17 @@ def test_the_shipped_manifests_are_taken_by_the_api_server_and_their_role_is_the
         assert answer["kind"] == item["kind"]
         made += [place] * real
     assert len(documents) > 8
+    ours = world.webhook.folder / "shipped.yaml"
+    ours.write_text(texts[0].replace("IMAGE", GOOD))
+    (world.webhook.folder / "plain.yaml").write_text(RULES.partition("tiers:")[0].replace("{{", "{").replace("}}", "}"))
+    program = Path(sys.executable).with_name("customhouse")
+    judged = subprocess.run(
+        [program, "gate", ours, "--config", "plain.yaml", "--engine", "embedded"],
+        cwd=world.webhook.folder,
+        capture_output=True,
+        check=False,
+    )
+    assert judged.returncode == 0, judged.stdout.decode()
     user = "system:serviceaccount:customhouse-system:customhouse-webhook-registrar"
     path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
     try:
