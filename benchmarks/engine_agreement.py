@@ -48,6 +48,8 @@ def main() -> int:
             if shown <= 50:
                 sys.stdout.write(f"{problem}\n")
         sys.stdout.flush()
+        sys.stderr.write(f"\r{(number + 1) * BATCH}")
+    sys.stderr.write("\n")
     for typed, name in ((True, "of Facts' types"), (False, "of other types")):
         said = ", ".join(f"{key} {number}" for key, number in sorted(total[typed].items()))
         sys.stdout.write(f"{name}: {said}\n")

@@ -106,6 +106,8 @@ def normalised(source: str, name: str, *, v0: bool) -> str:
         *_renamings(tokens, "re_match", "regex.match"),
     ]
     found = edited(source, edits)
+    if "contains" in found:
+        found = edited(found, list(_heads_defined(tokens_of(found, name), found)))
     return negations_defined(found, tokens_of(found, name)) if "not" in found else found
 
 
@@ -265,6 +267,31 @@ def _separated(tokens: Sequence[Token]) -> Iterator[tuple[int, int, str]]:
             enclosing.pop()
         elif token.text == "|" and enclosing:
             enclosing[-1][1] = True
+
+
+def _heads_defined(tokens: Sequence[Token], source: str) -> Iterator[tuple[int, int, str]]:
+    """`s contains f(x) if { … }` → `s contains h if { …; h := f(x) }`.
+
+    The engine would end the set at the first x for which the head has no value. Lines within such a rule may be told
+    too low, by as many as its head has.
+    """
+    for number, (start, end) in enumerate(pairwise([*_rule_starts(tokens), len(tokens)])):
+        _, after = path_at(tokens, _named(tokens, start))
+        if after >= end or tokens[after].text != "contains":
+            continue
+        conditions = [at for at in range(after, end) if tokens[at].text == "if" and tokens[at].kind == "name"]
+        if not conditions or conditions[0] - after <= 2 or conditions[0] + 1 >= end:
+            continue  # no body, or a head that is a variable
+        first, last, body = tokens[after + 1], tokens[conditions[0] - 1], conditions[0] + 1
+        name = f"customhouse_head{number}"
+        added = f"; {name} := {source[first.start : last.end]}"
+        yield first.start, last.end, name
+        if tokens[body].text == "{":
+            closing, _ = arguments_at(tokens, body)
+            yield tokens[closing - 1].end, tokens[closing - 1].end, added
+        else:
+            yield tokens[body].start, tokens[body].start, "{ "
+            yield tokens[end - 1].end, tokens[end - 1].end, f"{added} }}"
 
 
 def _unchained(tokens: Sequence[Token], source: str) -> Iterator[tuple[int, int, str]]:

@@ -120,6 +120,14 @@ ranks := {"error": 3, "warning": 2, "note": 1, "muted": 0}
 # What is muted is still told, as a note.
 laxer(_, "muted") := "note"
 
+# What is no severity relaxes nothing: a finding that has no value here would be lost.
+laxer(severity, asked) := severity if not ranks[asked]
+
+laxer(severity, asked) := severity if {
+	asked != "muted"
+	not ranks[severity]
+}
+
 laxer(severity, asked) := severity if {
 	asked != "muted"
 	ranks[severity] <= ranks[asked]

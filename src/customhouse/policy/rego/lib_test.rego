@@ -101,3 +101,9 @@ test_kept_leaves_what_is_derived_to_its_owner_but_for_security if {
 	lib.kept(dear) with input as {}
 	lib.kept("no finding") with input as {"derived": true}
 }
+
+test_what_is_no_severity_relaxes_nothing if {
+	lib.laxer("error", "other") == "error"
+	lib.laxer("other", "warning") == "other"
+	lib.laxer("other", "unknown") == "other"
+}
