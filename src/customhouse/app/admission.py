@@ -107,7 +107,7 @@ class Admission:
     @property
     def bundle_digest(self) -> str:
         """What is judged with, as a Decision names it."""
-        return self._gate.bundle_digest
+        return self._foreign.digest_with(self._gate.bundle_digest)
 
     def rehearse(self) -> None:
         """Judge one pod: rules are compiled, prices looked up and modules imported before anybody waits for it.

@@ -19,6 +19,7 @@ from customhouse.app.foreign import Foreign, inventory_of
 from customhouse.core.decision import Decision, Point, Verdict
 from customhouse.core.ports import PolicyEngine
 from customhouse.core.resource import Manifest, ResourceRef
+from customhouse.policy.foreign_findings import digest_with
 
 _SERVERS = frozenset({"generation", "managedFields", "resourceVersion"})
 """Metadata that the API server writes."""
@@ -34,6 +35,10 @@ class ForeignAdmission:
         self._inventory: Mapping[str, Any] | None = None
         if self._foreign is not None and context.revision is not None:
             self._inventory = inventory_of(context.declared)
+
+    def digest_with(self, bundle_digest: str) -> str:
+        """The digest of the bundle together with these policies."""
+        return bundle_digest if self._foreign is None else digest_with(bundle_digest, self._foreign.policies)
 
     def judged(self, review: Review, decision: Decision | None, bundle: str, now: datetime) -> Decision | None:
         """The decision of the bundle with what these policies say; None: there is nothing to add.

@@ -169,7 +169,8 @@ class Front:
             self._look_at_certificates()
             if self._floating and self._clock.monotonic() - self._loaded_at > ASKED_AGAIN_S:
                 self.changed()
-            if self._asked > self._evaluators.current and self._clock.monotonic() - self._asked_at > FIRST_LOAD_S:
+            # One that was refused already is not waited for any more.
+            if self._asked_at and self._clock.monotonic() - self._asked_at > FIRST_LOAD_S:
                 self._refuse_generation(f"it was not read within {FIRST_LOAD_S:g} seconds", self._asked)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), 1.0)

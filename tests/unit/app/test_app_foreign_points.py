@@ -171,6 +171,10 @@ def test_what_is_looked_up_is_declared_or_lives_and_unknown_decides_nothing(tmp_
     assert said(admit(governing, one, other).decision)[0][2] == "prod/web has it"
     assert said(admit(governing, one, one).decision) == []
     assert said(audit(governing, tmp_path, one, other).audited[0].decision)[0][2] == "prod/web has it"
+    context = AdmissionContext(governing)
+    plain = AdmissionContext(replace(governing, foreign=None))
+    digests = {Admission(item, ENGINE, FixedClock(NOW)).bundle_digest for item in (context, plain)}
+    assert len(digests) == 2
     unknown = admit(governing, one)
     assert unknown.kind == "undecided"
     assert "looks up other objects" in unknown.answer.message
