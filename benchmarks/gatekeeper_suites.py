@@ -3,8 +3,9 @@
     python benchmarks/gatekeeper_suites.py [ROUNDS]
 
 Whole processes, wall seconds and CPU seconds (user + system of the process and its children); the ratio is of the
-medians. Python's modules are compiled before, as an installer compiles them. Both have to pass every case, or there is no figure. `gator` is taken from PATH or from the parts
-(`make parts`), the library from the given data (CUSTOMHOUSE_SHARED_DATA).
+medians. Python's modules are compiled before, as an installer compiles them. Both have to pass every case, or there is
+no figure. `gator` is taken from PATH or from the parts (`make parts`), the library from the given data
+(CUSTOMHOUSE_SHARED_DATA).
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ _PRODUCT = re.compile(
 _NO_PRODUCTS = ("gpu", "mig", "vfio", "tpu")
 """What drivers call the kind of a device, beside its product."""
 _MANAGED = "serving.kserve.io/exp-dra-"
-"""KServe makes the claim itself: annotations of an LLMInferenceService (`device-class`, `device-count`, `cel-selector`)."""
+"""KServe makes the claim itself, from annotations: `device-class`, `device-count` and `cel-selector`."""
 _WHOLE_DEVICES = ("gpu.nvidia.com", "gpu.amd.com", "gpu.intel.com", "gpu.resource.nvidia.com", "gpu.example.com")
 """Device classes of drivers that hand out whole cards of a class that only a selector names."""
 _KEDA_MOST = 100

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-_CLASSES = frozenset("dDsSwWbBpPN")
+_CLASSES = frozenset("dDsSwWbBpNP")
 _PLAIN = frozenset("Aznrtfvax")
 _COUNT = re.compile(r"\{\d{1,3}(?:,\d{0,3})?\}", re.ASCII)
 _GROUP = re.compile(r"\(\?(?::|P<[A-Za-z_]\w*>|[imsU]+(?:-[imsU]+)?[:)]|-[imsU]+[:)])", re.ASCII)

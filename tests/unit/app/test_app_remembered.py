@@ -15,7 +15,6 @@ from customhouse._kit.digest import TreeError, tree
 from customhouse.app.remembered import FILE, FOLDER, KEY, Remembered
 
 
-
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     place = tmp_path / "model"
