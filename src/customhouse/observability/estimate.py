@@ -132,9 +132,6 @@ class _Priced:
     usual: int
     high: int
 
-    def cost(self, replicas: int, hours: Fraction) -> Money:
-        return self.quoted.cost(hours, replicas)
-
 
 def workload_cost(
     work: Workload,
@@ -188,8 +185,8 @@ def workload_cost(
     most = total((one.dear.cost(run.hours_high, one.high) for one in priced), BOOK_CURRENCY)
     most = most + held_cost(disks, counts[2]) + fixed
     _check_most(most, work.ref)
-    monthly = total((one.cost(one.usual, run.hours) for one in priced), BOOK_CURRENCY)
-    low = total((one.cost(0 if run.suspended else one.low, run.hours) for one in priced), BOOK_CURRENCY)
+    monthly = total((one.quoted.cost(run.hours, one.usual) for one in priced), BOOK_CURRENCY)
+    low = total((one.quoted.cost(run.hours, 0 if run.suspended else one.low) for one in priced), BOOK_CURRENCY)
     return WorkloadCost(
         resource=work.ref,
         monthly=monthly + held_cost(disks, counts[1]) + fixed,
