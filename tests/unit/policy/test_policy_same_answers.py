@@ -6,10 +6,14 @@ import re
 
 import pytest
 
+from customhouse.core.errors import DeclarationError
 from customhouse.policy.adapters.regorus import RegorusEngine
 from customhouse.policy.bundle import QUERY, builtin_bundle
+from customhouse.policy.facts import build_facts
 from customhouse.policy.foreign_negation import negations_defined
 from customhouse.policy.foreign_tokens import tokens_of
+from hostile_cases import hostile
+from policy_cases import context, created, deployment
 
 BUILT_IN = builtin_bundle()
 
@@ -54,3 +58,24 @@ findings contains sprintf("%v", [
 """
     answer = RegorusEngine().evaluate({"own.rego": source}, {}, {"places": ["a"]}, QUERY)
     assert answer == [10, 30, "30", {"at": "a"}]
+
+
+@pytest.mark.parametrize("size", ["9e9999999999Gi", "1E+9999999999", "1e-9999999999", "99999999999999Ei", "9" * 20_000])
+def test_a_quantity_that_would_stall_the_engine_never_reaches_it(size: str) -> None:
+    """All three points fold what they judge into Facts: `build_facts` reads quantities, and rules get integers."""
+    manifest = deployment(resources={"limits": {"memory": size}})
+    with pytest.raises(DeclarationError, match="memory"):
+        build_facts(created(manifest), context(manifest))
+
+
+@pytest.mark.parametrize("first", [0, 40])
+def test_facts_hold_whole_numbers_of_53_bits_alone(first: int) -> None:
+    def look(value: object) -> None:
+        assert not isinstance(value, float)
+        if isinstance(value, int):
+            assert abs(value) < 2**53
+        for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            look(item)
+
+    for seed in range(first, first + 40):
+        look(hostile(seed)[0].document)
