@@ -21,7 +21,7 @@ demo: $(RUN)/.ready ## play the whole story with real parts, then keep the dashb
 	@$(RUN)/bin/customhouse demo $(DEMO_ARGS)
 
 test: $(DEV)/.ready ## run the tests (TEST_ARGS="-k name"); parts that are missing are skipped with the reason
-	@$(DEV)/bin/pytest $(TEST_ARGS)
+	@$(DEV)/bin/pytest -n auto --dist loadfile $(TEST_ARGS)
 
 check: $(DEV)/.ready ## run the guards: format, lint, types, directions of import, dependencies, spelling
 	@PATH="$(CURDIR)/$(DEV)/bin:$$PATH" scripts/check.sh

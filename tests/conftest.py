@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 CI = os.environ.get("CI", "") not in ("", "0", "false")
 
+# pytest-xdist gives its workers a narrow terminal; tests that ask for a width say so themselves.
+os.environ.pop("COLUMNS", None)
+
 # A busy machine is slow, not wrong; CI draws the same examples for the same code, so that a red run can be repeated.
 settings.register_profile("house", deadline=None, derandomize=CI, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("house")
