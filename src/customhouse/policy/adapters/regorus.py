@@ -65,7 +65,8 @@ class RegorusEngine:
         except BaseException as error:
             # After a panic the engine's state is unknown: it is not used again.
             self._cache().clear()
-            raise _failure("the policies could not be evaluated", error) from error
+            said = _as_written(modules, data) if self._lint and ".rego:" in str(error) else None
+            raise said or _failure("the policies could not be evaluated", error) from error
         if answer == "<undefined>":
             raise PolicyError(f"{query} is undefined", hint="the bundle has to define it as a set")
         return answer
@@ -186,6 +187,7 @@ def _compile(modules: Mapping[str, str], data: Mapping[str, Any], *, exactly: bo
     engine = regorus.Engine()
     engine.set_gather_prints(True)
     calls: Mapping[str, tuple[int, Any]] = {}
+    modules_as_written = modules
     if exactly:
         from customhouse.policy.adapters.exactly import prepared  # of no use to a gate with the packaged rules
 
@@ -201,8 +203,23 @@ def _compile(modules: Mapping[str, str], data: Mapping[str, Any], *, exactly: bo
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
-        raise _failure("the policies do not compile", error) from error
+        said = _as_written(modules_as_written, data) if exactly else None
+        raise said or _failure("the policies do not compile", error) from error
     return engine
+
+
+def _as_written(modules: Mapping[str, str], data: Mapping[str, Any]) -> PolicyError | None:
+    """What the engine says of modules as they are in their files: what is set right for it has other columns."""
+    try:
+        engine = _compile(modules, data, exactly=False)
+        engine.eval_rule_as_json(QUERY)  # it reads rules to their end when it is first asked
+    except PolicyError as error:
+        return error
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - the engine panics with a class of its own
+        return _failure("the policies do not compile", error) if ".rego:" in str(error) else None
+    return None
 
 
 def _failure(what: str, error: BaseException) -> PolicyError:
