@@ -217,4 +217,8 @@ def as_user(plane: ControlPlane, user: str, method: str, path: str, body: Any = 
             result["_warnings"] = answer.headers.get_all("Warning") or []
             return result
     except urllib.error.HTTPError as error:
-        raise KubernetesError(error.code, json.loads(error.read())) from error
+        text = error.read()
+        try:
+            raise KubernetesError(error.code, json.loads(text)) from error
+        except ValueError:  # a path that is not served (yet) is answered in plain text
+            raise KubernetesError(error.code, text.decode(errors="replace")) from error

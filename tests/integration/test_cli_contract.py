@@ -227,7 +227,18 @@ def limited(command: list[str], where: Path, size: int) -> subprocess.CompletedP
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
-    return subprocess.run(command, cwd=where, capture_output=True, text=True, check=False, timeout=60, preexec_fn=limit)
+    # Python would leave cut-off bytecode beside its modules, for everybody who comes after.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(
+        command,
+        cwd=where,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        preexec_fn=limit,
+    )
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

@@ -170,7 +170,13 @@ class UpWorld:
                 stderr=subprocess.STDOUT,
                 text=True,
                 cwd=self.root,
-                env={"PATH": os.environ["PATH"], "HOME": str(self.root / "nobody"), **variables},
+                # Without bytecode: where a test fills the disk, Python would leave cut-off files beside its modules.
+                env={
+                    "PATH": os.environ["PATH"],
+                    "HOME": str(self.root / "nobody"),
+                    "PYTHONDONTWRITEBYTECODE": "1",
+                    **variables,
+                },
                 start_new_session=True,
             )
         return self.process
