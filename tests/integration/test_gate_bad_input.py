@@ -226,6 +226,11 @@ def test_an_accelerator_without_a_price_is_denied_and_never_free(shell: Shell) -
     assert found["verdict"] == "deny"
     assert "cost-unpriced" in {finding["rule"] for finding in found["findings"]}
     assert any("X9000" in item for item in found["cost"]["unpriced"])
+    # What people read says so too: a figure without the part that has no price is the least it can be.
+    for form in ("table", "markdown"):
+        read = shell.run("gate", "--worktree", "-o", form).out
+        assert re.search(r"at least \d+\.\d\d", read)
+        assert " or more" in read
 
 
 def test_a_clock_behind_the_evidence_shuts_the_gate(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from customhouse.app.stopwatch import CHECKS
-from customhouse.cli.report_cost import budget_sentence, cost_rows, cost_sentence, shown, signed
+from customhouse.cli.report_cost import budget_sentence, cost_rows, cost_sentence, least, shown, signed, span
 from customhouse.cli.report_rows import SENTENCES, counts, joint, plural, printable, rows, waived
 from customhouse.core.cost import CostReport
 from customhouse.core.decision import Decision, Finding, Severity, Verdict, overall
@@ -92,9 +92,11 @@ def _cost(report: CostReport, width: int) -> Iterator[str]:
     yield from textwrap.wrap(printable(cost_sentence(report)), max(width, 40), break_on_hyphens=False)
     workloads = list(cost_rows(report))
     for row in workloads[:MAX_WORKLOADS]:
-        span = "removed" if row.low is None else f"range {shown(row.low)} to {shown(row.high)}"
-        was, now = shown(row.before) or "new", shown(row.after) or "0.00"
-        line = printable(f"{row.resource}: {was} → {now} ({signed(row.difference)}; {span})")
+        extent = "removed"
+        if row.low is not None and row.high is not None:
+            extent = f"range {span(row.low, row.high, known=row.priced)}"
+        was, now = shown(row.before) or "new", least(row.after, known=row.priced) or "0.00"
+        line = printable(f"{row.resource}: {was} → {now} ({signed(row.difference)}; {extent})")
         yield from textwrap.wrap(line, max(width, 40), initial_indent="  ", subsequent_indent="    ")
         for note in row.notes:
             yield from textwrap.wrap(printable(note), max(width, 40), initial_indent="    ", subsequent_indent="      ")

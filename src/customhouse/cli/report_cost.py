@@ -20,6 +20,8 @@ class CostRow:
     low: Money | None = None
     high: Money | None = None
     notes: tuple[str, ...] = ()
+    priced: bool = True
+    """False: something in it has no price, so that its amounts are the least it can be."""
 
     @property
     def difference(self) -> Money:
@@ -34,7 +36,8 @@ def cost_rows(report: CostReport) -> Iterator[CostRow]:
     """A row a workload, those that are removed last; each column sums to the report's total exactly."""
     for work in report.workloads:
         was = report.workloads_before.get(work.resource)
-        yield CostRow(work.resource, was, work.monthly, work.low, work.high, tuple(_notes(work)))
+        notes = tuple(_notes(work))
+        yield CostRow(work.resource, was, work.monthly, work.low, work.high, notes, priced=not work.unpriced)
     for ref, amount in report.removed.items():
         yield CostRow(ref, amount, None)
 
@@ -58,8 +61,8 @@ def _notes(work: WorkloadCost) -> Iterator[str]:
 def cost_sentence(report: CostReport) -> str:
     """The totals on one line."""
     sentence = (
-        f"Cost a month: {report.before.rounded()} → {report.after.rounded()} {report.currency} "
-        f"({signed(report.after - report.before)}; range {report.low.rounded()} to {report.high.rounded()}; "
+        f"Cost a month: {report.before.rounded()} → {least(report.after, known=not report.unpriced)} {report.currency} "
+        f"({signed(report.after - report.before)}; range {span(report.low, report.high, known=not report.unpriced)}; "
         f"prices of {report.book.as_of})."
     )
     return f"{sentence} No price is known for {', '.join(report.unpriced)}." if report.unpriced else sentence
@@ -76,6 +79,19 @@ def budget_sentence(budget: BudgetState) -> str:
 def shown(amount: Money | None) -> str:
     """Two places; empty for a workload that is not there."""
     return "" if amount is None else amount.rounded()
+
+
+def least(amount: Money | None, *, known: bool) -> str:
+    """As `shown`; where a price is missing the amount is a lower bound, and nothing at all is not known, never 0."""
+    if known or amount is None:
+        return shown(amount)
+    return f"at least {amount.rounded()}" if amount.pico else "not known"
+
+
+def span(low: Money, high: Money, *, known: bool, currency: str = "") -> str:
+    """A range in words, with its currency where asked for; without a price for everything it has no upper end."""
+    unit = f" {currency}" if currency else ""
+    return f"{low.rounded()} to {high.rounded()}{unit}" if known else f"{low.rounded()}{unit} or more"
 
 
 def signed(amount: Money) -> str:

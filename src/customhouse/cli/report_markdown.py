@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from customhouse._kit.money import Money
-from customhouse.cli.report_cost import CostRow, cost_rows, shown, signed
+from customhouse.cli.report_cost import CostRow, cost_rows, least, signed, span
 from customhouse.cli.report_rows import SENTENCES, counts, joint, rows, waived
 from customhouse.core.comment import MARKER
 from customhouse.core.cost import CostReport
@@ -97,13 +97,13 @@ def _markdown_cost(report: CostReport) -> list[str]:
     lines = [
         "| cost a month | before | after | difference | range |",
         "|---|---|---|---|---|",
-        f"| all changes | {report.before.rounded()} {currency} | {report.after.rounded()} {currency} "
+        f"| all changes | {report.before.rounded()} {currency} | {_amount(report.after, known=not report.unpriced)} "
         f"| {signed(report.after - report.before)} {currency} "
-        f"| {report.low.rounded()} to {report.high.rounded()} {currency} |",
+        f"| {span(report.low, report.high, known=not report.unpriced, currency=currency)} |",
     ]
     workloads = list(cost_rows(report))
     lines += [
-        f"| {_escaped(str(row.resource))} | {_amount(row.before)} | {_amount(row.after)} "
+        f"| {_escaped(str(row.resource))} | {_amount(row.before)} | {_amount(row.after, known=row.priced)} "
         f"| {signed(row.difference)} {currency} | {_range(row)} |"
         for row in workloads[:MAX_ROWS]
     ]
@@ -125,14 +125,16 @@ def _markdown_cost(report: CostReport) -> list[str]:
 
 def _range(row: CostRow) -> str:
     """The range of a workload's cost, and under it what the figures rest on."""
-    if row.low is None:
+    if row.low is None or row.high is None:
         return "removed"
     notes = [_escaped(note) for note in row.notes[:MAX_NOTES]]
-    return "<br>".join([f"{shown(row.low)} to {shown(row.high)} {row.low.currency}", *notes])
+    return "<br>".join([span(row.low, row.high, known=row.priced, currency=row.low.currency), *notes])
 
 
-def _amount(amount: Money | None) -> str:
-    return "" if amount is None else f"{amount.rounded()} {amount.currency}"
+def _amount(amount: Money | None, *, known: bool = True) -> str:
+    if amount is None or not (known or amount.pico):
+        return least(amount, known=known)
+    return f"{least(amount, known=known)} {amount.currency}"
 
 
 def _escaped(text: str) -> str:
