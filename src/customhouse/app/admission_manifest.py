@@ -11,6 +11,7 @@ import base64
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from customhouse.app.governance import governance
 from customhouse.app.settings import Settings
@@ -100,6 +101,18 @@ def configurations(
     )
 
 
+def _address(url: str) -> str:
+    """An address that the API server takes: https, a host, no user, query or fragment. Raises UsageError."""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme == "https" and bool(parts.hostname) and parts.username is None and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or parts.query or parts.fragment:
+        raise UsageError(f"--url is {url[:200]!r}", hint="write https://HOST[:PORT][/PATH]")
+    return url.rstrip("/")
+
+
 def _rule(operations: list[str], groups: list[str], resources: list[str]) -> dict[str, Any]:
     return {
         "operations": operations,
@@ -117,7 +130,7 @@ def _object(
     if url is None:
         client["service"] = {"namespace": NAMESPACE, "name": SERVICE, "path": f"/{path}", "port": 443}
     else:
-        client["url"] = f"{url.rstrip('/')}/{path}"
+        client["url"] = f"{_address(url)}/{path}"
     hook: dict[str, Any] = {
         "name": f"{path}.customhouse.dev",
         "clientConfig": client,
