@@ -10,11 +10,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from customhouse._kit.canonical import CanonicalError, canonical_json
 from customhouse._kit.companion import Companion, CompanionError
 from customhouse._kit.digest import json_digest
 from customhouse.core.errors import PolicyError
-from customhouse.policy.adapters.regorus import MAX_INPUT
+from customhouse.policy.engine_input import input_bytes
 
 TIMEOUT_S = 10.0
 """Of one evaluation, the compilation of its bundle included; the packaged rules take about a millisecond."""
@@ -49,7 +48,7 @@ class GuardedEngine:
     ) -> Any:
         """The JSON value of `query`. Raises PolicyError, also when there is no answer in time."""
         key = self._key(modules, data)
-        asked = b"E" + b'{"key":%s,"query":%s,"document":%s}' % (_text(key), _text(query), _input(document))
+        asked = b"E" + b'{"key":%s,"query":%s,"document":%s}' % (_text(key), _text(query), input_bytes(document))
         return _value(self._answer(key, modules, data, asked))
 
     def evaluate_all(
@@ -61,7 +60,7 @@ class GuardedEngine:
         """
         key = self._key(modules, data)
         values: list[Any] = []
-        for texts in _batches([_input(document) for document in documents]):
+        for texts in _batches([input_bytes(document) for document in documents]):
             joined = b",".join(texts)
             asked = b"A" + b'{"key":%s,"query":%s,"documents":[%s]}' % (_text(key), _text(query), joined)
             values += map(_value, self._answer(key, modules, data, asked))
@@ -96,16 +95,6 @@ class GuardedEngine:
     def _bundle(self, key: str, modules: Mapping[str, str], data: Mapping[str, Any]) -> bytes:
         said = {"key": key, "modules": dict(modules), "data": dict(data), "compiled": self._compiled}
         return b"B" + json.dumps(said).encode()
-
-
-def _input(document: Mapping[str, Any]) -> bytes:
-    try:
-        text = canonical_json(document)
-    except CanonicalError as error:
-        raise PolicyError(f"the input has no canonical JSON: {error}") from error
-    if len(text) > MAX_INPUT:
-        raise PolicyError(f"the input is {len(text)} bytes; the limit is {MAX_INPUT}")
-    return text
 
 
 def _batches(texts: Sequence[bytes]) -> Iterator[list[bytes]]:

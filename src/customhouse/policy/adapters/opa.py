@@ -14,12 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from customhouse._kit.canonical import CanonicalError, canonical_json
+from customhouse._kit.canonical import canonical_json
 from customhouse._kit.process import ProgramError, ProgramMissingError, run
 from customhouse.core.errors import PolicyError
+from customhouse.policy.engine_input import input_bytes
 
-MAX_INPUT = 1024 * 1024
-"""Bytes of canonical JSON of one document."""
 REFUSED = ("http.send", "net.lookup_ip_addr", "opa.runtime", "time.now_ns", "rand.intn", "uuid.rfc4122", "trace")
 """Left out of the capabilities, so that not even a bundle that was never linted can call them."""
 
@@ -43,13 +42,13 @@ class OpaEngine:
         self, modules: Mapping[str, str], data: Mapping[str, Any], document: Mapping[str, Any], query: str
     ) -> Any:
         """The JSON value of `query`; sets are sorted lists. Raises PolicyError, never gives a part."""
-        return self._run(modules, data, _input(document), query)
+        return self._run(modules, data, input_bytes(document), query)
 
     def evaluate_all(
         self, modules: Mapping[str, str], data: Mapping[str, Any], documents: Sequence[Mapping[str, Any]], query: str
     ) -> list[Any]:
         """The value of `query` for each document, in order, by one process. Raises PolicyError."""
-        joined = b'{"documents":[' + b",".join(_input(document) for document in documents) + b"]}"
+        joined = b'{"documents":[' + b",".join(input_bytes(document) for document in documents) + b"]}"
         each = f"[value | some document in input.documents; value := {query} with input as document]"
         # A document for which the query is undefined would be left out of the comprehension.
         values = self._run(modules, data, joined, each)
@@ -121,16 +120,6 @@ class OpaEngine:
                 f"the policies could not be evaluated by opa: {_problem(done.stdout, done.stderr, labels)}"
             )
         return done.stdout
-
-
-def _input(document: Mapping[str, Any]) -> bytes:
-    try:
-        text = canonical_json(document)
-    except CanonicalError as error:
-        raise PolicyError(f"the input has no canonical JSON: {error}") from error
-    if len(text) > MAX_INPUT:
-        raise PolicyError(f"the input is {len(text)} bytes; the limit is {MAX_INPUT}")
-    return text
 
 
 def _write(path: Path, content: bytes) -> Path:

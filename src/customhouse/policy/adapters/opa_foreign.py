@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from customhouse._kit.canonical import CanonicalError, canonical_json
 from customhouse._kit.process import ProgramError, ProgramMissingError, run
 from customhouse.core.errors import PolicyError
+from customhouse.policy.engine_input import input_bytes
 from customhouse.policy.foreign import UNDEFINED, Program
 from customhouse.policy.foreign_builtins import REFUSED
 
@@ -41,7 +41,7 @@ class OpaForeign:
         """See `policy.foreign.ForeignEngine`."""
         # A cell is a list of the query's value: empty where it is undefined, so that no row gets lost.
         cells = ", ".join(f"[v | v := {query} with input as document]" for query in queries)
-        text = _json({"documents": list(documents)})
+        text = input_bytes({"documents": list(documents)}, MAX_INPUT)
         answer = self.evaluate(program, data, text, f"[row | document := input.documents[_]; row := [{cells}]]")
         rows: list[list[list[Any]]] = answer[0]["expressions"][0]["value"] if answer else []
         if len(rows) != len(documents):
@@ -64,7 +64,7 @@ class OpaForeign:
                 labels[str(path)] = module
                 arguments += ["--data", str(path)]
             if data:
-                arguments += ["--data", str(_write(folder / "data.json", _json(data)))]
+                arguments += ["--data", str(_write(folder / "data.json", input_bytes(data, MAX_INPUT)))]
             answer = self._call([*arguments, "--", query], document or b"", labels)
         try:
             found: list[dict[str, Any]] = json.loads(answer).get("result", [])
@@ -93,16 +93,6 @@ class OpaForeign:
                 f"the policies could not be evaluated by opa: {_problem(done.stdout, done.stderr, labels)}"
             )
         return done.stdout
-
-
-def _json(value: Any) -> bytes:
-    try:
-        text = canonical_json(value)
-    except CanonicalError as error:
-        raise PolicyError(f"the input has no canonical JSON: {error}") from error
-    if len(text) > MAX_INPUT:
-        raise PolicyError(f"the input is {len(text)} bytes; the limit is {MAX_INPUT}")
-    return text
 
 
 def _write(path: Path, content: bytes) -> Path:

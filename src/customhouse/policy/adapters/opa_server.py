@@ -21,11 +21,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from customhouse._kit.canonical import CanonicalError, canonical_json
+from customhouse._kit.canonical import canonical_json
 from customhouse._kit.digest import json_digest
 from customhouse._kit.process import ProgramError, ProgramMissingError, Running, start
 from customhouse.core.errors import PolicyError
-from customhouse.policy.adapters.opa import MAX_INPUT, OpaEngine
+from customhouse.policy.adapters.opa import OpaEngine
+from customhouse.policy.engine_input import input_bytes
 
 READY_S = 20.0
 _PAUSE_S = 0.01
@@ -57,12 +58,7 @@ class OpaServer:
         self, modules: Mapping[str, str], data: Mapping[str, Any], document: Mapping[str, Any], query: str
     ) -> Any:
         """The JSON value of `query` (`data.customhouse.findings`); sets are sorted lists. Raises PolicyError."""
-        try:
-            text = canonical_json(document)
-        except CanonicalError as error:
-            raise PolicyError(f"the input has no canonical JSON: {error}") from error
-        if len(text) > MAX_INPUT:
-            raise PolicyError(f"the input is {len(text)} bytes; the limit is {MAX_INPUT}")
+        text = input_bytes(document)
         if not query.startswith("data.") or not query.replace("_", "").replace(".", "").isalnum():
             raise PolicyError(f"{query[:100]!r} is no path of a rule")
         with self._lock:

@@ -16,13 +16,12 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from customhouse._kit.canonical import CanonicalError, canonical_json
+from customhouse._kit.canonical import canonical_json
 from customhouse.core.errors import PolicyError
 from customhouse.policy.bundle import QUERY, builtin_bundle
+from customhouse.policy.engine_input import input_bytes
 from customhouse.policy.lint import check_modules
 
-MAX_INPUT = 1024 * 1024
-"""Bytes of canonical JSON that the engine is given at most."""
 _CACHED = 8
 _STACK = "\n\nStack backtrace:"
 _BOUND = "exceeded maximum instruction limit"
@@ -51,12 +50,7 @@ class RegorusEngine:
         self, modules: Mapping[str, str], data: Mapping[str, Any], document: Mapping[str, Any], query: str
     ) -> Any:
         """The JSON value of the rule `query`; sets are sorted lists. Raises PolicyError, never gives a part."""
-        try:
-            text = canonical_json(document)
-        except CanonicalError as error:
-            raise PolicyError(f"the input has no canonical JSON: {error}") from error
-        if len(text) > MAX_INPUT:
-            raise PolicyError(f"the input is {len(text)} bytes; the limit is {MAX_INPUT}")
+        text = input_bytes(document)
         engine = self._compiled(modules, data)
         try:
             answer = json.loads(engine(text.decode(), query))

@@ -18,9 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from customhouse._kit.canonical import CanonicalError, canonical_json
 from customhouse.core.errors import PolicyError
 from customhouse.policy.adapters.foreign_calls import OWN
+from customhouse.policy.engine_input import input_bytes
 from customhouse.policy.foreign import UNDEFINED, WRAPPED, Program, called_builtins, doubts, normalised, tolerant
 from customhouse.policy.foreign_builtins import ARITY
 from customhouse.policy.foreign_tokens import CLOSE, OPEN, tokens_of
@@ -213,13 +213,7 @@ def _ask(engine: Any, text: str, queries: Sequence[str]) -> list[Any]:
 
 
 def _json(document: Any, limit: int = MAX_INPUT) -> str:
-    try:
-        text = canonical_json(document)
-    except CanonicalError as error:
-        raise PolicyError(f"the input has no canonical JSON: {error}") from error
-    if len(text) > limit:
-        raise PolicyError(f"the input is {len(text)} bytes; the limit is {limit}")
-    return text.decode()
+    return input_bytes(document, limit).decode()
 
 
 def _key(program: Program) -> bytes:
