@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from customhouse._kit.digest import Tree, is_digest
+from customhouse._kit.digest import is_digest
 from customhouse.app import wiring
 from customhouse.app.inspection import ModelCard, inspect, read_tree
+from customhouse.app.wholefile import write_whole
 from customhouse.control.render import render
 from customhouse.core.errors import UsageError
 from customhouse.core.resource import PREFIX, Declaration
 from customhouse.core.workload import workload
 from customhouse.trust.bom import Material, model_bom
-from customhouse.trust.keys import TrustRoot, load_private, load_public
+from customhouse.trust.keys import load_private
 from customhouse.trust.provenance import Build, Dependency
 from customhouse.trust.scan import FileScan, TreeScan, scan_paths
 from customhouse.trust.scan.model_description import describe_onnx
-from customhouse.trust.signing import sign_model, verify_model
 
 MAX_JSON = 4 * 1024 * 1024
-MAX_SIGNATURE = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,56 +45,6 @@ def scan(paths: Sequence[str], progress: Callable[[FileScan], None] | None = Non
     if missing:
         raise UsageError(f"there is nothing at {missing[0]}")
     return scan_paths([Path(path) for path in paths], progress=progress)
-
-
-def sign(path: str, key: str, name: str | None, out: str) -> str:
-    """Write the signature of a model; the digest of what was signed. Raises ArtifactError and ConfigError.
-
-    An earlier signature at `out` inside the model's folder is not signed: it is replaced.
-    """
-    files = _without(read_tree(Path(path)), Path(path), Path(out))
-    data = sign_model(files, name or Path(path).name, load_private(Path(key)), wiring.clock().now())
-    _write_whole(Path(out), data)
-    return files.digest
-
-
-def _write_whole(place: Path, data: bytes) -> None:
-    """All of a file or nothing: on a full disk an earlier version stays, and no half one is left."""
-    if place.exists() and not place.is_file():  # a device or a pipe, as /dev/stdout
-        place.write_bytes(data)
-        return
-    draft = place.with_name(f".{place.name}.draft")
-    try:
-        draft.write_bytes(data)
-        os.replace(draft, place)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
-
-
-def verify(path: str, signature: str, key: str) -> tuple[str, ...]:
-    """Every problem of a model's signature, in words; empty when it verifies.
-
-    The signature's own file does not count when it lies in the model's folder: nobody can sign a file that holds the
-    signature. Raises UsageError when there is no signature file, ArtifactError, ConfigError and EvidenceError.
-    """
-    place = Path(signature)
-    if not place.is_file():
-        raise UsageError(f"there is no signature at {signature}", hint="name a Sigstore bundle with --signature")
-    if place.stat().st_size > MAX_SIGNATURE:
-        raise UsageError(f"{signature} is over 32 MiB, which is no signature")
-    root = TrustRoot("key", load_public(Path(key)).pem())
-    files = _without(read_tree(Path(path)), Path(path), place)
-    return verify_model(place.read_bytes(), files, [root], where=signature).problems()
-
-
-def _without(files: Tree, model: Path, file: Path) -> Tree:
-    """The files of a model's folder, but for one that lies in it."""
-    root, place = model.resolve(), file.resolve()
-    if files.single or not place.is_relative_to(root):
-        return files
-    own = place.relative_to(root).as_posix()
-    return replace(files, files=tuple(entry for entry in files.files if entry.path != own))
 
 
 def bill(path: str, name: str | None, version: str) -> dict[str, Any]:
@@ -130,7 +78,7 @@ def attest(request: AttestRequest) -> dict[str, Any]:
     for name, data in done.files.items():
         place = root / name
         place.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(place, data)
+        write_whole(place, data)
     return {"digest": done.digest, "verdict": done.scan.verdict.value, "files": sorted(done.files)}
 
 

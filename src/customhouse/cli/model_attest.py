@@ -1,0 +1,46 @@
+"""`customhouse model attest`: all the evidence that the gate asks for."""
+
+from __future__ import annotations
+
+import click
+
+from customhouse.app.settings import Settings
+from customhouse.cli.output import common, formats, talk, write_json, write_text
+
+
+@click.command()
+@click.argument("path")
+@click.option("--repo", default=".", show_default=True, help="Work tree that the evidence is written into.")
+@click.option("--key", required=True, metavar="FILE", help="Private key (PEM) that signs the evidence.")
+@click.option("--name", metavar="NAME", help="What the model is called (default: the folder's name).")
+@click.option("--version", "version", default="0", show_default=True, help="The model's version.")
+@click.option("--evaluation", metavar="FILE", help="JSON that an evaluation wrote.")
+@click.option("--dataset", metavar="NAME=DIGEST", multiple=True, help="A dataset that it was trained on.")
+@click.option("--job", metavar="FILE", help="The manifest of the Job that trained it: its provenance.")
+@formats("json")
+@common
+def attest(
+    path: str,
+    repo: str,
+    key: str,
+    name: str | None,
+    version: str,
+    evaluation: str | None,
+    dataset: tuple[str, ...],
+    job: str | None,
+    output: str,
+    settings: Settings,
+) -> None:
+    """Inspect a model and write the evidence that the gate asks for into a work tree, ready to be committed."""
+    from customhouse.app.models import AttestRequest
+    from customhouse.app.models import attest as inspected
+
+    done = inspected(AttestRequest(path, repo, key, name, version, evaluation, dataset, job))
+    if done["verdict"] != "clean":
+        talk(settings, f"the scan says {done['verdict']}: the gate will deny this model")
+    if output == "json":
+        write_json(done)
+        return
+    write_text(f"{done['digest']}  scan: {done['verdict']}")
+    for file in done["files"]:
+        write_text(f"  {file}")
