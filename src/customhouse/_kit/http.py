@@ -12,7 +12,7 @@ import json
 import random
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -62,18 +62,25 @@ def request(
     max_bytes: int = MAX_BYTES,
     retries: int = 2,
     authority: str | None = None,
+    redirects: Callable[[str, str], bool] | None = None,
+    sink: Callable[[bytes], object] | None = None,
 ) -> Answer:
     """Send one request and read the whole answer.
+
+    `redirects` is asked, with the address before and after, whether a redirect to another origin may be followed; by
+    default it may. `sink` takes the body of a 200 or 206 piece by piece (the Answer's is then empty, and the request is
+    sent once: half a body cannot be taken back).
 
     `timeout_s` bounds all of it, redirects and retries included. A GET or HEAD that meets 429, 502, 503, 504 or a
     broken connection is sent again up to `retries` times, after what Retry-After says (at most 30 s). `authority` is a
     file of certificates to trust instead of the system's. Raises HttpError.
     """
     deadline = time.monotonic() + timeout_s
-    attempts = retries + 1 if method in ("GET", "HEAD") else 1
+    attempts = retries + 1 if method in ("GET", "HEAD") and sink is None else 1
+    bounds = _Bounds(deadline, max_bytes, authority, redirects, sink)
     for attempt in range(1, attempts + 1):
         try:
-            answer = _follow(method, url, dict(headers or {}), body, deadline, max_bytes, authority)
+            answer = _follow(method, url, dict(headers or {}), body, bounds)
         except HttpError as error:
             if attempt == attempts or not isinstance(error.__cause__, (OSError, http.client.HTTPException)):
                 raise
@@ -108,17 +115,20 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _follow(
-    method: str,
-    url: str,
-    headers: dict[str, str],
-    body: bytes | None,
-    deadline: float,
-    max_bytes: int,
-    authority: str | None,
-) -> Answer:
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """What holds for every request of one call."""
+
+    deadline: float
+    max_bytes: int
+    authority: str | None
+    redirects: Callable[[str, str], bool] | None
+    sink: Callable[[bytes], object] | None
+
+
+def _follow(method: str, url: str, headers: dict[str, str], body: bytes | None, bounds: _Bounds) -> Answer:
     for _ in range(MAX_REDIRECTS + 1):
-        answer = _once(method, url, headers, body, deadline, max_bytes, authority)
+        answer = _once(method, url, headers, body, bounds)
         place = answer.headers.get("location")
         if answer.status not in _REDIRECTS or not place:
             return answer
@@ -129,25 +139,19 @@ def _follow(
         if before.scheme == "https" and after.scheme != "https":
             raise HttpError(url, "redirected from https to something else")
         if (before.scheme, before.hostname, before.port) != (after.scheme, after.hostname, after.port):
+            if bounds.redirects is not None and not bounds.redirects(url, following):
+                raise HttpError(url, f"redirected to {shown(following)}, which is not followed")
             headers = {key: value for key, value in headers.items() if key.lower() not in ("authorization", "cookie")}
         url = following
     raise HttpError(url, f"more than {MAX_REDIRECTS} redirects")
 
 
-def _once(
-    method: str,
-    url: str,
-    headers: Mapping[str, str],
-    body: bytes | None,
-    deadline: float,
-    max_bytes: int,
-    authority: str | None,
-) -> Answer:
-    connection, path = _connection(url, deadline, authority)
+def _once(method: str, url: str, headers: Mapping[str, str], body: bytes | None, bounds: _Bounds) -> Answer:
+    connection, path = _connection(url, bounds.deadline, bounds.authority)
     try:
         connection.request(method, path, body, {"User-Agent": "customhouse", "Accept-Encoding": "identity", **headers})
         with connection.getresponse() as response:
-            content = _read(response, connection, url, deadline, max_bytes)
+            content = _read(response, connection, url, bounds)
             fields = {key.lower(): value for key, value in response.getheaders()}
             return Answer(response.status, fields, content, url)
     except TimeoutError as error:
@@ -180,16 +184,13 @@ def _connection(url: str, deadline: float, authority: str | None) -> tuple[http.
 
 
 def _read(
-    response: http.client.HTTPResponse,
-    connection: http.client.HTTPConnection,
-    url: str,
-    deadline: float,
-    max_bytes: int,
+    response: http.client.HTTPResponse, connection: http.client.HTTPConnection, url: str, bounds: _Bounds
 ) -> bytes:
     chunks: list[bytes] = []
+    take = bounds.sink if bounds.sink is not None and response.status in (200, 206) else chunks.append
     size = 0
     while True:
-        left = deadline - time.monotonic()
+        left = bounds.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
         if connection.sock is not None:
@@ -200,9 +201,9 @@ def _read(
                 raise http.client.IncompleteRead(b"".join(chunks), response.length)
             return b"".join(chunks)
         size += len(chunk)
-        if size > max_bytes:
-            raise HttpError(url, f"the answer is larger than {max_bytes} bytes")
-        chunks.append(chunk)
+        if size > bounds.max_bytes:
+            raise HttpError(url, f"the answer is larger than {bounds.max_bytes} bytes")
+        take(chunk)
 
 
 def _retry_after(answer: Answer, attempt: int) -> float:

@@ -1,104 +1,50 @@
-"""A thin client of OCI registries: pull by digest, resolve a tag, find referrers.
+"""A thin client of OCI registries: pull by digest, resolve a tag, find and list referrers, push.
 
 OCI Distribution Specification v1.1. Every byte is checked against the digest that was asked for; a tag is only ever
 turned into a digest, never trusted. Registries that answer 404 to the referrers API are asked for the referrers tag
-schema (`sha256-<hex>`), as the specification says.
+schema (`sha256-<hex>`), as the specification says, and get that index written when something is attached.
 """
 
 from __future__ import annotations
 
-import base64
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import hashlib
+import ipaddress
+from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
-from customhouse._kit.digest import bytes_digest, is_digest
-from customhouse._kit.http import Answer, HttpError, is_loopback, request
+from customhouse._kit.canonical import canonical_json
+from customhouse._kit.digest import bytes_digest, is_digest, same_digest
+from customhouse._kit.http import Answer, HttpError, is_loopback, request, shown
 from customhouse.core.errors import ArtifactError, UsageError
+from customhouse.trust.adapters.registries.access import Access, Credentials
+from customhouse.trust.oci import (
+    INDEX_TYPE,
+    MANIFEST_TYPE,
+    MAX_MANIFEST,
+    MEDIA_TYPES,
+    Descriptor,
+    Reference,
+    is_index,
+    listed,
+    read_json,
+)
 
-MAX_MANIFEST = 4 * 1024 * 1024
-"""The specification lets a registry refuse manifests above 4 MiB."""
+__all__ = ["Credentials", "OciRegistry", "Reference"]
 MAX_BLOB = 256 * 1024 * 1024
-MEDIA_TYPES = (
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-)
-_REFERENCE = re.compile(
-    r"(?:oci://)?(?P<host>[A-Za-z0-9.-]+(?::\d{1,5})?|\[[0-9a-fA-F:]+\](?::\d{1,5})?)"
-    r"/(?P<repository>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)"
-    r"(?::(?P<tag>\w[\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?",
-    re.ASCII,
-)
-_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+MAX_REFERRERS = 500
+_MAX_PAGES = 20
 _DOCKER_HUB = "registry-1.docker.io"
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """`oci://host/repository[:tag][@sha256:…]`."""
-
-    host: str
-    repository: str
-    tag: str | None = None
-    digest: str | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Reference:
-        """Read a reference that names its registry. Raises UsageError."""
-        match = _REFERENCE.fullmatch(text) if len(text) <= 512 else None
-        if match is None:
-            raise UsageError(
-                f"{text[:200]!r} is no reference of a registry", hint="write oci://host/repository@sha256:…"
-            )
-        return cls(match["host"], match["repository"], match["tag"], match["digest"])
-
-    def __str__(self) -> str:
-        tag = f":{self.tag}" if self.tag else ""
-        digest = f"@{self.digest}" if self.digest else ""
-        return f"oci://{self.host}/{self.repository}{tag}{digest}"
-
-
-@dataclass(frozen=True, slots=True)
-class Descriptor:
-    """What an index, a manifest or a list of referrers says about one blob or manifest. `size` is in bytes."""
-
-    media_type: str
-    digest: str
-    size: int
-    artifact_type: str = ""
-    annotations: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, value: Any, where: str) -> Descriptor:
-        """Read a descriptor. Raises ArtifactError."""
-        fields = value if isinstance(value, dict) else {}
-        digest, size = fields.get("digest"), fields.get("size")
-        if not isinstance(digest, str) or not is_digest(digest) or not isinstance(size, int) or size < 0:
-            raise ArtifactError("a descriptor without digest or size", where=where)
-        annotations = fields.get("annotations")
-        return cls(
-            str(fields.get("mediaType", "")),
-            digest,
-            size,
-            str(fields.get("artifactType", "")),
-            {str(key): str(text) for key, text in annotations.items()} if isinstance(annotations, dict) else {},
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """Name and password (or token) for one registry; never shown."""
-
-    user: str
-    password: str = field(repr=False)
+_NO_API = (400, 404, 405, 501)
+"""What registries answer that do not know the referrers API; the specification names 404."""
 
 
 class OciRegistry:
-    """One registry. Plain http is spoken with loopback alone; `authority` is a file of certificates to trust."""
+    """One registry. Plain http is spoken with loopback alone; `authority` is a file of certificates to trust.
+
+    A manifest, a list or a token that is redirected to another host is refused; a blob may be (registries keep them in
+    object stores), over https, to a host that is not of this machine or a private address.
+    """
 
     def __init__(
         self,
@@ -111,15 +57,21 @@ class OciRegistry:
         self._host = _DOCKER_HUB if host in ("docker.io", "index.docker.io") else host
         name = urlsplit(f"//{self._host}").hostname or ""
         self._root = f"{'http' if is_loopback(name) and authority is None else 'https'}://{self._host}/v2"
-        self._credentials = credentials
+        self._access = Access(self._host, credentials, authority=authority, timeout_s=timeout_s)
         self._authority = authority
         self._timeout_s = timeout_s
-        self._authorization: dict[str, str] = {}
 
     def resolve(self, repository: str, tag: str) -> str:
         """The digest that a tag names now. Raises ArtifactError."""
-        answer = self._get(repository, f"manifests/{quote(tag, safe='')}", MAX_MANIFEST)
-        return bytes_digest(answer.body)
+        body = self.tagged(repository, tag)
+        if body is None:
+            raise ArtifactError(f"the registry has no tag {tag}", where=f"{self._host}/{repository}")
+        return bytes_digest(body)
+
+    def tagged(self, repository: str, tag: str) -> bytes | None:
+        """The manifest that a tag names now; None without one. Raises ArtifactError."""
+        answer = self._find(repository, f"manifests/{quote(tag, safe='')}", MAX_MANIFEST)
+        return None if answer is None else answer.body
 
     def manifest(self, repository: str, digest: str) -> bytes:
         """The manifest with this digest, checked. Raises ArtifactError."""
@@ -129,114 +81,209 @@ class OciRegistry:
         """The blob with this digest, checked. Raises ArtifactError."""
         return self._checked(repository, f"blobs/{digest}", digest, max_bytes)
 
+    def download(self, repository: str, descriptor: Descriptor, take: Callable[[bytes], object]) -> None:
+        """Give a blob piece by piece. Raises ArtifactError at the end when it was another: then nothing may be kept."""
+        hasher = hashlib.sha256()
+        size = 0
+
+        def piece(data: bytes) -> None:
+            nonlocal size
+            size += len(data)
+            hasher.update(data)
+            take(data)
+
+        # A model of gigabytes takes longer than a manifest; 1 MB/s is the least that is waited for.
+        timeout_s = self._timeout_s + descriptor.size / 1e6
+        answer = self._call(
+            "GET", repository, f"blobs/{descriptor.digest}", max_bytes=descriptor.size, sink=piece, timeout_s=timeout_s
+        )
+        if answer.status != 200:
+            raise ArtifactError(f"the registry answers {answer.status}", where=f"{self._host}/{repository}")
+        found = f"sha256:{hasher.hexdigest()}"
+        if size != descriptor.size or not same_digest(found, descriptor.digest):
+            raise self._lied(repository, found, descriptor.digest)
+
     def layers(self, repository: str, digest: str) -> tuple[Descriptor, ...]:
         """The layers of the manifest with this digest. Raises ArtifactError, also for an index."""
         where = f"{self._host}/{repository}@{digest}"
-        document = _json(self.manifest(repository, digest), where)
-        listed = document.get("layers")
-        if not isinstance(listed, list):
-            raise ArtifactError("not a manifest with layers", where=where, hint="name the manifest, not an index")
-        return tuple(Descriptor.of(item, where) for item in listed)
+        return listed(read_json(self.manifest(repository, digest), where), "layers", where)
 
     def referrers(self, repository: str, digest: str) -> tuple[Descriptor, ...]:
         """What refers to a manifest (signatures, SBOMs, attestations); none is an empty tuple. Raises ArtifactError."""
         where = f"{self._host}/{repository}@{digest}"
-        answer = self._find(repository, f"referrers/{digest}", MAX_MANIFEST)
-        if answer is None:
-            answer = self._find(repository, f"manifests/{digest.replace(':', '-')}", MAX_MANIFEST)
-        if answer is None:
+        if not is_digest(digest):
+            raise UsageError(f"{digest[:100]!r} is no digest", hint="write sha256: and 64 hexadecimal digits")
+        found: list[Descriptor] = []
+        path: str | None = f"referrers/{digest}"
+        for page in range(_MAX_PAGES + 1):
+            if path is None:
+                return tuple(found)
+            if page == _MAX_PAGES or len(found) > MAX_REFERRERS:
+                raise ArtifactError(f"more than {MAX_REFERRERS} referrers", where=where)
+            answer = self._call("GET", repository, path, max_bytes=MAX_MANIFEST)
+            if page == 0 and answer.status in _NO_API:
+                return self._fallback(repository, digest, where)
+            document = read_json(self._expect(answer, repository, path, 200).body, where)
+            found += listed({"manifests": document.get("manifests") or []}, "manifests", where)
+            path = self._next(answer, repository)
+        raise AssertionError("unreachable: the last page returns or raises")
+
+    def push_blob(self, repository: str, data: bytes, media_type: str = "application/octet-stream") -> Descriptor:
+        """Store a blob unless it is there; its descriptor. Raises ArtifactError."""
+        digest = bytes_digest(data)
+        found = Descriptor(media_type, digest, len(data))
+        if self._call("HEAD", repository, f"blobs/{digest}", max_bytes=0, push=True).status == 200:
+            return found
+        answer = self._call("POST", repository, "blobs/uploads/", body=b"", push=True)
+        place = self._expect(answer, repository, "blobs/uploads/", 202).headers.get("location", "")
+        url = urljoin(answer.url, place)
+        if urlsplit(url)[:2] != urlsplit(self._root)[:2]:
+            raise ArtifactError(f"the registry wants the bytes sent to {shown(url)}", where=self._host)
+        url += f"{'&' if urlsplit(url).query else '?'}digest={quote(digest, safe='')}"
+        headers = {"Content-Type": "application/octet-stream"}
+        self._expect(
+            self._call("PUT", repository, "", url=url, body=data, headers=headers, push=True), repository, "blob", 201
+        )
+        return found
+
+    def push_manifest(self, repository: str, document: Mapping[str, Any], tag: str | None = None) -> Descriptor:
+        """Store a manifest; one with a `subject` is listed among the referrers of that. Raises ArtifactError."""
+        body = canonical_json(document)
+        digest = bytes_digest(body)
+        media_type = str(document.get("mediaType", MANIFEST_TYPE))
+        path = f"manifests/{digest if tag is None else quote(tag, safe='')}"
+        answer = self._call("PUT", repository, path, body=body, headers={"Content-Type": media_type}, push=True)
+        self._expect(answer, repository, path, 201)
+        subject = document.get("subject")
+        found = Descriptor(
+            media_type,
+            digest,
+            len(body),
+            str(document.get("artifactType", "")),
+            {str(key): str(value) for key, value in (document.get("annotations") or {}).items()},
+        )
+        if isinstance(subject, Mapping) and "oci-subject" not in answer.headers:
+            self._list_referrer(repository, str(subject["digest"]), found)
+        return found
+
+    def _list_referrer(self, repository: str, subject: str, added: Descriptor) -> None:
+        """The referrers tag schema, client's part. Of two writers at once one may be lost (as it says)."""
+        where = f"{self._host}/{repository}@{subject}"
+        known = [item for item in self._fallback(repository, subject, where) if item.digest != added.digest]
+        entries = [item.to_json() for item in (*known, added)]
+        index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries}
+        self.push_manifest(repository, index, subject.replace(":", "-"))
+
+    def _fallback(self, repository: str, digest: str, where: str) -> tuple[Descriptor, ...]:
+        body = self.tagged(repository, digest.replace(":", "-"))
+        if body is None:
             return ()
-        listed = _json(answer.body, where).get("manifests") or []
-        if not isinstance(listed, list):
-            raise ArtifactError("the list of referrers cannot be read", where=where)
-        return tuple(Descriptor.of(item, where) for item in listed)
+        document = read_json(body, where)
+        if not is_index(document):
+            raise ArtifactError("the tag of its referrers names no index", where=where)
+        found = listed(document, "manifests", where)
+        if len(found) > MAX_REFERRERS:
+            raise ArtifactError(f"more than {MAX_REFERRERS} referrers", where=where)
+        return found
+
+    def _next(self, answer: Answer, repository: str) -> str | None:
+        """The path of the next page (RFC 8288), of this repository alone."""
+        place, _, relation = answer.headers.get("link", "").partition(">")
+        if 'rel="next"' not in relation.replace("'", '"'):
+            return None
+        url = urljoin(answer.url, place.strip().removeprefix("<"))
+        start = f"{self._root}/{repository}/referrers/"
+        if not url.startswith(start):
+            raise ArtifactError(f"the next page of referrers is at {shown(url)}", where=f"{self._host}/{repository}")
+        return url.removeprefix(f"{self._root}/{repository}/")
 
     def _checked(self, repository: str, path: str, digest: str, max_bytes: int) -> bytes:
         if not is_digest(digest):
             raise UsageError(f"{digest[:100]!r} is no digest", hint="write sha256: and 64 hexadecimal digits")
-        body = self._get(repository, path, max_bytes).body
-        found = bytes_digest(body)
-        if found != digest:
-            raise ArtifactError(
-                f"the registry gave {found} for {digest}",
-                where=f"{self._host}/{repository}",
-                hint="do not use it: the registry, or somebody on the way, changes what it serves",
-            )
-        return body
-
-    def _get(self, repository: str, path: str, max_bytes: int) -> Answer:
         answer = self._find(repository, path, max_bytes)
         if answer is None:
             raise ArtifactError(f"the registry has no {path}", where=f"{self._host}/{repository}")
-        return answer
+        found = bytes_digest(answer.body)
+        if not same_digest(found, digest):
+            raise self._lied(repository, found, digest)
+        return answer.body
+
+    def _lied(self, repository: str, found: str, digest: str) -> ArtifactError:
+        return ArtifactError(
+            f"the registry gave {found} for {digest}",
+            where=f"{self._host}/{repository}",
+            hint="do not use it: the registry, or somebody on the way, changes what it serves",
+        )
 
     def _find(self, repository: str, path: str, max_bytes: int) -> Answer | None:
         """The answer of a GET; None for 404."""
-        url = f"{self._root}/{repository}/{path}"
-        where = f"{self._host}/{repository}"
-        try:
-            answer = self._ask(url, repository, max_bytes)
-            if answer.status == 401:
-                self._authorize(answer, repository)
-                answer = self._ask(url, repository, max_bytes)
-        except HttpError as error:
-            raise ArtifactError(str(error), where=where) from error
-        if answer.status == 404:
-            return None
-        if answer.status != 200:
+        answer = self._call("GET", repository, path, max_bytes=max_bytes)
+        return None if answer.status == 404 else self._expect(answer, repository, path, 200)
+
+    def _expect(self, answer: Answer, repository: str, path: str, status: int) -> Answer:
+        if answer.status != status:
+            denied = answer.status in (401, 403)
             raise ArtifactError(
                 f"the registry answers {answer.status} for {path}",
-                where=where,
-                hint="give credentials" if answer.status in (401, 403) else "",
+                where=f"{self._host}/{repository}",
+                hint="give credentials: `docker login`, or CUSTOMHOUSE_REGISTRY_USER and …_PASSWORD" if denied else "",
             )
         return answer
 
-    def _ask(self, url: str, repository: str, max_bytes: int) -> Answer:
-        headers = {"Accept": ", ".join(MEDIA_TYPES)}
-        if repository in self._authorization:
-            headers["Authorization"] = self._authorization[repository]
-        return request(
-            "GET", url, headers=headers, timeout_s=self._timeout_s, max_bytes=max_bytes, authority=self._authority
-        )
+    def _call(
+        self,
+        method: str,
+        repository: str,
+        path: str,
+        *,
+        url: str = "",
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        max_bytes: int = MAX_MANIFEST,
+        push: bool = False,
+        sink: Callable[[bytes], object] | None = None,
+        timeout_s: float | None = None,
+    ) -> Answer:
+        """One request, and a second one when the registry asks for credentials first. Raises ArtifactError."""
+        where = f"{self._host}/{repository}"
+        target = url or f"{self._root}/{repository}/{path}"
+        blob = path.startswith("blobs/sha256:")
+        try:
+            for attempt in (1, 2):
+                answer = request(
+                    method,
+                    target,
+                    headers={"Accept": ", ".join(MEDIA_TYPES), **(headers or {}), **self._access.header(repository)},
+                    body=body,
+                    timeout_s=timeout_s or self._timeout_s,
+                    max_bytes=max(max_bytes, 1 << 16),
+                    authority=self._authority,
+                    redirects=_to_a_store if blob else _nowhere,
+                    sink=sink,
+                )
+                if answer.status != 401 or attempt == 2:
+                    break
+                self._access.answer(answer, repository, push=push)
+        except HttpError as error:
+            raise ArtifactError(str(error), where=where) from error
+        if len(answer.body) > max_bytes and answer.status == 200 and method == "GET":
+            raise ArtifactError(f"{shown(target)}: the answer is larger than {max_bytes} bytes", where=where)
+        return answer
 
-    def _authorize(self, refusal: Answer, repository: str) -> None:
-        """Answer a challenge: Basic, or a token of the realm that the registry names (Docker token authentication)."""
-        scheme, _, rest = refusal.headers.get("www-authenticate", "").partition(" ")
-        given = self._credentials
-        basic = None
-        if given is not None:
-            basic = "Basic " + base64.b64encode(f"{given.user}:{given.password}".encode()).decode()
-        if scheme.lower() == "basic" and basic is not None:
-            self._authorization[repository] = basic
-        if scheme.lower() != "bearer":
-            return
-        fields = dict(_CHALLENGE.findall(rest))
-        query = {"scope": f"repository:{repository}:pull"}
-        if "service" in fields:
-            query["service"] = fields["service"]
-        realm = fields.get("realm", "")
-        answer = request(
-            "GET",
-            f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}",
-            # The password goes to the realm of the registry's own choice: only over TLS, as _kit.http holds.
-            headers={} if basic is None else {"Authorization": basic},
-            timeout_s=self._timeout_s,
-            max_bytes=1 << 20,
-            authority=self._authority,
-        )
-        document = answer.json() if answer.status == 200 else {}
-        token = (document.get("token") or document.get("access_token")) if isinstance(document, dict) else None
-        if isinstance(token, str) and token:
-            self._authorization[repository] = f"Bearer {token}"
+
+def _nowhere(_: str, __: str) -> bool:
+    return False
 
 
-def _json(body: bytes, where: str) -> dict[str, Any]:
-    import json
-
+def _to_a_store(before: str, after: str) -> bool:
+    """Whether a blob may come from there: https, and no host that only this machine or its network can reach."""
+    host = urlsplit(after).hostname or ""
+    if urlsplit(after).scheme != "https":
+        return is_loopback(urlsplit(before).hostname or "") and is_loopback(host)
+    if is_loopback(host):
+        return is_loopback(urlsplit(before).hostname or "")
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"the manifest is no JSON: {error}", where=where) from error
-    if not isinstance(value, dict):
-        raise ArtifactError("the manifest is no JSON object", where=where)
-    return value
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return True
+    return address.is_global
