@@ -21,7 +21,8 @@ from customhouse.control.edit import edit
 from customhouse.control.plan import PRUNE
 from customhouse.control.reconcile import reconcile
 from customhouse.control.render import render
-from customhouse.control.yaml_values import escape, plain_value
+from customhouse.control.yaml_scalars import plain_value
+from customhouse.control.yaml_values import escape
 from customhouse.core.change import Actor, ActorKind, Operation
 from customhouse.core.errors import DeclarationError
 from customhouse.core.proposal import FieldEdit

@@ -13,7 +13,8 @@ from customhouse.control import yaml_nodes
 from customhouse.control.render import render
 from customhouse.control.yaml_nodes import Limits
 from customhouse.control.yaml_quick import quick_documents
-from customhouse.control.yaml_values import Json, Reader
+from customhouse.control.yaml_scalars import Json
+from customhouse.control.yaml_values import Reader
 from customhouse.core.errors import DeclarationError
 
 BASE = """\

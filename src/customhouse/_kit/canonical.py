@@ -20,7 +20,8 @@ JsonValue = Any
 
 _PLAIN = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
 # UTF-16 orders these behind what stands behind them by code points (RFC 8785 section 3.2.3); lone surrogates are none.
-_BEYOND = re.compile("[\ud800-\U0010ffff]")
+_BEYOND = "[\ud800-\U0010ffff]"
+"""Compiled when a text needs it, which few do."""
 _LITERALS = {None: "null", True: "true", False: "false"}
 
 
@@ -65,7 +66,7 @@ def _plain(value: JsonValue) -> bytes | None:
         text = _PLAIN.encode(value)
     except (TypeError, ValueError, RecursionError):
         return None  # said in words by the careful way
-    return None if not text.isascii() and _BEYOND.search(text) else text.encode("utf-8")
+    return None if not text.isascii() and re.search(_BEYOND, text) else text.encode("utf-8")
 
 
 def _shallow(value: JsonValue) -> bool:

@@ -10,9 +10,7 @@ from pathlib import Path
 from customhouse.app import wiring
 from customhouse.app.settings import Settings
 from customhouse.control import yaml_nodes
-from customhouse.control.yaml_nodes import Alias
 from customhouse.control.yaml_quick import quick_documents
-from customhouse.control.yaml_values import Reader
 from customhouse.core.errors import DeclarationError, PolicyError, SourceError, UsageError
 from customhouse.policy.foreign_engine import RightEngine
 from customhouse.policy.gatekeeper_template import Document
@@ -35,10 +33,12 @@ def documents_of(data: bytes, name: str) -> tuple[Document, ...]:
         quick = quick_documents(text)
         if quick is not None:
             return tuple(Document(item.value, f"{name}:{item.line}") for item in quick)
+        from customhouse.control.yaml_values import Reader  # few files need it
+
         reader = Reader(name)
         for root in yaml_nodes.compose(text, name):
             value = reader.read(root).value
-            line = (root.target if isinstance(root, Alias) else root).line
+            line = (root.target if isinstance(root, yaml_nodes.Alias) else root).line
             if value is None:
                 continue
             if not isinstance(value, dict):

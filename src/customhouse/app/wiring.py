@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from customhouse._kit.clock import Clock, SystemClock
-from customhouse._kit.digest import bytes_digest
-from customhouse.app.forge_settings import TOKEN as FORGE_TOKEN
 from customhouse.app.settings import Settings
 from customhouse.core.errors import SourceError, UsageError
 
@@ -44,6 +40,13 @@ def clock() -> Clock:
     return SystemClock()
 
 
+def _on_path(program: str, settings: Settings) -> str | None:
+    """Where a program is, as the environment has it."""
+    import shutil
+
+    return shutil.which(program, path=settings.environment.get("PATH"))
+
+
 def engine(settings: Settings) -> PolicyEngine:
     """The policy engine that was asked for; `auto` takes an OPA of 1.0 or later on PATH. Raises UsageError.
 
@@ -51,7 +54,7 @@ def engine(settings: Settings) -> PolicyEngine:
     """
     from customhouse.policy.adapters.guarded import GuardedEngine
 
-    found = shutil.which("opa", path=settings.environment.get("PATH"))
+    found = _on_path("opa", settings)
     if settings.engine == "opa" and found is None:
         raise UsageError("the program `opa` is not on PATH", hint="install it (`make parts`), or --engine embedded")
     if settings.engine == "embedded" or found is None:
@@ -85,7 +88,7 @@ def foreign_engine(settings: Settings) -> RightEngine:
     from customhouse.policy.adapters.regorus_foreign import EmbeddedForeign
     from customhouse.policy.foreign_engine import RightEngine
 
-    found = shutil.which("opa", path=settings.environment.get("PATH"))
+    found = _on_path("opa", settings)
     if settings.engine == "opa" and found is None:
         raise UsageError("the program `opa` is not on PATH", hint="install it (`make parts`), or --engine embedded")
     exact = None
@@ -113,6 +116,8 @@ def _foreign_beside(program: str | None) -> RightEngine:
 
 def cel_engine() -> CelEngine | None:
     """The engine for constraint templates in CEL alone, where `customhouse[cel]` is installed."""
+    from importlib.util import find_spec
+
     if find_spec("cel_expr_python") is None:
         return None
     from customhouse.policy.adapters.cel import GoogleCel
@@ -169,6 +174,7 @@ def ledger(settings: Settings, opened: Store, *, write: bool) -> Ledger:
 
 def repository(settings: Settings, location: str, branch: str = "main") -> GitRepository:
     """A mirror of a remote below the state directory. Raises SourceError."""
+    from customhouse._kit.digest import bytes_digest
     from customhouse.control.adapters.git import GitRepository
 
     name = bytes_digest(location.encode())[7:23]
@@ -239,6 +245,8 @@ def target_folders(settings: Settings, configuration: Configuration) -> tuple[Ma
 
 def image_folder(settings: Settings, image: str) -> Path:
     """Where the files of an image of the repository lie for the local target; replaced with every revision."""
+    from customhouse._kit.digest import bytes_digest
+
     return settings.state / "images" / bytes_digest(image.encode())[7:23]
 
 
@@ -266,6 +274,7 @@ def verify_tiles(folder: Path, key: PublicKey) -> LedgerReport:
 
 def forge(settings: Settings, configuration: Configuration) -> Forge | None:
     """The forge that a configuration names, with the token of the environment; None without one."""
+    from customhouse.app.forge_settings import TOKEN
     from customhouse.control.adapters.forges.gitea import Gitea
     from customhouse.control.adapters.forges.github import GitHub
     from customhouse.control.adapters.forges.gitlab import GitLab
@@ -278,5 +287,5 @@ def forge(settings: Settings, configuration: Configuration) -> Forge | None:
         "gitlab": GitLab,
         "gitea": Gitea,
     }
-    token = settings.environment.get(FORGE_TOKEN, "")
+    token = settings.environment.get(TOKEN, "")
     return known[spec.kind](spec.repository, token, url=spec.url, authority=settings.environment.get("SSL_CERT_FILE"))

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from customhouse.app.stopwatch import CHECKS
+from customhouse.cli.output import plural
 from customhouse.cli.report_cost import budget_sentence, cost_rows, cost_sentence, least, shown, signed, span
-from customhouse.cli.report_rows import SENTENCES, counts, joint, plural, printable, rows, waived
+from customhouse.cli.report_rows import SENTENCES, counts, joint, printable, rows, waived
 from customhouse.core.cost import CostReport
 from customhouse.core.decision import Decision, Finding, Severity, Verdict, overall
 from customhouse.core.resource import Location

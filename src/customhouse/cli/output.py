@@ -116,6 +116,11 @@ def write_rich(shown: RenderableType, colour: bool = False) -> None:
     Console(no_color=not colour, width=None if narrow else 160).print(shown)
 
 
+def plural(count: int, word: str) -> str:
+    """`1 change`, `2 changes`."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
 def talk(settings: Settings, message: str) -> None:
     """One line on stderr, unless `--quiet`."""
     if not settings.quiet:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from customhouse.app.settings import Settings
-from customhouse.cli.output import common, formats, talk, write_json, write_table, write_text
+from customhouse.cli.output import common, formats, plural, talk, write_json, write_table, write_text
 from customhouse.cli.policy_verify import verify
-from customhouse.cli.report_rows import plural
 
 if TYPE_CHECKING:
     from customhouse.app.policytests import TestRun

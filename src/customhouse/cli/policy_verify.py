@@ -8,8 +8,7 @@ import click
 
 from customhouse.app.settings import Settings
 from customhouse.cli.long_work import shown
-from customhouse.cli.output import common, formats, talk, write_json, write_table
-from customhouse.cli.report_rows import plural
+from customhouse.cli.output import common, formats, plural, talk, write_json, write_table
 
 
 @click.command()

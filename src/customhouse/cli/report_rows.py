@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from customhouse._kit.digest import json_digest
+from customhouse.cli.output import plural
 from customhouse.core.decision import Decision, Finding, Severity, Verdict
 from customhouse.core.resource import Location
 
@@ -73,11 +74,6 @@ def counts(found: Sequence[Row], changes: int) -> str:
     waived = sum(finding.waiver is not None for finding, _ in found)
     parts = [plural(changes, "change"), *(plural(count, name.value) for name, count in number.items() if count)]
     return ", ".join([*parts, *([f"{waived} waived"] if waived else [])]) + "."
-
-
-def plural(count: int, word: str) -> str:
-    """`1 change`, `2 changes`."""
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def waived(finding: Finding) -> str:

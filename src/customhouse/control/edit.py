@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from customhouse._kit.digest import json_digest
 from customhouse.control import yaml_nodes
 from customhouse.control.yaml_nodes import Alias, Mapping, Node, Scalar
-from customhouse.control.yaml_values import Json, Reader, escape, plain_value, unescape
+from customhouse.control.yaml_scalars import Json, plain_value
+from customhouse.control.yaml_values import Reader, escape, unescape
 from customhouse.core.errors import DeclarationError
 from customhouse.core.proposal import FieldEdit
 from customhouse.core.resource import ResourceRef

@@ -18,7 +18,8 @@ from customhouse.control.scope import cluster_scoped, scopes_of
 from customhouse.control.yaml_marks import MarksLater
 from customhouse.control.yaml_nodes import LIMITS, Limits, Node
 from customhouse.control.yaml_quick import quick_documents
-from customhouse.control.yaml_values import Json, Reader
+from customhouse.control.yaml_scalars import Json
+from customhouse.control.yaml_values import Reader
 from customhouse.core.errors import DeclarationError
 from customhouse.core.resource import Declaration, Location, Rendering, ResourceRef
 

@@ -5,46 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.digest import json_digest
 from customhouse._kit.money import Money
 from customhouse.core.resource import Location, ResourceRef
+from customhouse.core.verdicts import Category, Point, Severity, Verdict
 
-
-class Severity(StrEnum):
-    """How bad a finding is. Only ERROR denies."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    NOTE = "note"
-
-
-class Category(StrEnum):
-    """What a finding is about."""
-
-    SECURITY = "security"
-    COST = "cost"
-    RELIABILITY = "reliability"
-    COMPLIANCE = "compliance"
-
-
-class Verdict(StrEnum):
-    """What the gate says of a change."""
-
-    ALLOW = "allow"
-    WARN = "warn"
-    DENY = "deny"
-
-
-class Point(StrEnum):
-    """Where a Decision was made."""
-
-    GATE = "gate"
-    ADMISSION = "admission"
-    AUDIT = "audit"
+__all__ = [
+    "Category",
+    "Decision",
+    "Finding",
+    "Point",
+    "RuleText",
+    "Severity",
+    "Verdict",
+    "overall",
+    "verdict_of",
+]
 
 
 @dataclass(frozen=True, slots=True)

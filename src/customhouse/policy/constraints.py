@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from customhouse.core.decision import Point, Severity
 from customhouse.core.errors import PolicyError
+from customhouse.core.verdicts import Point, Severity
 from customhouse.policy.gatekeeper_schema import defaulted, problems, unknown
 from customhouse.policy.gatekeeper_template import Document, Template
 

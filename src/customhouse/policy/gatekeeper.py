@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from customhouse.core.decision import Point
 from customhouse.core.errors import PolicyError
+from customhouse.core.verdicts import Point
 from customhouse.policy.constraints import GROUP, Constraint, parse_constraint
 from customhouse.policy.foreign import UNDEFINED, ForeignEngine
 from customhouse.policy.gatekeeper_cel import CelEngine

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from customhouse.core.decision import Point
 from customhouse.core.errors import CustomhouseError, PolicyError
+from customhouse.core.verdicts import Point
 from customhouse.policy.constraints import SchemaError, parse_constraint
 from customhouse.policy.foreign import ForeignEngine, Program
 from customhouse.policy.gatekeeper import Gatekeeper, Policies

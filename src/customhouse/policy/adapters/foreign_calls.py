@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import ipaddress
 import math
 import re
@@ -208,6 +207,8 @@ def base64_decode(value: Any) -> str:
 
 def _hashed(name: str) -> Callable[[Any], str]:
     def hashed(value: Any) -> str:
+        import hashlib  # its library is large, and most policies make no digest
+
         return hashlib.new(name, _text(value).encode(), usedforsecurity=False).hexdigest()
 
     return hashed

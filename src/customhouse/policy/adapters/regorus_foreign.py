@@ -10,7 +10,6 @@ Engines are compiled once and kept per thread (its values belong to one thread);
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 from collections import OrderedDict
@@ -31,6 +30,7 @@ MAX_INPUT = 4 * 1024 * 1024
 """Bytes of JSON of one document: etcd holds 1.5 MiB, a review holds the object twice."""
 MAX_DATA = 64 * 1024 * 1024
 """Bytes of JSON of what is looked up: all objects of a cluster, for whatever policy looks something up."""
+_Key = tuple[bool, tuple[tuple[str, str], ...]]
 _CACHED = 256
 _FILLED = 16
 _STACK = "\n\nStack backtrace:"
@@ -81,17 +81,17 @@ class EmbeddedForeign:
                     raise
         raise AssertionError("unreachable: the last attempt answers or raises")
 
-    def _cache(self) -> OrderedDict[tuple[bytes, int], Any]:
+    def _cache(self) -> OrderedDict[tuple[_Key, int], Any]:
         if not hasattr(self._local, "cache"):
             self._local.cache = OrderedDict()
-        cache: OrderedDict[tuple[bytes, int], Any] = self._local.cache
+        cache: OrderedDict[tuple[_Key, int], Any] = self._local.cache
         return cache
 
-    def _filled(self) -> OrderedDict[tuple[bytes, int], tuple[Mapping[str, Any], Any]]:
+    def _filled(self) -> OrderedDict[tuple[_Key, int], tuple[Mapping[str, Any], Any]]:
         """Engines with their data, which is compared by identity: nobody changes it after it was given."""
         if not hasattr(self._local, "filled"):
             self._local.filled = OrderedDict()
-        filled: OrderedDict[tuple[bytes, int], tuple[Mapping[str, Any], Any]] = self._local.filled
+        filled: OrderedDict[tuple[_Key, int], tuple[Mapping[str, Any], Any]] = self._local.filled
         return filled
 
     def _engine(self, program: Program, data: Mapping[str, Any], patience: int) -> Any:
@@ -216,10 +216,6 @@ def _json(document: Any, limit: int = MAX_INPUT) -> str:
     return input_bytes(document, limit).decode()
 
 
-def _key(program: Program) -> bytes:
-    hasher = hashlib.sha256(b"0" if program.v0 else b"1")
-    for name in sorted(program.modules):
-        for part in (name.encode(), program.modules[name].encode()):
-            hasher.update(len(part).to_bytes(8, "big"))
-            hasher.update(part)
-    return hasher.digest()
+def _key(program: Program) -> _Key:
+    """The texts themselves: Python keeps their hashes, and compares one text with itself at once."""
+    return program.v0, tuple(sorted(program.modules.items()))
