@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the real parts that tests run against: from Debian gpg, ssh-keygen, chromium, docker-registry, wrk; built from Go's module proxy opa,
-# conftest, gator, kustomize, helm, cosign, jsonnet, gitea and a Kubernetes control plane (kube-apiserver, etcd, kwok …).
+# conftest, gator, kustomize, helm, cosign, notation, jsonnet, gitea and a Kubernetes control plane (kube-apiserver, etcd, kwok …).
 # Idempotent; what it builds is kept outside the tree, so a second run and a second clone are quick.
 #   scripts/parts.sh            install what is missing
 #   scripts/parts.sh --list     say what is there, install nothing
@@ -153,6 +153,7 @@ go_program gator github.com/open-policy-agent/gatekeeper/v3/cmd/gator gator
 go_program kustomize sigs.k8s.io/kustomize/kustomize/v5 kustomize
 go_program helm helm.sh/helm/v3/cmd/helm helm
 go_program cosign github.com/sigstore/cosign/v3/cmd/cosign cosign
+go_program notation github.com/notaryproject/notation/cmd/notation notation
 go_program jsonnet github.com/google/go-jsonnet/cmd/jsonnet jsonnet
 # The API server tells its version to whoever asks; without the flags it would call itself v0.0.0.
 version=v1.36.3
