@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from customhouse.policy.lint import check_modules
 _CACHED = 8
 _STACK = "\n\nStack backtrace:"
 _BOUND = "exceeded maximum instruction limit"
+_IMPORTED = re.compile(r"(?<![\w.])lib\.(?=\w+\b(?!\())")
 
 
 class RegorusEngine:
@@ -53,7 +55,7 @@ class RegorusEngine:
         text = input_bytes(document)
         engine = self._compiled(modules, data)
         try:
-            answer = json.loads(engine(text.decode(), query))
+            answer = engine(text.decode(), query)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
@@ -134,10 +136,9 @@ class _Interpreted:
     def __init__(self, engine: Any) -> None:
         self._engine = engine
 
-    def __call__(self, text: str, query: str) -> str:
+    def __call__(self, text: str, query: str) -> Any:
         self._engine.set_input_json(text)
-        answer: str = self._engine.eval_rule_as_json(query)
-        return answer
+        return json.loads(self._engine.eval_rule_as_json(query))
 
 
 class _Machine:
@@ -150,7 +151,7 @@ class _Machine:
         self._interpreted = interpreted
         self._machine = regorus.Rvm()
         try:
-            program = regorus.Program.compile_from_modules(text, sorted(modules.items()), [QUERY])
+            program = regorus.Program.compile_from_modules(text, called_by_path(modules), [QUERY])
             self._machine.load_program(program)
             self._machine.set_data_json(text)
         except (KeyboardInterrupt, SystemExit):
@@ -158,12 +159,15 @@ class _Machine:
         except BaseException as error:
             raise _failure("the policies do not compile", error) from error
 
-    def __call__(self, text: str, query: str) -> str:
+    def __call__(self, text: str, query: str) -> Any:
         if query != QUERY:
             return self._interpreted(text, query)
+        import orjson
+
         self._machine.set_input_json(text)
         try:
-            answer: str = self._machine.execute()
+            # The packaged rules count in micro-units of money: what they answer has no number beyond 64 bits.
+            return orjson.loads(self._machine.execute())
         except (KeyboardInterrupt, SystemExit):
             raise
         except Exception as error:
@@ -171,7 +175,15 @@ class _Machine:
             if _BOUND not in str(error):
                 raise
             return self._interpreted(text, query)
-        return answer
+
+
+def called_by_path(modules: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The packaged modules, sorted, with every rule of `lib` that is no function named by its whole path.
+
+    Such a rule the machine calls; one that is named by an import it looks up in all of data, which takes ten times as
+    long, some hundred times a decision.
+    """
+    return [(name, _IMPORTED.sub("data.customhouse.lib.", modules[name])) for name in sorted(modules)]
 
 
 def _compile(modules: Mapping[str, str], data: Mapping[str, Any], *, exactly: bool) -> Any:
