@@ -13,7 +13,6 @@ import socket
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,8 @@ OVERDUE_S = 5.0
 ASKED_AGAIN_S = 300.0
 """How old the answer of a bundle's source may be where the bundle is not pinned."""
 FIRST_LOAD_S = 120.0
+TICK_S = 0.01
+"""How often is looked for what is late while anything is open; small beside the time left for the refusal."""
 DRAIN_S = 10.0
 """How long those that were asked before the end may take."""
 _TEXT, _JSON = "text/plain; charset=utf-8", "application/json"
@@ -68,6 +69,8 @@ class Front:
         self._connections = Connections(self, clock.monotonic)
         self._metrics = Metrics()
         self._numbers = 0
+        self._open: dict[int, Task] = {}
+        self._watching = False
         self._asked = 0
         """The newest generation that was asked for."""
         self._asked_at = 0.0
@@ -265,19 +268,27 @@ class Front:
 
         def done(body: bytes, label: str, status: int) -> None:
             task.finished = True
-            timer.cancel()
+            self._open.pop(task.number, None)
             self._metrics.observe(kind, label, self._clock.monotonic() - began)
             request.respond(status, body, _JSON if status == 200 else _TEXT)
 
-        task = Task(self._numbers, kind, request.body, began + patience, done)
-        timer = asyncio.get_running_loop().call_later(patience, partial(self._late, task, patience))
+        task = Task(self._numbers, kind, request.body, began, began + patience, done)
+        self._open[task.number] = task
+        if not self._watching:
+            self._watching = True
+            asyncio.get_running_loop().call_later(TICK_S, self._watch)
         if not self._evaluators.give(task):
             self._shut(task, "too many reviews wait")
 
-    def _late(self, task: Task, patience: float) -> None:
-        if not task.finished:
+    def _watch(self) -> None:
+        """Refuse what is late. One timer for all that is open: one for each review would cost more than its framing."""
+        now = self._clock.monotonic()
+        for task in [task for task in self._open.values() if task.deadline <= now]:
             self._metrics.late += 1
-            self._shut(task, f"no decision within {patience:.1f} seconds")
+            self._shut(task, f"no decision within {task.deadline - task.began:.1f} seconds")
+        self._watching = bool(self._open)
+        if self._watching:
+            asyncio.get_running_loop().call_later(TICK_S, self._watch)
 
     def _shut(self, task: Task, reason: str) -> None:
         if task.finished:

@@ -32,6 +32,7 @@ class Task:
     number: int
     kind: int
     body: bytes
+    began: float
     deadline: float
     done: Callable[[bytes, str, int], None]
     finished: bool = False
@@ -206,7 +207,7 @@ class Evaluating(asyncio.Protocol):
         self.generation, self.pid = int(hello["generation"]), int(hello["pid"])
         self.held: OrderedDict[int, Task] = OrderedDict()
         self.closing = False
-        self._buffer = bytearray()
+        self._rest = b""
 
     def send(self, task: Task) -> None:
         """Give it a review."""
@@ -215,22 +216,23 @@ class Evaluating(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Replies."""
-        buffer = self._buffer
-        buffer += data
-        while len(buffer) >= RESPONSE.size:
-            size, record, instead, number, status, label = RESPONSE.unpack_from(buffer)
-            start = RESPONSE.size
+        if self._rest:
+            data = self._rest + data
+        at, held = 0, len(data)
+        while held - at >= RESPONSE.size:
+            size, record, instead, number, status, label = RESPONSE.unpack_from(data, at)
+            start = at + RESPONSE.size
             end = start + size + record + instead
-            if len(buffer) < end:
+            if held < end:
                 break
-            body = bytes(buffer[start : start + size])
-            written = bytes(buffer[start + size : start + size + record])
-            other = bytes(buffer[start + size + record : end])
-            del buffer[:end]
+            at = end
             task = self.held.pop(number, None)
-            self._evaluators.next_for(self)
+            self._evaluators.next_for(self)  # before the answer: it need not wait for that
             if task is not None and not task.finished:
-                self._answer(task, body, written, other, LABELS[label], status)
+                middle = start + size
+                written, other = data[middle : middle + record], data[middle + record : end]
+                self._answer(task, data[start:middle], written, other, LABELS[label], status)
+        self._rest = data[at:]
 
     def _answer(self, task: Task, body: bytes, record: bytes, instead: bytes, label: str, status: int) -> None:
         if not status:  # it came too late to be judged

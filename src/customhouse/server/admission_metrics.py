@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -28,11 +29,7 @@ class Metrics:
         """Count one answer."""
         self.answers[_POINTS[kind], label] += 1
         self.seconds += seconds
-        for index, bound in enumerate(BUCKETS):
-            if seconds <= bound:
-                self.buckets[index] += 1
-                return
-        self.buckets[-1] += 1
+        self.buckets[bisect_left(BUCKETS, seconds)] += 1
 
     def text(self, *, generation: int, sound: bool, alerts: int, ends: float, evaluators: int, connections: int) -> str:
         """All of it; `sound` False: the newest rules could not be taken over. `ends`: seconds since 1970."""
