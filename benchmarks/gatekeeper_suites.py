@@ -45,7 +45,8 @@ def main(arguments: list[str]) -> int:
     if gator is None or not LIBRARY.is_dir():
         sys.stderr.write("gator or the given library is not here: see `make parts` and CUSTOMHOUSE_SHARED_DATA\n")
         return 2
-    own = [str(Path(sys.executable).with_name("customhouse")), "policy", "verify", ".", "--engine", "embedded", "-q"]
+    ours = Path(sys.executable).with_name("customhouse")
+    own = [str(ours), "policy", "verify", ".", "--engine", "embedded", "--quiet"]
     peer = [gator, "verify", "./..."]
     with tempfile.TemporaryDirectory() as compiled:
         measured(own, compiled), measured(peer, compiled)

@@ -88,11 +88,11 @@ def foreign_engine(settings: Settings) -> RightEngine:
     from customhouse.policy.adapters.regorus_foreign import EmbeddedForeign
     from customhouse.policy.foreign_engine import RightEngine
 
-    found = _on_path("opa", settings)
+    found = None if settings.engine == "embedded" else _on_path("opa", settings)
     if settings.engine == "opa" and found is None:
         raise UsageError("the program `opa` is not on PATH", hint="install it (`make parts`), or --engine embedded")
     exact = None
-    if found is not None and settings.engine != "embedded":
+    if found is not None:
         from customhouse.policy.adapters.opa_foreign import OpaForeign
 
         exact = OpaForeign(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -47,6 +48,7 @@ def root() -> None:
     Exit status: 0 allowed or fine, 1 denied or findings, 2 usage, 3 could not decide (the gate stays shut), 4 drift or
     rolled back, 5 verification failed, 70 a bug.
     """
+    gc.enable()  # the verb is loaded; see `cli.main`
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -22,6 +22,7 @@ from customhouse.policy.foreign_tokens import (
     KEYWORDS,
     OPEN,
     Token,
+    Tokens,
     arguments_at,
     edited,
     ends_term,
@@ -84,12 +85,12 @@ def package_of(source: str, name: str) -> tuple[str, ...]:
 def rules_of(source: str, name: str) -> frozenset[str]:
     """The first names of all rules that a module has."""
     tokens = tokens_of(source, name)
-    return frozenset(tokens[_named(tokens, index)].text for index in _rule_starts(tokens))
+    return frozenset(tokens[_named(tokens, index)].text for index in tokens.starts)
 
 
 def data_references(source: str, name: str) -> Iterator[tuple[str, int]]:
     """`data.NAME` (and an import of it) with its line; NAME is empty for the whole of `data`, or a computed part."""
-    tokens = tokens_of(source, name)
+    tokens = tokens_of(source, name) if "data" in source else ()
     for index, token in enumerate(tokens):
         if token.text != "data" or token.kind != "name" or (index and tokens[index - 1].text == "."):
             continue
@@ -103,7 +104,7 @@ def normalised(source: str, name: str, *, v0: bool) -> str:
     edits = [
         *_separated(tokens),
         *(_unchained(tokens, source) if v0 else ()),
-        *_renamings(tokens, "re_match", "regex.match"),
+        *(_renamings(tokens, "re_match", "regex.match") if "re_match" in source else ()),
     ]
     found = edited(source, edits)
     if "contains" in found:
@@ -116,7 +117,7 @@ def renamed(source: str, name: str, called: str, other: str) -> str:
     return edited(source, list(_renamings(tokens_of(source, name), called, other)))
 
 
-def _renamings(tokens: Sequence[Token], called: str, other: str) -> Iterator[tuple[int, int, str]]:
+def _renamings(tokens: Tokens, called: str, other: str) -> Iterator[tuple[int, int, str]]:
     for found, first, opening in _calls(tokens):
         if found == called:
             yield tokens[first].start, tokens[opening - 1].end, other
@@ -170,7 +171,8 @@ def doubts(program: Program) -> str:
             return f"{where}: the built-in {called} is not known to be the same in the embedded engine"
     for name in sorted(program.modules):
         tokens = tokens_of(program.modules[name], name)
-        for line, reason in (*_odd_words(tokens), *_odd_imports(tokens), *_default_functions(tokens)):
+        imports = _odd_imports(tokens) if "import" in program.modules[name] else ()
+        for line, reason in (*_odd_words(tokens), *imports, *_default_functions(tokens)):
             return f"{name}:{line}: {reason}"
     return ""
 
@@ -193,17 +195,17 @@ def _odd_imports(tokens: Sequence[Token]) -> Iterator[tuple[int, str]]:
                 yield token.line, f"import {'.'.join(path)}"
 
 
-def _default_functions(tokens: Sequence[Token]) -> Iterator[tuple[int, str]]:
-    for index in _rule_starts(tokens):
+def _default_functions(tokens: Tokens) -> Iterator[tuple[int, str]]:
+    for index in tokens.starts:
         named = _named(tokens, index)
         after = path_at(tokens, named)[1]
         if named != index and after < len(tokens) and tokens[after].text == "(":
             yield tokens[index].line, "a default for a function"
 
 
-def _calls(tokens: Sequence[Token]) -> Iterator[tuple[str, int, int]]:
+def _calls(tokens: Tokens) -> Iterator[tuple[str, int, int]]:
     """Calls of what the module neither defines nor imports: the dotted name, its first token, its parenthesis."""
-    own = {tokens[_named(tokens, index)].text for index in _rule_starts(tokens)} | _imported(tokens)
+    own = {tokens[_named(tokens, index)].text for index in tokens.starts} | _imported(tokens)
     index = 0
     while index < len(tokens):
         token = tokens[index]
@@ -229,23 +231,6 @@ def _imported(tokens: Sequence[Token]) -> set[str]:
     return names
 
 
-def _rule_starts(tokens: Sequence[Token]) -> Iterator[int]:
-    """Where each rule starts: a name that begins a line outside all brackets, after something that ended."""
-    depth = 0
-    for index, token in enumerate(tokens):
-        if token.kind == "mark":
-            depth += (token.text in OPEN) - (token.text in CLOSE)
-        elif depth == 0 and token.kind == "name" and index and _starts(tokens, index):
-            yield index
-
-
-def _starts(tokens: Sequence[Token], index: int) -> bool:
-    token, before = tokens[index], tokens[index - 1]
-    if token.text in KEYWORDS and token.text != "default":
-        return False
-    return (token.fresh and ends_term(before)) or (before.text == "}" and before.kind == "mark")
-
-
 def _named(tokens: Sequence[Token], index: int) -> int:
     """The token of a rule's name: behind `default`, if there is one."""
     return index + 1 if tokens[index].text == "default" and index + 1 < len(tokens) else index
@@ -269,13 +254,13 @@ def _separated(tokens: Sequence[Token]) -> Iterator[tuple[int, int, str]]:
             enclosing[-1][1] = True
 
 
-def _heads_defined(tokens: Sequence[Token], source: str) -> Iterator[tuple[int, int, str]]:
+def _heads_defined(tokens: Tokens, source: str) -> Iterator[tuple[int, int, str]]:
     """`s contains f(x) if { … }` → `s contains h if { …; h := f(x) }`.
 
     The engine would end the set at the first x for which the head has no value. Lines within such a rule may be told
     too low, by as many as its head has.
     """
-    for number, (start, end) in enumerate(pairwise([*_rule_starts(tokens), len(tokens)])):
+    for number, (start, end) in enumerate(pairwise([*tokens.starts, len(tokens)])):
         _, after = path_at(tokens, _named(tokens, start))
         if after >= end or tokens[after].text != "contains":
             continue
@@ -294,10 +279,11 @@ def _heads_defined(tokens: Sequence[Token], source: str) -> Iterator[tuple[int, 
             yield tokens[end - 1].end, tokens[end - 1].end, f"{added} }}"
 
 
-def _unchained(tokens: Sequence[Token], source: str) -> Iterator[tuple[int, int, str]]:
+def _unchained(tokens: Tokens, source: str) -> Iterator[tuple[int, int, str]]:
     """`head { a } { b }` is two rules in Rego v0; the engine reads the second body as an else."""
-    starts = [*_rule_starts(tokens), len(tokens)]
-    for start, end in pairwise(starts):
+    if not any(before.text == "}" and token.text == "{" for before, token in pairwise(tokens)):
+        return
+    for start, end in pairwise([*tokens.starts, len(tokens)]):
         rule = tokens[start:end]
         if any(token.text == "else" and token.kind == "name" for token in rule):
             continue

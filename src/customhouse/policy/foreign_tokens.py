@@ -24,7 +24,7 @@ OPEN, CLOSE = frozenset("([{"), frozenset(")]}")
 
 
 class Token(NamedTuple):
-    """One token; `start` and `end` are offsets, `fresh` says that it is the first of its line."""
+    """One token; `start` and `end` are offsets, the column counts from 1, `fresh`: it is the first of its line."""
 
     kind: str
     text: str
@@ -32,27 +32,56 @@ class Token(NamedTuple):
     end: int
     line: int
     fresh: bool
+    column: int
+
+
+class Tokens(tuple[Token, ...]):
+    """The tokens of a module, with what is asked of them many times."""
+
+    @functools.cached_property
+    def starts(self) -> tuple[int, ...]:
+        """Where each rule starts: a name that begins a line outside all brackets, after something that ended."""
+        found, depth = [], 0
+        for index, token in enumerate(self):
+            if token.kind == "mark":
+                if token.text in OPEN:
+                    depth += 1
+                elif token.text in CLOSE:
+                    depth -= 1
+            elif depth == 0 and token.kind == "name" and index and self._begins(token, self[index - 1]):
+                found.append(index)
+        return tuple(found)
+
+    @staticmethod
+    def _begins(token: Token, before: Token) -> bool:
+        if token.text in KEYWORDS and token.text != "default":
+            return False
+        return (token.fresh and ends_term(before)) or (before.text == "}" and before.kind == "mark")
 
 
 @functools.lru_cache(maxsize=512)
-def tokens_of(source: str, name: str) -> tuple[Token, ...]:
+def tokens_of(source: str, name: str) -> Tokens:
     """The tokens of a module without comments. Raises PolicyError with the line: too long, an open text."""
     if len(source) > MAX_SOURCE:
         raise PolicyError(f"the module has {len(source)} characters; at most {MAX_SOURCE} are read", where=name)
-    line, fresh, found = 1 + source[: len(source) - len(source.lstrip())].count("\n"), True, []
-    for match in _TOKEN.finditer(source, len(source) - len(source.lstrip())):
+    first = len(source) - len(source.lstrip())
+    line, fresh, found, ended = 1 + source.count("\n", 0, first), True, [], source.rfind("\n", 0, first)
+    for match in _TOKEN.finditer(source, first):
         kind, text = match.lastgroup or "mark", match[0]
         if kind == "newline":
             fresh = True
             line += text.count("\n")
+            ended = match.start() + text.rindex("\n")
         elif kind != "comment":
             if kind == "mark" and text in ('"', "`"):
                 raise PolicyError("a text that does not end", where=f"{name}:{line}")
-            found.append(Token(kind, text, *match.span(), line, fresh))
+            start, end = match.span()
+            found.append(Token(kind, text, start, end, line, fresh, start - ended))
             fresh = False
-            if kind == "raw":
+            if kind == "raw" and "\n" in text:
                 line += text.count("\n")
-    return tuple(found)
+                ended = start + text.rindex("\n")
+    return Tokens(found)
 
 
 def path_at(tokens: Sequence[Token], index: int) -> tuple[list[str], int]:

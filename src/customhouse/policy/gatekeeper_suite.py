@@ -17,7 +17,7 @@ from customhouse.policy.foreign import ForeignEngine, Program
 from customhouse.policy.gatekeeper import Gatekeeper, Policies
 from customhouse.policy.gatekeeper_cel import CelEngine
 from customhouse.policy.gatekeeper_review import Review, inventory_of, review_of_object, review_of_request
-from customhouse.policy.gatekeeper_template import Document, parse_template
+from customhouse.policy.gatekeeper_template import Document, Template, parse_template
 
 GROUP = "test.gatekeeper.sh"
 _SUITE_KEYS = frozenset({"apiVersion", "kind", "metadata", "tests", "skip"})
@@ -26,8 +26,30 @@ _CASE_KEYS = frozenset({"name", "object", "inventory", "assertions", "skip"})
 _ASSERTION_KEYS = frozenset({"violations", "message"})
 _MATCHES = Program({"message": "package message\n\nr := regex.match(input.pattern, input.text)\n"}, v0=False)
 
+_NO_TEXT = frozenset(r"\.+*?()|[]{}^$")
+"""A regular expression without these is a text to look for, to every engine."""
+
 ReadDocuments = Callable[[str], Sequence[Document]]
 """The documents of a file that a suite names, relative to the suite."""
+
+
+class _Suite:
+    """What all tests of a suite have in common; a template is read once for all of them."""
+
+    def __init__(
+        self, name: str, where: str, read: ReadDocuments, engine: ForeignEngine, cel: CelEngine | None
+    ) -> None:
+        self.name, self.where, self.read, self.engine, self.cel = name, where, read, engine, cel
+        self._templates: dict[str, Template] = {}
+
+    def template(self, test: Mapping[str, Any]) -> Template:
+        """Of a test. Raises PolicyError for one that cannot be read."""
+        path = test.get("template")
+        if not isinstance(path, str) or path not in self._templates:
+            template = parse_template(_one(test, "template", self.where, self.read))
+            self._templates[str(path)] = template
+            return template
+        return self._templates[path]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +86,7 @@ def run_suite(
     """Run one suite; `name` is how it is called in failures. Raises PolicyError for one that is malformed."""
     _known(suite.value, _SUITE_KEYS, suite.where)
     tests = _listed(suite.value, "tests", suite.where)
-    run = SuiteRun()
+    run, at = SuiteRun(), _Suite(name, suite.where, read, engine, cel)
     if suite.value.get("skip"):
         run.skipped += len(tests)
         return run
@@ -73,35 +95,27 @@ def run_suite(
         if test.get("skip"):
             run.skipped += 1
             continue
-        _run_test(run, test, name, suite.where, read, engine, cel)
+        _run_test(run, test, at)
     return run
 
 
-def _run_test(
-    run: SuiteRun,
-    test: Mapping[str, Any],
-    suite: str,
-    where: str,
-    read: ReadDocuments,
-    engine: ForeignEngine,
-    cel: CelEngine | None,
-) -> None:
+def _run_test(run: SuiteRun, test: Mapping[str, Any], at: _Suite) -> None:
     run.tests += 1
     title = str(test.get("name", ""))
-    cases = _listed(test, "cases", where)
+    cases = _listed(test, "cases", at.where)
     for case in cases:
-        _known(case, _CASE_KEYS, where)
+        _known(case, _CASE_KEYS, at.where)
     try:
-        gatekeeper = _gatekeeper(test, where, read, engine, cel)
+        gatekeeper = _gatekeeper(test, at)
     except CustomhouseError as error:
         if test.get("invalid") and isinstance(error, SchemaError):
             return
         run.cases += len(cases)
-        run.failed.append(Failure(suite, title, "", str(error), undecided=not isinstance(error, SchemaError)))
+        run.failed.append(Failure(at.name, title, "", str(error), undecided=not isinstance(error, SchemaError)))
         return
     if test.get("invalid"):
         reason = "the constraint was expected not to fit its template's schema, and fits"
-        run.failed.append(Failure(suite, title, "", reason, undecided=False))
+        run.failed.append(Failure(at.name, title, "", reason, undecided=False))
         return
     for case in cases:
         if case.get("skip"):
@@ -109,39 +123,35 @@ def _run_test(
             continue
         run.cases += 1
         try:
-            reason = _run_case(case, gatekeeper, where, read, engine)
+            reason = _run_case(case, gatekeeper, at)
         except CustomhouseError as error:
-            run.failed.append(Failure(suite, title, str(case.get("name", "")), str(error), undecided=True))
+            run.failed.append(Failure(at.name, title, str(case.get("name", "")), str(error), undecided=True))
             continue
         if reason:
-            run.failed.append(Failure(suite, title, str(case.get("name", "")), reason, undecided=False))
+            run.failed.append(Failure(at.name, title, str(case.get("name", "")), reason, undecided=False))
         else:
             run.passed += 1
 
 
-def _gatekeeper(
-    test: Mapping[str, Any], where: str, read: ReadDocuments, engine: ForeignEngine, cel: CelEngine | None
-) -> Gatekeeper:
-    template = parse_template(_one(test, "template", where, read))
-    constraint = parse_constraint(_one(test, "constraint", where, read), template)
-    gatekeeper = Gatekeeper(Policies({template.kind: template}, (constraint,)), engine, cel)
+def _gatekeeper(test: Mapping[str, Any], at: _Suite) -> Gatekeeper:
+    template = at.template(test)
+    constraint = parse_constraint(_one(test, "constraint", at.where, at.read), template)
+    gatekeeper = Gatekeeper(Policies({template.kind: template}, (constraint,)), at.engine, at.cel)
     if not test.get("cases"):
         gatekeeper.check()  # a case would compile it
     return gatekeeper
 
 
-def _run_case(
-    case: Mapping[str, Any], gatekeeper: Gatekeeper, where: str, read: ReadDocuments, engine: ForeignEngine
-) -> str:
+def _run_case(case: Mapping[str, Any], gatekeeper: Gatekeeper, at: _Suite) -> str:
     """Empty when all assertions hold, else the first that does not."""
-    assertions = _listed(case, "assertions", where)
+    assertions = _listed(case, "assertions", at.where)
     if not assertions:
-        raise PolicyError("a case has at least one assertion", where=where)
-    subject = _one(case, "object", where, read)
+        raise PolicyError("a case has at least one assertion", where=at.where)
+    subject = _one(case, "object", at.where, at.read)
     inventory = [
         document.value
-        for path in _listed(case, "inventory", where, texts=True)
-        for document in _read(path, where, read)
+        for path in _listed(case, "inventory", at.where, texts=True)
+        for document in _read(path, at.where, at.read)
     ]
     if subject.kind == "AdmissionReview" and subject.group == "admission.k8s.io":
         request = subject.value.get("request")
@@ -153,8 +163,8 @@ def _run_case(
     violations = gatekeeper.judge([review], inventory_of(inventory), Point.GATE)[0]
     messages = [violation.message for violation in violations]
     for assertion in assertions:
-        _known(assertion, _ASSERTION_KEYS, where)
-        if reason := _unmet(assertion, messages, where, engine):
+        _known(assertion, _ASSERTION_KEYS, at.where)
+        if reason := _unmet(assertion, messages, at.where, at.engine):
             return reason
     return ""
 
@@ -179,6 +189,8 @@ def _unmet(assertion: Mapping[str, Any], messages: Sequence[str], where: str, en
 
 def _count(pattern: str, messages: Sequence[str], where: str, engine: ForeignEngine) -> int:
     """How many messages a regular expression (RE2, as the engine has it) matches."""
+    if _NO_TEXT.isdisjoint(pattern):
+        return sum(pattern in message for message in messages)
     documents = [{"pattern": pattern, "text": message} for message in ("", *messages)]
     answers = [row[0] for row in engine.ask(_MATCHES, {}, documents, ["data.message.r"])]
     if any(not isinstance(answer, bool) for answer in answers):

@@ -153,7 +153,7 @@ def test_what_cannot_be_read_is_refused_with_its_place(source, said):
 
 def test_where_the_engine_is_absent_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cel_expr_python", None)
-    monkeypatch.setattr(wiring, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(PolicyError, match=r"CEL alone") as caught:
         judge(validation("true"))
     assert "customhouse[cel]" in str(caught.value)

@@ -15,7 +15,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from customhouse.core.errors import PolicyError
 from customhouse.policy.adapters.foreign_calls import OWN
@@ -48,6 +48,9 @@ class EmbeddedForeign:
     name = "embedded"
 
     def __init__(self) -> None:
+        # Now, so that forks of this process find it loaded.
+        import regorus  # type: ignore[import-untyped] # noqa: F401 - the wheel has no stubs
+
         self._local = threading.local()
 
     def ask(
@@ -98,7 +101,7 @@ class EmbeddedForeign:
         key, cache = (_key(program), patience), self._cache()
         if key not in cache:
             # The engine looks for neither depth nor recursion: it would run out of stack, and end the process.
-            check_recursion_of({name: _placed(source, name) for name, source in program.modules.items()})
+            check_recursion_of({name: _shallow(source, name) for name, source in program.modules.items()})
             if reason := doubts(program):
                 raise PolicyError(f"the embedded engine is not asked: {reason}")
             cache[key] = _compile(program, _PATIENCE[patience])
@@ -120,17 +123,20 @@ class EmbeddedForeign:
         return engine
 
 
-def _placed(source: str, name: str) -> list[LintToken]:
-    """The tokens as the lint takes them. Raises PolicyError for brackets so deep that the engine reads for minutes."""
-    found = []
+def _shallow(source: str, name: str) -> Sequence[LintToken]:
+    """The tokens. Raises PolicyError for brackets so deep that the engine reads for minutes."""
+    tokens = tokens_of(source, name)
     depth = 0
-    for token in tokens_of(source, name):
+    for token in tokens:
         if token.kind == "mark":
-            depth += (token.text in OPEN) - (token.text in CLOSE)
-            if depth > MAX_DEPTH:
-                raise PolicyError(f"brackets nested more than {MAX_DEPTH} deep", where=f"{name}:{token.line}")
-        found.append(LintToken(token.kind, token.text, token.line, token.start - source.rfind("\n", 0, token.start)))
-    return found
+            if token.text in OPEN:
+                depth += 1
+                if depth > MAX_DEPTH:
+                    raise PolicyError(f"brackets nested more than {MAX_DEPTH} deep", where=f"{name}:{token.line}")
+            elif token.text in CLOSE:
+                depth -= 1
+    # They have all that the lint asks of a token.
+    return cast("Sequence[LintToken]", tokens)
 
 
 class _Guard:
@@ -153,7 +159,7 @@ class _Guard:
 
 def _compile(program: Program, spared: frozenset[str] | None) -> Any:
     """`spared` None: as it is written; else with all built-ins wrapped but these."""
-    import regorus  # type: ignore[import-untyped]  # the wheel has no stubs
+    import regorus
 
     engine = regorus.Engine()
     engine.set_rego_v0(program.v0)
