@@ -134,13 +134,24 @@ def test_overlapping_members_are_a_bomb() -> None:
     assert scan.verdict is not Verdict.CLEAN
 
 
-def test_encrypted_members_are_unscannable() -> None:
-    data = bytearray(_zip({"a.txt": b"hello"}))
+def _sealed(data: bytearray) -> bytearray:
     data[6] |= 1
     data[data.index(b"PK\x01\x02") + 8] |= 1
+    return data
+
+
+def test_encrypted_members_are_unscannable() -> None:
+    data = _sealed(bytearray(_zip({"a.txt": b"hello"})))
+    data[35:40] = b"\x8f\x12\xaa\x03\xc4"
     scan = scan_bytes(bytes(data))
     assert scan.verdict is Verdict.UNSCANNABLE
-    assert "archive-encrypted" in _rules(scan)
+    assert "archive-encrypted" in {finding.rule for finding in scan.findings}
+
+
+def test_a_member_marked_as_encrypted_that_is_not_is_read_all_the_same() -> None:
+    scan = scan_bytes(bytes(_sealed(bytearray(_zip({"a.txt": b"hello"})))))
+    assert [finding.rule for finding in scan.findings] == ["zip-false-flag"]
+    assert scan.verdict is Verdict.SUSPICIOUS
 
 
 def test_bomb_ends_at_the_limit_of_expansion() -> None:
@@ -195,6 +206,6 @@ def test_npz_is_read_with_its_object_arrays() -> None:
 
 
 def test_other_archives_are_unscannable_and_say_what_to_do() -> None:
-    scan = scan_bytes(b"7z\xbc\xaf\x27\x1c\x00\x04" + b"\x01" * 40)
-    assert (scan.format, scan.verdict) == ("7z", Verdict.UNSCANNABLE)
+    scan = scan_bytes(b"Rar!\x1a\x07\x01\x00" + b"\x01" * 40)
+    assert (scan.format, scan.verdict) == ("rar", Verdict.UNSCANNABLE)
     assert "convert" in scan.findings[0].message

@@ -10,10 +10,11 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from customhouse.trust.scan.compressed import deflated, unpacked
+from customhouse.trust.scan.compressed import unpacked
 from customhouse.trust.scan.inspection import Inspection
 from customhouse.trust.scan.member_names import check_name
 from customhouse.trust.scan.packages import Package
+from customhouse.trust.scan.raw_lzma import lzma1
 from customhouse.trust.scan.source import Cursor, Source, UnreadableError
 
 _END = b"PK\x05\x06"
@@ -21,6 +22,7 @@ _CENTRAL = b"PK\x01\x02"
 _LOCAL = b"PK\x03\x04"
 _MAX_TAIL = 22 + 65_535
 _LINK = 0o120000
+_METHODS = {8: "deflate", 12: "bzip2", 93: "zstd", 95: "xz"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,25 +201,19 @@ def _gap(source: Source, look: Inspection, start: int, end: int) -> None:
 
 def _content(packed: Source, look: Inspection, entry: Entry, package: Package) -> None:
     inside = look.inner(entry.name)
-    if entry.flags & 1:
-        inside.unscannable("archive-encrypted", "encrypted; decrypt the archive before scanning it")
-        return
-    if entry.method == 0:
+    sealed = bool(entry.flags & 1)
+    if entry.method == 0 and not sealed:
         if entry.packed != entry.size:
             inside.suspicious("zip-sizes-differ", "stored with two different sizes")
         _checksum(packed, inside, entry)
         package.read(packed, inside, entry.name)
         return
-    if entry.method == 8:
-        pieces = deflated(packed)
-    elif entry.method in (12, 14):
-        pieces = unpacked(packed, "bzip2") if entry.method == 12 else iter(())
-    else:
-        pieces = iter(())
-    if entry.method not in (8, 12):
-        inside.unscannable("zip-method", f"packed by method {entry.method}; pack it with deflate or store")
-        return
-    with look.expanded(pieces) as (source, problem):
+    with look.expanded(_pieces(packed, entry)) as (source, problem):
+        if sealed and (problem is not None or _crc(source, look) != entry.crc):
+            inside.unscannable("archive-encrypted", "encrypted; decrypt the archive before scanning it")
+            return
+        if sealed:
+            inside.suspicious("zip-false-flag", "marked as encrypted and is not: a trick on scanners")
         if problem is not None:
             inside.unreadable(problem)
         elif source.size != entry.size:
@@ -227,10 +223,30 @@ def _content(packed: Source, look: Inspection, entry: Entry, package: Package) -
         package.read(source, inside, entry.name)
 
 
+def _pieces(packed: Source, entry: Entry) -> Iterator[bytes]:
+    """What a member unpacks to. Raises UnreadableError for methods that are not read (Deflate64, PPMd, AES …)."""
+    if entry.method == 0:
+        yield from (chunk for _, chunk in packed.chunks())
+    elif entry.method in _METHODS:
+        yield from unpacked(packed, _METHODS[entry.method])
+    elif entry.method == 14:  # two bytes of version, two of length, then LZMA's properties (APPNOTE 5.8.8)
+        length = int.from_bytes(packed.read(2, 2), "little")
+        rest = packed.window(4 + length, packed.size - 4 - length)
+        yield from lzma1((chunk for _, chunk in rest.chunks()), packed.read(4, length), entry.size)
+    else:
+        raise UnreadableError(
+            f"packed by method {entry.method}", rule="zip-method", hint="pack it with deflate or store"
+        )
+
+
 def _checksum(source: Source, look: Inspection, entry: Entry) -> None:
+    if _crc(source, look) != entry.crc:
+        look.suspicious("zip-checksum", "the checksum does not match; some loaders do not look, so scanners must")
+
+
+def _crc(source: Source, look: Inspection) -> int:
     crc = 0
     for _, chunk in source.chunks():
         look.spend(1 + len(chunk) // 65_536)
         crc = zlib.crc32(chunk, crc)
-    if crc != entry.crc:
-        look.suspicious("zip-checksum", "the checksum does not match; some loaders do not look, so scanners must")
+    return crc

@@ -5,43 +5,68 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from customhouse.trust.scan.archives_7z import SIGNATURE as SEVENZIP
+from customhouse.trust.scan.archives_7z import inspect_7z
 from customhouse.trust.scan.archives_tar import inspect_tar, is_tar
 from customhouse.trust.scan.archives_zip import inspect_zip
+from customhouse.trust.scan.catboost import SIGNATURE as CATBOOST
+from customhouse.trust.scan.catboost import inspect_catboost
+from customhouse.trust.scan.columnar import ARROW, PARQUET, inspect_arrow, inspect_parquet, is_arrow_stream
+from customhouse.trust.scan.compressed import SIGNATURES as COMPRESSED
 from customhouse.trust.scan.compressed import inspect_compressed
+from customhouse.trust.scan.coreml import inspect_coreml, inspect_mil_weights, is_coreml, is_mil_weights
 from customhouse.trust.scan.gguf import inspect_gguf
 from customhouse.trust.scan.hdf5 import SIGNATURE as HDF5
 from customhouse.trust.scan.hdf5 import inspect_hdf5
 from customhouse.trust.scan.importables import MARKER
 from customhouse.trust.scan.inspection import Inspection
+from customhouse.trust.scan.media import JPEG, PNG, inspect_gif, inspect_jpeg, inspect_png, inspect_riff, is_riff
+from customhouse.trust.scan.msgpack_data import inspect_msgpack, inspect_ubjson, is_msgpack, is_ubjson
 from customhouse.trust.scan.npy import inspect_npy
 from customhouse.trust.scan.onnx import inspect_onnx, is_onnx
+from customhouse.trust.scan.onnx_tensors import inspect_onnx_tensor, is_onnx_tensor
 from customhouse.trust.scan.pickles import inspect_pickles, looks_like_pickle
 from customhouse.trust.scan.safetensors import inspect_safetensors, is_safetensors
 from customhouse.trust.scan.savedmodel import inspect_saved_model, is_saved_model
+from customhouse.trust.scan.sentencepiece import inspect_sentencepiece, is_sentencepiece
 from customhouse.trust.scan.source import Source, UnreadableError
+from customhouse.trust.scan.tensorflow_files import (
+    inspect_checkpoint_index,
+    inspect_fingerprint,
+    inspect_keras_metadata,
+    inspect_records,
+    is_checkpoint_index,
+    is_fingerprint,
+    is_keras_metadata,
+    is_records,
+)
 from customhouse.trust.scan.text import inspect_text, is_text
+from customhouse.trust.scan.tflite import inspect_tflite, is_tflite
 from customhouse.trust.scan.verdict import ScanSeverity
 
 Reader = Callable[[Source, Inspection], None]
 
 _FOREIGN = (
-    (b"7z\xbc\xaf\x27\x1c", "7z"),
     (b"Rar!\x1a\x07", "rar"),
-    (b"\x28\xb5\x2f\xfd", "zstandard"),
-    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"MSCF", "cab"),
     (b"\x7fELF", "elf"),
     (b"MZ", "windows-program"),
     (b"\xcf\xfa\xed\xfe", "mach-o"),
-    (b"PAR1", "parquet"),
-    (b"ARROW1", "arrow"),
+    (b"\xce\xfa\xed\xfe", "mach-o"),
+    (b"\xca\xfe\xba\xbe", "java-or-mach-o"),
+    (b"\x00asm", "webassembly"),
+    (b"\x1bLua", "lua-bytecode"),
     (b"%PDF-", "pdf"),
-    (b"\x89PNG\r\n\x1a\n", "png"),
-    (b"\xff\xd8\xff", "jpeg"),
-    (b"TFL3", "tflite"),
+    (b"SQLite format 3\x00", "sqlite"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "office"),
+    (b"RDX2\n", "r-data"),
+    (b"RDX3\n", "r-data"),
+    (b"X\n\x00\x00\x00", "r-data"),
+    (b"MATLAB 5.0 MAT-file", "matlab"),
 )
 _SEARCHED = 32 << 20
 """Bytes at either end that are searched: a favour to the reader, the file is not clean anyway."""
-_PROGRAMS = ("elf", "windows-program", "mach-o")
+_PROGRAMS = ("elf", "windows-program", "mach-o", "java-or-mach-o", "webassembly", "lua-bytecode", "python-bytecode")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +87,34 @@ FORMATS: tuple[Format, ...] = (
     Format("numpy", _starts(b"\x93NUMPY"), inspect_npy),
     Format("hdf5", _starts(HDF5), inspect_hdf5),
     Format("gguf", _starts(b"GGUF"), inspect_gguf),
-    Format("compressed", _starts(b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"]\x00\x00", b"ZF0x"), inspect_compressed),
+    Format("7z", _starts(SEVENZIP), inspect_7z),
+    Format("compressed", _starts(*COMPRESSED), inspect_compressed),
+    Format("png", _starts(PNG), inspect_png),
+    Format("jpeg", _starts(JPEG), inspect_jpeg),
+    Format("gif", _starts(b"GIF87a", b"GIF89a"), inspect_gif),
+    Format("riff", lambda source, _: is_riff(source), inspect_riff),
+    Format("parquet", _starts(PARQUET), inspect_parquet),
+    Format("arrow", _starts(ARROW), inspect_arrow),
+    Format("tflite", lambda source, _: is_tflite(source), inspect_tflite),
+    Format("catboost", _starts(CATBOOST), inspect_catboost),
     Format("tar", lambda source, _: is_tar(source), inspect_tar),
     Format("safetensors", lambda source, _: is_safetensors(source), inspect_safetensors),
     Format("pickle", looks_like_pickle, inspect_pickles),
     Format("compressed", _starts(b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"), inspect_compressed),
-    Format("onnx", is_onnx, inspect_onnx),
-    Format("saved-model", is_saved_model, inspect_saved_model),
+    Format("tensorflow-checkpoint", lambda source, _: is_checkpoint_index(source), inspect_checkpoint_index),
+    Format("tfrecord", lambda source, _: is_records(source), inspect_records),
+    Format("arrow", lambda source, _: is_arrow_stream(source), inspect_arrow),
+    Format("coreml-weights", lambda source, _: is_mil_weights(source), inspect_mil_weights),
     Format("text", is_text, inspect_text),
+    Format("onnx", is_onnx, inspect_onnx),
+    Format("coreml", is_coreml, inspect_coreml),
+    Format("sentencepiece", is_sentencepiece, inspect_sentencepiece),
+    Format("keras-metadata", is_keras_metadata, inspect_keras_metadata),
+    Format("saved-model", is_saved_model, inspect_saved_model),
+    Format("tensorflow-fingerprint", is_fingerprint, inspect_fingerprint),
+    Format("onnx-tensor", is_onnx_tensor, inspect_onnx_tensor),
+    Format("ubjson", is_ubjson, inspect_ubjson),
+    Format("msgpack", is_msgpack, inspect_msgpack),
 )
 
 
@@ -104,8 +149,7 @@ def _first_face(source: Source, look: Inspection) -> None:
             known.read(source, look)
             _disguise(look)
             return
-    head = source.peek(0, 16)
-    look.format = next((name for signature, name in _FOREIGN if head.startswith(signature)), "unknown")
+    look.format = _foreign(source)
     if look.format in _PROGRAMS:
         look.suspicious("native-program", f"a program ({look.format}) beside a model")
         return
@@ -115,6 +159,16 @@ def _first_face(source: Source, look: Inspection) -> None:
         why = "of no format that is known here; convert it to one (safetensors, ONNX, GGUF, NumPy, JSON)"
     look.unscannable("unknown-format", why)
     _search_markers(source, look)
+
+
+def _foreign(source: Source) -> str:
+    """A format that is known and not read."""
+    head = source.peek(0, 32)
+    if head[1:4] == b"\x0d\x0d\x0a" and head[4:8] in (bytes(4), b"\x01\0\0\0", b"\x03\0\0\0"):
+        return "python-bytecode"
+    if source.peek(0x8001, 5) == b"CD001":
+        return "iso"
+    return next((name for signature, name in _FOREIGN if head.startswith(signature)), "unknown")
 
 
 def _second_face(source: Source, look: Inspection) -> None:
@@ -127,7 +181,10 @@ def _second_face(source: Source, look: Inspection) -> None:
     if index < 0 or len(tail) - index < 22 or _stored_inside(tail, index) or b"PK\x01\x02" not in tail[:index]:
         return
     place = max(0, source.size - len(tail)) + index
-    look.suspicious("polyglot", f"reads as {look.format} and as a zip archive", place)
+    if look.format == "tflite":
+        look.note("tflite-files", "label files packed behind the model, as TensorFlow Lite's metadata has it", place)
+    else:
+        look.suspicious("polyglot", f"reads as {look.format} and as a zip archive", place)
     inspect_zip(source, look.inner("zip"))
 
 

@@ -12,6 +12,8 @@ from customhouse._kit.clock import Clock
 from customhouse.trust.scan.source import FileBacking, Source, UnreadableError
 from customhouse.trust.scan.verdict import ScanFinding, ScanSeverity
 
+BOMB = "decompression-bomb"
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -25,11 +27,16 @@ class Limits:
     """Entries of archives, over all levels."""
     expanded: int = 4 << 30
     """Bytes that come out of decompression, over all levels."""
+    ratio: int = 200
+    """Bytes that may come out of decompression for each of the file, over all levels, past `free` bytes."""
+    free: int = 96 << 20
     text: int = 64 << 20
     """Bytes of a text, JSON or YAML document, which must be held whole."""
     findings: int = 200
     seconds: float = 120.0
     """A backstop on the monotonic clock; the counts above are meant to end first."""
+    names: frozenset[str] = frozenset()
+    """Classes and functions (`module.name`) that the organisation vouches for in customhouse.yaml."""
 
 
 @dataclass(slots=True)
@@ -43,6 +50,8 @@ class Budget:
     """The count of steps at which the clock is looked at next: looking costs more than most steps."""
     members: int = 0
     expanded: int = 0
+    size: int = 0
+    """Bytes of the file itself; 0 while nothing was looked at."""
     started: float = 0.0
     findings: list[ScanFinding] = field(default_factory=list)
     references: dict[str, int] = field(default_factory=dict)
@@ -67,6 +76,10 @@ class Budget:
     def expand(self, count: int) -> None:
         """Raises UnreadableError when more has come out of decompression than may."""
         self.expanded += count
+        if self.expanded > self.limits.free and self.expanded > self.limits.ratio * max(self.size, 1):
+            raise UnreadableError(
+                f"expands to more than {self.limits.ratio} times its size", rule=BOMB, hint="do not unpack it"
+            )
         if self.expanded > self.limits.expanded:
             raise UnreadableError(
                 f"expands to more than {self.limits.expanded} bytes",
@@ -130,7 +143,8 @@ class Inspection:
     def unreadable(self, error: UnreadableError) -> None:
         """Turn what a reader raised into a finding."""
         hint = f"; {error.hint}" if error.hint else ""
-        self.unscannable(error.rule, f"{error.reason}{hint}", error.offset)
+        severity = ScanSeverity.SUSPICIOUS if error.rule == BOMB else ScanSeverity.UNSCANNABLE
+        self.report(severity, error.rule, f"{error.reason}{hint}", error.offset)
 
     def inner(self, name: str) -> Inspection:
         """The look at something inside. Raises UnreadableError past the depth limit."""
@@ -153,6 +167,7 @@ class Inspection:
 
     def scan(self, source: Source) -> None:
         """Detect and scan `source` at this level. Never raises for bad bytes."""
+        self.budget.size = self.budget.size or source.size
         self._dispatch(source, self)
 
     def quiet(self, source: Source, name: str, reader: Callable[[Source, Inspection], None]) -> list[ScanFinding]:
@@ -166,6 +181,12 @@ class Inspection:
         finally:
             self.budget.steps = trial.steps
         return trial.findings
+
+    def refer(self, name: str, size: int) -> None:
+        """Say that the model reads `size` bytes of a file beside it; inside archives such files are scanned anyway."""
+        if self.depth == 0:
+            references = self.budget.references
+            references[name] = max(references.get(name, 0), size)
 
     def member(self) -> None:
         """Count an archive's entry. Raises UnreadableError past the limit."""

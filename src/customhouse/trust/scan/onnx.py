@@ -188,8 +188,7 @@ def _external(external: dict[str, str], look: Inspection) -> None:
         look.suspicious("onnx-external-data", f"a place in {location[:200]!r} that is no number")
         return
     needed = int(external.get("offset", "0")[:20]) + int(external.get("length", "0")[:20])
-    references = look.budget.references
-    references[location] = max(references.get(location, 0), needed)
+    look.refer(location, needed)
 
 
 def _sides(item: Field) -> Iterator[int]:

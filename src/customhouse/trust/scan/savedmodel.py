@@ -87,7 +87,11 @@ def _graph(source: Source, look: Inspection) -> None:
 
 
 def _node(source: Source, look: Inspection) -> None:
-    operator = next((part.text() for part in fields(source, look) if part.number == 2), "")
+    judge_operator(next((part.text() for part in fields(source, look) if part.number == 2), ""), look)
+
+
+def judge_operator(operator: str, look: Inspection) -> None:
+    """Judge one operator of TensorFlow by name."""
     if operator in _SOFT:
         look.suspicious("tensorflow-operator", f"the operator {operator} reads or writes a path that the model chooses")
     elif operator in DANGEROUS or "PyFunc" in operator:

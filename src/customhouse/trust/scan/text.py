@@ -13,6 +13,7 @@ from customhouse.trust.scan.keras import inspect_keras, is_keras
 from customhouse.trust.scan.member_names import escapes
 from customhouse.trust.scan.source import Source, UnreadableError
 from customhouse.trust.scan.verdict import ScanSeverity
+from customhouse.trust.scan.xml_text import inspect_xml
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
 _PYTHON = re.compile(
@@ -60,6 +61,8 @@ def inspect_text(source: Source, look: Inspection) -> None:
     head = text.lstrip()[:1]
     title = look.title.lower()
     if head in ("{", "[") and _json(text, look, title):
+        return
+    if head == "<" and inspect_xml(text, look, look.title):
         return
     if text.startswith("#!") or title.endswith(_PROGRAMS):
         look.format = "script"
