@@ -1,0 +1,180 @@
+"""Evidence in registries: what is attached to a manifest, gathered as files, and statements attached to it.
+
+Looked at: referrers (API or tag schema) with Sigstore bundles, cosign's experimental signatures and Notary Project
+signatures; cosign's tags `sha256-<hex>.sig` and `.att`. The files are what `trust.filed` reads: a registry is a place,
+and a place gives no trust. What cannot be read is told and left out: otherwise anybody who may push shut the gate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from customhouse._kit.clock import to_rfc3339
+from customhouse.core.errors import ArtifactError, EvidenceError
+from customhouse.trust.attestation import SUFFIX
+from customhouse.trust.bundle import BUNDLE_TYPE
+from customhouse.trust.cosign import SIMPLE_SIGNING, SIMPLE_SUFFIX, wrapped_attestations, wrapped_signature
+from customhouse.trust.oci import (
+    EMPTY_TYPE,
+    MANIFEST_TYPE,
+    MEDIA_TYPES,
+    Descriptor,
+    Registry,
+    WritableRegistry,
+    is_index,
+    listed,
+    read_json,
+)
+
+PREFIX = "oci-"
+"""What names of files begin with that came from a registry."""
+NOTARY_TYPE = "application/vnd.cncf.notary.signature"
+NOTARY_SUFFIXES: Mapping[str, str] = {"application/jose+json": ".notary.jws", "application/cose": ".notary.cose"}
+_BUNDLE_TYPES = "application/vnd.dev.sigstore.bundle"
+_OLD_SIGNATURE = "application/vnd.dev.cosign.artifact.sig.v1+json"
+_ENVELOPE_TYPE = "application/vnd.dsse.envelope.v1+json"
+MAX_STATEMENT = 16 * 1024 * 1024
+MAX_TOTAL = 128 * 1024 * 1024
+MAX_STATEMENTS = 200
+_EMPTY = b"{}"
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Name → bytes of what is attached to one manifest, and why something was left out."""
+
+    files: Mapping[str, bytes]
+    ignored: tuple[str, ...] = ()
+
+
+def gather(registry: Registry, repository: str, digest: str, where: str) -> Gathered:
+    """Everything that is attached to the manifest `digest`. Raises ArtifactError when the registry does not answer."""
+    found: dict[str, bytes] = {}
+    ignored: list[str] = []
+    total = 0
+    for said, make in _attached(registry, repository, digest, where):
+        try:
+            made = make()
+        except EvidenceError as error:
+            ignored.append(f"{said}: {error.message}")
+            continue
+        for suffix, data in made:
+            total += len(data)
+            if len(found) >= MAX_STATEMENTS or total > MAX_TOTAL:
+                raise ArtifactError(
+                    f"more than {MAX_STATEMENTS} statements or {MAX_TOTAL >> 20} MiB of them are attached", where=where
+                )
+            found[f"{PREFIX}{hashlib.sha256(data).hexdigest()[:16]}{suffix}"] = data
+    return Gathered(dict(sorted(found.items())), tuple(ignored))
+
+
+class _Layer:
+    """One attached layer, not yet fetched."""
+
+    def __init__(self, registry: Registry, repository: str, layer: Descriptor, where: str) -> None:
+        self._registry, self._repository, self._layer, self._where = registry, repository, layer, where
+
+    def __call__(self) -> list[tuple[str, bytes]]:
+        layer, where = self._layer, self._where
+        if layer.size > MAX_STATEMENT:
+            raise EvidenceError(f"larger than {MAX_STATEMENT >> 20} MiB", where=where)
+        data = self._registry.blob(self._repository, layer.digest, max_bytes=MAX_STATEMENT)
+        if layer.media_type == SIMPLE_SIGNING:
+            return [(SIMPLE_SUFFIX, wrapped_signature(data, layer.annotations, where))]
+        if layer.media_type == _ENVELOPE_TYPE:
+            return [(SUFFIX, item) for item in wrapped_attestations(data, layer.annotations, where)]
+        if layer.media_type.startswith(_BUNDLE_TYPES):
+            return [(SUFFIX, data)]
+        if layer.media_type in NOTARY_SUFFIXES:
+            return [(NOTARY_SUFFIXES[layer.media_type], data)]
+        return []
+
+
+def _attached(registry: Registry, repository: str, digest: str, where: str) -> Iterator[tuple[str, _Layer]]:
+    for referrer in registry.referrers(repository, digest):
+        if referrer.media_type not in MEDIA_TYPES or not _may_matter(referrer.artifact_type):
+            continue
+        document = read_json(registry.manifest(repository, referrer.digest), f"{where} {referrer.digest}")
+        if _subject(document) == digest and not is_index(document):
+            yield from _layers(registry, repository, document, f"{where} {referrer.digest[:19]}…")
+    for suffix in (".sig", ".att"):
+        body = registry.tagged(repository, f"{digest.replace(':', '-')}{suffix}")
+        if body is not None:
+            yield from _layers(registry, repository, read_json(body, where), f"{where} {suffix}")
+
+
+def _layers(
+    registry: Registry, repository: str, document: Mapping[str, Any], where: str
+) -> Iterator[tuple[str, _Layer]]:
+    if "layers" not in document:
+        return
+    for layer in listed(document, "layers", where)[: MAX_STATEMENTS + 1]:
+        yield where, _Layer(registry, repository, layer, where)
+
+
+def _may_matter(artifact_type: str) -> bool:
+    """Whether a referrer may be evidence: by its type, or when its list does not say one."""
+    known = (_BUNDLE_TYPES, NOTARY_TYPE, _OLD_SIGNATURE)
+    return not artifact_type or artifact_type.startswith(known)
+
+
+def _subject(document: Mapping[str, Any]) -> str | None:
+    subject = document.get("subject")
+    value = subject.get("digest") if isinstance(subject, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def subject_of(registry: Registry, repository: str, digest: str, where: str) -> Descriptor:
+    """The descriptor of a manifest that something is attached to. Raises ArtifactError."""
+    body = registry.manifest(repository, digest)
+    media_type = str(read_json(body, where).get("mediaType") or MANIFEST_TYPE)
+    return Descriptor(media_type, digest, len(body))
+
+
+def attach_bundle(
+    registry: WritableRegistry, repository: str, subject: Descriptor, bundle: bytes, predicate_type: str, at: datetime
+) -> str:
+    """Attach a Sigstore bundle as cosign 3 does: a referrer of the manifest. Gives the digest of the new manifest."""
+    layer = registry.push_blob(repository, bundle, BUNDLE_TYPE)
+    config = registry.push_blob(repository, _EMPTY, EMPTY_TYPE)
+    document = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "artifactType": BUNDLE_TYPE,
+        "config": {**config.to_json(), "artifactType": BUNDLE_TYPE},
+        "layers": [layer.to_json()],
+        "subject": subject.to_json(),
+        "annotations": {
+            "dev.sigstore.bundle.content": "dsse-envelope",
+            "dev.sigstore.bundle.predicateType": predicate_type,
+            "org.opencontainers.image.created": to_rfc3339(at),
+        },
+    }
+    return registry.push_manifest(repository, document).digest
+
+
+def attach_signature(registry: WritableRegistry, repository: str, digest: str, payload: bytes, signature: str) -> str:
+    """Add a simple-signing signature under cosign's tag `sha256-<hex>.sig`, beside those that are there."""
+    tag = f"{digest.replace(':', '-')}.sig"
+    body = registry.tagged(repository, tag)
+    where = f"{repository}:{tag}"
+    document = None if body is None else read_json(body, where)
+    known = [] if document is None else list(document.get("layers") or ())
+    layer = registry.push_blob(repository, payload, SIMPLE_SIGNING)
+    added = {**layer.to_json(), "annotations": {"dev.cosignproject.cosign/signature": signature}}
+    layers = [*(item for item in known if item != added), added]
+    config = {
+        "architecture": "",
+        "os": "",
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [item["digest"] for item in layers]},
+        "history": [{} for _ in layers],
+    }
+    kept = registry.push_blob(repository, json.dumps(config).encode(), "application/vnd.oci.image.config.v1+json")
+    manifest = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": kept.to_json(), "layers": layers}
+    return registry.push_manifest(repository, manifest, tag).digest
