@@ -19,8 +19,9 @@ findings contains lib.error("compliance", "image-evidence-missing", image.pointe
 	some kind in input.tier.spec.required_image_evidence
 	count(of_kind(image, kind)) == 0
 	not excused(image, kind)
-	message := sprintf("The image %s has no %s; tier %s asks for it.", [image.reference, called(kind), input.tier.name])
-	fix := sprintf("Make the %s where the image is built, signed by somebody whom the base revision trusts.", [called(kind)])
+	name := called(kind)
+	message := sprintf("The image %s has no %s; tier %s asks for it.", [image.reference, name, input.tier.name])
+	fix := sprintf("Make the %s where the image is built, signed by somebody whom the base revision trusts.", [name])
 }
 
 # METADATA
@@ -32,7 +33,7 @@ findings contains lib.error("compliance", "image-evidence-missing", image.pointe
 #   severity: error
 #   fix: Have it signed by a trusted signer, about the digest that is pinned.
 findings contains lib.error("security", "image-evidence-unverified", image.pointer, message, fix) if {
-	some image in images
+	some image in witnessed
 	some kind in input.tier.spec.required_image_evidence
 	found := of_kind(image, kind)
 	count(found) > 0
@@ -52,7 +53,7 @@ findings contains lib.error("security", "image-evidence-unverified", image.point
 findings contains lib.error("compliance", "image-evidence-stale", image.pointer, message, fix) if {
 	limit := input.tier.spec.evidence_max_age_days
 	is_number(limit)
-	some image in images
+	some image in witnessed
 	some kind in input.tier.spec.required_image_evidence
 	verified := [item | some item in of_kind(image, kind); item.verified]
 	count(verified) > 0
@@ -72,7 +73,7 @@ findings contains lib.error("compliance", "image-evidence-stale", image.pointer,
 #   severity: error
 #   fix: Look at the scan's findings, and build the image anew.
 findings contains lib.error("security", "image-scan", image.pointer, message, fix) if {
-	some image in images
+	some image in witnessed
 	some item in of_kind(image, "scan")
 	heard(item)
 	message := sprintf("The scan of the image %s says %s.", [image.reference, verdict(item.summary.verdict)])
@@ -120,6 +121,9 @@ images := [artifact |
 	artifact.role == "image"
 	artifact.digest != null
 ]
+
+# Most images have none at all: of those there is nothing more to ask.
+witnessed := [image | some image in images; count(image.evidence) > 0]
 
 of_kind(image, kind) := [item | some item in image.evidence; item.kind == kind]
 

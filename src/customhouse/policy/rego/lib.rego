@@ -1,16 +1,28 @@
 # What the rules share: shapes of findings, money as text, and the readings of Facts that several topics need.
 package customhouse.lib
 
-error(category, rule, pointer, message, fix) := finding(category, "error", rule, pointer, message, fix)
-
-warning(category, rule, pointer, message, fix) := finding(category, "warning", rule, pointer, message, fix)
-
-note(category, rule, pointer, message, fix) := finding(category, "note", rule, pointer, message, fix)
-
-finding(category, severity, rule, pointer, message, fix) := {
+error(category, rule, pointer, message, fix) := {
 	"rule": rule,
 	"category": category,
-	"severity": severity,
+	"severity": "error",
+	"pointer": pointer,
+	"message": message,
+	"fix": fix,
+}
+
+warning(category, rule, pointer, message, fix) := {
+	"rule": rule,
+	"category": category,
+	"severity": "warning",
+	"pointer": pointer,
+	"message": message,
+	"fix": fix,
+}
+
+note(category, rule, pointer, message, fix) := {
+	"rule": rule,
+	"category": category,
+	"severity": "note",
 	"pointer": pointer,
 	"message": message,
 	"fix": fix,
@@ -39,9 +51,11 @@ pods := input.change.after.workload.pods
 workload := input.change.after.workload if input.change.after.workload != null
 
 # A container's own setting wins over its pod's.
-effective(_, container, field) := container.security[field] if container.security[field] != null
-
-effective(pod, container, field) := pod.security[field] if container.security[field] == null
+effective(pod, container, field) := container.security[field] if {
+	container.security[field] != null
+} else := pod.security[field] if {
+	container.security[field] == null
+}
 
 # A function and not a rule: the embedded engine evaluates rules ahead of the guards of those that use them.
 shown(items, empty) := empty if count(items) == 0
@@ -102,12 +116,14 @@ judged(finding) := object.union(finding, {
 
 # What controllers derive has the cost, the labels and the commit of its owner, and these are judged there. A guard of
 # its own: a head without a value is an element of the set in the embedded engine. What is no finding is not left out.
-kept(finding) if not left_to_owner(finding)
+kept(_) if object.get(input, "derived", false) != true
 
-left_to_owner(finding) if {
+kept(finding) if {
 	input.derived == true
-	finding.category in ["cost", "reliability", "compliance"]
+	not left_to_owner(finding)
 }
+
+left_to_owner(finding) if finding.category in ["cost", "reliability", "compliance"]
 
 stated(finding) if input.tier.checks[finding.rule]
 

@@ -15,17 +15,18 @@ import data.customhouse.lib
 findings contains lib.error("security", "container-root", security_pointer(container), message, fix) if {
 	some pod in lib.pods
 	some container in pod.containers
-	message := root_problem(pod, container)
+	lib.effective(pod, container, "run_as_user") == 0
+	message := sprintf("The %s runs as root (runAsUser is 0).", [trim_prefix(lib.called(container), "the ")])
 	fix := "Set securityContext.runAsNonRoot: true on the pod or the container."
 }
 
-root_problem(pod, container) := sprintf("The %s runs as root (runAsUser is 0).", [trim_prefix(lib.called(container), "the ")]) if {
-	lib.effective(pod, container, "run_as_user") == 0
-}
-
-root_problem(pod, container) := sprintf("The %s may run as root: runAsNonRoot is not true.", [trim_prefix(lib.called(container), "the ")]) if {
-	lib.effective(pod, container, "run_as_user") == null
+findings contains lib.error("security", "container-root", security_pointer(container), message, fix) if {
+	some pod in lib.pods
+	some container in pod.containers
 	lib.effective(pod, container, "run_as_non_root") != true
+	lib.effective(pod, container, "run_as_user") == null
+	message := sprintf("The %s may run as root: runAsNonRoot is not true.", [trim_prefix(lib.called(container), "the ")])
+	fix := "Set securityContext.runAsNonRoot: true on the pod or the container."
 }
 
 # METADATA
