@@ -11,9 +11,13 @@ import pytest
 from customhouse._kit.digest import tree
 from customhouse.trust.certificates import read_authorities
 from customhouse.trust.keys import TrustRoot, generate
-from customhouse.trust.signing import ModelCheck, verify_model
+from customhouse.trust.signing import Keyless, ModelCheck, verify_model
+from customhouse.trust.sigstore.identity import Expected
+from customhouse.trust.sigstore.roots import read_root
+from customhouse.trust.sigstore.verification import Policy
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
+IDENTITY, ISSUER = "stefanb@us.ibm.com", "https://sigstore.verify.ibm.com/oauth2"
 BESIDE = ("model.sig", "ignore-me")
 SINGLE = ("v1.0.0-elliptic-key", "v0.3.1-elliptic-key")
 
@@ -47,11 +51,42 @@ def test_signatures_by_key_and_by_certificate_verify(vectors: Path) -> None:
     assert {name: check(vectors, name).problems() for name in found} == dict.fromkeys(found, ())
 
 
-def test_the_keyless_method_is_refused_by_name(vectors: Path) -> None:
+def test_the_keyless_method_is_refused_where_no_identity_is_expected(vectors: Path) -> None:
     for name in names(vectors, "-sigstore"):
         made = check(vectors, name)
         assert not made.verified
         assert "Sigstore" in made.problem
+
+
+def keyless(vectors: Path, name: str, shared_data: Path, identity: str = IDENTITY) -> ModelCheck:
+    root = shared_data / "transparency" / "sigstore-conformance" / "trusted_root_public_good.json"
+    policy = Policy(expected=Expected(identity, ISSUER))
+    return verify_model(
+        (vectors / name / "model.sig").read_bytes(),
+        tree(vectors / name),
+        [],
+        keyless=Keyless(policy, read_root(root.read_bytes()), AT),
+        ignore=BESIDE,
+    )
+
+
+def test_keyless_signatures_verify_by_the_identity(vectors: Path, shared_data: Path) -> None:
+    found = names(vectors, "-sigstore")
+    assert len(found) >= 3
+    for name in found:
+        made = keyless(vectors, name, shared_data)
+        assert made.problems() == ()
+        assert made.signer == IDENTITY
+        assert made.keyless is not None
+        assert made.keyless.logged
+
+
+def test_a_keyless_signature_of_another_identity_or_over_other_files_is_refused(
+    vectors: Path, shared_data: Path
+) -> None:
+    assert "was expected" in keyless(vectors, "v1.0.1-sigstore", shared_data, "somebody@example.com").problem
+    (vectors / "v1.0.1-sigstore" / "signme-2").write_text("other")
+    assert keyless(vectors, "v1.0.1-sigstore", shared_data).differing == ("signme-2",)
 
 
 def test_a_changed_file_is_named(vectors: Path) -> None:

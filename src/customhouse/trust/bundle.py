@@ -7,6 +7,7 @@ before anything in them counts.
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -115,12 +116,15 @@ def statement(
     return canonical_json(document)
 
 
-def seal(payload: bytes, key: PrivateKey) -> bytes:
-    """Sign a statement and write the bundle (JSON, sorted keys, a newline at the end: it lives in Git)."""
+def seal(payload: bytes, key: PrivateKey, certificates: Sequence[bytes] = ()) -> bytes:
+    """Sign a statement and write the bundle (JSON, sorted keys, a newline at the end: it lives in Git).
+
+    `certificates` (DER, the signer's first) name the signer instead of the key's hint.
+    """
     signature = key.sign(pae(PAYLOAD_TYPE, payload))
     document = {
         "mediaType": BUNDLE_TYPE,
-        "verificationMaterial": {"publicKey": {"hint": key.public.key_id}},
+        "verificationMaterial": _signer(key, certificates),
         "dsseEnvelope": {
             "payload": base64.b64encode(payload).decode(),
             "payloadType": PAYLOAD_TYPE,
@@ -128,6 +132,19 @@ def seal(payload: bytes, key: PrivateKey) -> bytes:
         },
     }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
+
+
+def key_hint(key: PublicKey) -> str:
+    """The sha256 of the key's PEM: what model_signing (since 1.0) compares; the specification leaves it open."""
+    return hashlib.sha256(key.pem()).hexdigest()
+
+
+def _signer(key: PrivateKey, certificates: Sequence[bytes]) -> dict[str, Any]:
+    if not certificates:
+        return {"publicKey": {"hint": key_hint(key.public)}}
+    # A chain, where version 0.3 has the one certificate: model_signing reads no other form for its own authorities.
+    chain = [{"rawBytes": base64.b64encode(der).decode()} for der in certificates]
+    return {"x509CertificateChain": {"certificates": chain}, "tlogEntries": []}
 
 
 def read_bundle(data: bytes, where: str = "bundle") -> Bundle:
@@ -163,7 +180,7 @@ def authenticate(bundle: Bundle, kind: EvidenceKind, roots: Sequence[TrustRoot])
             return root.name, ""
     if signers:
         return signers[0].name, f"{signers[0].name} may not sign {kind.value}"
-    named = next((root for root in roots if bundle.hint and root.key.key_id == bundle.hint), None)
+    named = next((root for root in roots if bundle.hint in (root.key.key_id, key_hint(root.key))), None)
     if named is not None:
         return None, f"the signature of {named.name} does not verify: the statement was changed after signing"
     return None, f"signed by an unknown key{f' ({bundle.hint[:16]}…)' if bundle.hint else ''}"

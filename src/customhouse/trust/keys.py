@@ -1,7 +1,8 @@
 """Keys: Ed25519 and ECDSA pairs that sign, and trust roots that say who may sign what.
 
-New keys are Ed25519 (RFC 8032) or ECDSA P-256 with SHA-256; signatures of P-384 and P-521 keys are verified too, since
-the field's models carry them. A private key leaves this module only as a PEM file that its owner alone may read.
+New keys are Ed25519 (RFC 8032) or ECDSA P-256 with SHA-256; signatures of P-384, P-521 and RSA keys (2,048 bits or
+more) are verified too, since the field's models and images carry them. A private key leaves this module only as a PEM
+file that its owner alone may read.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,7 +18,8 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from customhouse.core.errors import ConfigError, StateError, UsageError
 from customhouse.core.evidence import EvidenceKind
@@ -32,6 +35,8 @@ class Algorithm(StrEnum):
     ECDSA_P256 = "PKIX_ECDSA_P256_SHA_256"
     ECDSA_P384 = "PKIX_ECDSA_P384_SHA_384"
     ECDSA_P521 = "PKIX_ECDSA_P521_SHA_512"
+    RSA = "PKIX_RSA_PKCS1V15_SHA256"
+    """Of any length that is taken; a signature with PSS padding is taken as well."""
 
 
 _CURVES: dict[str, tuple[Algorithm, hashes.HashAlgorithm]] = {
@@ -39,8 +44,11 @@ _CURVES: dict[str, tuple[Algorithm, hashes.HashAlgorithm]] = {
     "secp384r1": (Algorithm.ECDSA_P384, hashes.SHA384()),
     "secp521r1": (Algorithm.ECDSA_P521, hashes.SHA512()),
 }
-_PrivateHandle = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
-_PublicHandle = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey
+_PrivateHandle = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+_PublicHandle = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+_RSA_BITS = (2048, 8192)
+"""Shorter ones can be factored (NIST SP 800-131A); longer ones cost a verifier seconds."""
+_KINDS_OF_KEY = "use Ed25519, ECDSA on P-256, P-384 or P-521, or RSA of 2048 to 8192 bits"
 
 
 class PublicKey:
@@ -54,10 +62,10 @@ class PublicKey:
             self.algorithm = Algorithm.ED25519
         elif isinstance(handle, ec.EllipticCurvePublicKey) and handle.curve.name in _CURVES:
             self.algorithm = _CURVES[handle.curve.name][0]
+        elif isinstance(handle, rsa.RSAPublicKey) and _fair(handle):
+            self.algorithm = Algorithm.RSA
         else:
-            raise ConfigError(
-                "this kind of key is not used here", where=where, hint="use Ed25519 or ECDSA on P-256, P-384 or P-521"
-            )
+            raise ConfigError("this kind of key is not used here", where=where, hint=_KINDS_OF_KEY)
         self._handle: _PublicHandle = handle
         self.der = handle.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
@@ -72,6 +80,14 @@ class PublicKey:
             return cls(serialization.load_pem_public_key(pem), where)
         except (ValueError, UnsupportedAlgorithm) as error:
             raise ConfigError("not a PEM public key", where=where, hint="it starts with BEGIN PUBLIC KEY") from error
+
+    @classmethod
+    def from_der(cls, der: bytes, where: str = "") -> PublicKey:
+        """Read an SPKI (or, for RSA, a PKCS#1) public key. Raises ConfigError."""
+        try:
+            return cls(serialization.load_der_public_key(der), where)
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise ConfigError("not a DER public key", where=where, hint=_KINDS_OF_KEY) from error
 
     @property
     def key_id(self) -> str:
@@ -94,15 +110,46 @@ class PublicKey:
 
         `sha256`: ECDSA with SHA-256 on every curve, as tools before 2025 wrote it.
         """
-        try:
-            if isinstance(self._handle, ed25519.Ed25519PublicKey):
+        if isinstance(self._handle, ed25519.Ed25519PublicKey):
+            try:
                 self._handle.verify(signature, message)
-            else:
-                used = hashes.SHA256() if sha256 else _CURVES[self._handle.curve.name][1]
-                self._handle.verify(signature, message, ec.ECDSA(used))
-        except InvalidSignature:
+            except InvalidSignature:
+                return False
+            return True
+        hasher = hashes.Hash(hashes.SHA256() if sha256 else self._hash())
+        hasher.update(message)
+        return self._verify_hash(hasher.finalize(), signature, hashes.SHA256() if sha256 else self._hash())
+
+    @property
+    def hash_name(self) -> str:
+        """The hash that signatures of this key are over: sha256, sha384, sha512; empty for Ed25519 (the message)."""
+        return "" if isinstance(self._handle, ed25519.Ed25519PublicKey) else self._hash().name
+
+    def verify_digest(self, digest: bytes, signature: bytes) -> bool:
+        """Whether `signature` is this key's over the message that has this digest (of `hash_name`).
+
+        False for Ed25519, which signs messages and no digests.
+        """
+        if isinstance(self._handle, ed25519.Ed25519PublicKey) or len(digest) != self._hash().digest_size:
             return False
-        return True
+        return self._verify_hash(digest, signature, self._hash())
+
+    def _hash(self) -> hashes.HashAlgorithm:
+        if isinstance(self._handle, ec.EllipticCurvePublicKey):
+            return _CURVES[self._handle.curve.name][1]
+        return hashes.SHA256()
+
+    def _verify_hash(self, digest: bytes, signature: bytes, used: hashes.HashAlgorithm) -> bool:
+        handle = self._handle
+        if isinstance(handle, ec.EllipticCurvePublicKey):
+            return _holds(lambda: handle.verify(signature, digest, ec.ECDSA(Prehashed(used))))
+        if isinstance(handle, rsa.RSAPublicKey):
+            pss = padding.PSS(padding.MGF1(used), padding.PSS.AUTO)
+            return any(
+                _holds(lambda way=way: handle.verify(signature, digest, way, Prehashed(used)))  # type: ignore[misc]
+                for way in (padding.PKCS1v15(), pss)
+            )
+        return False
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PublicKey) and self.der == other.der
@@ -114,6 +161,19 @@ class PublicKey:
         return f"PublicKey({self.algorithm.value}, {self.key_id[:12]}…)"
 
 
+def _fair(key: rsa.RSAPublicKey) -> bool:
+    """Whether an RSA key is neither too weak nor made to keep a verifier busy."""
+    return _RSA_BITS[0] <= key.key_size <= _RSA_BITS[1] and key.public_numbers().e < 1 << 32
+
+
+def _holds(check: Callable[[], None]) -> bool:
+    try:
+        check()
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
 class PrivateKey:
     """A key that signs. Its repr shows the public half only."""
 
@@ -121,16 +181,29 @@ class PrivateKey:
 
     def __init__(self, handle: object, where: str = "") -> None:
         """Take a `cryptography` private key. Raises ConfigError for a kind of key that is not used here."""
-        if not isinstance(handle, (ed25519.Ed25519PrivateKey, ec.EllipticCurvePrivateKey)):
+        if not isinstance(handle, (ed25519.Ed25519PrivateKey, ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
             raise ConfigError("this kind of key is not used here", where=where, hint="use Ed25519 or ECDSA P-256")
         self._handle: _PrivateHandle = handle
         self.public = PublicKey(handle.public_key(), where)
 
     def sign(self, message: bytes) -> bytes:
-        """Raw Ed25519, or DER ECDSA with the hash of the curve."""
+        """Raw Ed25519, or DER ECDSA with the hash of the curve, or RSA PKCS #1 v1.5 with SHA-256."""
         if isinstance(self._handle, ed25519.Ed25519PrivateKey):
             return self._handle.sign(message)
+        if isinstance(self._handle, rsa.RSAPrivateKey):
+            return self._handle.sign(message, padding.PKCS1v15(), hashes.SHA256())
         return self._handle.sign(message, ec.ECDSA(_CURVES[self._handle.curve.name][1]))
+
+    def sign_digest(self, digest: bytes) -> bytes:
+        """The same over a message of which only the digest (of the public half's `hash_name`) is at hand.
+
+        Raises UsageError for Ed25519, which signs messages and no digests.
+        """
+        if isinstance(self._handle, ec.EllipticCurvePrivateKey):
+            return self._handle.sign(digest, ec.ECDSA(Prehashed(_CURVES[self._handle.curve.name][1])))
+        if isinstance(self._handle, rsa.RSAPrivateKey):
+            return self._handle.sign(digest, padding.PKCS1v15(), Prehashed(hashes.SHA256()))
+        raise UsageError("an Ed25519 key signs messages and no digests", hint="sign the bytes, or with an ECDSA key")
 
     def save(self, path: Path) -> None:
         """Write an unencrypted PKCS#8 PEM, mode 0600, all or nothing; an existing file is never replaced.

@@ -113,7 +113,7 @@ def test_an_encrypted_key_needs_its_password(tmp_path: Path) -> None:
 
 def test_other_kinds_of_keys_are_refused(tmp_path: Path) -> None:
     pem = (
-        rsa.generate_private_key(65537, 2048)
+        rsa.generate_private_key(65537, 1024)
         .public_key()
         .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )

@@ -1,0 +1,135 @@
+"""`customhouse artifact verify`: a file, a folder or a digest against a Sigstore bundle.
+
+Whatever cannot be verified (a bundle, a key or a trusted root that cannot be read, too) is TamperError: exit 5. Only
+what was asked wrongly (no such file, no signer named) is UsageError.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from customhouse.app import wiring
+from customhouse.app.inspection import read_tree
+from customhouse.app.model_signing import without
+from customhouse.core.errors import ConfigError, TamperError, UsageError
+from customhouse.trust import signing
+from customhouse.trust.keys import MAX_PEM_BYTES, PublicKey
+from customhouse.trust.sigstore.identity import Expected
+from customhouse.trust.sigstore.roots import MAX_BYTES as MAX_ROOT
+from customhouse.trust.sigstore.roots import SigstoreRoot, read_root
+from customhouse.trust.sigstore.verification import Artifact, Policy, verify_bundle
+from customhouse.trust.strict_json import MAX_BYTES as MAX_BUNDLE
+
+BESIDE = (".sigstore.json", ".sigstore")
+"""Where a bundle is looked for when none is named (client specification, section 4.1.1)."""
+_NO_ROOT = (
+    "give --trusted-root: the trusted_root.json of your Sigstore instance, from its TUF repository or from "
+    "`cosign trusted-root create`; none is trusted by default and none is fetched"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What `artifact verify` was asked."""
+
+    artifact: str
+    bundle: str | None = None
+    key: str | None = None
+    identity: str | None = None
+    identity_pattern: str | None = None
+    issuer: str | None = None
+    issuer_pattern: str | None = None
+    trusted_root: str | None = None
+    need_log: bool = True
+    need_certificate_log: bool = True
+
+
+def verify(asked: Request) -> dict[str, Any]:
+    """What was verified, as JSON values. Raises TamperError (not verified) and UsageError."""
+    _check_usage(asked)
+    place = _bundle_of(asked)
+    data = _read(place, MAX_BUNDLE, "--bundle")
+    try:
+        root = None if asked.trusted_root is None else trusted_root(asked.trusted_root)
+        policy = Policy(_key(asked.key), expected(asked), asked.need_log, asked.need_certificate_log)
+    except ConfigError as error:
+        raise TamperError(error.message, where=error.where, hint=error.hint) from error
+    path = Path(asked.artifact)
+    now = wiring.clock().now()
+    try:
+        if path.is_dir():
+            files = without(read_tree(path), path, place)
+            found = signing.verify_folder(data, files, policy, root, now)
+        else:
+            thing = Artifact.of_file(path) if path.exists() else Artifact.of_digest(asked.artifact)
+            found = verify_bundle(data, thing, policy, root, now)
+    except TamperError as error:
+        raise TamperError(error.message, where=error.where or str(place), hint=error.hint) from error
+    return {"verified": True, "artifact": asked.artifact, **found.to_json()}
+
+
+def expected(asked: Request) -> Expected | None:
+    """Whose signature counts, None for a key's. Raises UsageError for a pattern that is none."""
+    if asked.key is not None:
+        return None
+    for pattern in (asked.identity_pattern, asked.issuer_pattern):
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise UsageError(f"not a pattern: {error}", where=str(pattern)[:80]) from error
+    return Expected(
+        identity=asked.identity or asked.identity_pattern or "",
+        issuer=asked.issuer or asked.issuer_pattern or "",
+        identity_pattern=asked.identity is None,
+        issuer_pattern=asked.issuer is None,
+    )
+
+
+def trusted_root(path: str) -> SigstoreRoot:
+    """A trusted root from its file. Raises UsageError when there is none, ConfigError when it is wrong."""
+    return read_root(_read(Path(path), MAX_ROOT, "--trusted-root"), path)
+
+
+def _check_usage(asked: Request) -> None:
+    identities = [value for value in (asked.identity, asked.identity_pattern) if value]
+    issuers = [value for value in (asked.issuer, asked.issuer_pattern) if value]
+    if asked.key is not None:
+        if identities or issuers:
+            raise UsageError("a key and an identity", hint="give either --key, or --identity with --issuer")
+        return
+    if len(identities) != 1 or len(issuers) != 1:
+        raise UsageError(
+            "whose signature counts was not said",
+            hint="give --key FILE, or one of --identity and --identity-regexp with one of --issuer and --issuer-regexp",
+        )
+    if asked.trusted_root is None:
+        raise UsageError("no trusted root vouches for the identity", hint=_NO_ROOT)
+
+
+def _bundle_of(asked: Request) -> Path:
+    if asked.bundle is not None:
+        return Path(asked.bundle)
+    beside = [Path(asked.artifact.rstrip("/") + suffix) for suffix in BESIDE]
+    found = next((place for place in beside if place.is_file()), None)
+    if found is None:
+        raise UsageError(f"there is no bundle at {beside[0]}", hint="name it with --bundle")
+    return found
+
+
+def _key(path: str | None) -> PublicKey | None:
+    if path is None:
+        return None
+    return PublicKey.from_pem(_read(Path(path), MAX_PEM_BYTES, "--key"), path)
+
+
+def _read(place: Path, most: int, option: str) -> bytes:
+    if not place.is_file():
+        raise UsageError(f"there is no file {place}", hint=f"{option} names a file")
+    with place.open("rb") as handle:
+        data = handle.read(most + 1)
+    if len(data) > most:
+        raise TamperError(f"larger than {most} bytes", where=str(place))
+    return data
