@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import hmac
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from customhouse._kit.canonical import JsonValue, canonical_json
+from customhouse._kit.reading import NotRegularError, opened, read_digests, side_by_side
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_CHUNK = 1 << 20
 MAX_FILES = 100_000
 """A model folder with more files is refused: the largest sharded checkpoints have a few thousand."""
 MAX_DEPTH = 64
@@ -53,6 +51,8 @@ class FileEntry:
     path: str
     digest: str
     size: int
+    blake3: str = ""
+    """`blake3:` and 64 hex digits where it was asked for: for other tools, and never what is pinned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,25 +92,11 @@ def file_digest(path: Path, progress: Callable[[int], None] | None = None) -> Fi
     Raises TreeError when it is not a regular file (links are not followed), OSError when it cannot be read.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise TreeError(f"{path}: a symbolic link; name the file that it leads to") from error
-        if error.errno == errno.ENXIO:  # what open(2) says of a socket
-            raise TreeError(f"{path}: not a regular file") from error
-        raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise TreeError(f"{path}: not a regular file")
-    with os.fdopen(descriptor, "rb", buffering=0) as handle:
-        hasher = hashlib.sha256()
-        size = 0
-        while chunk := handle.read(_CHUNK):
-            hasher.update(chunk)
-            size += len(chunk)
-            if progress is not None:
-                progress(len(chunk))
-    return FileEntry(path.name, "sha256:" + hasher.hexdigest(), size)
+        with opened(path) as descriptor:
+            read = read_digests(descriptor, told=progress)
+    except NotRegularError as error:
+        raise TreeError(str(error)) from error
+    return FileEntry(path.name, read.sha256, read.size)
 
 
 def tree(
@@ -120,19 +106,19 @@ def tree(
 ) -> Tree:
     """The files of a folder (or a single file) with their digests, each as `hashing` gives it.
 
-    Raises TreeError for symbolic links, devices, sockets, names that are not UTF-8, more than MAX_FILES files and
-    folders nested deeper than MAX_DEPTH; FileNotFoundError when there is nothing at `path`.
+    Large files are hashed side by side: `hashing` and `progress` are called from several threads then. Raises
+    TreeError for symbolic links, devices, sockets, names that are not UTF-8, more than MAX_FILES files and folders
+    nested deeper than MAX_DEPTH; FileNotFoundError when there is nothing at `path`.
     """
     if not path.is_dir() or path.is_symlink():
         return Tree((hashing(path, progress),), single=True)
-    found: list[FileEntry] = []
-    for relative in sorted(_walk(path), key=lambda name: name.encode()):
-        entry = hashing(path / relative, progress)
-        found.append(FileEntry(relative, entry.digest, entry.size))
-    return Tree(tuple(found))
+    names = sorted(_walk(path), key=lambda name: name[0].encode())
+    found = side_by_side(names, lambda name: hashing(path / name, progress))
+    return Tree(tuple(replace(entry, path=name) for (name, _), entry in zip(names, found, strict=True)))
 
 
-def _walk(root: Path) -> Iterator[str]:
+def _walk(root: Path) -> Iterator[tuple[str, int]]:
+    """The files below a folder, and their sizes as they are now."""
     count = 0
     waiting = [""]
     while waiting:
@@ -148,7 +134,7 @@ def _walk(root: Path) -> Iterator[str]:
                 count += 1
                 if count > MAX_FILES:
                     raise TreeError(f"{root}: more than {MAX_FILES} files")
-                yield name
+                yield name, item.stat(follow_symlinks=False).st_size
 
 
 def _is_folder(root: Path, name: str, item: os.DirEntry[str]) -> bool:

@@ -6,22 +6,22 @@ the declaration, under `.evidence/<digest>/`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from customhouse._kit.digest import Tree, TreeError, tree
-from customhouse.core.errors import ArtifactError, CustomhouseError
+from customhouse.core.errors import ArtifactError
 from customhouse.core.evidence import EvidenceKind
 from customhouse.trust.attestation import attest, evidence_path
 from customhouse.trust.bom import Material, Metric, model_bom
 from customhouse.trust.keys import PrivateKey
 from customhouse.trust.libraries import installed_libraries
 from customhouse.trust.provenance import Build, provenance
-from customhouse.trust.scan import FileScan, TreeScan, scan_predicate, scan_tree
-from customhouse.trust.scan.model_description import describe_onnx
+from customhouse.trust.scan import Inspected as Read
+from customhouse.trust.scan import TreeScan, Wish, inspect_tree, scan_predicate
 from customhouse.trust.signing import sign_model
 
 
@@ -59,25 +59,36 @@ def read_tree(path: Path) -> Tree:
         raise ArtifactError(f"cannot be read: {error}", where=str(path)) from error
 
 
+def read_model(path: Path, wish: Wish) -> Read:
+    """A model's files, read once as the wish says. Raises ArtifactError instead of the kit's errors."""
+    try:
+        return inspect_tree(path, wish)
+    except FileNotFoundError as error:
+        raise ArtifactError("there is nothing there", where=str(path)) from error
+    except (TreeError, OSError) as error:
+        raise ArtifactError(f"cannot be read: {error}", where=str(path)) from error
+
+
 def inspect(
     path: Path,
     card: ModelCard,
     key: PrivateKey,
     now: datetime,
-    progress: Callable[[FileScan], None] | None = None,
+    wish: Wish | None = None,
 ) -> Inspected:
     """Scan, describe, sign. The evidence says what was found, good or bad: it is the gate that judges.
 
-    Raises ArtifactError when the files cannot be read or changed meanwhile.
+    Each file is read once (or remembered, if the wish says by whom). The evidence is of the digest of what was read: of
+    files that change afterwards it says nothing. Raises ArtifactError when the files cannot be read.
     """
-    files = read_tree(path)
+    seen = read_model(path, replace(wish or Wish(), sha256=True, scan=True, describe=True))
+    files, scan = seen.files, seen.scan
     digest = files.digest
     found: dict[EvidenceKind, bytes] = {}
     # 1. What is in the files.
-    scan = scan_tree(path, progress)
     found[EvidenceKind.SCAN] = _signed(card, digest, EvidenceKind.SCAN, scan_predicate(files, scan), key, now)
     # 2. What it is made of.
-    bom = _bom(path, files, card, now)
+    bom = _bom(seen, card, now)
     found[EvidenceKind.BOM] = _signed(card, digest, EvidenceKind.BOM, bom, key, now)
     # 3. Where it comes from.
     if card.build is not None:
@@ -89,8 +100,6 @@ def inspect(
         found[EvidenceKind.EVALUATION] = _signed(card, digest, EvidenceKind.EVALUATION, measured, key, now)
     # 5. The signature over the files, last: it stands for all that was inspected.
     found[EvidenceKind.SIGNATURE] = sign_model(files, card.name, key, now)
-    if read_tree(path).digest != digest:
-        raise ArtifactError("the files changed while they were inspected", where=str(path), hint="inspect them again")
     placed = {evidence_path(digest, kind): data for kind, data in found.items()}
     return Inspected(digest, placed, scan, tuple(found))
 
@@ -101,20 +110,13 @@ def _signed(
     return attest(card.name, digest, kind, predicate, key=key, issued_at=now)
 
 
-def _bom(path: Path, files: Tree, card: ModelCard, now: datetime) -> dict[str, Any]:
-    described = None
-    weights = [entry.path for entry in files.files if entry.path.endswith(".onnx")]
-    if weights:
-        try:
-            described = describe_onnx(path / weights[0] if path.is_dir() else path)
-        except CustomhouseError:
-            described = None  # the scan says what is wrong with it; the bill lists the file all the same
+def _bom(seen: Read, card: ModelCard, now: datetime) -> dict[str, Any]:
     return model_bom(
         name=card.name,
         version=card.version,
-        tree=files,
+        tree=seen.files,
         issued_at=now,
-        onnx=described,
+        described=seen.descriptions,
         task=card.task,
         datasets=card.datasets,
         training_code=card.code,

@@ -10,17 +10,16 @@ from typing import Any
 
 from customhouse._kit.digest import is_digest
 from customhouse.app import wiring
-from customhouse.app.inspection import ModelCard, inspect, read_tree
+from customhouse.app.inspection import ModelCard, inspect
 from customhouse.app.wholefile import write_whole
 from customhouse.control.render import render
 from customhouse.core.errors import UsageError
 from customhouse.core.resource import PREFIX, Declaration
 from customhouse.core.workload import workload
-from customhouse.trust.bom import Material, model_bom
+from customhouse.trust.bom import Material
 from customhouse.trust.keys import load_private
 from customhouse.trust.provenance import Build, Dependency
-from customhouse.trust.scan import FileScan, TreeScan, scan_paths
-from customhouse.trust.scan.model_description import describe_onnx
+from customhouse.trust.scan import FileScan, TreeScan, Wish, scan_paths
 
 MAX_JSON = 4 * 1024 * 1024
 
@@ -39,28 +38,15 @@ class AttestRequest:
     job: str | None
 
 
-def scan(paths: Sequence[str], progress: Callable[[FileScan], None] | None = None) -> TreeScan:
+def scan(paths: Sequence[str], wish: Wish, progress: Callable[[FileScan], None] | None = None) -> TreeScan:
     """Scan files and folders, one row per regular file, in the order of the arguments. Raises UsageError."""
     missing = [path for path in paths if not Path(path).exists()]
     if missing:
         raise UsageError(f"there is nothing at {missing[0]}")
-    return scan_paths([Path(path) for path in paths], progress=progress)
+    return scan_paths([Path(path) for path in paths], progress=progress, wish=wish)
 
 
-def bill(path: str, name: str | None, version: str) -> dict[str, Any]:
-    """The bill of materials of a model by what its files say."""
-    place = Path(path)
-    files = read_tree(place)
-    weights = next((entry.path for entry in files.files if entry.path.endswith(".onnx")), None)
-    described = None
-    if weights is not None:
-        described = describe_onnx(place / weights if place.is_dir() else place)
-    return model_bom(
-        name=name or place.name, version=version, tree=files, issued_at=wiring.clock().now(), onnx=described
-    )
-
-
-def attest(request: AttestRequest) -> dict[str, Any]:
+def attest(request: AttestRequest, wish: Wish | None = None) -> dict[str, Any]:
     """Inspect a model and write its evidence into a work tree: `{"digest","verdict","files"}`."""
     clock = wiring.clock()
     if not Path(request.repo).is_dir():
@@ -73,7 +59,7 @@ def attest(request: AttestRequest) -> dict[str, Any]:
         evaluation=_json(request.evaluation) if request.evaluation else None,
         build=_build(request.job, datasets) if request.job else None,
     )
-    done = inspect(Path(request.path), card, load_private(Path(request.key)), clock.now())
+    done = inspect(Path(request.path), card, load_private(Path(request.key)), clock.now(), wish)
     root = Path(request.repo)
     for name, data in done.files.items():
         place = root / name

@@ -9,23 +9,21 @@ everything is hashed. What changed within two seconds of being hashed is not rem
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import os
-import secrets
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from customhouse._kit.clock import Clock
 from customhouse._kit.digest import FileEntry, Tree, file_digest, is_digest, tree
+from customhouse.app.sealedfile import KEY, SealedFile
 
 FOLDER = "cache"
 FILE = "digests.json"
-KEY = "cache.key"
+__all__ = ["FILE", "FOLDER", "KEY", "Remembered"]
+
 MAX_BYTES = 32 * 1024 * 1024
 MAX_FILES = 100_000
 _RACY_NS = 2_000_000_000
@@ -37,7 +35,7 @@ class Remembered:
     """Hashing that remembers (`app.evidencing.Hashing`). Threads may share it."""
 
     def __init__(self, state: Path, keys: Path, clock: Clock) -> None:
-        self._place, self._key_place = state / FOLDER / FILE, keys / KEY
+        self._file = SealedFile(state / FOLDER / FILE, keys, MAX_BYTES)
         self._clock = clock
         self._lock = threading.Lock()
         self._known: dict[str, tuple[_Stamp, str]] = dict(self._load())
@@ -54,13 +52,8 @@ class Remembered:
         if not self._new:
             return
         with suppress(OSError):
-            key = self._key(make=True)
             records = dict(list(self._known.items())[-MAX_FILES:])
-            text = json.dumps(records, sort_keys=True)
-            self._place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            draft = self._place.with_suffix(f".{os.getpid()}.new")
-            draft.write_text(json.dumps({"mac": _mac(key, text), "records": text}), encoding="utf-8")
-            draft.replace(self._place)
+            self._file.save(json.dumps(records, sort_keys=True))
 
     def _digest(self, path: Path, progress: Callable[[int], None] | None = None) -> FileEntry:
         name = os.path.abspath(path)
@@ -81,35 +74,15 @@ class Remembered:
         return now - stamp[4] < _RACY_NS
 
     def _load(self) -> Mapping[str, tuple[_Stamp, str]]:
+        text = self._file.load()
         try:
-            if self._place.stat().st_size > MAX_BYTES:
-                return {}
-            said: Any = json.loads(self._place.read_text(encoding="utf-8"))
-            text = str(said["records"])
-            if not hmac.compare_digest(_mac(self._key(make=False), text), str(said["mac"])):
-                return {}
             return {
                 str(name): ([int(part) for part in stamp], digest)
-                for name, (stamp, digest) in json.loads(text).items()
+                for name, (stamp, digest) in json.loads(text or "{}").items()
                 if is_digest(digest)
             }
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             return {}
-
-    def _key(self, *, make: bool) -> bytes:
-        if make and not self._key_place.exists():
-            self._key_place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            with suppress(FileExistsError), os.fdopen(os.open(self._key_place, flags, 0o600), "wb") as handle:
-                handle.write(secrets.token_bytes(32))
-        key = self._key_place.read_bytes()
-        if len(key) != 32:
-            raise ValueError("not a key")
-        return key
-
-
-def _mac(key: bytes, text: str) -> str:
-    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 
 def _stamp(path: Path) -> _Stamp | None:

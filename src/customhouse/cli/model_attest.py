@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from customhouse.app.settings import Settings
+from customhouse.cli.long_work import cached, shown
 from customhouse.cli.output import common, formats, talk, write_json, write_text
 
 
@@ -17,6 +18,7 @@ from customhouse.cli.output import common, formats, talk, write_json, write_text
 @click.option("--evaluation", metavar="FILE", help="JSON that an evaluation wrote.")
 @click.option("--dataset", metavar="NAME=DIGEST", multiple=True, help="A dataset that it was trained on.")
 @click.option("--job", metavar="FILE", help="The manifest of the Job that trained it: its provenance.")
+@cached
 @formats("json")
 @common
 def attest(
@@ -28,14 +30,18 @@ def attest(
     evaluation: str | None,
     dataset: tuple[str, ...],
     job: str | None,
+    cache: bool,
     output: str,
     settings: Settings,
 ) -> None:
     """Inspect a model and write the evidence that the gate asks for into a work tree, ready to be committed."""
+    from customhouse.app.looks import looking
     from customhouse.app.models import AttestRequest
     from customhouse.app.models import attest as inspected
 
-    done = inspected(AttestRequest(path, repo, key, name, version, evaluation, dataset, job))
+    request = AttestRequest(path, repo, key, name, version, evaluation, dataset, job)
+    with shown(settings), looking(settings, [path], cache=cache) as wish:
+        done = inspected(request, wish)
     if done["verdict"] != "clean":
         talk(settings, f"the scan says {done['verdict']}: the gate will deny this model")
     if output == "json":

@@ -5,17 +5,20 @@ from __future__ import annotations
 import click
 
 from customhouse.app.settings import Settings
+from customhouse.cli.long_work import cached, shown
 from customhouse.cli.output import common, formats, talk, write_json, write_table
 
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@cached
 @formats("json")
 @common
 @click.pass_context
 def scan(
     ctx: click.Context,
     paths: tuple[str, ...],
+    cache: bool,
     output: str,
     settings: Settings,
 ) -> None:
@@ -23,9 +26,11 @@ def scan(
 
     Exit status: 1 if any file is suspicious or malicious, else 3 if any is unscannable, else 0.
     """
+    from customhouse.app.looks import looking
     from customhouse.app.models import scan as look
 
-    found = look(paths, lambda file: talk(settings, f"{file.path}: {file.verdict.value}"))
+    with shown(settings), looking(settings, paths, cache=cache) as wish:
+        found = look(paths, wish, lambda file: talk(settings, f"{file.path}: {file.verdict.value}"))
     if output == "json":
         write_json(found.to_json())
     else:

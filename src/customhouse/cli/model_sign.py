@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from customhouse.app.settings import Settings
+from customhouse.cli.long_work import cached, shown
 from customhouse.cli.output import common, write_text
 
 
@@ -13,10 +14,13 @@ from customhouse.cli.output import common, write_text
 @click.option("--key", required=True, metavar="FILE", help="Private key (PEM).")
 @click.option("--name", metavar="NAME", help="What the model is called (default: the folder's name).")
 @click.option("--out", required=True, metavar="FILE", help="Where the signature goes (a Sigstore bundle).")
+@cached
 @common
-def sign(path: str, key: str, name: str | None, out: str, settings: Settings) -> None:  # noqa: ARG001 - as every command
+def sign(path: str, key: str, name: str | None, out: str, cache: bool, settings: Settings) -> None:
     """Sign a model's files by OpenSSF Model Signing v1."""
+    from customhouse.app.looks import looking
     from customhouse.app.model_signing import sign as sealed
 
-    digest = sealed(path, key, name, out)
+    with shown(settings), looking(settings, [path], cache=cache) as wish:
+        digest = sealed(path, key, name, out, wish)
     write_text(digest)

@@ -1,30 +1,44 @@
-"""The bill of materials of a model: CycloneDX 1.6 ML-BOM as plain JSON (ECMA-424).
+"""The bill of materials of a model: CycloneDX 1.6 or 1.7 ML-BOM as plain JSON (ECMA-424).
 
-    bom = model_bom(name="fraud-detection", version="v2.0", tree=tree(path), issued_at=clock.now(),
-                    onnx=describe_onnx(path / "model.onnx"), libraries=installed_libraries(["numpy"]))
+    bom = model_bom(name="fraud-detection", version="v2.0", tree=seen.files, issued_at=clock.now(),
+                    described=seen.descriptions, libraries=installed_libraries(["numpy"]))
 
 The same inputs give the same document: serial number from the digest, time injected, everything sorted.
 """
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
+from customhouse import __version__
 from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.digest import Tree, is_digest
 from customhouse.core.errors import ArtifactError
+from customhouse.trust.bom_given import Given
+from customhouse.trust.bom_modelcard import gather, model_card
+from customhouse.trust.bom_parts import (
+    APPROACHES,
+    Base,
+    Considerations,
+    Material,
+    Metric,
+    hashed,
+    hub_name,
+    licences,
+    properties,
+    reference,
+)
 from customhouse.trust.libraries import Library, installed_libraries
+from customhouse.trust.scan.description import Description, described_onnx
 from customhouse.trust.scan.model_description import describe_onnx
-from customhouse.trust.scan.onnx import OnnxModel, OnnxValue
-from customhouse.trust.scan.words import words
+from customhouse.trust.scan.onnx import OnnxModel
 
 __all__ = [
+    "SPEC_VERSIONS",
     "Considerations",
     "Library",
     "Material",
@@ -35,48 +49,8 @@ __all__ = [
     "model_bom",
 ]
 
-APPROACHES = frozenset({"supervised", "unsupervised", "reinforcement-learning", "semi-supervised", "self-supervised"})
+SPEC_VERSIONS = ("1.6", "1.7")
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://customhouse.dev/bom")
-_SPDX = words(
-    """Apache-2.0 MIT BSD-2-Clause BSD-3-Clause ISC MPL-2.0 PSF-2.0 Python-2.0 Zlib Unlicense 0BSD CC0-1.0 CC-BY-4.0
-    CC-BY-SA-4.0 GPL-2.0-only GPL-3.0-only LGPL-2.1-only LGPL-3.0-only AGPL-3.0-only MIT-0 MIT-CMU OpenSSL BSL-1.0"""
-)
-_EXPRESSION = re.compile(r"[A-Za-z0-9.\-+() ]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Material:
-    """A dataset or the training code: what it is called, its digest (`sha256:…`), size in bytes when known."""
-
-    name: str
-    digest: str
-    version: str = ""
-    size: int | None = None
-    licence: str = ""
-    description: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """A measured quality (`auc`, `log-loss` …); `slice` names the part of the data, the bounds an interval."""
-
-    type: str
-    value: Decimal | str
-    slice: str = ""
-    low: Decimal | str | None = None
-    high: Decimal | str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Considerations:
-    """What a reader of the model card should weigh; each a list of sentences."""
-
-    users: Sequence[str] = ()
-    use_cases: Sequence[str] = ()
-    limitations: Sequence[str] = ()
-    tradeoffs: Sequence[str] = ()
-    ethical: Mapping[str, str] = field(default_factory=dict)
-    """Risk to mitigation."""
 
 
 def model_bom(
@@ -86,13 +60,17 @@ def model_bom(
     tree: Tree,
     issued_at: datetime,
     onnx: OnnxModel | None = None,
+    described: Mapping[str, Description] | None = None,
+    given: Given | None = None,
+    spec_version: str = "1.6",
     task: str = "",
-    approach: str = "supervised",
+    approach: str = "",
     architecture_family: str = "",
     architecture: str = "",
     datasets: Sequence[Material] = (),
     training_code: Material | None = None,
     libraries: Sequence[Library] = (),
+    image: Sequence[Mapping[str, Any]] = (),
     metrics: Sequence[Metric] = (),
     considerations: Considerations | None = None,
     licence: str = "",
@@ -101,159 +79,162 @@ def model_bom(
 ) -> dict[str, Any]:
     """The document of one model, bound to its tree digest. `issued_at` is UTC-aware.
 
-    Raises ArtifactError when the name is empty, the approach is none of CycloneDX, or a digest is none.
+    `described` is what the files say, `given` what people say (and is believed first), `image` the components of the
+    image that it runs in, as `trust.bom_merge` reads them. Raises ArtifactError when the name is empty, the approach is
+    none of CycloneDX, or a digest is none.
     """
-    _check(name, approach, datasets, training_code)
-    model_ref = f"model:{tree.digest}"
-    data = [_dataset(item) for item in sorted(set(datasets), key=lambda item: (item.name, item.digest))]
-    code = [] if training_code is None else [_code(training_code)]
-    shelf = _shelf(libraries)
-    files = [
-        {
-            "type": "file",
-            "bom-ref": f"file:{entry.path}",
-            "name": entry.path,
-            "hashes": [_hash(entry.digest)],
-            "properties": _properties({"customhouse:size": str(entry.size)}),
-        }
-        for entry in tree.files
-    ]
-    library_parts = [_library(item) for item in shelf.values()]
-    card = _card(
-        onnx=onnx,
+    given = _completed(
+        given or Given(),
         task=task,
         approach=approach,
         family=architecture_family,
         architecture=architecture,
-        data=data,
-        metrics=metrics,
         considerations=considerations,
+        licence=licence,
+        description=description,
     )
+    said = dict(described or {})
+    if onnx is not None:
+        said["model.onnx"] = described_onnx(onnx)
+    materials = sorted({*datasets, *given.datasets}, key=lambda item: (item.name, item.digest, item.version))
+    code = training_code or given.training_code
+    _check(name, given.approach, materials, code, spec_version)
+    words = gather(given, said)
+    data = [_dataset(item) for item in materials]
+    sources = [] if code is None else [_code(code)]
+    shelf = _shelf(libraries)
+    files = [_file(entry.path, entry.digest, entry.blake3, entry.size) for entry in tree.files]
+    taken = {str(item["bom-ref"]) for item in (*files, *data, *sources)} | set(shelf)
+    below = [item for item in image if str(item["bom-ref"]) not in taken]
     subject: dict[str, Any] = {
         "type": "machine-learning-model",
-        "bom-ref": model_ref,
+        "bom-ref": f"model:{tree.digest}",
         "name": name,
         "version": version,
-        "hashes": [_hash(tree.digest)],
-        "modelCard": card,
-        "properties": _properties({"customhouse:tree-digest": tree.digest, **(properties or {})}),
+        "hashes": [hashed(tree.digest)],
+        "modelCard": model_card(words, given, data, metrics),
+        "properties": _about(tree, given, properties or {}),
+        **_told(given, words.about, words.licence),
     }
-    if description:
-        subject["description"] = description
-    if licence:
-        subject["licenses"] = _licences(licence)
+    if words.base_models:
+        subject["pedigree"] = {"ancestors": [_base(base) for base in words.base_models]}
+    metadata: dict[str, Any] = {
+        "timestamp": to_rfc3339(issued_at),
+        "lifecycles": [{"phase": "post-build"}],
+        "tools": {"components": [{"type": "application", "name": "customhouse", "version": __version__}]},
+        "component": subject,
+    }
+    if given.author or given.producer:
+        metadata["authors"] = [{"name": given.author or given.producer}]
+    parts = [*files, *data, *sources, *(_library(item) for item in shelf.values()), *below]
     return {
-        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+        "$schema": f"http://cyclonedx.org/schema/bom-{spec_version}.schema.json",
         "bomFormat": "CycloneDX",
-        "specVersion": "1.6",
+        "specVersion": spec_version,
         "serialNumber": f"urn:uuid:{uuid.uuid5(_NAMESPACE, tree.digest)}",
         "version": 1,
-        "metadata": {
-            "timestamp": to_rfc3339(issued_at),
-            "tools": {"components": [{"type": "application", "name": "customhouse"}]},
-            "component": subject,
-        },
-        "components": [*files, *data, *code, *library_parts],
-        "dependencies": _dependencies(model_ref, files, data, code, shelf),
+        "metadata": metadata,
+        "components": parts,
+        "dependencies": _dependencies(subject["bom-ref"], [*files, *data], sources, shelf, below),
     }
 
 
-def _check(name: str, approach: str, datasets: Sequence[Material], code: Material | None) -> None:
+def _completed(given: Given, **said: Any) -> Given:
+    """What was given, completed by what the caller says where it says nothing."""
+    return replace(given, **{name: getattr(given, name) or value for name, value in said.items()})
+
+
+def _check(name: str, approach: str, datasets: Sequence[Material], code: Material | None, spec_version: str) -> None:
     if not name:
         raise ArtifactError("a bill of materials needs the model's name", hint="give its declared name")
-    if approach not in APPROACHES:
+    if spec_version not in SPEC_VERSIONS:
+        raise ArtifactError(f"CycloneDX {spec_version} is not written", hint=f"one of {', '.join(SPEC_VERSIONS)}")
+    if approach and approach not in APPROACHES:
         raise ArtifactError(f"{approach!r} is no approach of CycloneDX", hint=f"one of {', '.join(sorted(APPROACHES))}")
     for item in (*datasets, *([code] if code is not None else [])):
-        if not is_digest(item.digest):
+        if not is_digest(item.digest) and not (item is code and item.commit and not item.digest):
             raise ArtifactError(f"{item.digest!r} is no digest", where=item.name, hint="sha256: and 64 hex digits")
 
 
-def _card(
-    *,
-    onnx: OnnxModel | None,
-    task: str,
-    approach: str,
-    family: str,
-    architecture: str,
-    data: Sequence[Mapping[str, Any]],
-    metrics: Sequence[Metric],
-    considerations: Considerations | None,
-) -> dict[str, Any]:
-    parameters: dict[str, Any] = {"approach": {"type": approach}}
-    if task:
-        parameters["task"] = task
-    if family:
-        parameters["architectureFamily"] = family
-    shown = architecture or (_architecture(onnx) if onnx is not None else "")
-    if shown:
-        parameters["modelArchitecture"] = shown
-    if data:
-        parameters["datasets"] = [{"ref": item["bom-ref"]} for item in data]
-    if onnx is not None:
-        parameters["inputs"] = [
-            {"format": _format(value)} for value in onnx.inputs if value.name not in onnx.initializers
-        ]
-        parameters["outputs"] = [{"format": _format(value)} for value in onnx.outputs]
-    card: dict[str, Any] = {"modelParameters": parameters}
-    if metrics:
-        card["quantitativeAnalysis"] = {"performanceMetrics": [_metric(item) for item in metrics]}
-    if considerations is not None:
-        card["considerations"] = _considerations(considerations)
-    if onnx is not None:
-        card["properties"] = _properties(
-            {
-                "onnx:ir-version": str(onnx.ir_version),
-                "onnx:producer": onnx.producer,
-                "onnx:parameters": str(onnx.parameters),
-                **{f"onnx:opset:{domain or 'ai.onnx'}": str(number) for domain, number in onnx.opsets.items()},
-                **{f"onnx:operator:{kind}": str(count) for kind, count in onnx.operators.items()},
-            }
-        )
-    return card
+def _about(tree: Tree, given: Given, others: Mapping[str, str]) -> list[dict[str, str]]:
+    """What CycloneDX has no field for, under names of ours; `trust.bom_score` looks here too."""
+    return properties(
+        {
+            "customhouse:tree-digest": tree.digest,
+            "customhouse:released": given.released,
+            "customhouse:application-area": given.application_area,
+            "customhouse:data-flow": given.data_flow,
+            "customhouse:data-usage": given.data_usage,
+            "customhouse:infrastructure:software": given.software,
+            "customhouse:infrastructure:hardware": given.hardware,
+            "customhouse:security:controls": "; ".join(given.security_controls),
+            "customhouse:security:compliance": "; ".join(given.security_compliance),
+            **others,
+        }
+    )
 
 
-def _architecture(onnx: OnnxModel) -> str:
-    """Operators by frequency, since ONNX keeps no other name of an architecture."""
-    ranked = sorted(onnx.operators.items(), key=lambda item: (-item[1], item[0]))[:12]
-    return ", ".join(f"{kind}×{count}" for kind, count in ranked)
-
-
-def _format(value: OnnxValue) -> str:
-    return f"{value.name}: {value.element}[{','.join(value.shape)}]"
-
-
-def _metric(item: Metric) -> dict[str, Any]:
-    shown: dict[str, Any] = {"type": item.type, "value": str(item.value)}
-    if item.slice:
-        shown["slice"] = item.slice
-    bounds = {"lowerBound": item.low, "upperBound": item.high}
-    interval = {key: str(bound) for key, bound in bounds.items() if bound is not None}
-    if interval:
-        shown["confidenceInterval"] = interval
+def _told(given: Given, about: str, licence: str) -> dict[str, Any]:
+    """What a component says of itself in words."""
+    shown: dict[str, Any] = {}
+    if given.producer:
+        shown["supplier"] = {"name": given.producer}
+    if about:
+        shown["description"] = about
+    if licence:
+        shown["licenses"] = licences(licence)
+    if given.identifier.startswith("pkg:"):
+        shown["purl"] = given.identifier
+    links = [*given.references]
+    if given.identifier and "purl" not in shown:
+        links.append(("other", given.identifier))
+    if given.security_policy:
+        links.append(("security-contact", given.security_policy))
+    if given.vulnerabilities:
+        links.append(("advisories", given.vulnerabilities))
+    if links:
+        shown["externalReferences"] = [{"type": kind, "url": reference(url)} for kind, url in dict.fromkeys(links)]
     return shown
 
 
-def _considerations(item: Considerations) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "users": list(item.users),
-        "useCases": list(item.use_cases),
-        "technicalLimitations": list(item.limitations),
-        "performanceTradeoffs": list(item.tradeoffs),
-        "ethicalConsiderations": [
-            {"name": risk, "mitigationStrategy": cure} for risk, cure in sorted(item.ethical.items())
-        ],
+def _file(path: str, digest: str, blake3: str, size: int) -> dict[str, Any]:
+    return {
+        "type": "file",
+        "bom-ref": f"file:{path}",
+        "name": path,
+        "hashes": [hashed(digest), *([hashed(blake3)] if blake3 else [])],
+        "properties": properties({"customhouse:size": str(size)}),
     }
-    return {key: value for key, value in shown.items() if value}
+
+
+def _base(item: Base) -> dict[str, Any]:
+    shown: dict[str, Any] = {"type": "machine-learning-model", "name": item.name}
+    identifier = item.identifier or hub_name(item.name)
+    if item.version:
+        shown["version"] = item.version
+    if identifier.startswith("pkg:"):
+        shown["purl"] = identifier + (f"@{item.version}" if item.version and "@" not in identifier else "")
+    if item.digest:
+        shown["hashes"] = [hashed(item.digest)]
+    if item.note:
+        shown["description"] = item.note
+    return shown
 
 
 def _dataset(item: Material) -> dict[str, Any]:
-    reference = f"data:{item.name}@{item.digest}"
+    data: dict[str, Any] = {"type": "dataset", "name": item.name}
+    if item.content:
+        data["description"] = item.content
+    if item.sensitivity:
+        data["sensitiveData"] = [item.sensitivity]
+    if item.identifier:
+        data["contents"] = {"url": reference(item.identifier)}
     shown: dict[str, Any] = {
         "type": "data",
-        "bom-ref": reference,
+        "bom-ref": f"data:{item.name}@{item.digest}",
         "name": item.name,
-        "hashes": [_hash(item.digest)],
-        "data": [{"type": "dataset", "name": item.name}],
+        "hashes": [hashed(item.digest)],
+        "data": [data],
     }
     return _described(shown, item)
 
@@ -261,10 +242,16 @@ def _dataset(item: Material) -> dict[str, Any]:
 def _code(item: Material) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "type": "application",
-        "bom-ref": f"code:{item.name}@{item.digest}",
+        "bom-ref": f"code:{item.name}@{item.digest or item.commit}",
         "name": item.name,
-        "hashes": [_hash(item.digest)],
     }
+    if item.digest:
+        shown["hashes"] = [hashed(item.digest)]
+    if item.commit:
+        where = {"url": reference(item.repository)} if item.repository else {}
+        shown["pedigree"] = {"commits": [{"uid": item.commit, **where}]}
+    if item.repository:
+        shown["externalReferences"] = [{"type": "vcs", "url": reference(item.repository)}]
     return _described(shown, item)
 
 
@@ -274,9 +261,16 @@ def _described(shown: dict[str, Any], item: Material) -> dict[str, Any]:
     if item.description:
         shown["description"] = item.description
     if item.licence:
-        shown["licenses"] = _licences(item.licence)
-    if item.size is not None:
-        shown["properties"] = _properties({"customhouse:size": str(item.size)})
+        shown["licenses"] = licences(item.licence)
+    told = properties(
+        {
+            "customhouse:size": "" if item.size is None else str(item.size),
+            "customhouse:provenance": item.provenance,
+            "customhouse:statistics": item.statistics,
+        }
+    )
+    if told:
+        shown["properties"] = told
     return shown
 
 
@@ -289,48 +283,56 @@ def _library(item: Library) -> dict[str, Any]:
         "purl": item.purl,
     }
     if item.licence:
-        shown["licenses"] = _licences(item.licence)
+        shown["licenses"] = licences(item.licence)
+    if item.files:
+        # Of a version there are several archives; which of them was installed a lock file does not say.
+        shown["externalReferences"] = [
+            {"type": "distribution", "url": reference(file.url), "hashes": [hashed(file.digest)]} for file in item.files
+        ]
+    if item.note:
+        shown["properties"] = properties({"customhouse:origin": item.note})
     return shown
 
 
 def _shelf(libraries: Sequence[Library]) -> dict[str, Library]:
-    """Libraries by name, each once; two versions of one name cannot be in one environment."""
-    return {item.name: item for item in sorted(libraries, key=lambda item: (item.name, item.version), reverse=True)}
+    """Libraries by package URL, each once; the one that says more stays."""
+    found: dict[str, Library] = {}
+    for item in sorted(libraries, key=lambda item: (item.name, item.purl, -len(item.files), -len(item.licence))):
+        known = found.setdefault(item.purl, item)
+        if known is not item:
+            found[item.purl] = replace(
+                known,
+                licence=known.licence or item.licence,
+                files=known.files or item.files,
+                requires=known.requires or item.requires,
+            )
+    return found
 
 
 def _dependencies(
     model_ref: str,
-    files: Sequence[Mapping[str, Any]],
-    data: Sequence[Mapping[str, Any]],
+    leaves: Sequence[Mapping[str, Any]],
     code: Sequence[Mapping[str, Any]],
     shelf: Mapping[str, Library],
+    image: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
     """The model rests on files, data and code; the code (else the model) on the libraries that nothing needs."""
-    wanted = {name for item in shelf.values() for name in item.requires}
-    roots = sorted(item.purl for item in shelf.values() if item.name not in wanted) or sorted(
-        item.purl for item in shelf.values()
-    )
-    parts = [str(item["bom-ref"]) for item in (*files, *data, *code)]
-    rows = [{"ref": model_ref, "dependsOn": sorted({*parts, *([] if code else roots)})}]
-    rows += [{"ref": str(item["bom-ref"]), "dependsOn": []} for item in (*files, *data)]
-    rows += [{"ref": str(item["bom-ref"]), "dependsOn": roots} for item in code]
+    named: dict[str, list[str]] = {}
     for item in shelf.values():
-        needs = sorted({shelf[name].purl for name in item.requires if name in shelf and name != item.name})
-        rows.append({"ref": item.purl, "dependsOn": needs})
+        named.setdefault(item.name, []).append(item.purl)
+    needs = {
+        item.purl: sorted(
+            {purl for need in item.requires for purl in ([need] if need in shelf else named.get(need, []))}
+            - {item.purl}
+        )
+        for item in shelf.values()
+    }
+    wanted = {purl for listed in needs.values() for purl in listed}
+    roots = sorted(set(shelf) - wanted) or sorted(shelf)
+    parts = [str(item["bom-ref"]) for item in (*leaves, *code)]
+    below = [str(item["bom-ref"]) for item in image]
+    rows = [{"ref": model_ref, "dependsOn": sorted({*parts, *below, *([] if code else roots)})}]
+    rows += [{"ref": str(item["bom-ref"]), "dependsOn": []} for item in (*leaves, *image)]
+    rows += [{"ref": str(item["bom-ref"]), "dependsOn": roots} for item in code]
+    rows += [{"ref": purl, "dependsOn": listed} for purl, listed in needs.items()]
     return sorted(rows, key=lambda row: str(row["ref"]))
-
-
-def _licences(text: str) -> list[dict[str, Any]]:
-    if text in _SPDX:
-        return [{"license": {"id": text}}]
-    if _EXPRESSION.fullmatch(text) and re.search(r" (?:AND|OR|WITH) ", text):
-        return [{"expression": text}]
-    return [{"license": {"name": text[:200]}}]
-
-
-def _hash(digest: str) -> dict[str, str]:
-    return {"alg": "SHA-256", "content": digest.removeprefix("sha256:")}
-
-
-def _properties(values: Mapping[str, str]) -> list[dict[str, str]]:
-    return [{"name": key, "value": values[key]} for key in sorted(values)]

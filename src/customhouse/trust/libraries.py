@@ -21,6 +21,14 @@ _CLASSIFIERS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Archive:
+    """One file of a library that is downloaded: its address and its digest (`sha256:…`, `sha512:…`)."""
+
+    url: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Library:
     """A library. `licence` is an SPDX id or expression when its metadata has one, else its own words, else empty."""
 
@@ -29,7 +37,10 @@ class Library:
     purl: str
     licence: str = ""
     requires: tuple[str, ...] = ()
-    """Names of the libraries it needs that are there too, sorted."""
+    """Names (or package URLs) of the libraries it needs that are there too, sorted."""
+    files: tuple[Archive, ...] = ()
+    note: str = ""
+    """Where it comes from when that is no public index: another index, a folder, a repository."""
 
 
 def installed_libraries(names: Iterable[str]) -> tuple[Library, ...]:

@@ -12,9 +12,12 @@ whole; bytes that no reader explains are `unscannable`.
 
 from __future__ import annotations
 
+from customhouse.trust.scan.description import Description
 from customhouse.trust.scan.inspection import Limits
 from customhouse.trust.scan.inspector import (
     SCANNER_VERSION,
+    Inspected,
+    inspect_tree,
     rules_digest,
     scan_bytes,
     scan_file,
@@ -22,16 +25,22 @@ from customhouse.trust.scan.inspector import (
     scan_predicate,
     scan_tree,
 )
+from customhouse.trust.scan.onepass import Look, Wish
 from customhouse.trust.scan.verdict import FileScan, ScanFinding, ScanSeverity, TreeScan, Verdict
 
 __all__ = [
     "SCANNER_VERSION",
+    "Description",
     "FileScan",
+    "Inspected",
     "Limits",
+    "Look",
     "ScanFinding",
     "ScanSeverity",
     "TreeScan",
     "Verdict",
+    "Wish",
+    "inspect_tree",
     "rules_digest",
     "scan_bytes",
     "scan_file",

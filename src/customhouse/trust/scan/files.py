@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 
 from customhouse._kit.digest import MAX_FILES
+from customhouse._kit.reading import NotRegularError, opened
 from customhouse.core.errors import ArtifactError
 from customhouse.trust.scan.source import FileBacking, Source
 
@@ -24,47 +23,29 @@ class RefusedError(Exception):
 
 
 @contextmanager
-def open_source(path: Path) -> Iterator[Source]:
-    """A source over one regular file.
+def open_source(path: Path) -> Iterator[tuple[Source, int]]:
+    """A source over one regular file, and its descriptor.
 
     Raises ArtifactError when nothing is there, RefusedError when it is no regular file or may not be read.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        with opened(path) as descriptor:
+            yield Source(FileBacking(descriptor), 0, os.fstat(descriptor).st_size), descriptor
+    except NotRegularError as error:
+        what = "a symbolic link; copy the file it names" if path.is_symlink() else "not a regular file"
+        raise RefusedError("not-a-file", what) from error
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArtifactError("there is nothing to scan", where=str(path), hint="check the path") from error
     except OSError as error:
-        if path.is_symlink():
-            raise RefusedError("not-a-file", "a symbolic link; copy the file it names") from error
-        raise RefusedError("unreadable", f"cannot be opened ({error.strerror})") from error
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise RefusedError("not-a-file", "not a regular file")
-        yield Source(FileBacking(descriptor), 0, status.st_size)
-    finally:
-        os.close(descriptor)
+        raise RefusedError("unreadable", f"cannot be read ({error.strerror})") from error
 
 
-def digest_of(source: Source) -> str | None:
-    """`sha256:…` of all the bytes; None when the file shrank meanwhile or cannot be read."""
-    hasher = sha256()
-    read = 0
-    try:
-        for _, chunk in source.chunks():
-            hasher.update(chunk)
-            read += len(chunk)
-    except OSError:
-        return None
-    return "sha256:" + hasher.hexdigest() if read == source.size else None
-
-
-def entries(root: Path) -> list[str]:
-    """Every entry of a folder that is no folder (links too), relative to it, sorted by bytes.
+def entries(root: Path) -> list[tuple[str, int]]:
+    """Every entry of a folder that is no folder (links too), relative to it, sorted by bytes, with its size.
 
     Raises ArtifactError for a folder that cannot be read and for more than MAX_FILES files.
     """
-    found: list[str] = []
+    found: list[tuple[str, int]] = []
     pending = [""]
     while pending:
         folder = pending.pop()
@@ -76,7 +57,10 @@ def entries(root: Path) -> list[str]:
             ) from error
         for item in items:
             name = f"{folder}/{item.name}" if folder else item.name
-            (pending if item.is_dir(follow_symlinks=False) else found).append(name)
+            if item.is_dir(follow_symlinks=False):
+                pending.append(name)
+            else:
+                found.append((name, item.stat(follow_symlinks=False).st_size))
         if len(found) + len(pending) > MAX_FILES:
             raise ArtifactError(f"more than {MAX_FILES} files", where=str(root), hint="scan its parts")
-    return sorted(found, key=os.fsencode)
+    return sorted(found, key=lambda entry: os.fsencode(entry[0]))

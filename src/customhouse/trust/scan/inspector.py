@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
 from importlib import resources
@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from customhouse._kit.clock import Clock, SystemClock
-from customhouse._kit.digest import Tree
+from customhouse._kit.digest import FileEntry, Tree, tree
+from customhouse._kit.reading import side_by_side
 from customhouse.core.errors import ArtifactError
-from customhouse.trust.scan.detect import dispatch
-from customhouse.trust.scan.files import RefusedError, digest_of, entries, open_source
-from customhouse.trust.scan.inspection import Budget, Inspection, Limits
+from customhouse.trust.scan.description import Description
+from customhouse.trust.scan.files import entries
+from customhouse.trust.scan.inspection import Limits
+from customhouse.trust.scan.onepass import Look, Wish, look_at, scan_source
 from customhouse.trust.scan.source import Source
 from customhouse.trust.scan.verdict import FileScan, ScanFinding, ScanSeverity, TreeScan, Verdict, verdict_of
 
@@ -26,7 +28,7 @@ SCANNER_VERSION = "1"
 
 def scan_bytes(data: bytes, name: str = "", *, limits: Limits | None = None, clock: Clock | None = None) -> FileScan:
     """Scan bytes in memory; `name` is what they call themselves (a hint only). Never raises for bad bytes."""
-    scan, references = _scan(Source.of(data), name, name, limits or Limits(), clock=clock or SystemClock())
+    scan, references = scan_source(Source.of(data), name, name, limits or Limits(), clock or SystemClock())
     return _with_missing(scan, list(references))
 
 
@@ -36,7 +38,9 @@ def scan_file(path: Path, *, limits: Limits | None = None, clock: Clock | None =
     Links are not followed: they, devices and files that may not be read are `unscannable`. Raises ArtifactError when
     nothing is there.
     """
-    return _scan_path(path, name or str(path), limits or Limits(), clock or SystemClock())[0]
+    return _scan_of(
+        path, look_at(path, name or str(path), Wish(limits=limits or Limits(), clock=clock or SystemClock()))
+    )
 
 
 def scan_tree(
@@ -45,30 +49,62 @@ def scan_tree(
     *,
     limits: Limits | None = None,
     clock: Clock | None = None,
+    wish: Wish | None = None,
 ) -> TreeScan:
     """Scan a folder (or one file): a FileScan a file, paths relative to the folder, sorted by their bytes.
 
-    `progress` is told each as it is done. Raw weights that only an ONNX file of the folder explains are taken as
+    `progress` is told each, in that order. Raw weights that only an ONNX file of the folder explains are taken as
     explained. Raises ArtifactError when nothing is there or there are too many files.
     """
-    limits, clock = limits or Limits(), clock or SystemClock()
+    wish = wish or Wish(limits=limits or Limits(), clock=clock or SystemClock())
     if path.is_symlink() or not path.is_dir():
-        scan = _scan_path(path, path.name, limits, clock)[0]
-        if progress is not None:
+        found = TreeScan((_scan_of(path, look_at(path, path.name, wish)),))
+    else:
+        names = entries(path)
+        looks = side_by_side(names, lambda name: look_at(path / name, name, wish))
+        found = _gathered(path, [name for name, _ in names], looks)
+    if progress is not None:
+        for scan in found.files:
             progress(scan)
-        return TreeScan((scan,))
-    scans: list[FileScan] = []
-    needed: dict[str, int] = {}
-    for name in entries(path):
-        scan, references = _scan_path(path / name, name, limits, clock)
-        folder = name.rpartition("/")[0]
-        for reference, size in references.items():
-            place = os.path.normpath(f"{folder}/{reference}" if folder else reference)
-            needed[place] = max(needed.get(place, 0), size)
-        scans.append(scan)
-        if progress is not None:
-            progress(scan)
-    return TreeScan(tuple(_explained(scan, needed) for scan in scans))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """A model's files with their digests, their scan, and what they say of the model, by path; from one read."""
+
+    files: Tree
+    scan: TreeScan
+    descriptions: Mapping[str, Description]
+
+
+def inspect_tree(path: Path, wish: Wish) -> Inspected:
+    """Read each of a model's files once; without `wish.scan` for their digests alone.
+
+    Raises what `_kit.digest.tree` raises (a link in the folder has no digest), and ArtifactError for a file that cannot
+    be read or was changed meanwhile.
+    """
+    looks: dict[Path, Look] = {}
+
+    def hashed(place: Path, _: Callable[[int], None] | None) -> FileEntry:
+        look = look_at(place, place.name, wish)
+        if not look.digests.sha256:
+            why = look.scan.findings[0].message if look.scan and look.scan.findings else "cannot be read"
+            raise ArtifactError(why, where=str(place), hint="inspect it again when it is as it is to be")
+        looks[place] = look
+        return FileEntry(place.name, look.digests.sha256, look.digests.size, look.digests.blake3)
+
+    files = tree(path, None, hashed)
+    names = [entry.path for entry in files.files]
+    places = [path] if files.single else [path / name for name in names]
+    told = {name: looks[place].description for name, place in zip(names, places, strict=True)}
+    descriptions = {name: said for name, said in told.items() if said is not None}
+    if not wish.scan:
+        return Inspected(files, TreeScan(()), descriptions)
+    if files.single:
+        return Inspected(files, TreeScan((_scan_of(path, looks[path]),)), descriptions)
+    ordered = [_renamed(looks[place], name) for name, place in zip(names, places, strict=True)]
+    return Inspected(files, _gathered(path, names, ordered), descriptions)
 
 
 def scan_paths(
@@ -77,11 +113,12 @@ def scan_paths(
     *,
     limits: Limits | None = None,
     clock: Clock | None = None,
+    wish: Wish | None = None,
 ) -> TreeScan:
     """What `model scan PATH…` prints: one row a regular file, in the order of the arguments, paths as given."""
     files: list[FileScan] = []
     for path in paths:
-        found = scan_tree(path, progress, limits=limits, clock=clock).files
+        found = scan_tree(path, progress, limits=limits, clock=clock, wish=wish).files
         single = path.is_symlink() or not path.is_dir()
         files.extend(replace(scan, path=str(path) if single else str(path / scan.path)) for scan in found)
     return TreeScan(tuple(files))
@@ -133,27 +170,28 @@ def rules_digest() -> str:
     return "sha256:" + hasher.hexdigest()
 
 
-def _scan(
-    source: Source, name: str, title: str, limits: Limits, *, clock: Clock, digest: str | None = None
-) -> tuple[FileScan, Mapping[str, int]]:
-    budget = Budget(limits, clock, started=clock.monotonic())
-    look = Inspection("", budget, dispatch, title=title)
-    look.scan(source)
-    findings = tuple(budget.findings)
-    return FileScan(name, look.format, verdict_of(findings), findings, source.size, digest), budget.references
+def _scan_of(path: Path, look: Look) -> FileScan:
+    """The scan of a look, which must have been asked for, with what is missing beside the file."""
+    assert look.scan is not None  # noqa: S101 - a wish for digests alone has no scan to gather
+    missing = [item for item, size in look.references.items() if not _holds(path.parent / item, size)]
+    return _with_missing(look.scan, missing)
 
 
-def _scan_path(path: Path, name: str, limits: Limits, clock: Clock) -> tuple[FileScan, Mapping[str, int]]:
-    try:
-        with open_source(path) as source:
-            digest = digest_of(source)
-            scan, references = _scan(source, name, path.name, limits, clock=clock, digest=digest)
-    except RefusedError as error:
-        finding = ScanFinding(error.rule, ScanSeverity.UNSCANNABLE, error.why)
-        return FileScan(name, "unknown", Verdict.UNSCANNABLE, (finding,)), {}
-    return _with_missing(
-        scan, [item for item, size in references.items() if not _holds(path.parent / item, size)]
-    ), references
+def _renamed(look: Look, name: str) -> Look:
+    return look if look.scan is None else replace(look, scan=replace(look.scan, path=name))
+
+
+def _gathered(root: Path, names: Sequence[str], looks: Sequence[Look]) -> TreeScan:
+    """The scans of a folder's files, where one may explain another."""
+    scans: list[FileScan] = []
+    needed: dict[str, int] = {}
+    for name, look in zip(names, looks, strict=True):
+        folder = name.rpartition("/")[0]
+        for reference, size in look.references.items():
+            place = os.path.normpath(f"{folder}/{reference}" if folder else reference)
+            needed[place] = max(needed.get(place, 0), size)
+        scans.append(_scan_of(root / name, look))
+    return TreeScan(tuple(_explained(scan, needed) for scan in scans))
 
 
 def _holds(path: Path, size: int) -> bool:

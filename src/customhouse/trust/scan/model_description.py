@@ -21,7 +21,7 @@ def describe_onnx(path: Path) -> OnnxModel:
     clock = SystemClock()
     look = Inspection("", Budget(Limits(), clock, started=clock.monotonic()), dispatch, title=path.name)
     try:
-        with open_source(path) as source:
+        with open_source(path) as (source, _):
             return _described(source, look, path)
     except RefusedError as error:
         raise ArtifactError(error.why, where=str(path), hint="give a regular file") from error

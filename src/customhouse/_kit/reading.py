@@ -1,0 +1,194 @@
+"""Files that are read once: whatever is asked of their bytes is computed from the same buffers, on as many cores."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from blake3 import blake3
+
+CHUNK = 1 << 20
+"""Bytes of a buffer: small enough to stay in a core's second-level cache between two hashes."""
+LARGE = 32 << 20
+"""From here on threads pay: a file is hashed in two lanes, several files side by side."""
+MAX_WORKERS = 8
+"""More threads only take turns at the disk and at the memory bus."""
+_BUFFERS = 4
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Told = Callable[[int], None]
+"""Called with the bytes read after every chunk, from any thread; what it raises ends the reading."""
+
+
+class NotRegularError(ValueError):
+    """A link, a device, a socket: what is no regular file; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """What one read of a file gave: `sha256:…`, `blake3:…` (each empty when it was not asked for), bytes."""
+
+    sha256: str
+    blake3: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """By what a file is known to be what it was: device, inode, bytes, and both times in nanoseconds.
+
+    The time of the inode's last change (ctime) is set by the kernel, not by programs.
+    """
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+    changed: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Stamp:
+        """From what the system says."""
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """A descriptor of a regular file; no link is followed, no pipe blocks.
+
+    Raises NotRegularError, and OSError when it cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise NotRegularError(f"{path}: a symbolic link; name the file that it leads to") from error
+        if error.errno == errno.ENXIO:  # what open(2) says of a socket
+            raise NotRegularError(f"{path}: not a regular file") from error
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise NotRegularError(f"{path}: not a regular file")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def read_digests(
+    descriptor: int, *, sha256: bool = True, blake3: bool = False, told: Told | None = None, lanes: bool = True
+) -> Digests:
+    """Hash an open file from its start to its end. With both hashes, a large file is hashed in two threads at once.
+
+    Not mapped into memory: a file that is cut short while it is read would end the process (SIGBUS).
+    """
+    first = hashlib.sha256() if sha256 else None
+    second = _blake3() if blake3 else None
+    two = lanes and first is not None and second is not None and os.fstat(descriptor).st_size >= LARGE
+    if two and first is not None and second is not None:
+        size = _two_lanes(descriptor, first.update, second.update, told)
+    else:
+        updates = [hasher.update for hasher in (first, second) if hasher is not None]
+        size = _one_lane(descriptor, updates, told)
+    return Digests(
+        "" if first is None else "sha256:" + first.hexdigest(),
+        "" if second is None else "blake3:" + second.hexdigest(),
+        size,
+    )
+
+
+def digests_of(data: bytes, *, sha256: bool = True, blake3: bool = False) -> Digests:
+    """The digests of bytes in memory."""
+    second = _blake3(data).hexdigest() if blake3 else ""
+    return Digests(
+        "sha256:" + hashlib.sha256(data).hexdigest() if sha256 else "", second and f"blake3:{second}", len(data)
+    )
+
+
+def cores() -> int:
+    """How many cores this process may use, but no more than pay."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(MAX_WORKERS, usable))
+
+
+def side_by_side(items: Sequence[tuple[Item, int]], work: Callable[[Item], Result]) -> list[Result]:
+    """`work` of each item, in their order; with each goes its size in bytes, and the largest are begun first.
+
+    Threads are started where the sizes are worth it. The first error, in the order of the items, is raised, and then
+    nothing more is begun.
+    """
+    if len(items) < 2 or sum(size for _, size in items) < LARGE or cores() < 2:
+        return [work(item) for item, _ in items]
+    from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+
+    order = sorted(range(len(items)), key=lambda index: -items[index][1])
+    pool = ThreadPoolExecutor(cores(), "reading")
+    try:
+        begun = {index: pool.submit(work, items[index][0]) for index in order}
+        done, _ = wait(begun.values(), return_when=FIRST_EXCEPTION)
+        if any(future.exception() for future in done):
+            pool.shutdown(wait=True, cancel_futures=True)
+            for index in range(len(items)):
+                if not begun[index].cancelled():
+                    begun[index].result()
+        return [begun[index].result() for index in range(len(items))]
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _blake3(data: bytes = b"") -> blake3:
+    from blake3 import blake3 as hasher
+
+    return hasher(data)
+
+
+def _one_lane(descriptor: int, updates: Sequence[Callable[[memoryview], object]], told: Told | None) -> int:
+    buffer = memoryview(bytearray(CHUNK))
+    size = 0
+    while count := os.preadv(descriptor, [buffer], size):
+        for update in updates:
+            update(buffer[:count])
+        size += count
+        if told is not None:
+            told(count)
+    return size
+
+
+def _two_lanes(
+    descriptor: int, first: Callable[[memoryview], object], second: Callable[[memoryview], object], told: Told | None
+) -> int:
+    """Each buffer goes to both hashes; this thread reads and does the first, a second one does the other."""
+    free: SimpleQueue[memoryview] = SimpleQueue()
+    full: SimpleQueue[tuple[memoryview, int]] = SimpleQueue()
+    for _ in range(_BUFFERS):
+        free.put(memoryview(bytearray(CHUNK)))
+
+    def lane() -> None:
+        while (got := full.get())[1]:
+            second(got[0][: got[1]])
+            free.put(got[0])
+
+    thread = threading.Thread(target=lane, name="second hash", daemon=True)
+    thread.start()
+    size = 0
+    try:
+        while count := os.preadv(descriptor, [buffer := free.get()], size):
+            full.put((buffer, count))
+            first(buffer[:count])  # the buffer is taken anew only when this is done, and when the lane gave it back
+            size += count
+            if told is not None:
+                told(count)
+    finally:
+        full.put((memoryview(b""), 0))
+        thread.join()
+    return size
