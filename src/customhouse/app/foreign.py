@@ -29,11 +29,13 @@ _NO_FILES: Mapping[str, bytes] = {}
 class Foreign:
     """Judges with policies of others. Built once a governance; `engine` is the one that judges the rest.
 
+    `guarded` False: this process is one that the kernel ends when it takes too long.
+
     Raises PolicyError (with file and line) for policies that cannot be loaded: the gate stays shut.
     """
 
-    def __init__(self, source: ForeignSource, engine: PolicyEngine) -> None:
-        self._engine: ForeignEngine = wiring.foreign_engine_beside(engine)
+    def __init__(self, source: ForeignSource, engine: PolicyEngine, *, guarded: bool = True) -> None:
+        self._engine: ForeignEngine = wiring.foreign_engine_beside(engine, guarded=guarded)
         self._cel = wiring.cel_engine()
         self.policies = load(source, self._engine)
         Gatekeeper(self.policies.gatekeeper, self._engine, self._cel).check()

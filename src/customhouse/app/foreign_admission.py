@@ -31,7 +31,7 @@ class ForeignAdmission:
     def __init__(self, context: AdmissionContext, engine: PolicyEngine) -> None:
         self._context = context
         source = context.governing.foreign
-        self._foreign = None if source is None else Foreign(source, engine)
+        self._foreign = None if source is None else Foreign(source, engine, guarded=False)
         self._inventory: Mapping[str, Any] | None = None
         if self._foreign is not None and context.revision is not None:
             self._inventory = inventory_of(context.declared)

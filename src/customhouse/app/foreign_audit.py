@@ -12,10 +12,13 @@ from customhouse.core.decision import Decision, Finding, Point
 from customhouse.core.errors import CustomhouseError
 from customhouse.core.ports import PolicyEngine
 from customhouse.core.resource import Declaration
+from customhouse.policy.foreign import EndedError
 from customhouse.policy.foreign_findings import ForeignObject, digest_with, folded
 
 _ATTEMPTS = 200
 """Questions asked to find out which objects are the ones that cannot be judged."""
+_ENDED = 6
+"""Of them, those that may end an engine: each takes as long as is waited for one."""
 
 
 class ForeignAudit:
@@ -49,14 +52,15 @@ class ForeignAudit:
         """All at once; where that fails, by halves, so that one object does not hide the others."""
         assert self._foreign is not None  # noqa: S101 - asked above
         found: list[tuple[Finding, ...] | str] = ["" for _ in objects]
-        left, waiting = _ATTEMPTS, [(0, len(objects))]
+        left, ended, waiting = _ATTEMPTS, _ENDED, [(0, len(objects))]
         while waiting:
             start, end = waiting.pop()
             left -= 1
             try:
                 found[start:end] = self._foreign.findings(objects[start:end], point=Point.AUDIT, inventory=inventory)
             except CustomhouseError as error:
-                if end - start == 1 or left <= 0:
+                ended -= isinstance(error, EndedError)
+                if end - start == 1 or left <= 0 or ended <= 0:
                     found[start:end] = [str(error)] * (end - start)
                     continue
                 middle = (start + end) // 2

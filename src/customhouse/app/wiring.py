@@ -13,6 +13,7 @@ from customhouse.core.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
     from customhouse.app.configuration import Configuration
+    from customhouse.app.evidence_index import EvidenceIndex
     from customhouse.app.policyshelf import Shelf
     from customhouse.app.sources import SourceTree
     from customhouse.control.adapters.git import GitRepository
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from customhouse.policy.gatekeeper_cel import CelEngine
     from customhouse.policy.testrun import CoveringEngine
     from customhouse.store.database import Store
+    from customhouse.trust.adapters.registries.oci import OciRegistry
     from customhouse.trust.keys import PublicKey
     from customhouse.trust.ledger import Ledger, LedgerReport
 
@@ -99,19 +101,25 @@ def foreign_engine(settings: Settings) -> RightEngine:
     return RightEngine(None if settings.engine == "opa" else EmbeddedForeign(), exact)
 
 
-def foreign_engine_beside(engine: PolicyEngine) -> RightEngine:
-    """The engines for Rego of others, beside the engine that judges: OPA is asked where that one is OPA."""
-    return _foreign_beside(engine.program if engine.name == "opa" and hasattr(engine, "program") else None)
+def foreign_engine_beside(engine: PolicyEngine, *, guarded: bool) -> RightEngine:
+    """The engines for Rego of others, beside the engine that judges: OPA is asked where that one is OPA.
+
+    `guarded`: in a process that is ended when it does not answer in time; else in this one, which is such a process.
+    """
+    program = engine.program if engine.name == "opa" and hasattr(engine, "program") else None
+    return _foreign_beside(program, guarded=guarded)
 
 
 @cache
-def _foreign_beside(program: str | None) -> RightEngine:
+def _foreign_beside(program: str | None, *, guarded: bool) -> RightEngine:
     """Kept, with what it has compiled."""
+    from customhouse.policy.adapters.guarded_foreign import GuardedForeign
     from customhouse.policy.adapters.opa_foreign import OpaForeign
     from customhouse.policy.adapters.regorus_foreign import EmbeddedForeign
     from customhouse.policy.foreign_engine import RightEngine
 
-    return RightEngine(EmbeddedForeign(), None if program is None else OpaForeign(program))
+    embedded = GuardedForeign() if guarded else EmbeddedForeign()
+    return RightEngine(embedded, None if program is None else OpaForeign(program))
 
 
 def cel_engine() -> CelEngine | None:
@@ -137,17 +145,37 @@ def shelf(settings: Settings) -> Shelf:
     from customhouse.app.policyshelf import Shelf
     from customhouse.app.policysources import Registry, Sources
 
-    def registry(reference: str) -> tuple[Registry, str, str | None, str | None]:
-        from customhouse.trust.adapters.registries.oci import Credentials, OciRegistry, Reference
+    def opened(reference: str) -> tuple[Registry, str, str | None, str | None]:
+        from customhouse.trust.oci import Reference
 
-        read = Reference.parse(reference)
         # The password goes to the one registry that it is for, and to no other that a file names.
-        known = settings.environment.get("CUSTOMHOUSE_REGISTRY") == read.host
-        user = settings.environment.get("CUSTOMHOUSE_REGISTRY_USER") if known else None
-        given = Credentials(user, settings.environment.get("CUSTOMHOUSE_REGISTRY_PASSWORD", "")) if user else None
-        return OciRegistry(read.host, given), read.repository, read.tag, read.digest
+        read = Reference.parse(reference)
+        return registry(settings, read.host), read.repository, read.tag, read.digest
 
-    return Shelf(settings.state / "bundles", Sources(settings.workspace, registry).fetch)
+    return Shelf(settings.state / "bundles", Sources(settings.workspace, opened).fetch)
+
+
+def registry(settings: Settings, host: str) -> OciRegistry:
+    """A registry with the login that is kept for it: of the environment for the one that it names, else docker's."""
+    from customhouse.trust.adapters.registries.access import stored_credentials
+    from customhouse.trust.adapters.registries.oci import Credentials, OciRegistry
+
+    user = settings.environment.get("CUSTOMHOUSE_REGISTRY_USER")
+    if user and settings.environment.get("CUSTOMHOUSE_REGISTRY") == host:
+        given: Credentials | None = Credentials(user, settings.environment.get("CUSTOMHOUSE_REGISTRY_PASSWORD", ""))
+    else:
+        given = stored_credentials(host, settings.environment)
+    return OciRegistry(host, given)
+
+
+def evidence_index(settings: Settings, configuration: Configuration, *, ask: bool = True) -> EvidenceIndex | None:
+    """What is known of evidence in registries; None where a configuration names none. `ask`: they are asked."""
+    from customhouse.app.evidence_index import FOLDER, EvidenceIndex
+
+    if not configuration.trust.registries:
+        return None
+    opened = (lambda host: registry(settings, host)) if ask else None
+    return EvidenceIndex(settings.state / FOLDER, configuration.trust, clock(), opened)
 
 
 def store(settings: Settings, *, create: bool = True) -> Store:

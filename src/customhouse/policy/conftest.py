@@ -13,7 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from customhouse.core.errors import PolicyError
-from customhouse.policy.foreign import UNDEFINED, ForeignEngine, Program, data_references, package_of, rules_of
+from customhouse.policy.foreign import (
+    UNDEFINED,
+    EndedError,
+    ForeignEngine,
+    Program,
+    data_references,
+    package_of,
+    rules_of,
+)
 
 DEFAULT_NAMESPACE = "main"
 MAX_MESSAGES = 1000
@@ -122,6 +130,8 @@ def _compiled(sources: Mapping[str, str], engine: ForeignEngine) -> Program:
         program = Program(sources, v0=v0)
         try:
             engine.ask(program, {}, [{}], [query])
+        except EndedError:
+            raise
         except PolicyError as error:
             # A module of before OPA 1.0 is told what is wrong with it in its own language.
             problem = error if problem is None or "keyword is required" in problem.message else problem

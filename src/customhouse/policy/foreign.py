@@ -60,6 +60,10 @@ class ForeignEngine(Protocol):
         """
 
 
+class EndedError(PolicyError):
+    """An engine was ended before it answered: it took too long, or too much memory. No other engine is asked then."""
+
+
 class Undefined:
     """What a query without a value has; false in a condition."""
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from customhouse.core.errors import PolicyError
-from customhouse.policy.foreign import ForeignEngine, Program, check_network
+from customhouse.policy.foreign import EndedError, ForeignEngine, Program, check_network
 
 _REMEMBERED = 1024
 
@@ -32,6 +32,8 @@ class RightEngine:
         if self._embedded is not None:
             try:
                 return self._embedded.ask(program, data, documents, queries)
+            except EndedError:
+                raise
             except PolicyError as error:
                 if self._exact is None:
                     raise PolicyError(

@@ -151,7 +151,8 @@ class Gatekeeper:
             rows = self._engine.ask(template.program, data, documents, [template.query])
         except PolicyError as error:
             where = error.where or template.where
-            raise PolicyError(f"{template.kind}: {error.message}", where=where, hint=error.hint) from error
+            # Of the same kind: whoever asks again by halves waits for an engine that was ended a few times only.
+            raise type(error)(f"{template.kind}: {error.message}", where=where, hint=error.hint) from error
         return [_messages(row[0], template) for row in rows]
 
     def _ask_cel(self, template: Template, review: Mapping[str, Any], constraint: Mapping[str, Any]) -> list[str]:

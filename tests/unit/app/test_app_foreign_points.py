@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from customhouse._kit.clock import FixedClock
+from customhouse.app import wiring
 from customhouse.app.admission import Admission, Outcome
 from customhouse.app.admission_context import AdmissionContext
 from customhouse.app.admission_review import read_review
@@ -24,7 +25,9 @@ from customhouse.app.named_files import NamedFiles
 from customhouse.core.decision import Decision, Finding
 from customhouse.core.errors import PolicyError
 from customhouse.core.resource import Declaration, Location, ResourceRef
+from customhouse.policy.adapters.guarded_foreign import GuardedForeign
 from customhouse.policy.adapters.regorus import RegorusEngine
+from customhouse.policy.foreign_engine import RightEngine
 from customhouse.policy.waiver import Scope, Waiver
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
@@ -250,6 +253,39 @@ def test_policies_that_do_not_compile_keep_a_generation_from_being_taken_over(tm
         Admission(AdmissionContext(broken), ENGINE, FixedClock(NOW))
     with pytest.raises(PolicyError, match=r"g/t\.yaml"):
         audit(broken, tmp_path, service())
+
+
+def test_a_template_that_loops_decides_nothing_at_the_gate_and_hides_nobody_in_the_audit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurried = RightEngine(GuardedForeign(timeout_s=0.5), None)
+    monkeypatch.setattr(wiring, "foreign_engine_beside", lambda engine, *, guarded: hurried)
+    many = "numbers.range(1, 99999)[_]"
+    body = f'a := {many}; b := {many}; a + b < 0; input.review.object.metadata.labels.loop; msg := "never"'
+    governing = governed(policies("Looping", f"input.review.object.metadata.labels.loop; {body}"))
+    objects = [service(str(index)) for index in range(4)]
+    assert [said(decision) for decision in gate(governing, tmp_path, *objects)] == [[]] * 4
+    objects[2]["metadata"]["labels"] = {"loop": "yes"}
+    with pytest.raises(PolicyError, match=r"g/t\.yaml:1: Looping: .* no answer within 0\.5\d* s; it was ended"):
+        gate(governing, tmp_path, *objects)
+    report = audit(governing, tmp_path, *objects)
+    assert [item.resource.name for item in report.undecided] == ["2"]
+    assert "it was ended" in report.undecided[0].problem
+    assert len(report.audited) == 3
+
+
+def test_what_is_judged_at_admission_is_judged_in_a_process_that_the_kernel_may_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+    inside = wiring.foreign_engine_beside
+    monkeypatch.setattr(
+        wiring,
+        "foreign_engine_beside",
+        lambda engine, *, guarded: asked.append(guarded) or inside(engine, guarded=guarded),
+    )
+    admit(governed(policies("Contact", CONTACT)), service())
+    assert asked == [False]
 
 
 def test_an_object_that_cannot_be_judged_is_told_by_the_audit_and_the_others_are_judged(tmp_path: Path) -> None:
