@@ -12,10 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, TypeVar
-
-if TYPE_CHECKING:
-    from blake3 import blake3
+from typing import Any, Protocol, TypeVar
 
 CHUNK = 1 << 20
 """Bytes of a buffer: small enough to stay in a core's second-level cache between two hashes."""
@@ -29,6 +26,16 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Told = Callable[[int], None]
 """Called with the bytes read after every chunk, from any thread; what it raises ends the reading."""
+
+
+class Hasher(Protocol):
+    """A hash in the making, as hashlib's are."""
+
+    def update(self, data: Any, /) -> object:
+        """More bytes."""
+
+    def hexdigest(self) -> str:
+        """What they come to."""
 
 
 class NotRegularError(ValueError):
@@ -86,32 +93,37 @@ def opened(path: Path) -> Iterator[int]:
 
 
 def read_digests(
-    descriptor: int, *, sha256: bool = True, blake3: bool = False, told: Told | None = None, lanes: bool = True
+    descriptor: int, *, sha256: bool = True, blake3: Hasher | None = None, told: Told | None = None, lanes: bool = True
 ) -> Digests:
-    """Hash an open file from its start to its end. With both hashes, a large file is hashed in two threads at once.
+    """Hash an open file from its start to its end; `blake3` is a new hasher of that kind, if it is wanted.
+
+    With both hashes, a large file is hashed in two threads at once.
 
     Not mapped into memory: a file that is cut short while it is read would end the process (SIGBUS).
     """
     first = hashlib.sha256() if sha256 else None
-    second = _blake3() if blake3 else None
-    two = lanes and first is not None and second is not None and os.fstat(descriptor).st_size >= LARGE
-    if two and first is not None and second is not None:
-        size = _two_lanes(descriptor, first.update, second.update, told)
+    if lanes and first is not None and blake3 is not None and os.fstat(descriptor).st_size >= LARGE:
+        size = _two_lanes(descriptor, first.update, blake3.update, told)
     else:
-        updates = [hasher.update for hasher in (first, second) if hasher is not None]
+        updates: list[Callable[[memoryview], object]] = []
+        updates += [first.update] if first is not None else []
+        updates += [blake3.update] if blake3 is not None else []
         size = _one_lane(descriptor, updates, told)
     return Digests(
         "" if first is None else "sha256:" + first.hexdigest(),
-        "" if second is None else "blake3:" + second.hexdigest(),
+        "" if blake3 is None else "blake3:" + blake3.hexdigest(),
         size,
     )
 
 
-def digests_of(data: bytes, *, sha256: bool = True, blake3: bool = False) -> Digests:
+def digests_of(data: bytes, *, sha256: bool = True, blake3: Hasher | None = None) -> Digests:
     """The digests of bytes in memory."""
-    second = _blake3(data).hexdigest() if blake3 else ""
+    if blake3 is not None:
+        blake3.update(data)
     return Digests(
-        "sha256:" + hashlib.sha256(data).hexdigest() if sha256 else "", second and f"blake3:{second}", len(data)
+        "sha256:" + hashlib.sha256(data).hexdigest() if sha256 else "",
+        "" if blake3 is None else "blake3:" + blake3.hexdigest(),
+        len(data),
     )
 
 
@@ -144,12 +156,6 @@ def side_by_side(items: Sequence[tuple[Item, int]], work: Callable[[Item], Resul
         return [begun[index].result() for index in range(len(items))]
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _blake3(data: bytes = b"") -> blake3:
-    from blake3 import blake3 as hasher
-
-    return hasher(data)
 
 
 def _one_lane(descriptor: int, updates: Sequence[Callable[[memoryview], object]], told: Told | None) -> int:

@@ -118,6 +118,20 @@ def model_bom(
     }
     if words.base_models:
         subject["pedigree"] = {"ancestors": [_base(base) for base in words.base_models]}
+    parts = [*files, *data, *sources, *(_library(item) for item in shelf.values()), *below]
+    return {
+        "$schema": f"http://cyclonedx.org/schema/bom-{spec_version}.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": spec_version,
+        "serialNumber": f"urn:uuid:{uuid.uuid5(_NAMESPACE, tree.digest)}",
+        "version": 1,
+        "metadata": _metadata(subject, given, issued_at),
+        "components": parts,
+        "dependencies": _dependencies(subject["bom-ref"], [*files, *data], sources, shelf, below),
+    }
+
+
+def _metadata(subject: Mapping[str, Any], given: Given, issued_at: datetime) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "timestamp": to_rfc3339(issued_at),
         "lifecycles": [{"phase": "post-build"}],
@@ -126,17 +140,7 @@ def model_bom(
     }
     if given.author or given.producer:
         metadata["authors"] = [{"name": given.author or given.producer}]
-    parts = [*files, *data, *sources, *(_library(item) for item in shelf.values()), *below]
-    return {
-        "$schema": f"http://cyclonedx.org/schema/bom-{spec_version}.schema.json",
-        "bomFormat": "CycloneDX",
-        "specVersion": spec_version,
-        "serialNumber": f"urn:uuid:{uuid.uuid5(_NAMESPACE, tree.digest)}",
-        "version": 1,
-        "metadata": metadata,
-        "components": parts,
-        "dependencies": _dependencies(subject["bom-ref"], [*files, *data], sources, shelf, below),
-    }
+    return metadata
 
 
 def _completed(given: Given, **said: Any) -> Given:

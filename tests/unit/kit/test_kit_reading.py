@@ -24,8 +24,8 @@ def test_both_digests_are_those_of_their_own_libraries(
     (tmp_path / "f").write_bytes(data)
     told: list[int] = []
     with opened(tmp_path / "f") as descriptor:
-        got = read_digests(descriptor, blake3=True, told=told.append, lanes=lanes)
-    assert got == digests_of(data, blake3=True)
+        got = read_digests(descriptor, blake3=blake3(), told=told.append, lanes=lanes)
+    assert got == digests_of(data, blake3=blake3())
     assert got.sha256 == "sha256:" + hashlib.sha256(data).hexdigest()
     assert got.blake3 == "blake3:" + blake3(data).hexdigest()
     assert sum(told) == got.size == size
@@ -35,7 +35,7 @@ def test_only_what_is_asked_for_is_computed(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"x")
     with opened(tmp_path / "f") as descriptor:
         assert read_digests(descriptor).blake3 == ""
-        assert read_digests(descriptor, sha256=False, blake3=True).sha256 == ""
+        assert read_digests(descriptor, sha256=False, blake3=blake3()).sha256 == ""
 
 
 def test_a_listener_that_stops_ends_both_lanes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +46,7 @@ def test_a_listener_that_stops_ends_both_lanes(tmp_path: Path, monkeypatch: pyte
         raise InterruptedError("enough")
 
     with opened(tmp_path / "f") as descriptor, pytest.raises(InterruptedError):
-        read_digests(descriptor, blake3=True, told=stop)
+        read_digests(descriptor, blake3=blake3(), told=stop)
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder"])

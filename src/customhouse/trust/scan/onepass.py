@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from customhouse._kit.clock import Clock, SystemClock
-from customhouse._kit.reading import Digests, Stamp, Told, digests_of, read_digests
+from customhouse._kit.reading import Digests, Hasher, Stamp, Told, digests_of, read_digests
 from customhouse.trust.scan.description import Description, describe
 from customhouse.trust.scan.detect import dispatch
 from customhouse.trust.scan.files import RefusedError, open_source
@@ -113,14 +113,16 @@ def _complete(source: Source, descriptor: int, title: str, wish: Wish, known: Lo
     if source.size <= WHOLE:
         data = source.read(0, source.size)
         source = Source.of(data)
-        read = digests_of(data, sha256=sha256, blake3=blake3)
+        read = digests_of(data, sha256=sha256, blake3=_hasher() if blake3 else None)
         _tell(wish, source.size)
     elif sha256 or blake3:
-        read = read_digests(descriptor, sha256=sha256, blake3=blake3, told=wish.told)
+        read = read_digests(descriptor, sha256=sha256, blake3=_hasher() if blake3 else None, told=wish.told)
     else:
         read = _NOTHING
         _tell(wish, source.size)
-    look = replace(known or Look(read), digests=Digests(had.sha256 or read.sha256, had.blake3 or read.blake3, source.size))
+    look = replace(
+        known or Look(read), digests=Digests(had.sha256 or read.sha256, had.blake3 or read.blake3, source.size)
+    )
     if to_scan:
         scan, references = scan_source(source, "", title, wish.limits, wish.clock)
         look = replace(look, scan=scan, references=references)
@@ -128,6 +130,12 @@ def _complete(source: Source, descriptor: int, title: str, wish: Wish, known: Lo
         words = describe(source, look.scan.format, title, wish.clock)
         look = replace(look, description=words, described=True)
     return look
+
+
+def _hasher() -> Hasher:
+    from blake3 import blake3
+
+    return blake3()
 
 
 def _tell(wish: Wish, size: int) -> None:
