@@ -38,6 +38,7 @@ from customhouse.app.clearance import (
     judged_tier,
 )
 from customhouse.app.configuration import CURRENCY
+from customhouse.app.evidence_index import reference_of
 from customhouse.app.evidencing import require_past
 from customhouse.app.foreign_admission import ForeignAdmission
 from customhouse.app.policywatch import Watch, notices
@@ -47,7 +48,7 @@ from customhouse.core.change import Actor, ActorKind, Change, Operation
 from customhouse.core.cost import BookRef, WorkloadCost
 from customhouse.core.decision import Decision, Point, Verdict
 from customhouse.core.errors import CannotDecideError, CustomhouseError, PolicyError, PriceError
-from customhouse.core.evidence import Evidence
+from customhouse.core.evidence import ArtifactRef, Evidence
 from customhouse.core.facts import Facts
 from customhouse.core.podsets import remembering
 from customhouse.core.ports import PolicyEngine
@@ -61,7 +62,8 @@ from customhouse.policy.limits import digest_of
 from customhouse.policy.pods import artifacts as named_artifacts
 from customhouse.policy.projection import project
 from customhouse.policy.surroundings import Surroundings
-from customhouse.trust.attestation import FOLDER, collect
+from customhouse.trust.attestation import FOLDER
+from customhouse.trust.filed import read_filed
 
 _STATES_FOR = timedelta(seconds=30)
 """How long the state of the budgets is kept: charges come once a minute."""
@@ -97,7 +99,8 @@ class Admission:
         self._watch = Watch(engine, self._governing.canary)
         self._settings = replace(self._governing.policy, require_revision=self._spec.require_revision)
         self._foreign = ForeignAdmission(context, engine)
-        self._evidence: dict[str, tuple[Evidence, ...]] = {}
+        self._evidence: dict[tuple[str, str], tuple[datetime, tuple[Evidence, ...]]] = {}
+        self._believed = context.governing.believed
         self._forms: dict[int, tuple[Form, ...]] = {}
         self._states: tuple[datetime, tuple[BudgetImpact, ...]] | None = None
         self._book: tuple[BookRef, int, Any] | None = None
@@ -225,10 +228,12 @@ class Admission:
 
         result = []
         for artifact in artifacts:
-            filed = {item.digest: item for item in self._statements(artifact["digest"])}
-            kept = []
+            named = ArtifactRef(*(artifact[key] for key in ("role", "reference", "digest", "pinned", "pointer")))
+            filed = {item.digest: item for item in self._statements(named, now)}
+            kept: list[dict[str, Any]] = []
             for item in artifact["evidence"]:
-                if item["digest"] not in filed:
+                # What a certificate or a trust policy vouched for then is asked again: both expire.
+                if item["digest"] not in filed or filed[item["digest"]].verified != item["verified"]:
                     continue
                 issued = item["issued_at"]
                 age = None if issued is None else int((now - from_rfc3339(issued)).total_seconds())
@@ -319,7 +324,7 @@ class Admission:
         governing = self._governing
         if self._beside is None:
             self._beside = beside(self._context.declared)
-        found = change_costs((change,), governing.book, governing.prices, self._beside, self._beside)
+        found = change_costs((change,), governing.book, governing.prices, self._beside, self._beside, explained=False)
         return next(iter(found), None)
 
     def _facts_context(
@@ -344,7 +349,7 @@ class Admission:
             cost_after=None if cost is None else cost.after,
             change_set_delta=total(() if cost is None else (cost.delta,), CURRENCY),
             budgets=tuple(_own_budgets(governing, impacts, change, cost, tier.name)),
-            alternatives=tuple(_cheaper(governing, change, tier)) if _accelerated(cost) else (),
+            alternatives=() if cost is None else tuple(_cheaper(governing, change, tier)),
             settings=self._settings,
             environment=judged_environment(governing.configuration, change.ref),
             surroundings=self._around(change),
@@ -390,12 +395,13 @@ class Admission:
         for artifact in named_artifacts(change.after.manifest, change.ref):
             if artifact.digest is None:
                 continue
-            statements = self._statements(artifact.digest)
-            if artifact.role == "model" and not statements:
+            statements = self._statements(artifact, now)
+            if not statements and self._missed(artifact):
                 raise CannotDecideError(
                     f"nothing is filed here about {artifact.digest}",
                     where=str(change.ref),
-                    hint=f"commit its evidence below {FOLDER}/; the webhook looks nowhere else while a request waits",
+                    hint=f"commit its evidence below {FOLDER}/, or, for what is in a registry, run `customhouse image "
+                    "evidence --index`; the webhook looks nowhere else while a request waits",
                 )
             for item in statements:
                 if item.verified and item.issued_at is not None:
@@ -403,15 +409,27 @@ class Admission:
             found.append(ArtifactEvidence(artifact, statements))
         return found
 
-    def _statements(self, digest: str | None) -> tuple[Evidence, ...]:
-        if digest is None:
+    def _missed(self, artifact: ArtifactRef) -> bool:
+        """Whether it is not known here what there is: a model that has nothing, an image that was not asked for."""
+        if artifact.role == "model":
+            return True
+        found = reference_of(artifact)
+        asked = found is not None and self._governing.configuration.trust.asks(found.name)
+        return asked and artifact.digest not in self._context.asked
+
+    def _statements(self, artifact: ArtifactRef, now: datetime) -> tuple[Evidence, ...]:
+        if artifact.digest is None:
             return ()
-        if digest not in self._evidence:
-            files = self._context.filed(digest)
+        found = reference_of(artifact)
+        key = (artifact.digest, "" if found is None else found.name)
+        known = self._evidence.get(key)
+        # Certificates expire; what keys signed is remembered as long as the generation.
+        if known is None or not timedelta() <= now - known[0] < _STATES_FOR:
+            files = self._context.filed(artifact.digest)
             if not files:
                 return ()  # not remembered: who asks chooses the digests
-            self._evidence[digest] = collect(files, digest, self._governing.roots)
-        return self._evidence[digest]
+            known = self._evidence[key] = (now, read_filed(files, artifact.digest, self._believed, now, name=key[1]))
+        return known[1]
 
     def _broken_glass(self, review: Review, outcome: Outcome, now: datetime) -> Outcome:
         found = next((i for i in self._spec.break_glass if i.covers(review.user, review.ref.namespace, now)), None)
@@ -446,12 +464,6 @@ def _outcome(decision: Decision, facts: Facts | None, kind: str) -> Outcome:
     warnings = (*warnings, *notices((), (decision,)))
     annotations = {"decision": digest}
     return Outcome(Answer(True, warnings=warnings, annotations=annotations), kind, decision, facts, digest=digest)
-
-
-def _accelerated(cost: ChangeCost | None) -> bool:
-    """Whether it may have accelerators: then its estimate has a row of them, or says that it could not have one."""
-    after = None if cost is None else cost.after
-    return after is not None and (bool(after.unpriced) or any(row["item"] == "accelerator" for row in after.breakdown))
 
 
 def _actor(review: Review) -> Actor:

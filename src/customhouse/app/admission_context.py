@@ -7,7 +7,7 @@ filed in the repository. Nothing here is fetched while a review waits: a miss is
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from customhouse.app import wiring
 from customhouse.app.clearance import Spend
 from customhouse.app.configuration import FILE, Configuration
 from customhouse.app.declared import declarations_of
+from customhouse.app.evidence_index import FOLDER as EVIDENCE
+from customhouse.app.evidence_index import STAMP
 from customhouse.app.gatekeeping import spend_of
 from customhouse.app.governance import Governance, governance
 from customhouse.app.memory import Memory
@@ -53,6 +55,8 @@ class AdmissionContext:
     declared: tuple[Declaration, ...] = ()
     recorded: Mapping[Key, Recorded] = field(default_factory=dict)
     evidence: Mapping[str, bytes] = field(default_factory=dict)
+    asked: frozenset[str] = frozenset()
+    """Digests of which the local index knows what is attached in a registry, be it nothing."""
 
     _folders: dict[str, dict[str, bytes]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -91,14 +95,15 @@ def load_context(settings: Settings, repo: str | None) -> AdmissionContext:
         governing = governance(None, None, settings.config, wiring.shelf(settings))
         folder = (settings.config.parent if settings.config else Path()) / FOLDER
         evidence = dict(_filed(folder)) if settings.config else {}
-        return AdmissionContext(governing, spend_of(settings, governing), evidence=evidence)
+        return _with_index(AdmissionContext(governing, spend_of(settings, governing), evidence=evidence), settings)
     objects = wiring.commits(settings, repo)
     if not (settings.state / wiring.STORE_FILE).exists():
         revision = objects.resolve("HEAD")
         governing = governance(objects, revision, settings.config, wiring.shelf(settings))
         declared = declarations_of(objects, revision, governing.configuration.paths)
         spend = spend_of(settings, governing, objects)
-        return AdmissionContext(governing, spend, revision, declared, {}, objects.files(revision, f"{FOLDER}/"))
+        filed = objects.files(revision, f"{FOLDER}/")
+        return _with_index(AdmissionContext(governing, spend, revision, declared, {}, filed), settings)
     with wiring.store(settings) as opened:
         deployed = Memory(opened.state).deployed
         revision = objects.resolve("HEAD") if deployed is None else deployed.revision
@@ -107,7 +112,26 @@ def load_context(settings: Settings, repo: str | None) -> AdmissionContext:
         declared = declarations_of(objects, revision, paths)
         recorded = dict(_recorded(opened.decisions, declared)) if deployed is not None else {}
     spend = spend_of(settings, governing, objects)
-    return AdmissionContext(governing, spend, revision, declared, recorded, objects.files(revision, f"{FOLDER}/"))
+    filed = objects.files(revision, f"{FOLDER}/")
+    return _with_index(AdmissionContext(governing, spend, revision, declared, recorded, filed), settings)
+
+
+def _with_index(context: AdmissionContext, settings: Settings) -> AdmissionContext:
+    """The context with what the local index has: registries are not asked while a request waits."""
+    index = wiring.evidence_index(settings, context.governing.configuration, ask=False)
+    if index is None:
+        return context
+    found: dict[str, bytes] = {}
+    asked: set[str] = set()
+    size = 0
+    for digest, entry in index.entries():
+        folder = f"{FOLDER}/{digest.removeprefix('sha256:')}"
+        size += sum(map(len, entry.files.values()))
+        if size > _MAX_EVIDENCE:
+            break  # what is missing then is a miss, and a miss is a refusal
+        found.update({f"{folder}/{name}": data for name, data in entry.files.items()})
+        asked.add(digest)
+    return replace(context, evidence={**found, **context.evidence}, asked=frozenset(asked))
 
 
 def state_of(settings: Settings, repo: str | None, opened: Store | None) -> str:
@@ -115,7 +139,7 @@ def state_of(settings: Settings, repo: str | None, opened: Store | None) -> str:
 
     Cheap enough for every second; the content is judged by `load_context`. `opened` is the store of `--state`, if any.
     """
-    parts: list[str] = []
+    parts = [_stamp(settings.state / EVIDENCE / STAMP)]
     if settings.config is not None:
         parts.extend(_stamp(path) for path in _named(settings.config))
     if repo is not None:
@@ -159,6 +183,8 @@ def _files(configuration: Configuration) -> Iterator[str]:
         configuration.conftest,
         *configuration.gpg_keys,
         *(key.public_key for key in configuration.keys),
+        *configuration.trust.files(),
+        configuration.trust.notary_store,
     ):
         if name:
             yield name

@@ -17,6 +17,7 @@ from customhouse._kit.money import total
 from customhouse.app.artifacts import Volumes
 from customhouse.app.configuration import CURRENCY, FILE
 from customhouse.app.declared import declarations_of, labels_of
+from customhouse.app.evidence_index import EvidenceIndex
 from customhouse.app.evidencing import Desk, Hashing, require_past
 from customhouse.app.filescan import Before, repository_files
 from customhouse.app.governance import GOVERNANCE, Governance, as_declaration, declared_governance
@@ -121,9 +122,20 @@ class Clearance:
     """Judges changes with one engine. `workspace` is where relative volume folders start."""
 
     def __init__(
-        self, engine: PolicyEngine, clock: Clock, workspace: Path, hashing: Hashing = tree, *, processes: int = 1
+        self,
+        engine: PolicyEngine,
+        clock: Clock,
+        workspace: Path,
+        hashing: Hashing = tree,
+        *,
+        processes: int = 1,
+        index: Callable[[Governance], EvidenceIndex | None] | None = None,
     ) -> None:
-        """`processes`: how many may share the work; more than one only where trees are read without a program."""
+        """`processes`: how many may share the work; more than one only where trees are read without a program.
+
+        `index` gives what is known of evidence in the registries that a Governance names.
+        """
+        self._index = index
         self._engine = engine
         self._processes = processes
         self._clock = clock
@@ -204,11 +216,12 @@ class Clearance:
         return Desk(
             question.tree,
             question.head,
-            governing.roots,
+            governing.believed,
             volumes,
             self._clock,
             stopwatch or Stopwatch(),
             self._hashing,
+            index=None if self._index is None else self._index(governing),
         )
 
     def facts(

@@ -16,6 +16,7 @@ from customhouse.app.audit_spec import AuditSpec
 from customhouse.app.forge_settings import ForgeSpec
 from customhouse.app.policyspecs import BundleSource, CanarySpec, bundles_of, canary_of
 from customhouse.app.tiering import check_known, environments_of, tiers_of
+from customhouse.app.trusting import TrustSpec
 from customhouse.control.rendering import RenderEntry
 from customhouse.core.errors import ConfigError
 from customhouse.core.evidence import EvidenceKind
@@ -80,6 +81,8 @@ class Configuration:
     allowed_signers: str | None = None
     gpg_keys: tuple[str, ...] = ()
     keys: tuple[TrustKey, ...] = ()
+    trust: TrustSpec = field(default_factory=TrustSpec)
+    """Whose evidence counts besides that of keys, and where it is asked for."""
     provider: str = "aws"
     region: str = "us-east-1"
     price_book: str | None = None
@@ -160,6 +163,7 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
             TrustKey(key["name"], key["publicKey"], tuple(EvidenceKind(kind) for kind in key["kinds"]))
             for key in trust.get("keys") or ()
         ),
+        trust=TrustSpec.parse(trust),
         provider=prices.get("provider", default.provider),
         region=prices.get("region", default.region),
         price_book=prices.get("book"),

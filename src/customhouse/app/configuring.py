@@ -145,6 +145,7 @@ def as_document(configuration: Configuration) -> dict[str, Any]:
                 {"name": key.name, "publicKey": key.public_key, "kinds": [kind.value for kind in key.kinds]}
                 for key in configuration.keys
             ],
+            **configuration.trust.to_document(),
         },
         "prices": {
             "provider": configuration.provider,

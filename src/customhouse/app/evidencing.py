@@ -8,7 +8,7 @@ error is always the same one.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,7 +28,8 @@ from customhouse.policy.facts import ArtifactEvidence
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-    from customhouse.trust.keys import TrustRoot
+    from customhouse.app.evidence_index import EvidenceIndex
+    from customhouse.trust.roots import Roots
 
 WORKERS = 4
 """Threads: hashing lets the interpreter go; more than a few only take turns at the disk."""
@@ -37,6 +38,9 @@ _CLOCK_TOLERANCE = timedelta(minutes=5)
 
 Hashing = Callable[[Path, Callable[[int], None]], Tree]
 """Gives the digests of the files at a path, telling the bytes read. Raises what `_kit.digest.tree` raises."""
+
+
+_Key = tuple[Path | None, str | None, str]
 
 
 class _StoppedError(Exception):
@@ -60,18 +64,20 @@ class Desk:
         self,
         source: SourceTree,
         head: str,
-        roots: Sequence[TrustRoot],
+        roots: Roots,
         volumes: Volumes,
         clock: Clock,
         stopwatch: Stopwatch,
         hashing: Hashing = tree,
+        *,
+        index: EvidenceIndex | None = None,
     ) -> None:
-        self._source, self._head, self._roots = source, head, roots
+        self._source, self._head, self._roots, self._index = source, head, roots, index
         self._volumes, self._clock, self._stopwatch, self._hashing = volumes, clock, stopwatch, hashing
         self._pool: ThreadPoolExecutor | None = None
         self._stop = threading.Event()
-        self._begun: dict[tuple[Path | None, str | None], Future[_Seen] | _Seen] = {}
-        self._told: set[tuple[Path | None, str | None]] = set()
+        self._begun: dict[_Key, Future[_Seen] | _Seen] = {}
+        self._told: set[_Key] = set()
 
     def begin(self, changes: Iterable[Change]) -> None:
         """Start on everything that `of` will be asked for. What cannot be read is said by `of`, not here."""
@@ -105,7 +111,7 @@ class Desk:
         begun = self._future(artifact)
         if begun is None:
             return
-        key = (self._place(artifact), artifact.digest)
+        key = self._key(artifact)
         declaration = change.after
         assert declaration is not None  # noqa: S101 - `_artifacts` gives none without one
 
@@ -137,12 +143,25 @@ class Desk:
         place = self._place(artifact)
         if place is None and artifact.digest is None:
             return None
-        key = (place, artifact.digest)
+        key = self._key(artifact)
         if key not in self._begun:
             # Bytes are read from Git here: one conversation with one program belongs to one thread.
             stored = {} if artifact.digest is None else self._stored(artifact.digest)
-            self._begun[key] = self._submit(place, artifact.digest, stored)
+            self._begun[key] = self._submit(place, artifact, stored)
         return self._begun[key]
+
+    def _key(self, artifact: ArtifactRef) -> _Key:
+        """One digest may lie in several registries, and each is asked what is attached to it there."""
+        return (self._place(artifact), artifact.digest, self._name(artifact))
+
+    def _name(self, artifact: ArtifactRef) -> str:
+        """`host/repository` of what lies in a registry that may matter; empty for all else."""
+        from customhouse.app.evidence_index import reference_of
+
+        if self._index is None and self._roots.notary is None:
+            return ""
+        found = reference_of(artifact)
+        return "" if found is None else found.name
 
     def _stored(self, digest: str) -> Mapping[str, bytes]:
         from customhouse.trust.attestation import FOLDER
@@ -151,24 +170,31 @@ class Desk:
         found = self._source.files(self._head, folder)
         return {name: found[name] for name in found}
 
-    def _submit(self, place: Path | None, digest: str | None, stored: Mapping[str, bytes]) -> Future[_Seen] | _Seen:
-        if place is None and not stored:
+    def _submit(self, place: Path | None, artifact: ArtifactRef, stored: Mapping[str, bytes]) -> Future[_Seen] | _Seen:
+        attached = self._index is not None and self._name(artifact) != ""
+        if place is None and not stored and not attached:
             return _Seen(None, (), 0.0, 0.0)
         if self._pool is None:
             from concurrent.futures import ThreadPoolExecutor
 
             self._pool = ThreadPoolExecutor(WORKERS, "evidence")
-        return self._pool.submit(self._look, place, digest, stored)
+        return self._pool.submit(self._look, place, artifact, stored)
 
-    def _look(self, place: Path | None, digest: str | None, stored: Mapping[str, bytes]) -> _Seen:
-        from customhouse.trust.attestation import collect
+    def _look(self, place: Path | None, artifact: ArtifactRef, stored: Mapping[str, bytes]) -> _Seen:
+        from customhouse.trust.attestation import FOLDER
+        from customhouse.trust.filed import read_filed
 
+        digest = artifact.digest
         start = self._stopwatch.moment()
         files = None if place is None else self._hashing(place, self._progress)
         hashed = self._stopwatch.moment()
         # Of other files than were declared nothing is asked: `read_artifact` refuses them.
-        usable = digest is not None and (files is None or files.digest == digest)
-        found = collect(stored, digest, self._roots, files) if digest is not None and usable else ()
+        if digest is None or (files is not None and files.digest != digest):
+            return _Seen(files, (), hashed - start, 0.0)
+        attached = {} if self._index is None else self._index.files(artifact)
+        folder = f"{FOLDER}/{digest.removeprefix('sha256:')}/"
+        known = {**{f"{folder}{name}": data for name, data in attached.items()}, **stored}
+        found = read_filed(known, digest, self._roots, self._clock.now(), files, self._name(artifact))
         return _Seen(files, found, hashed - start, self._stopwatch.moment() - hashed)
 
     def _progress(self, _: int) -> None:

@@ -139,7 +139,12 @@ class Following:
                 spend,
                 review=self._review(governing, None if deployed is None else deployed.revision, revision),
             )
-            judgement = Clearance(self._engine, FixedClock(at), self._settings.workspace).judge(question)
+            judgement = Clearance(
+                self._engine,
+                FixedClock(at),
+                self._settings.workspace,
+                index=lambda governing: wiring.evidence_index(self._settings, governing.configuration),
+            ).judge(question)
             # What it says about its successors must hold together too: nothing could be judged after it otherwise.
             governance(self._source, commit, self._settings.config, governing.proposed_shelf)
         except (StateError, TamperError, UsageError):

@@ -77,7 +77,14 @@ def clearance(
 ) -> Clearance:
     """The one judge of this process; `processes` may share its work."""
     chosen = engine or wiring.engine(settings)
-    return Clearance(chosen, wiring.clock(), settings.workspace, hashing, processes=processes)
+    return Clearance(
+        chosen,
+        wiring.clock(),
+        settings.workspace,
+        hashing,
+        processes=processes,
+        index=lambda governing: wiring.evidence_index(settings, governing.configuration),
+    )
 
 
 def rules_of(judgement: Judgement) -> Mapping[str, RuleText]:

@@ -12,6 +12,7 @@ from customhouse.app.configuration import CURRENCY, FILE, Configuration, parse
 from customhouse.app.foreign_source import ForeignSource
 from customhouse.app.policyrules import Rules, own_folders
 from customhouse.app.sources import SourceTree
+from customhouse.app.trusting import TrustSpec, roots_of
 from customhouse.control import yaml_nodes
 from customhouse.control.owners import PLACES as OWNERS
 from customhouse.control.yaml_values import Read, Reader
@@ -29,6 +30,7 @@ from customhouse.policy.waiver import Waiver, parse_waivers
 if TYPE_CHECKING:
     from customhouse.app.policyshelf import Shelf
     from customhouse.trust.keys import TrustRoot
+    from customhouse.trust.roots import Roots
 
 GOVERNANCE = "Governance"
 """The kind of the object that stands for customhouse.yaml and what it names."""
@@ -42,6 +44,8 @@ class Governance:
     bundle: Bundle
     book: PriceBook
     roots: tuple[TrustRoot, ...] = ()
+    others: Roots | None = None
+    """Certificate authorities, identities and Notary's policy beside the keys."""
     allowed_signers: bytes | None = None
     gpg_keys: tuple[bytes, ...] = ()
     waivers: tuple[Waiver, ...] = ()
@@ -56,6 +60,13 @@ class Governance:
     """Files of Gatekeeper's and conftest's policies."""
     alerts: tuple[str, ...] = ()
     """Why a last good bundle is used and not what its source has now."""
+
+    @property
+    def believed(self) -> Roots:
+        """Everybody whose evidence counts."""
+        from customhouse.trust.roots import Roots
+
+        return self.others or Roots(keys=self.roots)
 
     @property
     def floating(self) -> bool:
@@ -215,13 +226,14 @@ def as_declaration(files: Mapping[str, str]) -> Declaration | None:
 
 
 def _digests(configuration: Configuration, files: _Files | _Beside) -> Mapping[str, str]:
-    named = [key.public_key for key in configuration.keys]
+    named = [*(key.public_key for key in configuration.keys), *configuration.trust.files()]
     named += [*configuration.gpg_keys]
     named += [path for path in (configuration.allowed_signers, configuration.waivers) if path]
     named += [configuration.price_book] if configuration.price_book else []
     found = {FILE: bytes_digest(files.read(FILE)), **{path: bytes_digest(files.read(path)) for path in named}}
     foreign = (folder for folder in (configuration.gatekeeper, configuration.conftest) if folder)
-    for folder in (*own_folders(configuration), *foreign):
+    store = (configuration.trust.notary_store,) if configuration.trust.notary_store else ()
+    for folder in (*own_folders(configuration), *foreign, *store):
         found |= {path: bytes_digest(data) for path, data in files.folder(folder).items()}
     if configuration.forge is not None and isinstance(files, _Files):
         # Who must agree to a change is a rule too: taking oneself in needs the consent of those who are there.
@@ -249,6 +261,12 @@ def _roots(configuration: Configuration, files: _Files | _Beside) -> tuple[Trust
     return tuple(TrustRoot(key.name, files.read(key.public_key), frozenset(key.kinds)) for key in configuration.keys)
 
 
+def _others(configuration: Configuration, keys: tuple[TrustRoot, ...], files: _Files | _Beside) -> Roots | None:
+    if configuration.trust in (TrustSpec(), TrustSpec(registries=configuration.trust.registries)):
+        return None
+    return roots_of(configuration.trust, keys, files.read, files.folder)
+
+
 def _assemble(configuration: Configuration, files: _Files | _Beside, shelf: Shelf | None) -> Governance:
     roots = _roots(configuration, files) if configuration.keys else ()
     waivers: tuple[Waiver, ...] = ()
@@ -264,6 +282,7 @@ def _assemble(configuration: Configuration, files: _Files | _Beside, shelf: Shel
         bundle=rules.in_force(configuration),
         book=book,
         roots=roots,
+        others=_others(configuration, roots, files),
         allowed_signers=files.read(configuration.allowed_signers) if configuration.allowed_signers else None,
         gpg_keys=tuple(files.read(path) for path in configuration.gpg_keys),
         waivers=waivers,

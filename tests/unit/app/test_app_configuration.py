@@ -16,6 +16,7 @@ from customhouse.app.configuration import BUILTIN_TIERS, CURRENCY, BudgetSpec, C
 from customhouse.app.configuring import as_document, explain_key
 from customhouse.app.governance import read_configuration
 from customhouse.app.tiering import judged_environment
+from customhouse.app.trusting import AuthoritySpec, IdentitySpec, TrustSpec
 from customhouse.core.errors import ConfigError, UsageError
 from customhouse.core.evidence import EvidenceKind
 from customhouse.core.resource import ResourceRef
@@ -188,8 +189,18 @@ environments = st.builds(
     st.just({"service-exposed": "error"}),
     st.lists(relaxations, max_size=1).map(tuple),
 )
+kinds = st.sampled_from([(EvidenceKind.SCAN,), (EvidenceKind.BOM, EvidenceKind.SCAN)])
+trust = st.builds(
+    TrustSpec,
+    authorities=st.lists(st.builds(AuthoritySpec, texts, texts, st.tuples(texts), kinds), max_size=1).map(tuple),
+    identities=st.lists(st.builds(IdentitySpec, texts, texts, texts, texts, kinds), max_size=1).map(tuple),
+    notary_policy=st.just("notary/trustpolicy.json"),
+    notary_store=st.just("notary/truststore"),
+    registries=st.lists(texts, max_size=2).map(tuple),
+)
 configurations = st.builds(
     Configuration,
+    trust=st.just(TrustSpec()) | trust,
     branch=texts,
     paths=st.lists(texts, max_size=2).map(tuple),
     target_port=st.integers(0, 65535),

@@ -1,0 +1,158 @@
+"""The local index of evidence that lies in registries: `<state>/evidence/<digest>/`, filled before anybody waits.
+
+The gate and `customhouse image evidence` ask a registry and file what is attached there; the webhook only looks here.
+It gives no trust either: what is read from it is verified each time, like what lies in Git.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from customhouse._kit.clock import Clock, from_rfc3339, to_rfc3339
+from customhouse._kit.digest import is_digest
+from customhouse.app.trusting import TrustSpec
+from customhouse.core.errors import ArtifactError, CannotDecideError, StateError, UsageError
+from customhouse.core.evidence import ArtifactRef
+from customhouse.trust.oci import Reference, Registry
+
+FOLDER = "evidence"
+ENTRY = "index.json"
+STAMP = "stamp"
+_FRESH = timedelta(minutes=10)
+"""How long a registry is not asked again: a pull request is judged several times in a row."""
+_USABLE = timedelta(hours=24)
+"""How old an entry may be that stands in for a registry which does not answer."""
+_NAME = re.compile(r"oci-[0-9a-f]{16}[.][a-z.]{3,20}")
+_MAX_FILE = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """What is filed about one digest, when it was asked for, and what was left out."""
+
+    files: Mapping[str, bytes]
+    at: datetime
+    ignored: tuple[str, ...] = ()
+
+
+class EvidenceIndex:
+    """The index of one state directory. `ask` opens a registry by its host; None: only what is filed is known."""
+
+    def __init__(
+        self, folder: Path, spec: TrustSpec, clock: Clock, ask: Callable[[str], Registry] | None = None
+    ) -> None:
+        self._folder, self._spec, self._clock, self._ask = folder, spec, clock, ask
+
+    def covers(self, artifact: ArtifactRef) -> bool:
+        """Whether the artifact is pinned and its registry is one that is asked."""
+        found = reference_of(artifact)
+        return found is not None and artifact.digest is not None and self._spec.asks(found.name)
+
+    def files(self, artifact: ArtifactRef) -> Mapping[str, bytes]:
+        """What is attached to an artifact: as its registry says now, or as it is filed.
+
+        Raises CannotDecideError when the registry does not answer and nothing of today is filed.
+        """
+        found = reference_of(artifact)
+        if found is None or artifact.digest is None:
+            return {}
+        filed = self.filed(artifact.digest)
+        now = self._clock.now()
+        if self._ask is None or not self._spec.asks(found.name):
+            return {} if filed is None else filed.files
+        if filed is not None and timedelta() <= now - filed.at < _FRESH:
+            return filed.files
+        try:
+            return self.refresh(found, artifact.digest).files
+        except ArtifactError as error:
+            if filed is not None and timedelta() <= now - filed.at < _USABLE:
+                return filed.files
+            raise CannotDecideError(
+                f"the evidence about {artifact.reference} cannot be asked for: {error.message}",
+                where=error.where,
+                hint=error.hint or "is the registry there? Evidence may also be committed below .evidence/",
+            ) from error
+
+    def refresh(self, reference: Reference, digest: str) -> Indexed:
+        """Ask the registry, and file what it says. Raises ArtifactError, StateError, UsageError."""
+        from customhouse.trust.oci_evidence import gather
+
+        if self._ask is None:
+            raise UsageError("registries are not asked here")
+        found = gather(self._ask(reference.host), reference.repository, digest, f"{reference.name}@{digest[:19]}…")
+        indexed = Indexed(found.files, self._clock.now(), found.ignored)
+        self._file(digest, reference, indexed)
+        return indexed
+
+    def filed(self, digest: str) -> Indexed | None:
+        """The entry of a digest; None when it was never asked for, or cannot be read: that is a miss."""
+        if not is_digest(digest):
+            return None
+        place = self._folder / digest.removeprefix("sha256:")
+        try:
+            entry = json.loads(_read(place / ENTRY))
+            names = [name for name in entry["files"] if _NAME.fullmatch(name)]
+            files = {name: _read(place / name) for name in names}
+            return Indexed(files, from_rfc3339(entry["at"]), tuple(str(item) for item in entry["ignored"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def entries(self) -> Iterator[tuple[str, Indexed]]:
+        """Every digest that is filed, with its entry."""
+        if not self._folder.is_dir():
+            return
+        for item in sorted(self._folder.iterdir()):
+            digest = f"sha256:{item.name}"
+            found = self.filed(digest) if item.is_dir() else None
+            if found is not None:
+                yield digest, found
+
+    def _file(self, digest: str, reference: Reference, indexed: Indexed) -> None:
+        place = self._folder / digest.removeprefix("sha256:")
+        try:
+            place.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for name, data in indexed.files.items():
+                _write(place / name, data)
+            entry = {
+                "reference": reference.name,
+                "at": to_rfc3339(indexed.at),
+                "files": sorted(indexed.files),
+                "ignored": [text[:500] for text in indexed.ignored[:100]],
+            }
+            # Written last: a reader sees the old entry or the new one, whose files are there.
+            _write(place / ENTRY, json.dumps(entry, indent=1).encode())
+            _write(self._folder / STAMP, to_rfc3339(indexed.at).encode())
+        except OSError as error:
+            raise StateError(f"cannot file evidence: {error.strerror}", where=str(place)) from error
+
+
+def reference_of(artifact: ArtifactRef) -> Reference | None:
+    """The registry reference of an image, or of a model with `oci://`; None for other schemes, and for what is none."""
+    text = artifact.reference
+    if artifact.role != "image" and not text.startswith("oci://"):
+        return None
+    try:
+        return Reference.of_image(text)
+    except UsageError:
+        return None
+
+
+def _read(place: Path) -> bytes:
+    with place.open("rb") as handle:
+        data = handle.read(_MAX_FILE + 1)
+    if len(data) > _MAX_FILE:
+        raise ValueError("larger than any evidence")
+    return data
+
+
+def _write(place: Path, data: bytes) -> None:
+    draft = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
+    draft.write_bytes(data)
+    os.replace(draft, place)
