@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from customhouse._kit import progress
-from customhouse._kit.forks import ForkError, in_order, workers
+from customhouse._kit.forks import ForkEndedError, ForkError, in_order, workers
 from customhouse.app.foreign import conftest_of
-from customhouse.app.foreign_files import SUFFIXES, documents_of, engine, files_below, read_file
+from customhouse.app.foreign_files import LIMIT_S, SUFFIXES, documents_of, engine, files_below, read_file
 from customhouse.app.settings import Settings
 from customhouse.core.errors import PolicyError, UsageError
 from customhouse.policy.conftest import DEFAULT_NAMESPACE, Conftest, Message, combined, judge_documents
 from customhouse.policy.foreign import ForeignEngine
 
+_LOOPS = "a rule that takes so long loops, or looks at everything for everything: make it end sooner"
 SLICE = 200
 """Files that are read and judged at a time."""
 
@@ -82,28 +83,46 @@ def judge_files(
         raise UsageError(f"there is no folder {folder}")
     files = {shown: read_file(path, shown) for shown, path in files_below([folder], (".rego", ".json", *SUFFIXES))}
     asked = engine(settings)
-    policies = conftest_of(files, asked)
+    policies = _loaded(files, folder, asked)
     chosen = policies.namespaces if every else tuple(namespaces) or (DEFAULT_NAMESPACE,)
     named = list(files_below(paths, (".json", *SUFFIXES)))
     if combine:
-        tested = _together(policies, named, asked, chosen)
+        tested = _together(policies, named, asked, chosen, folder)
     else:
 
         def judged(part: Sequence[tuple[str, Path]]) -> list[Any]:
             return [_row(item) for item in _slice(policies, part, asked, chosen)]
 
         parts = [named[start : start + SLICE] for start in range(0, len(named), SLICE)]
+        count = workers() if processes is None else processes
         try:
             rows: list[Any] = []
-            for number, answer in enumerate(in_order(judged, parts, workers() if processes is None else processes)):
+            for number, answer in enumerate(in_order(judged, parts, count, limit_s=LIMIT_S)):
                 progress.tell("judging files", min(number * SLICE, len(named)), len(named))
                 rows += answer
             tested = tuple(map(_tested, rows))
+        except ForkEndedError as error:
+            about = f"{parts[error.place][0][0]} and the {len(parts[error.place]) - 1} files after it"
+            raise PolicyError(f"{about} could not be judged: {error}", where=folder, hint=_LOOPS) from error
         except ForkError as error:
             raise PolicyError(f"the files could not be judged: {error}") from error
     if not tested:
         raise UsageError(f"there is no document at {', '.join(paths)}")
     return ConftestRun(chosen, tested)
+
+
+def _loaded(files: Mapping[str, bytes], folder: str, asked: ForeignEngine) -> Conftest:
+    """The policies, compiled; first in a process that may be ended: compiling asks a rule, which may loop."""
+
+    def tried(given: Mapping[str, bytes]) -> bool:
+        conftest_of(given, asked)
+        return True
+
+    try:
+        list(in_order(tried, [files], 1, limit_s=LIMIT_S))
+    except ForkError as error:
+        raise PolicyError(f"the policies could not be loaded: {error}", where=folder, hint=_LOOPS) from error
+    return conftest_of(files, asked)
 
 
 def _slice(
@@ -116,15 +135,22 @@ def _slice(
 
 
 def _together(
-    policies: Conftest, named: Sequence[tuple[str, Path]], asked: ForeignEngine, chosen: Sequence[str]
+    policies: Conftest, named: Sequence[tuple[str, Path]], asked: ForeignEngine, chosen: Sequence[str], folder: str
 ) -> tuple[Tested, ...]:
     documents = [
         (shown, document.value) for shown, path in named for document in documents_of(read_file(path, shown), shown)
     ]
     if not documents:
         return ()
-    (found,) = judge_documents(policies, [("Combined", combined(documents))], asked, chosen)
-    return (Tested("Combined", found),)
+
+    def judged(given: Sequence[dict[str, Any]]) -> list[Any]:
+        (found,) = judge_documents(policies, [("Combined", given)], asked, chosen)
+        return _row(Tested("Combined", found))
+
+    try:
+        return tuple(map(_tested, in_order(judged, [combined(documents)], 1, limit_s=LIMIT_S)))
+    except ForkError as error:
+        raise PolicyError(f"the files could not be judged: {error}", where=folder, hint=_LOOPS) from error
 
 
 def _row(item: Tested) -> list[Any]:

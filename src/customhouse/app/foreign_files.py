@@ -18,6 +18,9 @@ from customhouse.policy.gatekeeper_template import Document
 MAX_FILES = 20_000
 MAX_FILE = 4 * 1024 * 1024
 SUFFIXES = (".yaml", ".yml")
+LIMIT_S = 30.0
+"""Processor seconds of a suite, or of a slice of files; the kernel ends the process that a template holds up. They take
+some milliseconds."""
 
 
 def engine(settings: Settings) -> RightEngine:

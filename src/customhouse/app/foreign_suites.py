@@ -7,18 +7,21 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from customhouse._kit.forks import ForkError, in_order, workers
+from customhouse._kit.forks import ForkEndedError, ForkError, in_order, workers
 from customhouse.app import wiring
-from customhouse.app.foreign_files import documents_of, engine, files_below, read_file
+from customhouse.app.foreign_files import LIMIT_S, documents_of, engine, files_below, read_file
 from customhouse.app.settings import Settings
 from customhouse.core.errors import CustomhouseError, PolicyError, SourceError, UsageError
 from customhouse.policy.gatekeeper_suite import GROUP, Failure, SuiteRun, is_suite, run_suite
 from customhouse.policy.gatekeeper_template import Document
 
+_LOOPS = "a rule that takes so long loops: make it end"
 _HELD = 64 * 1024 * 1024
 """Bytes of files that are kept from looking for suites until a suite names them."""
 _SUITES_EACH = 8
 """A process for fewer suites costs more than it brings."""
+_ENDED = 3
+"""Suites that may be ended; each has taken LIMIT_S."""
 
 
 @dataclass(slots=True)
@@ -57,7 +60,8 @@ class Verification:
 def verify(settings: Settings, paths: Sequence[str], *, processes: int | None = None) -> Verification:
     """Run every suite at or below the paths; many by several processes (None: as many as are of use).
 
-    Raises UsageError when there is none, SourceError for a file that a suite names and that cannot be read.
+    A suite that takes too long has no verdict. Raises UsageError when there is none, SourceError for a file that a
+    suite names and that cannot be read, PolicyError when several take too long.
     """
     asked, cel = engine(settings), wiring.cel_engine()
     named = {Path(path) for path in paths}
@@ -86,15 +90,24 @@ def verify(settings: Settings, paths: Sequence[str], *, processes: int | None = 
 
     outcome = Verification(suites=len(suites))
     count = min(workers() if processes is None else processes, max(1, len(suites) // _SUITES_EACH))
-    try:
-        for tests, cases, passed, skipped, failed in in_order(run, suites, count):
-            outcome.tests += tests
-            outcome.cases += cases
-            outcome.passed += passed
-            outcome.skipped += skipped
-            outcome.failed += (Failure(*item) for item in failed)
-    except ForkError as error:
-        raise PolicyError(f"the suites could not be run: {error}") from error
+    start, ended = 0, 0
+    while start < len(suites):
+        try:
+            for tests, cases, passed, skipped, failed in in_order(run, suites[start:], count, limit_s=LIMIT_S):
+                outcome.tests += tests
+                outcome.cases += cases
+                outcome.passed += passed
+                outcome.skipped += skipped
+                outcome.failed += (Failure(*item) for item in failed)
+                start += 1
+        except ForkEndedError as error:
+            shown, ended = suites[start][0], ended + 1
+            if ended > _ENDED:
+                raise PolicyError(f"the suites could not be run: {error}", where=shown, hint=_LOOPS) from error
+            outcome.failed.append(Failure(shown, "", "", f"{error} ({_LOOPS})", undecided=True))
+            start += 1
+        except ForkError as error:
+            raise PolicyError(f"the suites could not be run: {error}") from error
     return outcome
 
 

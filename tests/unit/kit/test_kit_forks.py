@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 
 import pytest
@@ -59,3 +60,27 @@ def test_forks_end_with_the_iterator() -> None:
     asked.close()  # type: ignore[attr-defined]  # a generator
     with pytest.raises(ProcessLookupError):
         os.kill(fork, 0)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_never_comes_back_is_ended_by_the_kernel_at_its_place(count: int) -> None:
+    here = os.getpid()
+
+    def loops(item: int) -> int:
+        assert os.getpid() != here
+        while item == 3:
+            pass
+        return item
+
+    asked = forks.in_order(loops, range(6), count, limit_s=0.2)
+    assert [next(asked) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(forks.ForkEndedError, match=r"within 0\.2 s of processor time") as caught:
+        next(asked)
+    assert caught.value.place == 3
+
+
+def test_waiting_takes_no_processor_time() -> None:
+    def waits(item: int) -> bool:
+        return not any(select.select([], [], [], item / 10))
+
+    assert list(forks.in_order(waits, [2, 2], 1, limit_s=0.1)) == [True, True]
