@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
 from customhouse._kit.digest import is_digest
 from customhouse._kit.quantity import parse_bytes, parse_milli
@@ -51,6 +51,8 @@ class PodSet:
     """Found by its look, not by the table."""
     whole: tuple[int, int] = (0, 0)
     """What the pod as a whole reserves (`spec.resources`): millicores and bytes; 0 where only its containers say."""
+    _told: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What was worked out already: prices, rules and placement ask for it again and again."""
 
     @property
     def cpu(self) -> int:
@@ -67,12 +69,20 @@ class PodSet:
     @property
     def accelerators(self) -> int:
         """Accelerator devices of one pod, whole or in parts."""
-        return _effective(self.containers, [container.accelerators for container in self.containers])
+        if "accelerators" not in self._told:
+            each = [container.accelerators for container in self.containers]
+            self._told["accelerators"] = _effective(self.containers, each)
+        found: int = self._told["accelerators"]
+        return found
 
     @property
     def accelerator_classes(self) -> tuple[str, ...]:
         """The classes of its devices, sorted; `unknown` where nothing names one."""
-        return classes(self.pod, tuple(device for container in self.containers for device in container.devices))
+        if "classes" not in self._told:
+            devices = tuple([device for container in self.containers for device in container.devices])
+            self._told["classes"] = classes(self.pod, devices)
+        found: tuple[str, ...] = self._told["classes"]
+        return found
 
     @property
     def accelerator(self) -> str | None:
@@ -103,12 +113,14 @@ class PodSet:
     @property
     def spot(self) -> bool:
         """Whether its node selection requires interruptible capacity."""
-        return is_spot(self.pod)
+        if "spot" not in self._told:
+            self._told["spot"] = is_spot(self.pod)
+        found: bool = self._told["spot"]
+        return found
 
 
-_KNOWN: ContextVar[dict[tuple[int, str, str], tuple[Manifest, tuple[PodSet, ...]]] | None] = ContextVar(
-    "pod_sets", default=None
-)
+_KNOWN: ContextVar[dict[tuple[int, object, object], tuple[Manifest, Any]] | None] = ContextVar("known", default=None)
+_Read = TypeVar("_Read")
 
 
 @contextmanager
@@ -126,13 +138,21 @@ def pod_sets(manifest: Manifest, api_version: str, kind: str) -> tuple[PodSet, .
 
     Raises DeclarationError, with the JSON pointer in `where`, for what Kubernetes would refuse.
     """
+    return remembered(_pod_sets, manifest, api_version, kind)
+
+
+def remembered(read: Callable[[Manifest, Any, Any], _Read], manifest: Manifest, one: Any, other: Any) -> _Read:
+    """What `read` makes of an object, kept while `remembering`; `one` and `other` tell its readings apart."""
     known = _KNOWN.get()
     if known is None:
-        return _pod_sets(manifest, api_version, kind)
-    key = (id(manifest), api_version, kind)
-    if key not in known:
-        known[key] = (manifest, _pod_sets(manifest, api_version, kind))  # held, so that its id stays its own
-    return known[key][1]
+        return read(manifest, one, other)
+    key = (id(manifest), one, other)
+    found = known.get(key)
+    if found is None:
+        # The object is held, so that its id stays its own.
+        found = known[key] = (manifest, read(manifest, one, other))
+    result: _Read = found[1]
+    return result
 
 
 def _pod_sets(manifest: Manifest, api_version: str, kind: str) -> tuple[PodSet, ...]:

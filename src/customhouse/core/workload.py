@@ -15,7 +15,7 @@ from customhouse.core.devices import UNKNOWN_ACCELERATOR
 from customhouse.core.errors import DeclarationError
 from customhouse.core.evidence import ArtifactRef
 from customhouse.core.kinds import kind_of
-from customhouse.core.podsets import MODEL_DIGEST, PodSet, named, pod_sets
+from customhouse.core.podsets import MODEL_DIGEST, PodSet, named, pod_sets, remembered
 from customhouse.core.resource import Manifest, ResourceRef
 
 __all__ = ["MODEL_DIGEST", "UNKNOWN_ACCELERATOR", "Container", "PodSet", "Workload", "models_of", "workload"]
@@ -64,6 +64,10 @@ def workload(manifest: Manifest, ref: ResourceRef | None = None) -> Workload | N
 
     Raises DeclarationError (with the JSON pointer in `where`) for a spec that Kubernetes would refuse.
     """
+    return remembered(_workload, manifest, ref, "workload")
+
+
+def _workload(manifest: Manifest, ref: ResourceRef | None, _: str) -> Workload | None:
     kind = manifest.get("kind")
     if not isinstance(kind, str):
         raise DeclarationError(f"kind is {kind!r}; write a text", where="/kind")

@@ -20,7 +20,7 @@ from fractions import Fraction
 from typing import Any
 
 from customhouse._kit.money import Money, total
-from customhouse.core.beside import NOTHING, Beside, DeviceNeed, managed_needs
+from customhouse.core.beside import NOTHING, Beside, DeviceNeed, ReplicaRange, managed_needs
 from customhouse.core.change import Change
 from customhouse.core.cost import HOURS_PER_MONTH, BudgetState, CostReport, WorkloadCost
 from customhouse.core.errors import PriceError
@@ -47,14 +47,15 @@ from customhouse.observability.quotes import (
     Part,
     Quote,
     demand,
-    lasting,
     machine_share,
     quote,
     rounded,
+    row_of,
     set_demand,
 )
 from customhouse.observability.rates import RateCard
 from customhouse.observability.runs import RunTime, run_time
+from customhouse.observability.unseen import elsewhere, steps, unrequested
 
 __all__ = [
     "HELD",
@@ -72,7 +73,7 @@ __all__ = [
     "workload_cost",
 ]
 
-_MILLION = Fraction(10**6)
+_ALWAYS = RunTime(Fraction(HOURS_PER_MONTH), Fraction(HOURS_PER_MONTH), "")
 MOST = Money.parse("1000000000", BOOK_CURRENCY)
 """More a month is no declaration but a mistake or an attack, and would not fit the numbers that Facts can carry."""
 TOKENS = PREFIX + "throughput-tokens-per-second"
@@ -139,12 +140,15 @@ def workload_cost(
     settings: PriceSettings,
     manifest: Manifest | None = None,
     around: Beside = NOTHING,
+    *,
+    explained: bool = True,
 ) -> WorkloadCost:
     """The cost of a workload a month: at its declared size, at the fewest and at the most replicas.
 
     `monthly` counts the declared minimum of replicas, one when that is 0 (scale to zero: `low` is then 0). `manifest`
     lets a Job state its schedule and run time; without it the assumptions of `settings` hold. `around` is what the
-    other objects of the same state say. Raises PriceError for a provider, region or currency that the book does not
+    other objects of the same state say. `explained` False leaves the rows of the breakdown out: admission, which asks
+    thousands of times a second, shows none. Raises PriceError for a provider, region or currency that the book does not
     have and for a cost above `MOST`, DeclarationError for a broken annotation.
     """
     require_currency(settings.currency)
@@ -154,13 +158,13 @@ def workload_cost(
     uncounted: list[str] = []
     scaled = None if work.batch else around.range_of(work.ref)
     managed = managed_needs(manifest, work.ref)
-    priced = [_price_set(one, work, book, settings, around, managed, unpriced) for one in work.sets]  # step 1 and 2
+    priced = [_price_set(one, work, card, settings, around, managed, unpriced) for one in work.sets]  # step 1 and 2
     if not priced:
         unpriced.append("no container declares what it needs")
-    run = RunTime(Fraction(HOURS_PER_MONTH), Fraction(HOURS_PER_MONTH), "")
+    run = _ALWAYS
     if work.batch:
         run = run_time(manifest, assumed_hours=settings.job_hours, assumed_runs=settings.job_runs)
-        if any(look(template, "/withParam") or look(template, "/withSequence") for template in _steps(manifest)):
+        if any(look(template, "/withParam") or look(template, "/withSequence") for template in steps(manifest)):
             uncounted.append("steps that repeat over a list: each is counted once")
     row = kind_of(work.ref.api_version, work.ref.kind)
     if row is not None and row.per_node:
@@ -170,29 +174,27 @@ def workload_cost(
             nodes = settings.daemonset_nodes
             priced = [replace(one, low=nodes, usual=nodes, high=nodes) for one in priced]
     disks, traffic = disks_of(work, manifest, card, around), egress(manifest, card)
-    uncounted += [*disks.uncounted, *traffic.uncounted, *_elsewhere(manifest, work)]
-    note = f"; {run.how}" if run.how else ""
-    note += f"; {scaled.source}" if scaled else ""
-    rows = [
-        _row(part, one.usual, run.hours, note, one.one.name if len(priced) > 1 else "")
-        for one in priced
-        for part in one.quoted.parts
-    ]
+    uncounted += [*disks.uncounted, *traffic.uncounted, *elsewhere(manifest, work)]
     lead = priced[0] if priced else None
     counts = (lead.low, lead.usual, lead.high) if lead else (1, 1, 1)
-    rows += [monthly_row(item, counts[1]) for item in disks.holdings] + [monthly_row(i, 1) for i in traffic.holdings]
-    fixed = held_cost(traffic, 1)
-    most = total((one.dear.cost(run.hours_high, one.high) for one in priced), BOOK_CURRENCY)
-    most = most + held_cost(disks, counts[2]) + fixed
-    _check_most(most, work.ref)
-    monthly = total((one.quoted.cost(run.hours, one.usual) for one in priced), BOOK_CURRENCY)
-    low = total((one.quoted.cost(run.hours, 0 if run.suspended else one.low) for one in priced), BOOK_CURRENCY)
+    fixed = held_cost(traffic, 1).pico
+    monthly = sum([one.quoted.pico(run.hours, one.usual) for one in priced])
+    if run is _ALWAYS and all(one.low == one.usual == one.high and one.dear is one.quoted for one in priced):
+        low = most = monthly  # most workloads have one size and one price
+    else:
+        low = sum([one.quoted.pico(run.hours, 0 if run.suspended else one.low) for one in priced])
+        most = sum([one.dear.pico(run.hours_high, one.high) for one in priced])
+    amounts = [
+        Money(pico + held_cost(disks, count).pico + fixed, BOOK_CURRENCY)
+        for pico, count in zip((low, monthly, most), counts, strict=True)
+    ]
+    _check_most(amounts[2], work.ref)
     return WorkloadCost(
         resource=work.ref,
-        monthly=monthly + held_cost(disks, counts[1]) + fixed,
-        low=low + held_cost(disks, counts[0]) + fixed,
-        high=most,
-        breakdown=tuple(rows),
+        monthly=amounts[1],
+        low=amounts[0],
+        high=amounts[2],
+        breakdown=tuple(_rows(priced, run, disks, traffic, scaled)) if explained else (),
         unpriced=tuple(unpriced),
         uncounted=tuple(uncounted),
         replica=_dearest(priced, run, disks),
@@ -201,14 +203,31 @@ def workload_cost(
     )
 
 
+def _rows(
+    priced: Sequence[_Priced], run: RunTime, disks: Held, traffic: Held, scaled: ReplicaRange | None
+) -> Iterable[dict[str, Any]]:
+    note = f"; {run.how}" if run.how else ""
+    note += f"; {scaled.source}" if scaled else ""
+    for one in priced:
+        for part in one.quoted.parts:
+            yield row_of(part, one.usual, run.hours, note, one.one.name if len(priced) > 1 else "")
+    yield from (monthly_row(item, priced[0].usual if priced else 1) for item in disks.holdings)
+    yield from (monthly_row(item, 1) for item in traffic.holdings)
+
+
 def declared_cost(
-    declaration: Declaration, book: PriceBook, settings: PriceSettings, around: Beside = NOTHING
+    declaration: Declaration,
+    book: PriceBook,
+    settings: PriceSettings,
+    around: Beside = NOTHING,
+    *,
+    explained: bool = True,
 ) -> WorkloadCost | None:
     """The cost of any object: pods of known and unknown kinds, disks, machines; None for what costs nothing itself."""
     manifest, ref = declaration.manifest, declaration.ref
     work = workload(manifest, ref)
     if work is not None:
-        return workload_cost(work, book, settings, manifest, around)
+        return workload_cost(work, book, settings, manifest, around, explained=explained)
     require_currency(settings.currency)
     card = RateCard(book, settings.provider, settings.region)
     group = ref.api_version.rpartition("/")[0]
@@ -231,15 +250,18 @@ def change_costs(
     settings: PriceSettings,
     before: Beside = NOTHING,
     after: Beside = NOTHING,
+    *,
+    explained: bool = True,
 ) -> tuple[ChangeCost, ...]:
     """The cost of every changed object before and after; objects that cost nothing by themselves are left out.
 
-    `before` and `after` are what the other objects of the two states say.
+    `before` and `after` are what the other objects of the two states say; `explained` as in `workload_cost`.
     """
     found: list[ChangeCost] = []
     for change in changes:
-        was = None if change.before is None else declared_cost(change.before, book, settings, before)
-        now = None if change.after is None else declared_cost(change.after, book, settings, after)
+        old, new = change.before, change.after
+        was = None if old is None else declared_cost(old, book, settings, before, explained=explained)
+        now = None if new is None else declared_cost(new, book, settings, after, explained=explained)
         if was is not None or now is not None:
             declaration = change.after or change.before
             found.append(ChangeCost(change.ref, was, now, _labels(declaration), _labels(change.before)))
@@ -318,13 +340,15 @@ def summary(
 def _price_set(
     one: PodSet,
     work: Workload,
-    book: PriceBook,
+    on_demand: RateCard,
     settings: PriceSettings,
     around: Beside,
     managed: Sequence[DeviceNeed],
     unpriced: list[str],
 ) -> _Priced:
-    card = RateCard(book, settings.provider, settings.region, spot=one.spot)
+    card = on_demand
+    if one.spot:
+        card = RateCard(on_demand.book, settings.provider, settings.region, spot=True)
     needs = _device_needs(one, work.ref, around, unpriced)
     if one.name != "scheduler":
         needs += [(need.name, need.count) for need in managed]
@@ -332,9 +356,9 @@ def _price_set(
     quoted = quote(wanted, card)
     dear = quoted
     if card.spot_priced:  # step 3
-        dear = quote(replace(wanted, spot=False), RateCard(book, settings.provider, settings.region))
+        dear = quote(replace(wanted, spot=False), on_demand)
     prefix = f"{one.name}: " if len(work.sets) > 1 else ""
-    unpriced.extend(prefix + item for item in (*quoted.unpriced, *_unrequested(one)))
+    unpriced.extend(prefix + item for item in (*quoted.unpriced, *unrequested(one)))
     scaled = None if work.batch else around.range_of(work.ref)
     low, high = one.replicas_min, one.replicas_max
     if scaled is not None:
@@ -369,8 +393,8 @@ def _device_needs(one: PodSet, ref: ResourceRef, around: Beside, unpriced: list[
 
 def _dearest(priced: Sequence[_Priced], run: RunTime, disks: Held) -> Money:
     """The most that one pod of any set costs a month."""
-    each = [one.dear.cost(run.hours_high) for one in priced]
-    return max(each, key=lambda amount: amount.pico, default=Money.zero(BOOK_CURRENCY)) + held_cost(disks, 1)
+    most = max([one.dear.pico(run.hours_high) for one in priced], default=0)
+    return Money(most + held_cost(disks, 1).pico, BOOK_CURRENCY)
 
 
 def _per_unit(
@@ -385,33 +409,6 @@ def _per_unit(
         return None
     hour = sum((part.per_hour * one.usual for one in priced for part in one.quoted.parts), Fraction(0))
     return rounded(hour * units / (throughput * 3600 * max(1, priced[0].usual)))
-
-
-def _steps(manifest: Manifest) -> Iterable[Any]:
-    for root in ("/spec/templates", "/spec/workflowSpec/templates"):
-        templates = look(manifest, root)
-        for template in templates if isinstance(templates, (list, tuple)) else ():
-            yield from (task for task in (look(template, "/dag/tasks") or ()) if isinstance(task, Mapping))
-            for group in look(template, "/steps") or ():
-                yield from (step for step in (group if isinstance(group, (list, tuple)) else ()))
-
-
-def _elsewhere(manifest: Manifest, work: Workload) -> list[str]:
-    """What runs besides the sets of the table: what another object describes, and what only its look gives away."""
-    found = (
-        [
-            f"what stands at {one.pointer}"
-            for one in pod_sets(manifest, work.ref.api_version, work.ref.kind)
-            if one.found
-        ]
-        if (row := kind_of(work.ref.api_version, work.ref.kind)) is not None and not row.closed
-        else []
-    )
-    for pointer in ("/spec/workloadRef/name", "/spec/workflowTemplateRef/name", "/spec/clusterSelector"):
-        named = look(manifest, pointer)
-        if isinstance(named, str) and named:
-            found.append(f"what {named} describes ({pointer})")
-    return found
 
 
 def _of_disk(ref: ResourceRef, held: Held) -> WorkloadCost:
@@ -439,7 +436,7 @@ def _of_machines(ref: ResourceRef, low: int, high: int, price: Any, unpriced: tu
     most = rounded(part.per_hour * high * hours)
     _check_most(most, ref)
     monthly = rounded(part.per_hour * max(low, 0) * hours)
-    row = _row(part, low, hours, "; pods that run on it are priced by themselves too", "")
+    row = row_of(part, low, hours, "; pods that run on it are priced by themselves too", "")
     return WorkloadCost(ref, monthly, monthly, most, (row,), unpriced, (), rounded(part.per_hour * hours))
 
 
@@ -468,31 +465,3 @@ def _check_most(most: Money, ref: ResourceRef) -> None:
             where=str(ref),
             hint="check its requests and replicas",
         )
-
-
-def _unrequested(one: PodSet) -> list[str]:
-    running = [container for container in one.containers if not container.init]
-    found = [f"container {c.name or c.pointer}: no cpu request" for c in running if not (c.cpu_request or one.whole[0])]
-    found += [
-        f"container {c.name or c.pointer}: no memory request" for c in running if not (c.memory_request or one.whole[1])
-    ]
-    return found if running else ["no container declares what it needs"]
-
-
-def _row(part: Part, replicas: int, hours: Fraction, note: str, component: str) -> dict[str, Any]:
-    return {
-        **({"component": component} if component else {}),
-        "item": part.item,
-        "quantity": _text(part.quantity, replicas),
-        "unit": part.unit,
-        "hours": _text(hours),
-        "rate": str(part.rate),
-        "monthly": str(Money(lasting(part.per_hour, hours, replicas), BOOK_CURRENCY)),
-        "source": part.source + note,
-    }
-
-
-def _text(value: Fraction, count: int = 1) -> str:
-    """So many times a number with at most six decimal places, for reading; the amounts beside it are exact."""
-    scaled = lasting(value, _MILLION, count)
-    return f"{scaled // 10**6}.{scaled % 10**6:06d}".rstrip("0").rstrip(".")

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from customhouse._kit.money import Money
 from customhouse.core.cost import HOURS_PER_MONTH, Rate
@@ -63,7 +64,11 @@ class Quote:
 
     def cost(self, hours: Fraction, replicas: int = 1) -> Money:
         """The sum of the rows for so many hours of so many replicas."""
-        return Money(sum(lasting(part.per_hour, hours, replicas) for part in self.parts), BOOK_CURRENCY)
+        return Money(self.pico(hours, replicas), BOOK_CURRENCY)
+
+    def pico(self, hours: Fraction, replicas: int = 1) -> int:
+        """The same in pico-units."""
+        return sum([lasting(part.per_hour, hours, replicas) for part in self.parts])
 
 
 def demand(work: Workload) -> Demand:
@@ -111,15 +116,12 @@ def quote(wanted: Demand, card: RateCard) -> Quote:
 def _quote(wanted: Demand, card: RateCard) -> Quote:
     parts: list[Part] = []
     unpriced: list[str] = list(wanted.unpriced)
-    for item, quantity, unit in (
-        ("cpu", Fraction(wanted.cpu, 1000), VCPU),
-        ("memory", Fraction(wanted.memory, GIB_BYTES), GIB),
-    ):
+    for item, size, whole, unit in (("cpu", wanted.cpu, 1000, VCPU), ("memory", wanted.memory, GIB_BYTES, GIB)):
         rate = card.rate(unit)
         if rate is None:
             unpriced.append(f"{unit}: no price in {card.provider} {card.region}")
-        elif quantity:
-            parts.append(part_of(item, quantity, rate))
+        elif size:
+            parts.append(_sized(item, size, whole, rate, card))
     if not wanted.accelerators:
         return Quote(tuple(parts), tuple(unpriced))
     name, count = wanted.accelerator or UNKNOWN_ACCELERATOR, wanted.accelerators
@@ -137,6 +139,18 @@ def _quote(wanted: Demand, card: RateCard) -> Quote:
         return Quote(tuple(parts), (*unpriced, f"{count} × {name}: {why}"))
     machine, residual = fitting
     return Quote((*parts, *_share(wanted, machine, residual, parts)), (), machine)
+
+
+def _sized(item: str, size: int, whole: int, rate: Rate, card: RateCard) -> Part:
+    """The part of a quote for so many of which `whole` make a unit."""
+    known = card.parts.get((item, size))
+    if isinstance(known, Part):
+        return known
+    if len(card.parts) >= MAX_QUOTES:
+        card.parts.clear()
+    found = part_of(item, Fraction(size, whole), rate)
+    card.parts[item, size] = found
+    return found
 
 
 def _cheapest(wanted: Demand, card: RateCard, name: str) -> tuple[Machine, Rate] | None:
@@ -206,3 +220,23 @@ def lasting(per_hour: Fraction, hours: Fraction, replicas: int) -> int:
     quotient, rest = divmod(per_hour.numerator * hours.numerator * replicas, below)
     rest *= 2
     return quotient + (rest > below or (rest == below and quotient % 2))
+
+
+def row_of(part: Part, replicas: int, hours: Fraction, note: str, component: str) -> dict[str, Any]:
+    """One row of a breakdown: what so many replicas cost for so many hours, as decimal text."""
+    return {
+        **({"component": component} if component else {}),
+        "item": part.item,
+        "quantity": _decimal(part.quantity, replicas),
+        "unit": part.unit,
+        "hours": _decimal(hours),
+        "rate": str(part.rate),
+        "monthly": str(Money(lasting(part.per_hour, hours, replicas), BOOK_CURRENCY)),
+        "source": part.source + note,
+    }
+
+
+def _decimal(value: Fraction, count: int = 1) -> str:
+    """So many times a number with at most six decimal places, for reading; the amounts beside it are exact."""
+    scaled = lasting(value, Fraction(10**6), count)
+    return f"{scaled // 10**6}.{scaled % 10**6:06d}".rstrip("0").rstrip(".")

@@ -57,6 +57,7 @@ class _Found:
     split: _Split | None = None
     tried: bool = False
     quotes: dict[object, object] = field(default_factory=dict)
+    parts: dict[object, object] = field(default_factory=dict)
 
 
 _FOUND: WeakKeyDictionary[PriceBook, dict[tuple[str, str, bool], _Found]] = WeakKeyDictionary()
@@ -78,6 +79,8 @@ class RateCard:
         self._found = cards[key]
         self.quotes = self._found.quotes
         """What was quoted at these rates, by demand (`observability.quotes`)."""
+        self.parts = self._found.parts
+        """What so many millicores or bytes cost, as parts of quotes: a fleet has a few hundred sizes."""
         self.book, self.provider, self.region = book, provider, region
         self.spot_priced = spot and book.has_spot(provider, region)
         self.pricing = PREEMPTIBLE if self.spot_priced else ON_DEMAND
