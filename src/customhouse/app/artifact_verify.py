@@ -49,7 +49,7 @@ class Request:
 
 def verify(asked: Request) -> dict[str, Any]:
     """What was verified, as JSON values. Raises TamperError (not verified) and UsageError."""
-    _check_usage(asked)
+    check_usage(asked)
     place = _bundle_of(asked)
     data = _read(place, MAX_BUNDLE, "--bundle")
     try:
@@ -93,7 +93,8 @@ def trusted_root(path: str) -> SigstoreRoot:
     return read_root(_read(Path(path), MAX_ROOT, "--trusted-root"), path)
 
 
-def _check_usage(asked: Request) -> None:
+def check_usage(asked: Request) -> None:
+    """Raises UsageError unless a key, or an identity, an issuer and a trusted root were named."""
     identities = [value for value in (asked.identity, asked.identity_pattern) if value]
     issuers = [value for value in (asked.issuer, asked.issuer_pattern) if value]
     if asked.key is not None:

@@ -1,50 +1,100 @@
-"""`customhouse model sign` and `model verify`: a model's folder and the signature over its files."""
+"""`customhouse model sign`: the signature over a model's files; `app.model_verify` reads it."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from customhouse._kit.digest import Tree
 from customhouse.app import wiring
-from customhouse.app.inspection import read_model, read_tree
+from customhouse.app.inspection import read_model
 from customhouse.app.wholefile import write_whole
-from customhouse.core.errors import UsageError
-from customhouse.trust.keys import TrustRoot, load_private, load_public
+from customhouse.core.errors import TamperError, UsageError
+from customhouse.trust.keys import PublicKey, load_private
 from customhouse.trust.scan import Wish
-from customhouse.trust.signing import sign_model, verify_model
+from customhouse.trust.signing import is_ignored, sign_model
 
 MAX_SIGNATURE = 32 * 1024 * 1024
+MAX_PEM = 1024 * 1024
 
 
-def sign(path: str, key: str, name: str | None, out: str, wish: Wish | None = None) -> str:
-    """Write the signature of a model; the digest of what was signed. Raises ArtifactError and ConfigError.
+@dataclass(frozen=True, slots=True)
+class By:
+    """Who signs: a private key, and for a certificate authority of one's own the certificates that lead to it."""
 
-    The wish may remember digests of files that are as they were; `verify` reads all of them.
+    key: str
+    certificate: str | None = None
+    chain: tuple[str, ...] = ()
+
+
+def sign(path: str, by: By, name: str | None, out: str, wish: Wish | None = None, ignore: Sequence[str] = ()) -> str:
+    """Write the signature of a model; the digest of what was signed. Raises ArtifactError, ConfigError and UsageError.
+
+    The wish may remember digests of files that are as they were; `verify` reads all of them. `ignore` names files and
+    folders of the model that are left out, which the signature says.
 
     An earlier signature at `out` inside the model's folder is not signed: it is replaced.
     """
     seen = read_model(Path(path), replace(wish or Wish(), scan=False))
     files = without(seen.files, Path(path), Path(out))
-    data = sign_model(files, name or Path(path).name, load_private(Path(key)), wiring.clock().now())
+    ignored = relative(ignore, Path(path))
+    if not files.single:
+        kept = tuple(entry for entry in files.files if not is_ignored(entry.path, ignored))
+        files = replace(files, files=kept)
+    if not files.files:
+        raise UsageError(f"there is no file to sign in {path}")
+    private = load_private(Path(by.key))
+    now = wiring.clock().now()
+    certificates = _certificates(by, private.public, now)
+    title = name or Path(path).resolve().name
+    data = sign_model(files, title, private, now, ignored=ignored, certificates=certificates)
     write_whole(Path(out), data)
     return files.digest
 
 
-def verify(path: str, signature: str, key: str) -> tuple[str, ...]:
-    """Every problem of a model's signature, in words; empty when it verifies.
+def relative(paths: Sequence[str], model: Path) -> tuple[str, ...]:
+    """Paths as names in the model's folder; given from where one stands, or from the folder. Raises UsageError."""
+    found = []
+    for text in paths:
+        inside = inside_of(Path(text), model) if Path(text).exists() else None
+        found.append(inside or text.rstrip("/"))
+    if any(name in ("", ".") for name in found):
+        raise UsageError("the whole model cannot be ignored")
+    return tuple(found)
 
-    The signature's own file does not count when it lies in the model's folder: nobody can sign a file that holds the
-    signature. Raises UsageError when there is no signature file, ArtifactError, ConfigError and EvidenceError.
-    """
-    place = Path(signature)
+
+def inside_of(file: Path, model: Path) -> str | None:
+    """The name of a file in the model's folder, None where it lies elsewhere."""
+    root, place = model.resolve(), file.resolve()
+    return place.relative_to(root).as_posix() if model.is_dir() and place.is_relative_to(root) else None
+
+
+def _certificates(by: By, public: PublicKey, now: datetime) -> tuple[bytes, ...]:
+    """The certificates that go into the bundle, the signer's first. Raises UsageError for what nobody would accept."""
+    if by.certificate is None:
+        if by.chain:
+            raise UsageError("a chain without a certificate", hint="name the signer's own with --certificate")
+        return ()
+    from customhouse.trust.certificates import signing_chain
+
+    given = [(path, named_file(Path(path), MAX_PEM, "a certificate")) for path in (by.certificate, *by.chain)]
+    try:
+        return signing_chain(given[0][1], [pem for _, pem in given[1:]], public, now)
+    except TamperError as error:
+        raise UsageError(error.message, where=by.certificate, hint="sign with a certificate of this key") from error
+
+
+def named_file(place: Path, most: int, what: str) -> bytes:
+    """The bytes of a file that was named. Raises UsageError when it is not there, or larger than `what` can be."""
     if not place.is_file():
-        raise UsageError(f"there is no signature at {signature}", hint="name a Sigstore bundle with --signature")
-    if place.stat().st_size > MAX_SIGNATURE:
-        raise UsageError(f"{signature} is over 32 MiB, which is no signature")
-    root = TrustRoot("key", load_public(Path(key)).pem())
-    files = without(read_tree(Path(path)), Path(path), place)
-    return verify_model(place.read_bytes(), files, [root], where=signature).problems()
+        raise UsageError(f"there is no file {place}", hint=f"{what} is looked for there")
+    with place.open("rb") as handle:
+        data = handle.read(most + 1)
+    if len(data) > most:
+        raise UsageError(f"{place} is over {most >> 10} KiB, which {what} never is")
+    return data
 
 
 def without(files: Tree, model: Path, file: Path) -> Tree:

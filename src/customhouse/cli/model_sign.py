@@ -12,15 +12,31 @@ from customhouse.cli.output import common, write_text
 @click.command()
 @click.argument("path")
 @click.option("--key", required=True, metavar="FILE", help="Private key (PEM).")
+@click.option("--certificate", metavar="FILE", help="The signer's certificate (PEM), of an authority of your own.")
+@click.option("--chain", multiple=True, metavar="FILE", help="Certificates (PEM) between it and the authority.")
 @click.option("--name", metavar="NAME", help="What the model is called (default: the folder's name).")
+@click.option(
+    "--ignore-paths", multiple=True, metavar="PATH", help="Files or folders to leave out; the signature says so."
+)
 @click.option("--out", required=True, metavar="FILE", help="Where the signature goes (a Sigstore bundle).")
 @cached
 @common
-def sign(path: str, key: str, name: str | None, out: str, cache: bool, settings: Settings) -> None:
-    """Sign a model's files by OpenSSF Model Signing v1."""
+def sign(
+    path: str,
+    key: str,
+    certificate: str | None,
+    chain: tuple[str, ...],
+    name: str | None,
+    ignore_paths: tuple[str, ...],
+    out: str,
+    cache: bool,
+    settings: Settings,
+) -> None:
+    """Sign a model's files by OpenSSF Model Signing v1: with a key, or with a certificate of your own authority."""
     from customhouse.app.looks import looking
+    from customhouse.app.model_signing import By
     from customhouse.app.model_signing import sign as sealed
 
     with shown(settings), looking(settings, [path], cache=cache) as wish:
-        digest = sealed(path, key, name, out, wish)
+        digest = sealed(path, By(key, certificate, chain), name, out, wish, ignore_paths)
     write_text(digest)

@@ -5,6 +5,7 @@ A small path validation, on purpose narrower than the standard: what it does not
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
@@ -12,10 +13,14 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from customhouse.core.errors import ConfigError, TamperError
 from customhouse.trust.keys import PublicKey
+
+# A stranger's certificate with a serial number of 0 or less is no matter for this program's stderr.
+warnings.filterwarnings("ignore", message="Parsed a serial number", category=CryptographyDeprecationWarning)
 
 CODE_SIGNING = ExtendedKeyUsageOID.CODE_SIGNING
 TIME_STAMPING = ExtendedKeyUsageOID.TIME_STAMPING
@@ -80,6 +85,22 @@ def der_of_pem(pem: bytes) -> bytes:
     if len(found) != 1:
         raise TamperError("one certificate was expected, and there are more")
     return found[0].public_bytes(Encoding.DER)
+
+
+def signing_chain(pem: bytes, others: Sequence[bytes], key: PublicKey, at: datetime) -> tuple[bytes, ...]:
+    """The DER of a signer's certificate and of those that lead to its authority, in order, without the last (a root).
+
+    Raises TamperError for a certificate of another key, not of `at`, or not for signing code, and for PEM that is none.
+    """
+    try:
+        leaf, *rest = (item for text in (pem, *others) for item in x509.load_pem_x509_certificates(text))
+    except ValueError as error:
+        raise TamperError("no PEM certificate") from error
+    if certified_key(leaf) != key:
+        raise TamperError("the certificate is of another key")
+    _check_leaf(leaf, at, CODE_SIGNING)
+    between = [item for item in rest if item.issuer != item.subject]
+    return tuple(item.public_bytes(Encoding.DER) for item in (leaf, *between))
 
 
 def leaf_key(

@@ -125,14 +125,15 @@ class PublicKey:
         """The hash that signatures of this key are over: sha256, sha384, sha512; empty for Ed25519 (the message)."""
         return "" if isinstance(self._handle, ed25519.Ed25519PublicKey) else self._hash().name
 
-    def verify_digest(self, digest: bytes, signature: bytes) -> bool:
-        """Whether `signature` is this key's over the message that has this digest (of `hash_name`).
+    def verify_digest(self, digest: bytes, signature: bytes, *, sha256: bool = False) -> bool:
+        """Whether `signature` is this key's over the message that has this digest (of `hash_name`, or sha256).
 
         False for Ed25519, which signs messages and no digests.
         """
-        if isinstance(self._handle, ed25519.Ed25519PublicKey) or len(digest) != self._hash().digest_size:
+        used = hashes.SHA256() if sha256 else self._hash()
+        if isinstance(self._handle, ed25519.Ed25519PublicKey) or len(digest) != used.digest_size:
             return False
-        return self._verify_hash(digest, signature, self._hash())
+        return self._verify_hash(digest, signature, used)
 
     def _hash(self) -> hashes.HashAlgorithm:
         if isinstance(self._handle, ec.EllipticCurvePublicKey):

@@ -200,7 +200,7 @@ def _compared(
         raise EvidenceError(f"files hashed as {how.algorithm} were not measured", where=where)
     skip = (*ignore, *how.ignore_paths)
     there = _there(tree, signed) if measured is None else dict(measured)
-    files = {name: digest for name, digest in there.items() if name in signed or not _ignored(_path(name, how), skip)}
+    files = {name: digest for name, digest in there.items() if name in signed or not is_ignored(_path(name, how), skip)}
     if "." in signed and len(files) == 1 and not how.shard_size:  # a single file is signed as "."
         files = {".": next(iter(files.values()))}
     return ModelCheck(
@@ -331,7 +331,7 @@ def _statement_problem(said: Statement, tree: Tree | None, skip: Sequence[str]) 
     if annotated is None or tree is None:
         return ""
     if skip and not tree.single:
-        tree = replace(tree, files=tuple(entry for entry in tree.files if not _ignored(entry.path, skip)))
+        tree = replace(tree, files=tuple(entry for entry in tree.files if not is_ignored(entry.path, skip)))
     if not same_digest(str(annotated), tree.digest):
         return "it was signed for another digest than the artifact has"
     return ""
@@ -356,5 +356,6 @@ def _named(tree: Tree, signed: Mapping[str, str] | None = None) -> dict[str, Fil
     return {entry.path: entry for entry in tree.files}
 
 
-def _ignored(name: str, ignore: Sequence[str]) -> bool:
+def is_ignored(name: str, ignore: Sequence[str]) -> bool:
+    """Whether a file is one of those, or lies in a folder that is."""
     return any(name == path or name.startswith(f"{path}/") for path in ignore)

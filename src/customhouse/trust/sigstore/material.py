@@ -130,7 +130,8 @@ def _content(document: Fields) -> Message | Envelope:
     if document.has("messageSignature"):
         message = document.part("messageSignature")
         digest = message.optional_part("messageDigest")
-        return Message(message.octets("signature"), None if digest is None else _hinted(digest))
+        said = digest is not None and (digest.has("algorithm") or digest.has("digest"))
+        return Message(message.octets("signature"), _hinted(digest) if said and digest is not None else None)
     envelope = document.part("dsseEnvelope")
     signatures = envelope.parts("signatures", 10)
     if len(signatures) != 1:

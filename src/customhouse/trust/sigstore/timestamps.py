@@ -63,6 +63,9 @@ class _Token:
     attributes: bytes
     algorithm: str
     signature: bytes
+    issuer: bytes
+    serial: int
+    """What the token names the signer's certificate by (unless by its key): unsigned, so it must not contradict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +109,9 @@ def _token(response: bytes) -> _Token:
     data = wrapped.take(der.SEQUENCE).items()
     wrapped.done()
     info.done()
-    data.take(der.INTEGER)
-    data.take(der.SET)
+    if data.take(der.INTEGER).number() != 3:  # RFC 5652, 5.1: content of another type than data
+        raise TamperError("the timestamp is signed data of an unknown version")
+    named = [_algorithm(item) for item in data.take(der.SET).items()]
     held = data.take(der.SEQUENCE).items()
     if held.take(der.OID).oid() != _TST_INFO:
         raise TamperError("the token holds no timestamp")
@@ -121,23 +125,32 @@ def _token(response: bytes) -> _Token:
     data.done()
     signer = signers.take(der.SEQUENCE).items()
     signers.done()
-    return _signer(signer, content, tuple(item.encoded for item in listed.items()) if listed else ())
+    token = _signer(signer, content, tuple(item.encoded for item in listed.items()) if listed else ())
+    if [_HASHES.get(name) for name in named] != [token.digest]:
+        raise TamperError("the timestamp names another digest than its signer")
+    return token
 
 
 def _signer(signer: der.Items, content: bytes, certificates: tuple[bytes, ...]) -> _Token:
-    signer.take(der.INTEGER)
+    version = signer.take(der.INTEGER).number()
+    issuer, serial = b"", -1
     if signer.optional(0x80) is None:  # subject key identifier, or else issuer and serial number
-        signer.take(der.SEQUENCE)
-    digest = _HASHES.get(signer.take(der.SEQUENCE).items().take(der.OID).oid())
+        named = signer.take(der.SEQUENCE).items()
+        issuer, serial = named.take(der.SEQUENCE).encoded, named.take(der.INTEGER).number()
+        named.done()
+    if version != (1 if issuer else 3):
+        raise TamperError("the timestamp's signer is of an unknown version")
+    digest = _HASHES.get(_algorithm(signer.take(der.SEQUENCE)))
     attributes = signer.take(_CONTEXT).encoded
-    algorithm = signer.take(der.SEQUENCE).items().take(der.OID).oid()
+    algorithm = _algorithm(signer.take(der.SEQUENCE))
     signature = signer.take(der.OCTETS).content
     signer.optional(_CONTEXT + 1)
     signer.done()
     if digest is None or algorithm not in _SIGNATURES:
         raise TamperError("the timestamp is signed by an algorithm that is not used here")
     # What is signed is the SET itself, not the field that it stands in (RFC 5652, 5.4).
-    return _Token(content, certificates, digest, bytes([der.SET]) + attributes[1:], algorithm, signature)
+    signed = bytes([der.SET]) + attributes[1:]
+    return _Token(content, certificates, digest, signed, algorithm, signature, issuer, serial)
 
 
 def _attributes(token: _Token) -> dict[str, der.Value]:
@@ -169,7 +182,7 @@ def _info(content: bytes) -> _Info:
         raise TamperError("the timestamp is of an unknown version")
     items.take(der.OID)
     imprint = items.take(der.SEQUENCE).items()
-    algorithm = _HASHES.get(imprint.take(der.SEQUENCE).items().take(der.OID).oid())
+    algorithm = _HASHES.get(_algorithm(imprint.take(der.SEQUENCE)))
     digest = imprint.take(der.OCTETS).content
     imprint.done()
     if algorithm is None:
@@ -201,14 +214,28 @@ def _verify_signer(token: _Token, attributes: dict[str, der.Value], authority: A
     signer = next((item for item in candidates if _names(attributes, item)), None)
     if signer is None:
         raise TamperError("no certificate is the one that the token names")
+    if token.issuer and (signer.issuer.public_bytes(), signer.serial_number) != (token.issuer, token.serial):
+        raise TamperError("the token names two certificates")
     # Where the trusted root names the signing certificate itself, no other of the same issuer will do.
     own = [item for item in authority.between if _for_timestamps(item) and not is_authority(item)]
-    if own and signer not in own:
-        raise TamperError("it is signed by another certificate than the trusted root's")
+    if own and (signer not in own or any(item not in (*authority.between, authority.anchor) for item in held)):
+        raise TamperError("it brings along other certificates than the trusted root's")
     if not _for_timestamps(signer) or is_authority(signer):
         raise TamperError("its certificate is not for timestamps alone")
     find_path(signer, [item for item in candidates if item != signer], [authority.anchor], at, TIME_STAMPING)
     _check_signature(signer, token)
+
+
+def _algorithm(value: der.Value) -> str:
+    """The name of an algorithm that has no parameters (or NULL, as some write it)."""
+    whole = der.Items(value.encoded)
+    items = whole.take(der.SEQUENCE).items()
+    name = items.take(der.OID).oid()
+    none = items.optional(0x05)
+    items.done()
+    if none is not None and none.content:
+        raise TamperError("the timestamp names an algorithm with parameters, which are not read here")
+    return name
 
 
 def _names(attributes: dict[str, der.Value], certificate: x509.Certificate) -> bool:
@@ -221,7 +248,7 @@ def _names(attributes: dict[str, der.Value], certificate: x509.Certificate) -> b
         first = value.items().take(der.SEQUENCE).items().take(der.SEQUENCE).items()
         used = standard
         if name == _SIGNING_CERTIFICATE_V2 and (algorithm := first.optional(der.SEQUENCE)) is not None:
-            used = _HASHES.get(algorithm.items().take(der.OID).oid(), ("", None))[0]
+            used = _HASHES.get(_algorithm(algorithm), ("", None))[0]
         digest = first.take(der.OCTETS).content
         if not used:
             return False

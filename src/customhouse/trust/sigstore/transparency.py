@@ -109,6 +109,7 @@ def _checkpoint(note: str, log: LogKey) -> tuple[int, bytes]:
     lines = tail.removesuffix("\n").split("\n")
     if not separator or not tail.endswith("\n") or len(lines) > _MAX_SIGNATURES:
         raise TamperError("the checkpoint has no signatures, or too many")
+    body = head.split("\n")
     hints = {name[:4] for name in log.ids}
     good = False
     for line in lines:
@@ -116,13 +117,13 @@ def _checkpoint(note: str, log: LogKey) -> tuple[int, bytes]:
         if not line.startswith(_DASH) or not name or not space:
             raise TamperError("the checkpoint has a malformed signature line")
         raw = octets(encoded, "a signature of the checkpoint")
-        if raw[:4] in hints:
+        # Rekor 1 calls its trees "NAME - NUMBER" and signs as NAME; version 2 has one name for both.
+        if raw[:4] in hints and (body[0] == name or body[0].startswith(f"{name} - ")):
             if not log.key.verify(text.encode(errors="surrogatepass"), raw[4:]):
                 raise TamperError("the checkpoint's signature does not verify")
             good = True
     if not good:
         raise TamperError("the checkpoint is not signed by the log")
-    body = head.split("\n")
     if len(body) < 3 or not body[0] or not _SIZE.fullmatch(body[1]):
         raise TamperError("the checkpoint is malformed")
     return int(body[1]), octets(body[2], "the checkpoint's root")
