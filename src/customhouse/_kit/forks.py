@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import queue
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -83,7 +83,8 @@ class _Fork:
         self._limit_s = limit_s or 0.0
         self._signal = 0
         self._listener: threading.Thread | None = None
-        self._answers: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._answers: deque[bytes | None] = deque()
+        self._come = threading.Semaphore(0)
         self._source, sink = os.pipe()
         self._pid = os.fork()
         if self._pid == 0:
@@ -104,7 +105,8 @@ class _Fork:
 
     def answer(self, place: int) -> bytes:
         """The next answer, which is that of the item at `place`. Raises ForkError."""
-        answer = self._answers.get()
+        self._come.acquire()
+        answer = self._answers.popleft()
         if answer is None:
             self.end()
             if self._signal == signal.SIGPROF:
@@ -136,8 +138,12 @@ class _Fork:
                 answer = source.read(size)
                 if len(answer) < size:
                     break
-                self._answers.put(answer)
-        self._answers.put(None)
+                self._put(answer)
+        self._put(None)
+
+    def _put(self, answer: bytes | None) -> None:
+        self._answers.append(answer)
+        self._come.release()
 
 
 def _answer(work: Callable[[_T], Any], items: Sequence[_T], sink: int, limit_s: float) -> None:

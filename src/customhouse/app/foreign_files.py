@@ -9,7 +9,7 @@ from pathlib import Path
 
 from customhouse.app import wiring
 from customhouse.app.settings import Settings
-from customhouse.control import yaml_nodes
+from customhouse.control.yaml_limits import decode
 from customhouse.control.yaml_quick import quick_documents
 from customhouse.core.errors import DeclarationError, PolicyError, SourceError, UsageError
 from customhouse.policy.foreign_engine import RightEngine
@@ -32,10 +32,11 @@ def documents_of(data: bytes, name: str) -> tuple[Document, ...]:
     """The objects of a YAML (or JSON) file. Raises PolicyError with the place: no mapping, or not to be read."""
     found = []
     try:
-        text = yaml_nodes.decode(data, name)
+        text = decode(data, name)
         quick = quick_documents(text)
         if quick is not None:
             return tuple(Document(item.value, f"{name}:{item.line}") for item in quick)
+        from customhouse.control import yaml_nodes
         from customhouse.control.yaml_values import Reader  # few files need it
 
         reader = Reader(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ def verify(settings: Settings, paths: Sequence[str], *, processes: int | None = 
             raise
         except CustomhouseError as error:
             done = SuiteRun(failed=[Failure(shown, "", "", str(error), undecided=True)])
-        return [done.tests, done.cases, done.passed, done.skipped, [astuple(item) for item in done.failed]]
+        return [done.tests, done.cases, done.passed, done.skipped, list(done.failed)]
 
     outcome = Verification(suites=len(suites))
     count = min(workers() if processes is None else processes, max(1, len(suites) // _SUITES_EACH))

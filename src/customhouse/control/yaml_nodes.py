@@ -10,26 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from customhouse.control.yaml_limits import LIMITS, Limits, decode
 from customhouse.core.errors import DeclarationError
 
 if TYPE_CHECKING:
     import yaml
 
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one file may hold. The largest manifests in use (CRDs) have 1.5 MB, depth 35 and 40,000 nodes."""
-
-    file_bytes: int = 4 * 1024 * 1024
-    depth: int = 64
-    nodes: int = 200_000
-    """Counted after aliases are expanded, so a file of nested aliases is charged what it would grow to."""
-    characters: int = 48 * 1024 * 1024
-    """Of expanded text and of the JSON pointers to it: one long text that is aliased often, or long keys around many
-    values, would otherwise multiply 4 MiB into gigabytes."""
-
-
-LIMITS = Limits()
+__all__ = ["LIMITS", "Alias", "Limits", "Mapping", "Node", "Scalar", "Sequence", "compose", "decode"]
 
 
 # Nodes are slotted but not frozen: a collection's end is known only after its children, and a frozen dataclass costs
@@ -93,24 +80,6 @@ class Alias:
 
 Node: TypeAlias = Scalar | Sequence | Mapping | Alias
 _Collection: TypeAlias = Sequence | Mapping
-
-
-def decode(data: bytes, file: str, limits: Limits = LIMITS) -> str:
-    """The text of a YAML file, byte order mark kept. Raises DeclarationError: too large, not UTF-8."""
-    if len(data) > limits.file_bytes:
-        raise DeclarationError(
-            f"the file has {len(data)} bytes; at most {limits.file_bytes} are read",
-            where=file,
-            hint="split it into several files",
-        )
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        column = error.start - data.rfind(b"\n", 0, error.start)
-        raise DeclarationError(
-            "the file is not UTF-8 text", where=f"{file}:{line}:{column}", hint="save it as UTF-8"
-        ) from error
 
 
 def compose(text: str, file: str, limits: Limits = LIMITS) -> list[Node]:

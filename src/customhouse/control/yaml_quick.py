@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from customhouse.control.yaml_nodes import LIMITS, Limits
+from customhouse.control.yaml_limits import LIMITS, Limits
 from customhouse.control.yaml_scalars import Json, plain_value
 
 # What libyaml takes for a line break besides \n, or does not take at all; tabs only where they are content.
@@ -51,8 +50,7 @@ class _NotUnderstood(Exception):  # noqa: N818 - no error: the whole reader is a
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class QuickDocument:
+class QuickDocument(NamedTuple):
     """The mapping of one document and the place of its first key, as the whole reader would tell it."""
 
     value: dict[str, Json]

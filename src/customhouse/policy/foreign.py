@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from customhouse.core.errors import PolicyError
 from customhouse.policy.foreign_builtins import ARITY, REFUSED
@@ -38,8 +37,7 @@ _IMPORTS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(NamedTuple):
     """Modules of one language version, by name. `v0` is Rego before OPA 1.0."""
 
     modules: Mapping[str, str]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from customhouse.core.errors import PolicyError
 from customhouse.core.verdicts import Point
@@ -25,8 +25,7 @@ MAX_VIOLATIONS = 1000
 MAX_MESSAGE = 16 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
+class Violation(NamedTuple):
     """One message of one constraint about one review; `action` is deny, warn or dryrun."""
 
     constraint: Constraint

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 GENERATED, ORIGINAL = "Generated", "Original"
 
@@ -13,8 +12,7 @@ class MatchError(ValueError):
     """It cannot be told whether the object is meant; Gatekeeper rejects it then."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """An object that may be meant. `namespace` is the Namespace object that it is in, where that is known."""
 
     value: Mapping[str, Any]

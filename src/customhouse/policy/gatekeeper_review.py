@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from customhouse.core.errors import PolicyError
 from customhouse.policy.gatekeeper_match import ORIGINAL, Subject
@@ -16,8 +15,7 @@ object oldObject dryRun options
 _REQUEST_FIELDS = frozenset(_FIELDS.split())
 
 
-@dataclass(frozen=True, slots=True)
-class Review:
+class Review(NamedTuple):
     """What is judged: the document, and the objects that a match may be about (new, then old)."""
 
     document: Mapping[str, Any]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from customhouse.core.errors import CustomhouseError, PolicyError
 from customhouse.core.verdicts import Point
@@ -52,8 +52,7 @@ class _Suite:
         return self._templates[path]
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """What did not pass; `case` is empty where the whole test could not be run."""
 
     suite: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from customhouse.core.errors import PolicyError
 from customhouse.policy.foreign import Program, data_references, package_of, rules_of
@@ -19,8 +19,7 @@ _VERSIONS = ("v1", "v1beta1", "v1alpha1")
 _MAY_READ = frozenset({"lib", "inventory"})
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """One object of a file as plain values, and where it starts (`file:line`)."""
 
     value: Mapping[str, Any]
