@@ -14,6 +14,7 @@ from typing import Any
 from customhouse._kit.digest import bytes_digest
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
 
 
 class Registry:
@@ -55,6 +56,30 @@ class Registry:
         config = self.blob(repository, b"{}")
         body = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers, **fields}
         return self.document(repository, tag, body, body["mediaType"])
+
+    def image(self, repository: str, tag: str, content: bytes = b"a layer") -> str:
+        """Push an image of one layer; its digest."""
+        config = self.blob(repository, json.dumps({"architecture": "amd64", "os": "linux"}).encode())
+        config["mediaType"] = "application/vnd.oci.image.config.v1+json"
+        layer = {**self.blob(repository, content), "mediaType": "application/vnd.oci.image.layer.v1.tar"}
+        body = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer]}
+        return self.document(repository, tag, body, MANIFEST)
+
+    def index(self, repository: str, tag: str, platforms: dict[str, str]) -> str:
+        """Push an index of images (platform → digest); its digest."""
+        entries = []
+        for platform, digest in platforms.items():
+            system, _, architecture = platform.partition("/")
+            size = len(self.get(f"/v2/{repository}/manifests/{digest}"))
+            where = {"os": system, "architecture": architecture}
+            entries.append({"mediaType": MANIFEST, "digest": digest, "size": size, "platform": where})
+        body = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
+        return self.document(repository, tag, body, INDEX)
+
+    def get(self, path: str) -> bytes:
+        request = urllib.request.Request(f"http://{self.host}{path}", headers={"Accept": f"{MANIFEST}, {INDEX}"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return bytes(answer.read())
 
     def document(self, repository: str, tag: str, body: dict[str, Any], media_type: str) -> str:
         content = json.dumps(body).encode()

@@ -82,7 +82,15 @@ def simple_payload(name: str, digest: str, at: datetime | None = None) -> bytes:
 def sign_bundle(name: str, digest: str, key: PrivateKey, at: datetime | None = None) -> bytes:
     """The same as a Sigstore bundle, which cosign 3 looks for first."""
     said = {} if at is None else {ISSUED_AT: to_rfc3339(at)}
-    return seal(statement(name, digest.removeprefix("sha256:"), SIGN_TYPE, {}, said), key)
+    return for_cosign(seal(statement(name, digest.removeprefix("sha256:"), SIGN_TYPE, {}, said), key))
+
+
+def for_cosign(bundle: bytes) -> bytes:
+    """A bundle of ours as cosign takes it: without `keyid`, which its DSSE reader compares with an ID of its own."""
+    document = json.loads(bundle)
+    for one in document["dsseEnvelope"]["signatures"]:
+        one.pop("keyid", None)
+    return json.dumps(document, indent=1).encode() + b"\n"
 
 
 def wrapped_signature(payload: bytes, annotations: Mapping[str, str], where: str) -> bytes:
