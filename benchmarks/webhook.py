@@ -1,6 +1,6 @@
 """The webhook over TLS beside its bare engine: decisions a second, latency, processor time, and reloads under load.
 
-    python benchmarks/webhook.py --wrk PATH [--seconds 10] [--reloads 20]
+    python benchmarks/webhook.py --wrk PATH [--seconds 10] [--reloads 20] [--record]
 
 Every review is another one (uid, name, image digest, sizes, replicas), so that no answer could come from a cache; the
 price book in memory is 10 MB of CSV. `wrk` (Debian's) runs on the same cores. The bare engine is the packaged rules on
@@ -10,15 +10,18 @@ the Facts of one such review, evaluated alone in this process: the ratio says wh
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 # The request is put together from pieces that are cut once: what the generator takes is not what is measured.
@@ -175,27 +178,39 @@ def bare_engine(folder: Path, *, compiled: bool) -> float:
     return best
 
 
-def processes(root: int) -> list[int]:
-    """A process and all that descend from it."""
-    found = [root]
-    for pid in found:
-        try:
-            found += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-        except FileNotFoundError:
-            continue
+def children(pid: int) -> list[int]:
+    """The processes that one has started."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def processes(front: int) -> dict[str, list[int]]:
+    """A webhook's processes by what they do: the nursery's children are the clerk, and generations with evaluators."""
+    found: dict[str, list[int]] = {"front": [front], "evaluators": [], "clerk": []}
+    for nursery in children(front):
+        for child in children(nursery):
+            evaluators = children(child)
+            found["evaluators" if evaluators else "clerk"] += evaluators or [child]
     return found
 
 
-def cpu_seconds(pids: list[int]) -> float:
-    """User and system time of processes so far."""
-    total = 0
-    for pid in pids:
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except FileNotFoundError:
-            continue
-        total += int(fields[11]) + int(fields[12])
-    return total / os.sysconf("SC_CLK_TCK")
+def cpu_seconds(groups: dict[str, list[int]]) -> dict[str, float]:
+    """User and system time so far: the scheduler's own count in nanoseconds, not the clock's ticks."""
+    total = dict.fromkeys(groups, 0.0)
+    for name, pids in groups.items():
+        for pid in pids:
+            with contextlib.suppress(FileNotFoundError):
+                total[name] += int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+    return total
+
+
+def measure(folder: Path, port: int, name: str) -> float:
+    """One of the webhook's own metrics."""
+    context = ssl.create_default_context(cafile=str(folder / ".customhouse" / "webhook" / "ca.crt"))
+    with urllib.request.urlopen(f"https://127.0.0.1:{port}/metrics", context=context) as answer:
+        return float(re.search(rf"^{name} (.+)$", answer.read().decode(), re.MULTILINE)[1])
 
 
 def load(arguments: argparse.Namespace, folder: Path, port: int, seconds: int) -> dict[str, float]:
@@ -247,19 +262,25 @@ def main() -> int:
                 time.sleep(0.1)
             port = int(found[1])
             load(arguments, folder, port, 2)
-            before = cpu_seconds(processes(server.pid))
+            groups = processes(server.pid)
+            before = cpu_seconds(groups)
             steady = load(arguments, folder, port, arguments.seconds)
-            spent = cpu_seconds(processes(server.pid)) - before
+            after = cpu_seconds(groups)
+            unrecorded = measure(folder, port, "customhouse_admission_unrecorded_total")
             engine, interpreted = (bare_engine(folder, compiled=compiled) for compiled in (True, False))
             reloading = reloads(arguments, folder, server, log, port)
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait(60)
-    each = spent / steady["requests"]
+    shares = {name: (after[name] - before[name]) / steady["requests"] for name in groups}
+    each = sum(shares.values())
     print(f"load average            {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     print(f"decisions a second      {steady['rate']:.0f} (p50 {steady['p50']:.1f} ms, p99 {steady['p99']:.1f} ms)")
     print(f"failed                  {steady['failed']:.0f} of {steady['requests']:.0f}")
-    print(f"processor time each     {each * 1000:.2f} ms, front and evaluators; two cores would give {2 / each:.0f}/s")
+    split = ", ".join(f"{name} {share * 1000:.3f}" for name, share in shares.items())
+    print(f"processor time each     {each * 1000:.2f} ms ({split}); two cores would give {2 / each:.0f}/s")
+    if arguments.record:
+        print(f"not recorded            {unrecorded:.0f} of {steady['requests']:.0f}")
     print(f"bare engine, compiled   {engine * 1000:.2f} ms: ratio {each / engine:.1f}")
     print(f"bare engine             {interpreted * 1000:.2f} ms: ratio {each / interpreted:.2f}")
     print(
