@@ -80,10 +80,8 @@ def verify_notary(
     policy = policy_for(read_policies(root.policy), name)
     if policy is None:
         return NotaryCheck(None, None, f"no trust policy is for {name or 'what has no repository'}")
-    if policy.level in ("audit", "skip"):
-        return NotaryCheck(
-            None, None, f"the trust policy {policy.name} is of level {policy.level}, which proves nothing"
-        )
+    if not policy.enforced("authenticity"):
+        return NotaryCheck(None, None, f"the trust policy {policy.name} ({policy.level}) enforces no authenticity")
     try:
         chain = tuple(read_certificate(der) for der in envelope.certificates)
     except TamperError as error:
@@ -183,9 +181,9 @@ def _issued_by(item: Certificate, issuer: Certificate) -> bool:
 
     try:
         item.verify_directly_issued_by(issuer)
+        used = item.signature_hash_algorithm
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
-    used = item.signature_hash_algorithm
     return used is not None and used.name in ("sha256", "sha384", "sha512")
 
 

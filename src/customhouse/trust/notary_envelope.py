@@ -61,12 +61,15 @@ def read_envelope(data: bytes, where: str) -> Envelope:
 
 def signature_holds(envelope: Envelope, leaf: Certificate) -> bool:
     """Whether the leaf's key signed, by the one algorithm that the specification has for such a key."""
-    from cryptography.exceptions import InvalidSignature
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
     from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-    key = leaf.public_key()
+    try:
+        key = leaf.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return False
     used = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}[envelope.algorithm[2:]]
     try:
         if isinstance(key, rsa.RSAPublicKey):
@@ -83,7 +86,7 @@ def signature_holds(envelope: Envelope, leaf: Certificate) -> bool:
             r, s = (int.from_bytes(part, "big") for part in (envelope.signature[:size], envelope.signature[size:]))
             key.verify(encode_dss_signature(r, s), envelope.message, ec.ECDSA(used))
             return True
-    except InvalidSignature:
+    except (InvalidSignature, ValueError, UnsupportedAlgorithm):
         return False
     return False
 
