@@ -15,8 +15,5 @@ def denial_text(decision: Decision, digest: str = "") -> str:
 
 def warnings_of(decision: Decision) -> tuple[str, ...]:
     """One line for each unwaived warning; kubectl prints them."""
-    return tuple(
-        f"{finding.rule}: {plain(finding.message)} Fix: {plain(finding.fix)}"
-        for finding in decision.findings
-        if finding.waiver is None and finding.severity is Severity.WARNING
-    )[:_MOST]
+    shown = [item for item in decision.findings if item.waiver is None and item.severity is Severity.WARNING][:_MOST]
+    return tuple([f"{item.rule}: {plain(item.message)} Fix: {plain(item.fix)}" for item in shown])

@@ -48,8 +48,8 @@ class Finding:
         """What counts for the Decision's digest."""
         return {
             "rule": self.rule,
-            "category": self.category.value,
-            "severity": self.severity.value,
+            "category": self.category._value_,  # as `value`, which is a function in Python 3.11
+            "severity": self.severity._value_,
             "resource": self.resource.to_json(),
             "message": self.message,
             "fix": self.fix,
@@ -117,7 +117,7 @@ class Decision:
 
 def verdict_of(findings: Iterable[Finding]) -> Verdict:
     """Deny on an unwaived error, warn on an unwaived warning, else allow."""
-    severities = {finding.severity for finding in findings if finding.waiver is None}
+    severities = [finding.severity for finding in findings if finding.waiver is None]
     if Severity.ERROR in severities:
         return Verdict.DENY
     return Verdict.WARN if Severity.WARNING in severities else Verdict.ALLOW

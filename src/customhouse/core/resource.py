@@ -94,7 +94,7 @@ class Declaration:
 
     def locate(self, pointer: str) -> Location:
         """The place of a JSON pointer, or of its nearest ancestor that has one."""
-        while pointer:
+        while pointer and self.marks:
             if pointer in self.marks:
                 return self.marks[pointer]
             pointer = pointer.rpartition("/")[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from customhouse._kit.clock import from_rfc3339
 from customhouse._kit.digest import json_digest
@@ -22,9 +22,16 @@ from customhouse.policy.waiver import Waiver
 
 MAX_FINDINGS = 1000
 MAX_TEXT = 16 * 1024
-_SEVERITY_ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
+_SEVERITIES = {
+    "error": (0, Severity.ERROR),
+    "warning": (1, Severity.WARNING),
+    "note": (2, Severity.NOTE),
+}
+_CATEGORIES = {item.value: item for item in Category}
 _REQUIRED = frozenset({"rule", "category", "severity", "message", "fix", "pointer"})
-_OPTIONAL = frozenset({"cost_delta_micro"})
+_ALLOWED = _REQUIRED | {"cost_delta_micro"}
+_Order = tuple[int, str, str, str, str, str, int]
+_Known = TypeVar("_Known")
 
 
 class Gate:
@@ -112,9 +119,12 @@ class Gate:
     def _judged(self, facts: Facts, ref: ResourceRef, answer: Any) -> tuple[Finding, ...]:
         """What the rules found, in order, with the waivers as of the facts' own time."""
         currency = facts.document["cost"]["currency"]
-        found = {_finding(item, ref, currency) for item in _items(answer)}
-        as_of = from_rfc3339(facts.document["as_of"])
-        return waiving.apply(sorted(found, key=_order), self._waivers, as_of)
+        # Findings of one key are the same: the key holds all but the resource, which is the same for all.
+        found = dict([_finding(item, ref, currency) for item in _items(answer)])
+        ordered = [found[key] for key in sorted(found)]
+        if not self._waivers:
+            return tuple(ordered)
+        return waiving.apply(ordered, self._waivers, from_rfc3339(facts.document["as_of"]))
 
 
 def _check_facts(change: Change, facts: Facts) -> None:
@@ -142,45 +152,32 @@ def _items(answer: Any) -> list[Any]:
     return answer
 
 
-def _finding(item: Any, ref: ResourceRef, currency: str) -> Finding:
-    if not isinstance(item, Mapping) or not _REQUIRED <= item.keys() <= _REQUIRED | _OPTIONAL:
+def _finding(item: Any, ref: ResourceRef, currency: str) -> tuple[_Order, Finding]:
+    """The finding, and what it is ordered by. Raises PolicyError for what is none."""
+    # To ask an abstract class takes far longer, and what engines answer is a dict.
+    if (type(item) is not dict and not isinstance(item, Mapping)) or not _REQUIRED <= item.keys() <= _ALLOWED:
         raise PolicyError(
             f"a rule answered {str(item)[:200]}, which is no finding",
             hint=f"a finding has {', '.join(sorted(_REQUIRED))} and may have cost_delta_micro",
         )
-    texts = [item[key] for key in ("rule", "message", "fix", "pointer")]
-    if set(map(type, texts)) != {str} or max(map(len, texts)) > MAX_TEXT or not item["rule"]:
-        raise PolicyError(f"a finding of rule {str(item['rule'])[:100]!r} has a field that is no text, or too long")
+    rule, message, fix, pointer = texts = (item["rule"], item["message"], item["fix"], item["pointer"])
+    if set(map(type, texts)) != {str} or max(map(len, texts)) > MAX_TEXT or not rule:
+        raise PolicyError(f"a finding of rule {str(rule)[:100]!r} has a field that is no text, or too long")
     delta = item.get("cost_delta_micro")
     if delta is not None and (isinstance(delta, bool) or not isinstance(delta, int)):
-        raise PolicyError(f"rule {item['rule']}: cost_delta_micro is {delta!r}, not a whole number")
-    try:
-        category, severity = Category(item["category"]), Severity(item["severity"])
-    except ValueError as error:
-        raise PolicyError(f"rule {item['rule']}: {error}") from error
-    return Finding(
-        rule=item["rule"],
-        category=category,
-        severity=severity,
-        resource=ref,
-        message=item["message"],
-        fix=item["fix"],
-        pointer=item["pointer"],
-        cost_delta=None if delta is None else Money(delta * MICRO_IN_PICO, currency),
-    )
+        raise PolicyError(f"rule {rule}: cost_delta_micro is {delta!r}, not a whole number")
+    category = _known(_CATEGORIES, item["category"], "Category", rule)
+    rank, severity = _known(_SEVERITIES, item["severity"], "Severity", rule)
+    cost = None if delta is None else Money(delta * MICRO_IN_PICO, currency)
+    key = (rank, item["category"], rule, pointer, message, fix, 0 if cost is None else cost.pico)
+    return key, Finding(rule, category, severity, ref, message, fix, pointer, cost)
 
 
-def _order(finding: Finding) -> tuple[int, str, str, str, str, str, int]:
-    delta = 0 if finding.cost_delta is None else finding.cost_delta.pico
-    return (
-        _SEVERITY_ORDER[finding.severity],
-        finding.category.value,
-        finding.rule,
-        finding.pointer,
-        finding.message,
-        finding.fix,
-        delta,
-    )
+def _known(words: Mapping[str, _Known], word: Any, what: str, rule: str) -> _Known:
+    found = words.get(word) if type(word) is str else None
+    if found is None:
+        raise PolicyError(f"rule {rule}: {word!r} is not a valid {what}")
+    return found
 
 
 def _locate(change: Change, pointer: str) -> Location | None:
