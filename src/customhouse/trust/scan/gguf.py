@@ -1,9 +1,10 @@
-"""GGUF (versions 2 and 3): header, key-values and tensor places bounded; the chat template is judged (ggml gguf.md)."""
+"""GGUF (versions 1 to 3): header, key-values and tensor places bounded; the chat template is judged (ggml gguf.md)."""
 
 from __future__ import annotations
 
 import struct
 
+from customhouse.trust.scan.configurations import inspect_json_text
 from customhouse.trust.scan.inspection import Inspection
 from customhouse.trust.scan.jinja import inspect_template
 from customhouse.trust.scan.source import Cursor, Source, UnreadableError
@@ -21,14 +22,28 @@ _BLOCKS = {
 """Per tensor type: elements and bytes of one block."""
 
 
+class _Reader(Cursor):
+    """A cursor that knows how wide a length is: four bytes in version 1, eight since."""
+
+    __slots__ = ("wide",)
+
+    def __init__(self, source: Source, position: int, wide: int = 8) -> None:
+        super().__init__(source, position)
+        self.wide = wide
+
+    def size(self) -> int:
+        """A length or a count."""
+        return self.number(self.wide)
+
+
 def inspect_gguf(source: Source, look: Inspection) -> None:
     """Read everything up to the tensor data, and place every tensor inside the file."""
     look.format = "gguf"
-    cursor = Cursor(source, 4)
-    version = cursor.number(4)
-    if version not in (2, 3):
+    version = int.from_bytes(source.read(4, 4), "little")
+    if version not in (1, 2, 3):
         raise UnreadableError(f"GGUF version {version}", offset=4, rule="gguf-version", hint="convert it to version 3")
-    tensors, keys = cursor.number(8), cursor.number(8)
+    cursor = _Reader(source, 8, 4 if version == 1 else 8)
+    tensors, keys = cursor.size(), cursor.size()
     if tensors > _MAX_TENSORS or keys > _MAX_KEYS:
         raise UnreadableError(f"{tensors} tensors and {keys} keys", offset=8, rule="gguf-counts")
     alignment = 32
@@ -45,6 +60,8 @@ def inspect_gguf(source: Source, look: Inspection) -> None:
     if alignment < 1 or alignment & (alignment - 1) or alignment > 1 << 20:
         raise UnreadableError(f"an alignment of {alignment}", rule="gguf-alignment")
     spans = [_tensor(cursor, look) for _ in range(tensors)]
+    if any(start % alignment for start, _, _ in spans):
+        look.suspicious("gguf-layout", "a tensor at a place that is not aligned", cursor.position)
     data = -(-cursor.position // alignment) * alignment if tensors else cursor.position
     _layout(source, look, spans, data)
 
@@ -62,7 +79,7 @@ def _layout(source: Source, look: Inspection, spans: list[tuple[int, int, str]],
         look.unscannable("gguf-trailing-bytes", f"{rest} bytes belong to no tensor", data + position)
 
 
-def _tensor(cursor: Cursor, look: Inspection) -> tuple[int, int, str]:
+def _tensor(cursor: _Reader, look: Inspection) -> tuple[int, int, str]:
     look.spend(4)
     name = _string(cursor, 1 << 12).decode("utf-8", "replace")
     sides = cursor.number(4)
@@ -70,7 +87,7 @@ def _tensor(cursor: Cursor, look: Inspection) -> tuple[int, int, str]:
         raise UnreadableError(f"a tensor of {sides} dimensions", offset=cursor.position, rule="gguf-tensor")
     elements = 1
     for _ in range(sides):
-        elements = min(elements * cursor.number(8), 1 << 62)
+        elements = min(elements * cursor.size(), 1 << 62)
     kind, offset = cursor.number(4), cursor.number(8)
     if kind not in _BLOCKS:
         raise UnreadableError(f"a tensor of type {kind}", offset=cursor.position, rule="gguf-tensor")
@@ -78,23 +95,19 @@ def _tensor(cursor: Cursor, look: Inspection) -> tuple[int, int, str]:
     return offset, -(-elements // block) * width, name
 
 
-def _string(cursor: Cursor, limit: int) -> bytes:
-    size = cursor.number(8)
+def _string(cursor: _Reader, limit: int) -> bytes:
+    size = cursor.size()
     if size > limit:
         raise UnreadableError(f"a text of {size} bytes", offset=cursor.position, rule="gguf-text")
     return cursor.take(size)
 
 
-def _value(cursor: Cursor, look: Inspection, kind: int, name: str, depth: int = 0) -> int | float | None:
+def _value(cursor: _Reader, look: Inspection, kind: int, name: str, depth: int = 0) -> int | float | None:
     if kind == _STRING:
-        if "chat_template" in name or name.endswith("template"):
-            inspect_template(_string(cursor, 1 << 22).decode("utf-8", "replace"), look, name)
-        else:
-            size = cursor.number(8)
-            cursor.skip(size)
+        _text(cursor, look, name)
         return None
     if kind == _ARRAY:
-        inner, count = cursor.number(4), cursor.number(8)
+        inner, count = cursor.number(4), cursor.size()
         if inner in _WIDTH:
             cursor.skip(_WIDTH[inner] * count)
         elif depth > 4 or inner not in (_STRING, _ARRAY):
@@ -108,3 +121,16 @@ def _value(cursor: Cursor, look: Inspection, kind: int, name: str, depth: int = 
         raise UnreadableError(f"a value of type {kind}", offset=cursor.position, rule="gguf-value")
     data = cursor.take(_WIDTH[kind])
     return struct.unpack("<f", data)[0] if kind == 6 else int.from_bytes(data, "little")
+
+
+def _text(cursor: _Reader, look: Inspection, name: str) -> None:
+    """Templates are judged, and whatever is JSON (a tokenizer, a configuration) as such."""
+    if "template" in name:
+        inspect_template(_string(cursor, 1 << 22).decode("utf-8", "replace"), look, name)
+        return
+    size = cursor.size()
+    start = cursor.position
+    cursor.skip(size)
+    if name.endswith((".json", "_json", ".config")) and size <= look.budget.limits.text:
+        cursor.position = start
+        inspect_json_text(cursor.take(size).decode("utf-8", "replace"), look.same(), name)

@@ -19,6 +19,7 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _CONTINUATION, _SYMBOL_TABLE, _LINK, _LINK_INFO, _ATTRIBUTE, _EXTERNAL, _FILTERS, _ATTRIBUTE_INFO = (
     0x10, 0x11, 0x06, 0x02, 0x0C, 0x07, 0x0B, 0x15,
 )  # fmt: skip
+_LAYOUT, _VIRTUAL = 0x08, b"\x03"
 _KNOWN_FILTERS = {1, 2, 3, 4, 5, 6, 32000}
 """deflate, shuffle, fletcher32, szip, nbit, scaleoffset, lzf: compiled into the libraries, no plug-in is loaded."""
 _MAX_OBJECTS = 200_000
@@ -68,13 +69,16 @@ def _root(walk: _Walk) -> int:
         walk.offsets, walk.lengths = source.read(13, 1)[0], source.read(14, 1)[0]
         start = 24 + (4 if version == 1 else 0) + 4 * walk.offsets
         address = start + walk.offsets
+        base = 24 + (4 if version == 1 else 0)
     elif version in (2, 3):
         walk.offsets, walk.lengths = source.read(9, 1)[0], source.read(10, 1)[0]
-        address = 12 + 3 * walk.offsets
+        base, address = 12, 12 + 3 * walk.offsets
     else:
         raise UnreadableError(f"HDF5 superblock {version}", offset=8, rule="hdf5-version", hint="save it again")
     if walk.offsets not in (4, 8) or walk.lengths not in (4, 8):
         raise UnreadableError("odd sizes of addresses", offset=9, rule="hdf5-header")
+    if source.read(base, walk.offsets).strip(b"\x00"):
+        raise UnreadableError("addresses that do not count from the start", offset=base, rule="hdf5-header")
     return int.from_bytes(source.read(address, walk.offsets), "little")
 
 
@@ -93,6 +97,8 @@ def _object(walk: _Walk, address: int) -> None:
             _attribute(walk, body)
         elif kind == _EXTERNAL:
             walk.look.malicious("hdf5-external-storage", "a dataset whose bytes are read from another file", address)
+        elif kind == _LAYOUT and body.peek(0, 2)[1:] == _VIRTUAL and body.peek(0, 1) in (b"\x03", b"\x04"):
+            walk.look.malicious("hdf5-virtual", "a dataset that is put together from other files", address)
         elif kind == _FILTERS:
             _filters(walk, body, address)
         elif kind in (_LINK_INFO, _ATTRIBUTE_INFO):

@@ -155,6 +155,10 @@ class Inspection:
         path = f"{self.name}!/{name}" if self.name else name
         return Inspection(path, self.budget, self._dispatch, self.depth + 1, name)
 
+    def same(self) -> Inspection:
+        """Another look at the same level, for a reader that would name a format of its own."""
+        return Inspection(self.name, self.budget, self._dispatch, self.depth, self.title)
+
     def nested(self, source: Source, name: str) -> str:
         """Detect and scan something inside; its findings carry `name`. Gives the format found."""
         try:

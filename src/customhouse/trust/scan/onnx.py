@@ -17,6 +17,8 @@ _ELEMENTS = {
     10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 14: "complex64", 15: "complex128", 16: "bfloat16",
 }  # fmt: skip
 _MAX_GRAPHS = 64
+_MOST_IN_A_BYTE = 4
+"""Elements of two bits are the smallest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,9 @@ def _node(source: Source, look: Inspection, model: OnnxModel, depth: int) -> Non
 
 
 def _operator(operator: str, domain: str, look: Inspection, own: set[str]) -> None:
-    if operator in ("PyOp", "PythonOp", "PyCustomOp"):
+    if operator == "EPContext":
+        look.suspicious("onnx-compiled", "holds or names a compiled model, which a driver loads as it is")
+    elif operator in ("PyOp", "PythonOp", "PyCustomOp"):
         look.malicious("onnx-python-operator", f"runs Python ({domain[:40]} {operator})")
     elif domain in ("", "ai.onnx") and operator not in STANDARD and "" not in own:
         look.suspicious("onnx-unknown-operator", f"{operator[:80]!r} is no operator of ONNX")
@@ -163,6 +167,7 @@ def _sparse(source: Source, look: Inspection) -> int:
 def _tensor(source: Source, look: Inspection) -> tuple[str, int]:
     """Name and number of elements; external data is judged."""
     elements, name, outside, external = 1, "", False, {}
+    raw: int | None = None
     for item in fields(source, look):
         if item.number == 1:
             for side in _sides(item):
@@ -174,8 +179,12 @@ def _tensor(source: Source, look: Inspection) -> tuple[str, int]:
             external[key] = value
         elif item.number == 14:
             outside = item.value == 1
+        elif item.number == 9 and item.body is not None:
+            raw = item.body.size
     if external or outside:
         _external(external, look)
+    elif raw is not None and elements > _MOST_IN_A_BYTE * raw:
+        look.suspicious("onnx-tensor-size", f"{name[:80]!r}: {raw} bytes for {elements} elements")
     return name, elements
 
 

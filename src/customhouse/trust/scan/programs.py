@@ -26,18 +26,6 @@ _SUFFIXES = tuple(
 )
 _NAMES = re.compile(r"(?:dockerfile|containerfile|makefile|jenkinsfile|vagrantfile|justfile)(?:\.\w+)?")
 _DOCKER_STEP = re.compile(r"^(?:RUN|CMD|ENTRYPOINT)[ \t]", re.MULTILINE)
-_PROSE = re.compile(r"(\"\"\"|\'\'\')[\s\S]*?\1|^[ \t]*#.*$", re.MULTILINE)
-_SHEBANG = re.compile(r"#![ \t]*/")
-_SUFFIXES = tuple(
-    words(
-        """.sh .bash .zsh .fish .bat .cmd .ps1 .psm1 .vbs .js .mjs .cjs .ts .rb .pl .php .lua .r .jl .scpt .applescript
-        .hta .wsf .ahk .command .desktop .service .tcl .groovy .gradle .java .cs .go .rs .c .cc .cpp .cu"""
-    )
-)
-_NAMES = re.compile(r"(?:dockerfile|containerfile|makefile|jenkinsfile|vagrantfile|justfile)(?:\.\w+)?")
-_DOCKER = re.compile(
-    r"\A(?:\s*#.*\n|\s*\n|ARG .*\n)*FROM[ \t]+\S+.*\n[\s\S]*^(?:RUN|CMD|ENTRYPOINT)[ \t]", re.MULTILINE
-)
 _PROSE = (".md", ".rst", ".txt")
 _CALLS = words(
     """os.system os.popen os.execv os.execve os.execvp os.execl os.spawnv os.posix_spawn subprocess.Popen subprocess.run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from customhouse.trust.scan.configurations import inspect_json, inspect_json_text
 from customhouse.trust.scan.inspection import Inspection
 from customhouse.trust.scan.source import Source, UnreadableError
 
@@ -40,6 +41,8 @@ def inspect_safetensors(source: Source, look: Inspection) -> None:
         if name == "__metadata__":
             if not isinstance(tensor, dict) or not all(isinstance(text, str) for text in tensor.values()):
                 look.suspicious("safetensors-metadata", "metadata that is not text", 8)
+            else:
+                _metadata(tensor, look)
             continue
         span = _span(tensor, source.size - 8 - length)
         if span is None:
@@ -77,6 +80,14 @@ def _parse(data: bytes, look: Inspection) -> dict[str, object] | None:
         look.suspicious("safetensors-header", "a header that is not an object", 8)
         return None
     return value
+
+
+def _metadata(texts: Mapping[str, str], look: Inspection) -> None:
+    """Some loaders build objects from configurations that they keep here (Hydra's `_target_`), so they are judged."""
+    inspect_json(texts, look.same(), "metadata")
+    for text in texts.values():
+        if text.lstrip()[:1] in ("{", "["):
+            inspect_json_text(text, look.same(), "metadata")
 
 
 def _span(tensor: object, room: int) -> tuple[int, int] | None:
