@@ -187,9 +187,8 @@ def read_attestation(data: bytes, digest: str, roots: Roots, at: datetime, where
     if annotations is None:
         problem = problem or f"it speaks of {next(iter(said.subjects))}, not of what it is filed under"
     issued = signer.at or _time(_mapping(annotations).get(ISSUED_AT)) or _when(said)
-    predicate = vulnerability_scan(said.predicate) if said.predicate_type == VULNERABILITIES else said.predicate
     return Evidence(
-        digest, kind, said.predicate_type, predicate, issued, signer.name, not problem, bytes_digest(data), problem
+        digest, kind, said.predicate_type, _plain(said), issued, signer.name, not problem, bytes_digest(data), problem
     )
 
 
@@ -211,6 +210,34 @@ def read_statement(payload: bytes, where: str) -> Said:
     if not found:
         raise EvidenceError("no subject of the statement has a sha256 digest", where=where)
     return Said(found, kind, _mapping(predicate), 1 if document["_type"] == _STATEMENTS[0] else 0.1)
+
+
+def _plain(said: Said) -> Mapping[str, Any]:
+    """The predicate in the form that rules know: CycloneDX for SPDX, SLSA v1 for v0.2, a scan for vulnerabilities."""
+    if said.predicate_type == VULNERABILITIES:
+        return vulnerability_scan(said.predicate)
+    if said.predicate_type == "https://slsa.dev/provenance/v0.2":
+        return {
+            "runDetails": {"builder": _mapping(said.predicate.get("builder"))},
+            "buildDefinition": {
+                "buildType": said.predicate.get("buildType"),
+                "resolvedDependencies": said.predicate.get("materials"),
+            },
+        }
+    if said.predicate_type.startswith("https://spdx.dev/Document"):
+        packages = said.predicate.get("packages")
+        return {
+            "bomFormat": "SPDX",
+            "specVersion": said.predicate.get("spdxVersion"),
+            "components": [_component(_mapping(item)) for item in packages] if isinstance(packages, list) else [],
+        }
+    return said.predicate
+
+
+def _component(package: Mapping[str, Any]) -> dict[str, Any]:
+    licence = package.get("licenseConcluded")
+    known = isinstance(licence, str) and licence not in ("NOASSERTION", "NONE")
+    return {"type": "library", "licenses": [{"license": {"id": licence}}] if known else []}
 
 
 def vulnerability_scan(predicate: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import data.customhouse.lib
 #   category: compliance
 #   severity: error
 #   tiers: "standard: warning; experiment: note"
-#   fix: Sign, scan and describe the image where it is built, and commit or push the statements.
+#   fix: Run the command that the finding names where the image is built; it attaches the statement in the registry.
 findings contains lib.error("compliance", "image-evidence-missing", image.pointer, message, fix) if {
 	some image in images
 	some kind in input.tier.spec.required_image_evidence
@@ -21,7 +21,9 @@ findings contains lib.error("compliance", "image-evidence-missing", image.pointe
 	not excused(image, kind)
 	name := called(kind)
 	message := sprintf("The image %s has no %s; tier %s asks for it.", [image.reference, name, input.tier.name])
-	fix := sprintf("Make the %s where the image is built, signed by somebody whom the base revision trusts.", [name])
+	fix := sprintf("Run `customhouse %s` with a key that the base revision trusts, or commit it below .evidence/.", [
+		command(image, kind),
+	])
 }
 
 # METADATA
@@ -31,7 +33,7 @@ findings contains lib.error("compliance", "image-evidence-missing", image.pointe
 #   id: image-evidence-unverified
 #   category: security
 #   severity: error
-#   fix: Have it signed by a trusted signer, about the digest that is pinned.
+#   fix: Have it signed by somebody whom the base revision trusts with this kind, about the digest that is pinned.
 findings contains lib.error("security", "image-evidence-unverified", image.pointer, message, fix) if {
 	some image in witnessed
 	some kind in input.tier.spec.required_image_evidence
@@ -39,7 +41,9 @@ findings contains lib.error("security", "image-evidence-unverified", image.point
 	count(found) > 0
 	count([item | some item in found; item.verified]) == 0
 	message := sprintf("The %s of the image %s cannot be believed: %s.", [called(kind), image.reference, found[0].problem])
-	fix := "Have it signed by a trusted signer, about the digest that is pinned."
+	fix := sprintf("Run `customhouse %s` with a key that the base revision trusts (`trust:` of customhouse.yaml).", [
+		command(image, kind),
+	])
 }
 
 # METADATA
@@ -58,9 +62,15 @@ findings contains lib.error("compliance", "image-evidence-stale", image.pointer,
 	verified := [item | some item in of_kind(image, kind); item.verified]
 	count(verified) > 0
 	count([item | some item in verified; is_number(item.age_seconds); item.age_seconds <= limit * 86400]) == 0
-	message := sprintf("The %s of the image %s is older than %v days.", [called(kind), image.reference, limit])
-	fix := "Make the evidence anew."
+	dated := [item | some item in verified; is_number(item.age_seconds)]
+	message := sprintf("The %s of the image %s %s.", [called(kind), image.reference, age(dated, limit)])
+	fix := sprintf("Run `customhouse %s` again.", [command(image, kind)])
 }
+
+age(dated, limit) := sprintf("is older than %v days", [limit]) if count(dated) > 0
+
+# Plain `cosign sign --key` writes no time that is signed.
+age(dated, limit) := sprintf("does not say when it was made, and may be %v days old", [limit]) if count(dated) == 0
 
 # METADATA
 # title: Only an image that scanned clean is run
@@ -149,6 +159,31 @@ covers(entry, image) if {
 	prefix := trim_right(entry, "/")
 	prefix != ""
 	startswith(image.repository, concat("", [prefix, "/"]))
+}
+
+# METADATA
+# title: Provenance of an image names its builder
+# description: When the tier requires provenance of images, one that is verified but names no builder denies.
+# custom:
+#   id: image-provenance
+#   category: compliance
+#   severity: error
+#   fix: Have the build system write the provenance (SLSA v1, runDetails.builder.id).
+findings contains lib.error("compliance", "image-provenance", image.pointer, message, fix) if {
+	"provenance" in input.tier.spec.required_image_evidence
+	some image in witnessed
+	some item in of_kind(image, "provenance")
+	item.verified
+	not is_string(item.summary.builder)
+	message := sprintf("The provenance of the image %s names no builder.", [image.reference])
+	fix := "Have the build system write the provenance (SLSA v1, runDetails.builder.id)."
+}
+
+# Signing needs no more than a key; every other statement says something that a file holds.
+command(image, "signature") := sprintf("image sign %s --key KEY", [image.reference])
+
+command(image, kind) := sprintf("image attest %s --key KEY --kind %s --predicate FILE", [image.reference, kind]) if {
+	kind != "signature"
 }
 
 called(kind) := object.get({"bom": "bill of materials"}, kind, kind)

@@ -24,6 +24,12 @@ test_image_evidence_missing_fires if {
 	fixtures.rules(found) == {"image-evidence-missing"}
 }
 
+test_image_evidence_missing_names_the_command if {
+	found := evidence.findings with input as with_image({"evidence": [fixtures.evidence("scan", {"verdict": "clean"})]})
+	some finding in found
+	contains(finding.fix, "customhouse image sign apexlogic.com/serve")
+}
+
 test_image_evidence_missing_is_silent_when_it_is_there if {
 	count(evidence.findings) == 0 with input as with_image({})
 }
@@ -77,6 +83,30 @@ test_image_evidence_stale_fires if {
 test_image_evidence_stale_fires_without_a_date if {
 	found := evidence.findings with input as with_scan({"verdict": "clean"}, {"age_seconds": null})
 	fixtures.rules(found) == {"image-evidence-stale"}
+}
+
+test_image_evidence_stale_says_when_there_is_no_date if {
+	found := evidence.findings with input as with_scan({"verdict": "clean"}, {"age_seconds": null})
+	some finding in found
+	contains(finding.message, "does not say when it was made")
+	contains(finding.fix, "customhouse image attest apexlogic.com/serve")
+}
+
+with_provenance(summary) := fixtures.with_tier(
+	object.union(fixtures.facts, {"artifacts": [object.union(
+		image,
+		{"evidence": [fixtures.evidence("provenance", summary)]},
+	)]}),
+	{"required_image_evidence": ["provenance"]},
+)
+
+test_image_provenance_fires_without_a_builder if {
+	found := evidence.findings with input as with_provenance({"builder": null})
+	fixtures.rules(found) == {"image-provenance"}
+}
+
+test_image_provenance_is_silent_with_one if {
+	count(evidence.findings) == 0 with input as with_provenance({"builder": "https://ci.example/builder"})
 }
 
 test_image_evidence_stale_is_silent_at_the_limit if {
