@@ -24,7 +24,7 @@ from customhouse.core.resource import PREFIX, ResourceRef
 from customhouse.core.workload import workload
 from customhouse.policy.frameworks import release
 from customhouse.policy.pods import artifacts as named_artifacts
-from customhouse.policy.projection import check_bounds, project
+from customhouse.policy.projection import check_bounds, is_plain, project
 from customhouse.policy.summary import summarise
 from customhouse.policy.tiers import (
     MAX_EXCEPTION_DAYS,
@@ -181,7 +181,9 @@ def build_facts(change: Change, context: FactsContext) -> Facts:
             },
         },
     }
-    return Facts.of(document, check_bounds(document, f"the facts about {change.ref}"))
+    sides = ((change.before, before), (change.after, after))
+    plain = [made for side, made in sides if side is not None and is_plain(side.manifest)]
+    return Facts.of(document, check_bounds(document, f"the facts about {change.ref}", plain))
 
 
 def _of_live_secret(side: dict[str, Any] | None, keys: tuple[str, ...]) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ appear in a projection, and a literal that looks like a credential is replaced b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from customhouse._kit.canonical import MAX_SAFE_INTEGER, CanonicalError, canonical_json
@@ -18,10 +18,11 @@ from customhouse._kit.digest import json_digest
 from customhouse._kit.quantity import QuantityError, parse_bytes
 from customhouse.core.errors import CannotDecideError, DeclarationError
 from customhouse.core.fields import escaped
+from customhouse.core.podsets import remembered
 from customhouse.core.resource import Manifest, ResourceRef
 from customhouse.core.workload import models_of
 from customhouse.policy import projection_cluster, projection_content, reading
-from customhouse.policy.limits import surely_within, written
+from customhouse.policy.limits import PLAIN, surely_within, written
 from customhouse.policy.pods import project_workload
 from customhouse.policy.projection_kinds import (
     inference_graph,
@@ -95,7 +96,8 @@ def project(manifest: Manifest, ref: ResourceRef | None = None, *, part: bool = 
     deep, or whose projection is too large or has a text of more than 64 KiB (the values of a ConfigMap may be longer).
     `part`: it becomes part of a document whose bounds are looked at as a whole.
     """
-    _within_limits(manifest, "", 0, longest=None)
+    if not remembered(_looked, manifest, "limits", None):
+        _within_limits(manifest, "", 0, longest=None)
     try:
         ref = ref or ResourceRef.of(manifest)
     except (KeyError, TypeError, AttributeError) as error:
@@ -125,9 +127,21 @@ def is_typed(ref: ResourceRef) -> bool:
     return (group if slash else "", ref.kind) in _KINDS
 
 
-def check_bounds(value: Any, what: str) -> bytes:
-    """The canonical JSON of a document that is not too large for the engines. Raises CannotDecideError."""
-    text = written(value, depth=MAX_DEPTH)
+def is_plain(manifest: Manifest) -> bool:
+    """Whether an object is surely within the limits and has no fractions: then its projection has none either."""
+    return remembered(_looked, manifest, "limits", None) == PLAIN
+
+
+def _looked(manifest: Manifest, *_: object) -> int:
+    return surely_within(manifest, depth=MAX_DEPTH, longest=None, largest=MAX_SAFE_INTEGER)
+
+
+def check_bounds(value: Any, what: str, plain: Sequence[Any] = ()) -> bytes:
+    """The canonical JSON of a document that is not too large for the engines. Raises CannotDecideError.
+
+    `plain` are parts of it that are projections of plain objects.
+    """
+    text = written(value, depth=MAX_DEPTH, plain=plain)
     if text is not None and len(text) <= MAX_STRING:  # no text in it can be longer than all of it
         return text
     _within_limits(value, "", 0, longest=MAX_STRING)
