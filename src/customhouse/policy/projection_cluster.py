@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from customhouse._kit.quantity import QuantityError, parse_bytes, parse_milli
 from customhouse.core.errors import DeclarationError
@@ -43,18 +44,46 @@ def _covered(host: str, covered: list[str]) -> bool:
 
 
 def webhooks(manifest: Manifest) -> dict[str, Any]:
-    """admissionregistration.k8s.io/v1: failurePolicy is Fail by default."""
+    """admissionregistration.k8s.io/v1: failurePolicy is Fail by default.
+
+    `outside` is the host of a URL that is no Service of the cluster; `wide` is what the rules send there that is more
+    than a few kinds: everything, or Secrets.
+    """
     return {
         "webhooks": [
             {
                 "name": text(hook, "name", place, ""),
                 "failure_policy": text(hook, "failurePolicy", place, "Fail"),
                 "timeout_seconds": number(hook, "timeoutSeconds", place, 10),
+                "outside": _outside(hook, place),
+                "wide": _wide(hook, place),
                 "pointer": place,
             }
             for hook, place in entries(manifest, "webhooks", "")
         ]
     }
+
+
+def _outside(hook: Mapping[str, Any], place: str) -> str | None:
+    url = text(mapping(hook, "clientConfig", place), "url", f"{place}/clientConfig", "")
+    if not url:
+        return None
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        host = ""
+    return None if host.endswith((".svc", ".svc.cluster.local")) else host or "an address that cannot be read"
+
+
+def _wide(hook: Mapping[str, Any], place: str) -> list[str]:
+    found = set()
+    for rule, at in entries(hook, "rules", place):
+        resources, groups = set(texts(rule, "resources", at)), set(texts(rule, "apiGroups", at))
+        if resources & {"*", "*/*"}:
+            found.add("everything" if "*" in groups else "all resources of an API group")
+        if "secrets" in resources and groups & {"", "*"}:
+            found.add("Secrets")
+    return sorted(found)
 
 
 def autoscaler(manifest: Manifest) -> dict[str, Any]:

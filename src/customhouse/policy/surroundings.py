@@ -17,6 +17,9 @@ from customhouse.core.resource import Declaration, ResourceRef
 _SCRAPED = ("prometheus.io/scrape", "serving.kserve.io/enable-prometheus-scraping")
 _TRACED = ("sidecar.opentelemetry.io/inject", "instrumentation.opentelemetry.io/")
 _READS = frozenset({"get", "list", "watch"})
+_DOORS = frozenset({"*", "pods/*", "nodes/*", "*/exec", "*/attach", "*/portforward", "*/proxy"})
+_DOORS |= {f"pods/{name}" for name in ("exec", "attach", "portforward", "proxy")} | {"nodes/proxy", "services/proxy"}
+"""What is written through although the connection is made by a GET (the authorizer of Kubernetes asks for `get`)."""
 _AUTOSCALERS = {
     ("autoscaling", "HorizontalPodAutoscaler"): "scaleTargetRef",
     ("keda.sh", "ScaledObject"): "scaleTargetRef",
@@ -151,7 +154,15 @@ def _writes(manifest: Mapping[str, Any]) -> bool:
     """Whether a role grants more than reading; an aggregated role grants what nobody has seen here."""
     if manifest.get("aggregationRule"):
         return True
-    return any(not set(_texts(rule.get("verbs"))) <= _READS for rule in _items(manifest.get("rules")))
+    return any(_rule_writes(rule) for rule in _items(manifest.get("rules")))
+
+
+def _rule_writes(rule: Mapping[str, Any]) -> bool:
+    verbs = set(_texts(rule.get("verbs")))
+    if not verbs <= _READS:
+        return True
+    core = {"", "*"} & set(_texts(rule.get("apiGroups")))
+    return "get" in verbs and bool(core) and not _DOORS.isdisjoint(_texts(rule.get("resources")))
 
 
 def _pool(ref: ResourceRef, spec: Mapping[str, Any]) -> dict[str, Any]:

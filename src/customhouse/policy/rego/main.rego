@@ -61,6 +61,20 @@ findings contains lib.judged(finding) if {
 }
 
 findings contains lib.judged(finding) if {
+	input.change.after.kind in cluster_kinds
+	some finding in data.customhouse.rules.cluster.findings
+	lib.kept(finding)
+}
+
+cluster_kinds := {
+	"Namespace",
+	"Role",
+	"ClusterRole",
+	"ValidatingWebhookConfiguration",
+	"MutatingWebhookConfiguration",
+}
+
+findings contains lib.judged(finding) if {
 	some finding in data.customhouse.rules.autoscaling.findings
 	lib.kept(finding)
 }

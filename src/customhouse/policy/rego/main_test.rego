@@ -88,6 +88,14 @@ test_findings_about_roles_are_joined if {
 	fixtures.rules(customhouse.findings) == {"role-wildcard"} with input as document
 }
 
+test_findings_about_namespaces_are_joined if {
+	document := object.union(
+		fixtures.with_object("v1", "Namespace", {}),
+		{"change": {"after": {"labels": {"pod-security.kubernetes.io/enforce": "privileged"}}}},
+	)
+	"namespace-privileged" in fixtures.rules(customhouse.findings) with input as document
+}
+
 test_findings_about_files_are_joined if {
 	file := {"path": "a.parquet", "problem": "data", "detail": "a Parquet table", "digest": "", "pointer": "/spec/files/0"}
 	document := fixtures.with_object("customhouse.dev/v1", "RepositoryFiles", {"files": [file]})
