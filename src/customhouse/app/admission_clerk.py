@@ -44,12 +44,27 @@ BATCH = 500
 _ALLOWED_KEPT = 50
 """Of one batch, how many allowed decisions are kept with their Facts; of what was refused, all."""
 _GATHER_S = 0.25
+_REST_S = 0.005
+"""After a read: the next one finds many records. Woken for each, the clerk takes time from those who judge."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Waiting:
+    """A record: what every one needs, and the Decision with its Facts, which most are never asked for."""
+
     number: int
     value: Mapping[str, Any]
+    detail: bytes
+    _read: Mapping[str, Any] | None = None
+
+    @property
+    def decision(self) -> Mapping[str, Any] | None:
+        """`body`, `envelope` and `facts`; None where none was made."""
+        if self._read is None and self.detail:
+            import orjson
+
+            self._read = orjson.loads(self.detail)
+        return self._read
 
 
 def keep(channel: socket.socket, settings: Settings, repo: str | None, *, dry: bool) -> None:
@@ -70,6 +85,8 @@ def keep(channel: socket.socket, settings: Settings, repo: str | None, *, dry: b
             if taken and not waiting:
                 due = time.monotonic() + _GATHER_S
             waiting.extend(taken)
+            if not any(item.number for item in taken):
+                time.sleep(_REST_S)
         watcher.look()
         if waiting and (time.monotonic() >= due or len(waiting) >= BATCH or any(item.number for item in waiting)):
             if not dry:
@@ -123,29 +140,31 @@ class _Books:
     def write(self, batch: Sequence[_Waiting], at: datetime) -> None:
         """Store a batch: the decisions that are kept, then the Entries. Raises StateError and TamperError."""
         allowed = 0
+        kept = []
         for item in batch:
-            kept = item.value.get("decision")
-            if kept is None:
+            if not item.detail:
                 continue
             allowed += item.value["allowed"]
             if item.value["allowed"] and not item.number and allowed > _ALLOWED_KEPT:
                 continue
-            self.store.decisions.record(_decision(kept), item.value["facts"])
-        self.ledger.append(entries_of([item.value for item in batch], at))
+            if (found := item.decision) is not None:
+                kept.append((_decision(found), found["facts"]))
+        self.store.decisions.record_all(kept)
+        self.ledger.append(entries_of(batch, at))
 
 
-def entries_of(batch: Sequence[Mapping[str, Any]], at: datetime) -> list[Entry]:
+def entries_of(batch: Sequence[_Waiting], at: datetime) -> list[Entry]:
     """What was refused, and every break-glass, as an Entry each; what was allowed as one, bound by a digest."""
     entries: list[Entry] = []
     allowed: list[str] = []
     rules: Counter[str] = Counter()
-    for value in batch:
-        decision = value.get("decision")
+    for item in batch:
+        value = item.value
         if value["allowed"] and value["kind"] != "break-glass":
-            allowed.append(f"{value['uid']} {decision['digest'] if decision else ''}")
-            rules[decision["body"]["verdict"] if decision else value["kind"]] += 1
+            allowed.append(f"{value['uid']} {value['digest']}")
+            rules[value["verdict"] or value["kind"]] += 1
             continue
-        entries.append(_single(value, at))
+        entries.append(_single(item, at))
     if allowed:
         listed = hashlib.sha256("\n".join(sorted(allowed)).encode()).hexdigest()
         body = {"text": f"{len(allowed)} requests allowed at admission", "digest": f"sha256:{listed}", **dict(rules)}
@@ -153,15 +172,15 @@ def entries_of(batch: Sequence[Mapping[str, Any]], at: datetime) -> list[Entry]:
     return entries
 
 
-def _single(value: Mapping[str, Any], at: datetime) -> Entry:
-    decision = value.get("decision")
+def _single(item: _Waiting, at: datetime) -> Entry:
+    value, decision = item.value, item.decision
     verb = "break-glass" if value["kind"] == "break-glass" else "denied"
     ref = value["resource"]
     place = f"{ref['kind']} {ref['namespace']}/{ref['name']}"
     reason = str(value.get("reason") or "")
     if decision is not None and verb == "denied":
-        reason = next((item["message"] for item in decision["body"]["findings"] if item["waiver"] is None), reason)
-    nodes = [] if decision is None else [Node.of(NodeKind.DECISION, decision["digest"], time=at)]
+        reason = next((found["message"] for found in decision["body"]["findings"] if found["waiver"] is None), reason)
+    nodes = [] if decision is None else [Node.of(NodeKind.DECISION, value["digest"], time=at)]
     return entry(
         "admission" if verb == "denied" else verb,
         f"admission:{value['uid']}",
@@ -172,23 +191,27 @@ def _single(value: Mapping[str, Any], at: datetime) -> Entry:
             "text": f"{verb} at admission: {value['operation']} {place} by {value['user']}: {reason}"[:1000],
             "verdict": "allow" if value["allowed"] else "deny",
             "resource": dict(ref),
-            "decision": decision["digest"] if decision else "",
-            "rules": sorted({item["rule"] for item in decision["body"]["findings"]}) if decision else [],
+            "decision": value["digest"],
+            "rules": sorted({found["rule"] for found in decision["body"]["findings"]}) if decision else [],
         },
     )
 
 
 def _records(buffer: bytearray) -> list[_Waiting]:
+    """Take the whole records: JSON of what every one needs, a line feed, JSON of its Decision or nothing."""
     import orjson
 
     found = []
-    while len(buffer) >= RECORD.size:
-        size, number = RECORD.unpack_from(buffer)
-        end = RECORD.size + size
-        if len(buffer) < end:
+    at = 0
+    while len(buffer) - at >= RECORD.size:
+        size, number = RECORD.unpack_from(buffer, at)
+        start = at + RECORD.size
+        if len(buffer) < start + size:
             break
-        found.append(_Waiting(number, orjson.loads(memoryview(buffer)[RECORD.size : end])))
-        del buffer[:end]
+        at = start + size
+        head, _, detail = bytes(memoryview(buffer)[start:at]).partition(b"\n")
+        found.append(_Waiting(number, orjson.loads(head), detail))
+    del buffer[:at]
     return found
 
 

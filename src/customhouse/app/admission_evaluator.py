@@ -151,7 +151,7 @@ def _label(outcome: Outcome) -> str:
 
 
 def _record(review: Review, outcome: Outcome) -> bytes:
-    """What the clerk writes down; nothing for what was let through without being judged."""
+    """What the clerk writes down (two lines of JSON, see there); nothing for what was let through unjudged."""
     if outcome.kind in ("exempt", "unchanged", "image"):
         return b""
     import orjson
@@ -166,7 +166,9 @@ def _record(review: Review, outcome: Outcome) -> bytes:
         "resource": review.ref.to_json(),
         "reason": outcome.reason or (outcome.answer.message[:1000] if not outcome.answer.allowed else ""),
     }
-    if decision is not None and facts is not None:
-        value["decision"] = {"digest": outcome.digest, "body": decision.body(), "envelope": decision.envelope()}
-        value["facts"] = facts.document
-    return orjson.dumps(value)
+    if decision is None or facts is None:
+        return orjson.dumps({**value, "digest": "", "verdict": ""}) + b"\n"
+    head = orjson.dumps({**value, "digest": outcome.digest, "verdict": decision.verdict.value})
+    # The Facts were written once already, for the engine.
+    written = orjson.Fragment(facts.canonical.text)
+    return head + b"\n" + orjson.dumps({"body": decision.body(), "envelope": decision.envelope(), "facts": written})

@@ -83,6 +83,9 @@ class DecisionLog(Protocol):
     def record(self, decision: Decision, facts: Mapping[str, Any]) -> None:
         """Store durably; the same body, point and revision twice is one row."""
 
+    def record_all(self, judged: Iterable[tuple[Decision, Mapping[str, Any]]]) -> None:
+        """As `record`, all of them or none."""
+
     def recent(self, limit: int = 100, point: str = "") -> Sequence[Mapping[str, Any]]:
         """The newest first: body, envelope and digest as JSON values; `point` names one, else those of all."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -32,22 +32,31 @@ class DecisionTable:
 
         Raises UsageError when the Facts do not have the digest that the Decision names.
         """
-        if json_digest(facts_document) != decision.facts_digest:
-            raise UsageError("these are not the Facts that the decision rests on", where=decision.digest)
-        row = {
-            "digest": decision.digest,
-            "point": decision.point.value,
-            "revision": decision.revision or "",
-            "decided_at": stamp(decision.decided_at),
-            "body": dump(decision.body()),
-            "envelope": dump(decision.envelope()),
-            "facts_digest": decision.facts_digest,
-        }
+        self.record_all(((decision, facts_document),))
+
+    def record_all(self, judged: Iterable[tuple[Decision, Mapping[str, Any]]]) -> None:
+        """As `record`, all of them or none: one transaction, so one wait for the disk. Raises UsageError."""
+        rows, documents = [], []
+        for decision, document in judged:
+            if json_digest(document) != decision.facts_digest:
+                raise UsageError("these are not the Facts that the decision rests on", where=decision.digest)
+            row = {
+                "digest": decision.digest,
+                "point": decision.point.value,
+                "revision": decision.revision or "",
+                "decided_at": stamp(decision.decided_at),
+                "body": dump(decision.body()),
+                "envelope": dump(decision.envelope()),
+                "facts_digest": decision.facts_digest,
+            }
+            rows.append(row)
+            documents.append({"digest": decision.facts_digest, "document": dump(document)})
+        if not rows:
+            return
         with self._database.write() as connection:
             dialect = connection.dialect.name
-            document = {"digest": decision.facts_digest, "document": dump(facts_document)}
-            connection.execute(insert_new(facts, dialect), document)
-            connection.execute(insert_new(decisions, dialect), row)
+            connection.execute(insert_new(facts, dialect), documents)
+            connection.execute(insert_new(decisions, dialect), rows)
 
     def recent(self, limit: int = 100, point: str = "") -> Sequence[Mapping[str, Any]]:
         """The newest first: `{"digest","body","envelope"}`; of one point, or of all."""

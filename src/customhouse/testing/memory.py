@@ -94,17 +94,24 @@ class MemoryDecisionLog:
 
     def record(self, decision: Decision, facts: Mapping[str, Any]) -> None:
         """The same body, point and revision twice is one row. Raises UsageError for Facts of another decision."""
-        if json_digest(facts) != decision.facts_digest:
-            raise UsageError("these are not the Facts that the decision rests on", where=decision.digest)
-        self._rows.setdefault(
-            (decision.digest, decision.point, decision.revision),
-            {
-                "digest": decision.digest,
-                "body": decision.body(),
-                "envelope": decision.envelope(),
-                "facts": copy.deepcopy(dict(facts)),
-            },
-        )
+        self.record_all(((decision, facts),))
+
+    def record_all(self, judged: Iterable[tuple[Decision, Mapping[str, Any]]]) -> None:
+        """All of them or none."""
+        every = tuple(judged)
+        for decision, facts in every:
+            if json_digest(facts) != decision.facts_digest:
+                raise UsageError("these are not the Facts that the decision rests on", where=decision.digest)
+        for decision, facts in every:
+            self._rows.setdefault(
+                (decision.digest, decision.point, decision.revision),
+                {
+                    "digest": decision.digest,
+                    "body": decision.body(),
+                    "envelope": decision.envelope(),
+                    "facts": copy.deepcopy(dict(facts)),
+                },
+            )
 
     def recent(self, limit: int = 100, point: str = "") -> Sequence[Mapping[str, Any]]:
         """The newest first, without their Facts; of one point, or of all."""
