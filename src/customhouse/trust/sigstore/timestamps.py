@@ -82,17 +82,17 @@ def verify_timestamp(response: bytes, signed: bytes, authorities: Sequence[Autho
     if not hmac.compare_digest(hashlib.new(info.imprint_hash, signed).digest(), info.imprint):
         raise TamperError("the timestamp is of another signature")
     attributes = _attributes(token)
-    problem = "no timestamp authority of the trusted root made it"
+    problem, unknown = "", "no timestamp authority of the trusted root made it"
     for authority in authorities:
         try:
             _verify_signer(token, attributes, authority, info.at)
         except TamperError as error:
-            problem = error.message
+            problem = problem or error.message
             continue
         if authority.window.holds(info.at):
             return info.at, authority.name
         problem = f"its authority was trusted {authority.window}, and it is of {info.at.isoformat()}"
-    raise TamperError(f"the timestamp does not verify: {problem}")
+    raise TamperError(f"the timestamp does not verify: {problem or unknown}")
 
 
 def _token(response: bytes) -> _Token:

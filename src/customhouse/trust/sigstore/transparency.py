@@ -75,7 +75,9 @@ def verify_entry(entry: LogEntry, logs: Sequence[LogKey], signed: Signed, stampe
     if entry.proof is not None:
         _verify_proof(entry, entry.proof, log)
     _verify_body(entry, signed)
-    return Logged(log.name, entry.index, f"{entry.kind} {entry.version}", time if entry.promise else None)
+    # Rekor 1 counts over all its trees, and only its promise is over that number.
+    index = entry.index if entry.promise or entry.proof is None else entry.proof.index
+    return Logged(log.name, index, f"{entry.kind} {entry.version}", time if entry.promise else None)
 
 
 def _verify_promise(entry: LogEntry, log: LogKey) -> None:
@@ -97,7 +99,7 @@ def _verify_proof(entry: LogEntry, proof: Proof, log: LogKey) -> None:
     size, root = _checkpoint(proof.checkpoint, log)
     if size != proof.size or not hmac.compare_digest(root, proof.root):
         raise TamperError("the checkpoint is of another tree than the inclusion proof")
-    if not entry.promise and entry.index != proof.index:
+    if (entry.kind, entry.version) in _VERSION_2 and entry.index != proof.index:
         raise TamperError("the log entry has another index than its proof")
     merkle.verify_inclusion(proof.index, proof.size, merkle.leaf_hash(entry.body), proof.hashes, root)
 
@@ -200,6 +202,9 @@ _KINDS: Mapping[tuple[str, str], Callable[[Fields, Signed], None]] = {
     ("dsse", "0.0.2"): _dsse_2,
     ("intoto", "0.0.2"): _intoto_2,
 }
+
+
+_VERSION_2 = (("hashedrekord", "0.0.2"), ("dsse", "0.0.2"))
 
 
 def _version_2_signature(fields: Fields, signed: Signed) -> None:
