@@ -25,8 +25,6 @@ from customhouse.trust.oci import Reference, Registry
 FOLDER = "evidence"
 ENTRY = "index.json"
 STAMP = "stamp"
-_FRESH = timedelta(minutes=10)
-"""How long a registry is not asked again: a pull request is judged several times in a row."""
 _USABLE = timedelta(hours=24)
 """How old an entry may be that stands in for a registry which does not answer."""
 _NAME = re.compile(r"oci-[0-9a-f]{16}[.][a-z.]{3,20}")
@@ -46,9 +44,16 @@ class EvidenceIndex:
     """The index of one state directory. `ask` opens a registry by its host; None: only what is filed is known."""
 
     def __init__(
-        self, folder: Path, spec: TrustSpec, clock: Clock, ask: Callable[[str], Registry] | None = None
+        self,
+        folder: Path,
+        spec: TrustSpec,
+        clock: Clock,
+        ask: Callable[[str], Registry] | None = None,
+        *,
+        keep: bool = True,
     ) -> None:
-        self._folder, self._spec, self._clock, self._ask = folder, spec, clock, ask
+        """`keep`: what registries say is filed. A gate without a state of its own leaves nothing behind."""
+        self._folder, self._spec, self._clock, self._ask, self._keep = folder, spec, clock, ask, keep
 
     def covers(self, artifact: ArtifactRef) -> bool:
         """Whether the artifact is pinned and its registry is one that is asked."""
@@ -67,8 +72,6 @@ class EvidenceIndex:
         now = self._clock.now()
         if self._ask is None or not self._spec.asks(found.name):
             return {} if filed is None else filed.files
-        if filed is not None and timedelta() <= now - filed.at < _FRESH:
-            return filed.files
         try:
             return self.refresh(found, artifact.digest).files
         except ArtifactError as error:
@@ -88,7 +91,8 @@ class EvidenceIndex:
             raise UsageError("registries are not asked here")
         found = gather(self._ask(reference.host), reference.repository, digest, f"{reference.name}@{digest[:19]}…")
         indexed = Indexed(found.files, self._clock.now(), found.ignored)
-        self._file(digest, reference, indexed)
+        if self._keep:
+            self._file(digest, reference, indexed)
         return indexed
 
     def filed(self, digest: str) -> Indexed | None:

@@ -202,7 +202,7 @@ def fill_index(settings: Settings, repo: str, named: Sequence[str]) -> dict[str,
     "ignored"}], "passed_over":[…]}`: what lies in a registry that is not to be asked is told.
     """
     governing = declared(settings, repo)
-    index = wiring.evidence_index(settings, governing.configuration)
+    index = wiring.evidence_index(settings, governing.configuration, keep=True)
     if index is None:
         raise UsageError("no registry is to be asked", hint="name it under trust.registries in customhouse.yaml")
     wanted = {str(found): found for found in _declared_references(settings, repo, governing, named)}

@@ -168,14 +168,20 @@ def registry(settings: Settings, host: str) -> OciRegistry:
     return OciRegistry(host, given)
 
 
-def evidence_index(settings: Settings, configuration: Configuration, *, ask: bool = True) -> EvidenceIndex | None:
-    """What is known of evidence in registries; None where a configuration names none. `ask`: they are asked."""
+def evidence_index(
+    settings: Settings, configuration: Configuration, *, ask: bool = True, keep: bool | None = None
+) -> EvidenceIndex | None:
+    """What is known of evidence in registries; None where a configuration names none. `ask`: they are asked.
+
+    `keep`: what they say is filed; by default where there is a state directory, or one was named.
+    """
     from customhouse.app.evidence_index import FOLDER, EvidenceIndex
 
     if not configuration.trust.registries:
         return None
     opened = (lambda host: registry(settings, host)) if ask else None
-    return EvidenceIndex(settings.state / FOLDER, configuration.trust, clock(), opened)
+    kept = (settings.state_named or settings.state.is_dir()) if keep is None else keep
+    return EvidenceIndex(settings.state / FOLDER, configuration.trust, clock(), opened, keep=kept)
 
 
 def store(settings: Settings, *, create: bool = True) -> Store:
