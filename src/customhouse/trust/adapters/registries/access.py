@@ -11,6 +11,7 @@ import base64
 import binascii
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from customhouse._kit.http import Answer, is_loopback, request
-from customhouse._kit.process import ProgramError, ProgramMissingError, run
+from customhouse._kit.process import ProgramError, run
 from customhouse.core.errors import ArtifactError, ConfigError
 
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
@@ -182,10 +183,11 @@ def _helped(helper: str, host: str, environment: Mapping[str, str], where: str) 
     if _HELPER.fullmatch(helper) is None:
         raise ConfigError("a credential helper with an odd name", where=where)
     program = f"docker-credential-{helper}"
+    place = shutil.which(program, path=environment.get("PATH"))
+    if place is None:
+        raise ConfigError(f"{program} is not on PATH, and the login of {host} is kept there", where=where)
     try:
-        done = run([program, "get"], stdin=host.encode(), env=environment, timeout_s=30, max_output=1 << 16)
-    except ProgramMissingError as error:
-        raise ConfigError(f"{error}, and the login of {host} is kept there", where=where) from error
+        done = run([place, "get"], stdin=host.encode(), env=environment, timeout_s=30, max_output=1 << 16)
     except ProgramError as error:
         if error.status == 1:  # what helpers answer that know nothing of a host
             return None
