@@ -113,6 +113,8 @@ def certificate(
         .add_extension(
             x509.KeyUsage(not authority, False, False, False, False, authority, authority, False, False), critical=True
         )
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
     )
     if purposes:
         builder = builder.add_extension(x509.ExtendedKeyUsage(list(purposes)), critical=critical_purposes)
@@ -151,12 +153,19 @@ class World:
         valid = {"start": "2025-01-01T00:00:00Z"}
 
         def log(url: str, key: Any, key_id: bytes) -> dict[str, Any]:
-            held = {"rawBytes": b64(spki(key)), "keyDetails": "PKIX", "validFor": dict(valid)}
+            details = "PKIX_ECDSA_P256_SHA_256" if isinstance(key, ec.EllipticCurvePublicKey) else "PKIX_ED25519"
+            held = {"rawBytes": b64(spki(key)), "keyDetails": details, "validFor": dict(valid)}
             return {"baseUrl": url, "hashAlgorithm": "SHA2_256", "publicKey": held, "logId": {"keyId": b64(key_id)}}
 
         def chain(*listed: x509.Certificate) -> dict[str, Any]:
             held = [{"rawBytes": b64(item.public_bytes(Encoding.DER))} for item in listed]
-            return {"uri": "https://example.org", "certChain": {"certificates": held}, "validFor": dict(valid)}
+            who = {"organization": "example", "commonName": "example"}
+            return {
+                "subject": who,
+                "uri": "https://example.org",
+                "certChain": {"certificates": held},
+                "validFor": dict(valid),
+            }
 
         return {
             "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
