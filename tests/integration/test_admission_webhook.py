@@ -19,7 +19,12 @@ from admission_world import GOOD, Webhook, deployment, pod, review, start_webhoo
 
 RULES = """\
 apiVersion: customhouse.dev/v1
-policy: {trustedRegistries: [apexlogic.com], requireSignedCommits: false, bundle: rules, waivers: waivers.yaml}
+policy:
+  trustedRegistries: [apexlogic.com]
+  requireSignedCommits: false
+  bundle: rules
+  waivers: waivers.yaml
+  gatekeeper: others
 """
 LOOP = """\
 package customhouse.rules.own
@@ -40,6 +45,26 @@ findings contains {
 }
 """
 
+TEMPLATE = """\
+apiVersion: templates.gatekeeper.sh/v1
+kind: ConstraintTemplate
+metadata: {name: loops}
+spec:
+  crd: {spec: {names: {kind: Loops}}}
+  targets:
+    - target: admission.k8s.gatekeeper.sh
+      rego: |
+        package loops
+        violation[{"msg": "done"}] {
+          startswith(input.review.object.metadata.name, "others-slow")
+          a := numbers.range(1, 30000)[_]; b := numbers.range(1, 30000)[_]; a * b == 0
+        }
+---
+apiVersion: constraints.gatekeeper.sh/v1beta1
+kind: Loops
+metadata: {name: it}
+"""
+
 
 @pytest.fixture(scope="module")
 def webhook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webhook]:
@@ -47,6 +72,8 @@ def webhook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webhook]:
     (folder / "customhouse.yaml").write_text(RULES)
     (folder / "rules").mkdir()
     (folder / "rules" / "own.rego").write_text(LOOP)
+    (folder / "others").mkdir()
+    (folder / "others" / "loops.yaml").write_text(TEMPLATE)
     (folder / "waivers.yaml").write_text("[]\n")
     running = start_webhook(folder)
     yield running
@@ -124,22 +151,23 @@ def test_an_unknown_kind_with_a_pod_template_inside_is_judged(webhook: Webhook) 
     assert "/spec/deep/podTemplate/spec/containers/0" in image["status"]["message"]
 
 
-def test_a_rule_that_loops_is_ended_refused_in_time_and_takes_nobody_with_it(webhook: Webhook) -> None:
+@pytest.mark.parametrize("slow", ["slow-1", "others-slow-1"])
+def test_a_rule_that_loops_is_ended_refused_in_time_and_takes_nobody_with_it(webhook: Webhook, slow: str) -> None:
     before = webhook.metric("customhouse_admission_evaluator_restarts_total")
     answers: list[dict[str, Any]] = []
     asking = [
         threading.Thread(target=lambda name=name: answers.append(webhook.judge(pod(name, "prod"), uid=name)))
-        for name in ("slow-1", "fine-1", "fine-2", "fine-3", "fine-4")
+        for name in (slow, "fine-1", "fine-2", "fine-3", "fine-4")
     ]
     for thread in asking:
         thread.start()
     for thread in asking:
         thread.join()
     by_name = {answer["uid"]: answer for answer in answers}
-    assert by_name.keys() == {"slow-1", "fine-1", "fine-2", "fine-3", "fine-4"}
-    assert not by_name["slow-1"]["allowed"]
-    assert "could not decide" in by_name["slow-1"]["status"]["message"]
-    assert all(answer["allowed"] for name, answer in by_name.items() if name != "slow-1")
+    assert by_name.keys() == {slow, "fine-1", "fine-2", "fine-3", "fine-4"}
+    assert not by_name[slow]["allowed"]
+    assert "could not decide" in by_name[slow]["status"]["message"]
+    assert all(answer["allowed"] for name, answer in by_name.items() if name != slow)
     assert webhook.metric("customhouse_admission_evaluator_restarts_total") == before + 1
     _until(lambda: webhook.metric("customhouse_admission_evaluators") == 2)
 
