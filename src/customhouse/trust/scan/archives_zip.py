@@ -22,6 +22,7 @@ _CENTRAL = b"PK\x01\x02"
 _LOCAL = b"PK\x03\x04"
 _MAX_TAIL = 22 + 65_535
 _LINK = 0o120000
+_PRINTABLE = bytes(range(32, 127)) + b"\t\r\n"
 _METHODS = {8: "deflate", 12: "bzip2", 93: "zstd", 95: "xz"}
 
 
@@ -82,6 +83,9 @@ def _directory(source: Source, look: Inspection) -> tuple[int, int, int, int]:
         look.suspicious("zip-two-directories", "two ends of a directory; readers differ in which they take")
     record = tail[exact[-1] : exact[-1] + 22]
     end = tail_start + exact[-1]
+    comment = tail[exact[-1] + 22 :]
+    if comment.translate(None, _PRINTABLE):
+        look.suspicious("zip-comment", f"a comment of {len(comment)} bytes that is no text", end + 22)
     disk, count = int.from_bytes(record[4:6], "little"), int.from_bytes(record[10:12], "little")
     size, offset = int.from_bytes(record[12:16], "little"), int.from_bytes(record[16:20], "little")
     finish = end

@@ -1,8 +1,9 @@
 """What a pickle may name. Allowlist first: a known-safe name is fine, a dangerous one malicious, any other suspicious.
 
-Safe means: naming it, calling it and setting its state runs no code that the file chose, opens nothing and imports
-nothing else. Names were chosen by reading what the libraries' own `__reduce__` methods write. The verdict never looks
-at what is installed.
+Safe means: using it so runs no code that the file chose, opens nothing and imports nothing else. `known` says which use
+is meant (`names.Use`). Names that may be called were chosen by reading what the libraries' own `__reduce__` methods
+write; classes that are only given state, and functions that are only kept, are in lists made from the frameworks
+(`names`). The verdict never looks at what is installed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from customhouse.trust.scan.names import Use, listed
 from customhouse.trust.scan.verdict import ScanSeverity
 from customhouse.trust.scan.words import words
 
@@ -52,7 +54,12 @@ _EXACT: Mapping[str, frozenset[str]] = {
     "pathlib": words("Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath"),
     "pathlib._local": words("PosixPath WindowsPath PurePosixPath PureWindowsPath"),
     "random": words("Random"),
-    "zoneinfo": words("ZoneInfo"),
+    "zoneinfo": words("ZoneInfo ZoneInfo._unpickle"),
+    "pytz": words("_p _UTC"),
+    "dateutil.tz.tz": words("tzutc tzoffset tzlocal"),
+    "ipaddress": words("IPv4Address IPv6Address IPv4Network IPv6Network IPv4Interface IPv6Interface"),
+    "re": words("_compile RegexFlag"),
+    "sre_compile": words("compile"),
     "numpy": words(
         """ndarray dtype matrix recarray record generic number bool_ bool int_ intc intp int8 int16 int32 int64 uint
         uint8 uint16 uint32 uint64 float16 float32 float64 float128 longdouble half single double complex64 complex128
@@ -77,51 +84,56 @@ _EXACT: Mapping[str, frozenset[str]] = {
     "numpy.random._pcg64": words("PCG64 PCG64DXSM"),
     "numpy.random._philox": words("Philox"),
     "numpy.random._sfc64": words("SFC64"),
+    "numpy.random": words("__RandomState_ctor"),
     "numpy.random.bit_generator": words("SeedSequence __pyx_unpickle_SeedSequence"),
-    "scipy.sparse": words("csr_matrix csc_matrix coo_matrix bsr_matrix dia_matrix lil_matrix dok_matrix"),
+    "scipy.spatial._ckdtree": words("cKDTree cKDTreeNode"),
+    "scipy.spatial.ckdtree": words("cKDTree cKDTreeNode"),
+    "scipy.spatial.transform._rotation": words("Rotation"),
+    "scipy.spatial.transform.rotation": words("Rotation"),
+    "scipy.spatial.kdtree": words("KDTree KDTree.innernode KDTree.leafnode KDTree.node"),
+    "scipy.optimize._lbfgsb_py": words("LbfgsInvHessProduct"),
+    "nltk.probability": words("FreqDist ConditionalFreqDist"),
+    "pandas._libs.tslibs.period": words("__pyx_unpickle_PeriodMixin"),
+    "pyarrow.lib": words(
+        """_restore_array py_buffer type_for_alias timestamp duration time32 time64 decimal128 list_ large_list struct
+        field schema _reconstruct_table _reconstruct_record_batch chunked_array dictionary
+        binary map_ KeyValueMetadata"""
+    ),
     "joblib.numpy_pickle": words("NumpyArrayWrapper"),
-    "pandas": words("DataFrame Series Index RangeIndex Timestamp Timedelta Categorical"),
-    "pandas.core.frame": words("DataFrame"),
-    "pandas.core.series": words("Series"),
-    "pandas.core.internals.managers": words("BlockManager SingleBlockManager"),
-    "pandas.core.internals.blocks": words("new_block"),
-    "pandas.core.arrays.categorical": words("Categorical"),
-    "pandas.core.dtypes.dtypes": words("CategoricalDtype DatetimeTZDtype"),
-    "pandas._libs.internals": words("_unpickle_block"),
-    "pandas._libs.arrays": words("__pyx_unpickle_NDArrayBacked"),
-    "pandas._libs.tslibs.timestamps": words("_unpickle_timestamp"),
-    "pandas._libs.tslibs.timedeltas": words("_timedelta_unpickle"),
     "torch": words(
         """FloatStorage DoubleStorage HalfStorage LongStorage IntStorage ShortStorage CharStorage ByteStorage
         BoolStorage BFloat16Storage ComplexFloatStorage ComplexDoubleStorage QInt8Storage QUInt8Storage QInt32Storage
         UntypedStorage Size Tensor device dtype float16 float32 float64 bfloat16 int8 int16 int32 int64 uint8 bool
         half float double long int short complex64 complex128 qint8 quint8 qint32 float8_e4m3fn float8_e5m2
         per_tensor_affine per_channel_affine strided sparse_coo sparse_csr contiguous_format preserve_format
-        channels_last channels_last_3d"""
+        channels_last channels_last_3d
+        float8_e4m3fnuz float8_e5m2fnuz float8_e8m0fnu float4_e2m1fn_x2 uint16 uint32 uint64 complex32 quint4x2 quint2x4
+        bits8 bits16 bits1x8 bits2x4 bits4x2 QUInt4x2Storage QUInt2x4Storage sparse_csc sparse_bsr sparse_bsc jagged
+        per_channel_affine_float_qparams _mkldnn Generator"""
     ),
     "torch.storage": words("TypedStorage UntypedStorage _load_from_bytes"),
     "torch._tensor": words("_rebuild_from_type_v2 Tensor"),
-    "torch._utils": words(
-        """_rebuild_tensor _rebuild_tensor_v2 _rebuild_tensor_v3 _rebuild_parameter _rebuild_parameter_with_state
-        _rebuild_qtensor _rebuild_sparse_tensor _rebuild_sparse_csr_tensor _rebuild_device_tensor_from_numpy
-        _rebuild_meta_tensor_no_storage _rebuild_nested_tensor"""
-    ),
     "torch.jit._pickle": words(
         "build_intlist build_doublelist build_boollist build_tensorlist build_tensor_from_id restore_type_tag"
     ),
-    "torch.nn.parameter": words("Parameter Buffer UninitializedParameter"),
+    "torch.nn.parameter": words("Parameter Buffer UninitializedParameter UninitializedBuffer"),
     "torch._C._nn": words("gelu"),
     "torch.serialization": words("_get_layout"),
+    "torch._utils": words(
+        """_rebuild_tensor _rebuild_tensor_v2 _rebuild_tensor_v3 _rebuild_parameter _rebuild_parameter_with_state
+        _rebuild_qtensor _rebuild_sparse_tensor _rebuild_sparse_csr_tensor _rebuild_device_tensor_from_numpy
+        _rebuild_meta_tensor_no_storage _rebuild_nested_tensor _rebuild_device_tensor_from_cpu_tensor
+        _rebuild_xla_tensor torch.channels_last torch.channels_last_3d torch.contiguous_format torch.preserve_format"""
+    ),
+    "torch.nested._internal.nested_tensor": words("_rebuild_njt NestedTensor"),
     "tensorflow.python.framework.dtypes": words("as_dtype"),
-    "lightgbm.basic": words("Booster"),
-    "xgboost.core": words("Booster"),
 }
 
 _SKLEARN_MODULES = re.compile(
     r"sklearn\.(linear_model|ensemble|tree|svm|naive_bayes|neighbors|neural_network|cluster|decomposition|manifold|"
     r"preprocessing|impute|pipeline|compose|feature_selection|feature_extraction|discriminant_analysis|calibration|"
     r"gaussian_process|mixture|model_selection|multiclass|multioutput|isotonic|kernel_ridge|kernel_approximation|"
-    r"random_projection|semi_supervised|covariance|cross_decomposition|dummy|_loss|utils)(\.[a-z_0-9]+)*"
+    r"random_projection|semi_supervised|covariance|cross_decomposition|dummy|_loss|utils|metrics|frozen)(\.[a-z_0-9]+)*"
 )
 _SKLEARN = words(
     """LinearRegression Ridge RidgeCV RidgeClassifier RidgeClassifierCV Lasso LassoCV ElasticNet ElasticNetCV Lars
@@ -169,12 +181,22 @@ _SKLEARN = words(
     __pyx_unpickle_CyHalfBinomialLoss __pyx_unpickle_CyHalfSquaredError Log Hinge ModifiedHuber SquaredLoss
     _ConstantPredictor LogitLink IdentityLink Interval"""
 )
+_SKLEARN_CALLED = words(
+    """Tree KDTree BallTree KDTree64 BallTree64 KDTree32 BallTree32 newObj TreePredictor _BinMapper
+    Log Hinge ModifiedHuber
+    SquaredLoss EpsilonInsensitive Huber SquaredHinge CyHalfBinomialLoss CyHalfMultinomialLoss CyHalfSquaredError
+    CyHalfPoissonLoss CyHalfGammaLoss CyHalfTweedieLoss CyHalfTweedieLossIdentity CyAbsoluteError CyPinballLoss
+    CyHuberLoss CyExponentialLoss Multinomial SquaredEpsilonInsensitive
+    Splitter BestSplitter RandomSplitter Gini Entropy
+    MSE MAE FriedmanMSE BinaryTree MetadataRequest SeqDataset WeightVector WeightVector64"""
+)
+"""What scikit-learn's own `__reduce__` methods write: extension types that check what they are given."""
 _BOOSTERS: Mapping[str, frozenset[str]] = {
     "lightgbm": words("LGBMClassifier LGBMRegressor LGBMRanker LGBMModel Booster _LGBMLabelEncoder"),
     "xgboost": words("XGBClassifier XGBRegressor XGBRanker XGBModel XGBRFClassifier XGBRFRegressor Booster"),
     "catboost": words("CatBoostClassifier CatBoostRegressor CatBoost"),
 }
-_SCIPY_SPARSE = re.compile(r"scipy\.sparse\._?(csr|csc|coo|bsr|dia|lil|dok)")
+_SCIPY_SPARSE = re.compile(r"scipy\.sparse\._?(csr|csc|coo|bsr|dia|lil|dok|arrays)")
 _SPARSE_NAME = re.compile(r"(csr|csc|coo|bsr|dia|lil|dok)_(matrix|array)")
 _NN_MODULE = re.compile(
     r"torch\.nn\.modules\.(linear|conv|activation|batchnorm|normalization|pooling|container|dropout|sparse|rnn|"
@@ -193,6 +215,43 @@ _NN_NAME = words(
     UpsamplingBilinear2d InstanceNorm1d InstanceNorm2d InstanceNorm3d PixelShuffle PixelUnshuffle Module
     CosineSimilarity PairwiseDistance Fold Unfold"""
 )
+
+_UFUNC_PLACES = words(
+    "numpy.core._multiarray_umath numpy._core._multiarray_umath numpy.core.umath numpy.core.fromnumeric"
+)
+_VALUES = frozenset(
+    {
+        ("scipy._lib.array_api_compat.numpy._aliases", "asarray"),
+        ("sklearn.externals.array_api_compat.numpy._aliases", "asarray"),
+        ("torchvision.ops.boxes", "box_iou"),
+        ("sklearn.model_selection._search_successive_halving", "_refit_callable"),
+        ("gensim.models.phrases", "original_scorer"),
+        ("gensim.models.phrases", "npmi_scorer"),
+        ("gensim.models.tfidfmodel", "df2idf"),
+        ("gensim.utils", "identity"),
+        ("gensim.utils", "call_on_class_only"),
+        *(("builtins", name) for name in ("hash", "len", "abs", "sum", "min", "max", "round", "sorted", "all", "any")),
+    }
+)
+"""Functions that models keep, of modules that the lists leave out."""
+_STATES = frozenset(
+    {
+        ("torch.utils.data.dataset", "TensorDataset"),
+        ("torch.utils.data.dataset", "Subset"),
+        ("torch.utils.data.dataset", "ConcatDataset"),
+        ("scipy.spatial._kdtree", "KDTree"),
+        ("scipy.stats._stats_py", "TtestResult"),
+        ("scipy.stats.stats", "Ttest_indResult"),
+        ("catboost.core", "CatBoostRanker"),
+        ("catboost.core", "CatBoost"),
+        ("catboost.core", "CatBoostClassifier"),
+        ("catboost.core", "CatBoostRegressor"),
+    }
+)
+"""Classes that the lists leave out for a hook that was read: it keeps fields, or reads a model from given bytes."""
+_STATESPACE = re.compile(r"statsmodels\.tsa\.statespace\._\w+")
+_STATESPACE_NAME = re.compile(r"[sdcz](Statespace|Initialization|KalmanFilter|KalmanSmoother|SimulationSmoother)")
+_LOSS_NAME = re.compile(r"(__pyx_unpickle_)?Cy\w+(Loss|Error|Identity)")
 
 _DANGEROUS_ROOTS = words(
     """os posix nt posixpath ntpath subprocess _posixsubprocess _winapi sys pty runpy code codeop bdb pdb cProfile
@@ -239,10 +298,13 @@ def canonical(module: str, name: str) -> tuple[str, str]:
 
 
 def judge(module: str, name: str) -> ScanSeverity | None:
-    """None when `module.name` is known to be safe, else MALICIOUS or SUSPICIOUS."""
+    """None when `module.name` is known to be safe in some use whatever its arguments, else MALICIOUS or SUSPICIOUS."""
     module, name = canonical(module, name)
-    if _safe(module, name):
-        return None
+    return suspect(module, name) if known(module, name) in (None, Use.CHECKED) else None
+
+
+def suspect(module: str, name: str) -> ScanSeverity:
+    """How bad naming something is that is not known safe; names as `canonical` gives them."""
     root = module.partition(".")[0]
     if root in _DANGEROUS_ROOTS or any(module == p or module.startswith(p + ".") for p in _DANGEROUS_PREFIXES):
         return ScanSeverity.MALICIOUS
@@ -261,24 +323,81 @@ def dangerous_module(module: str) -> bool:
     return judge(module, "?") is ScanSeverity.MALICIOUS
 
 
-def _safe(module: str, name: str) -> bool:
+def known(module: str, name: str) -> Use | None:
+    """What `module.name` may be used for; None when it is not known safe. Names as `canonical` gives them."""
+    if (module, name) in CHECKED:
+        return Use.CHECKED
     if name in _EXACT.get(module, ()):
-        return True
+        return Use.CALL
     if module == "__torch__" or module.startswith("__torch__."):
-        return True  # TorchScript's own types: no Python module has that name, only torch's C++ reader resolves it
+        return Use.CALL  # TorchScript's own types: no Python module has that name, only torch's C++ reader resolves it
+    if name in _SKLEARN_CALLED and _SKLEARN_MODULES.fullmatch(module):
+        return Use.CALL
+    root, _, rest = module.partition(".")
+    names = listed(root)
+    use = names.get((module, name)) or _by_place(module, name, root, rest)
+    if use is None and "." in name:
+        return _member(module, *name.split(".", 1))
+    return use
+
+
+def _member(module: str, owner: str, member: str) -> Use | None:
+    """An attribute of a known class: a member of an enumeration, a method, a class inside. A value, never called."""
+    use = listed(module.partition(".")[0]).get((module, owner))
+    if use not in (Use.ENUM, Use.STATE, Use.TABLE) or not plain_attribute(member):
+        return None
+    return Use.VALUE
+
+
+def plain_attribute(name: str) -> bool:
+    """Whether an attribute's name says nothing of Python's own machinery and nothing dangerous."""
+    return (
+        name.isidentifier()
+        and not name.startswith("__")
+        and name not in _DANGEROUS_NAMES
+        and name not in _MODULES_IN_NAMES
+    )
+
+
+def _by_place(module: str, name: str, root: str, rest: str) -> Use | None:
+    """Classes of versions that the lists do not cover, whose private modules moved: known by name and kind of place."""
     if name in _SKLEARN and _SKLEARN_MODULES.fullmatch(module):
-        return True
-    if name in _BOOSTERS.get(module.partition(".")[0], ()):
-        return module.partition(".")[2] in ("", "sklearn", "basic", "core")
+        return Use.STATE
+    if name in _BOOSTERS.get(root, ()) and rest in ("", "sklearn", "basic", "core"):
+        return Use.STATE
     if _SPARSE_NAME.fullmatch(name) and _SCIPY_SPARSE.fullmatch(module):
-        return True
-    return name in _NN_NAME and _NN_MODULE.fullmatch(module) is not None
+        return Use.STATE
+    if module in _UFUNC_PLACES and listed("numpy").get(("numpy", name)) is Use.VALUE:
+        return Use.VALUE
+    if (module, name) in _VALUES:
+        return Use.VALUE
+    if (module, name) in _STATES:
+        return Use.STATE
+    if module == "_loss" and _LOSS_NAME.fullmatch(name):
+        return Use.CALL  # scikit-learn 1.4 and 1.5 built sklearn._loss._loss under this name
+    if _STATESPACE_NAME.fullmatch(name) and _STATESPACE.fullmatch(module):
+        return Use.CALL
+    return Use.STATE if name in _NN_NAME and _NN_MODULE.fullmatch(module) is not None else None
 
 
-CALL_CHECKED = frozenset(
-    {("_codecs", "encode"), ("torch.storage", "_load_from_bytes"), ("torch._tensor", "_rebuild_from_type_v2")}
+CHECKED = frozenset(
+    {
+        ("builtins", "getattr"),
+        ("functools", "partial"),
+        ("_codecs", "encode"),
+        ("numpy.core", "_ufunc_reconstruct"),
+        ("numpy._core", "_ufunc_reconstruct"),
+        ("torch.storage", "_load_from_bytes"),
+        ("torch._tensor", "_rebuild_from_type_v2"),
+        ("torch._tensor", "_rebuild_from_type"),
+        ("torch.tensor", "_rebuild_from_type"),
+        ("torch._utils", "_rebuild_wrapper_subclass"),
+        ("dill._dill", "_create_array"),
+        ("dill._dill", "_load_type"),
+        ("dill.dill", "_load_type"),
+    }
 )
-"""Safe only with arguments that `machine` looks at, so never as an argument of something else."""
+"""Safe only with arguments that `calls` looks at, so never as an argument of something else."""
 
 MARKER = re.compile(
     rb"c(?:os|posix|nt|subprocess|builtins|__builtin__|runpy|sys|socket|shutil|pty|importlib|commands|webbrowser|"

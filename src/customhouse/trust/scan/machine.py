@@ -7,17 +7,37 @@ and the memo are resolved; a name that cannot be resolved is a finding.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from customhouse.trust.scan.importables import CALL_CHECKED, canonical, judge
+from customhouse.trust.scan.importables import canonical, known, suspect
 from customhouse.trust.scan.inspection import Inspection
+from customhouse.trust.scan.names import Use
 from customhouse.trust.scan.source import Cursor, Source, UnreadableError
 from customhouse.trust.scan.verdict import ScanSeverity
 
-_KEEP_TEXT = 512
+KEEP_TEXT = 512
 _KEEP_ITEMS = 64
 _KEEP_LIST = 20_000
+_REFUSE = "do not load it, ask whoever made it for safetensors or ONNX"
+_CONVERT = "convert it to a format without code (customhouse model convert), or add the name in customhouse.yaml"
+_CONSTRUCTORS = ("_reconstructor", "__newobj__", "__newobj_ex__")
+JOBLIB_ARRAYS = (
+    ("joblib.numpy_pickle", "NumpyArrayWrapper"),
+    ("sklearn.externals.joblib.numpy_pickle", "NumpyArrayWrapper"),
+)
+"""Classes after whose BUILD joblib reads an array's raw bytes from the file."""
+_NOT_CALLED = (Use.STATE, Use.TABLE, Use.VALUE)
+_TAKES_CLASSES = ("numpy", "pandas", "torch", "pyarrow")
+"""Packages whose own rebuilding functions are given a class to make."""
+CONTAINERS = frozenset(
+    {
+        ("collections", "OrderedDict"), ("collections", "defaultdict"), ("collections", "Counter"),
+        ("collections", "deque"), ("builtins", "dict"), ("builtins", "list"), ("builtins", "set"),
+        ("builtins", "bytearray"),
+    }
+)  # fmt: skip
+"""What a pickle fills item by item once it is made; others' `__setitem__`, `append` and `extend` would be called."""
 
 
 class Unknown:
@@ -29,7 +49,7 @@ class Unknown:
         self.what = what
 
 
-LIST, SET, NUMBER, TEXT = Unknown("list"), Unknown("set"), Unknown("number"), Unknown("text")
+LIST, SET, NUMBER = Unknown("list"), Unknown("set"), Unknown("number")
 """LIST is a list that was not begun empty; others are Items."""
 
 
@@ -42,11 +62,21 @@ class Blob:
 
 
 @dataclass(frozen=True, slots=True)
+class Text:
+    """A long text, kept as its place in the source; `escaped`: a line of protocol 0, with escapes."""
+
+    offset: int
+    size: int
+    escaped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Named:
-    """A global: `module.name` under its Python 3 name."""
+    """A global: `module.name` under its Python 3 name; `use` is None when it is not known safe."""
 
     module: str
     name: str
+    use: Use | None = field(default=None, compare=False)
 
     @property
     def key(self) -> tuple[str, str]:
@@ -87,6 +117,7 @@ class Made:
     state: Value = None
 
 
+_ARRAY = Named("numpy", "ndarray", Use.CALL)
 Value = object
 """str, int, None, bool, tuple of values, or one of the classes above."""
 
@@ -108,7 +139,8 @@ class Outcome:
 class Machine:
     """The state and its moves; `opcodes.simulate` drives it.
 
-    `arrays` is called after BUILD of a joblib array wrapper, whose raw bytes follow in line.
+    `check` judges calls of names that are safe with some arguments only, and gives what they return. `arrays` is called
+    after BUILD of a joblib array wrapper, whose raw bytes follow in line.
     """
 
     def __init__(
@@ -116,12 +148,17 @@ class Machine:
         source: Source,
         look: Inspection,
         start: int = 0,
-        arrays: Callable[[Cursor, Made], None] | None = None,
+        *,
+        check: Callable[[Machine, Named, tuple[Value, ...]], Value],
+        arrays: Callable[[Machine, Made], None] | None = None,
     ) -> None:
         self.source = source
         self.look = look
         self.cursor = Cursor(source, start)
+        self.check = check
         self.arrays = arrays
+        self.guarded = False
+        """Whether a name was met that is safe with some arguments only."""
         self.stack: list[Value] = []
         self.marks: list[int] = []
         self.memo: dict[int, Value] = {}
@@ -130,6 +167,13 @@ class Machine:
         self.storages: dict[str, tuple[str, int]] = {}
         self.protocol = 0
         self.at = start
+
+    def fork(self, start: int) -> Machine:
+        """A machine with copies of the stack and memo that goes on at `start`, without joblib's reading of arrays."""
+        other = Machine(self.source, self.look, start, check=self.check)
+        other.stack, other.marks, other.memo = list(self.stack), list(self.marks), dict(self.memo)
+        other.guarded = self.guarded
+        return other
 
     def pop(self) -> Value:
         """The top of the stack."""
@@ -159,78 +203,154 @@ class Machine:
     def name(self, module: Value, name: Value) -> None:
         """Push a global and judge it."""
         if not isinstance(module, str) or not isinstance(name, str):
+            for part in (module, name):
+                if not isinstance(part, (str, Text, Made, Unknown)) or part in (LIST, SET, NUMBER):
+                    raise UnreadableError("a name that is no text", offset=self.at, rule="pickle-broken")
             self.look.malicious(
-                "pickle-computed-name", "imports something whose name it computes while loading", self.at
+                "pickle-computed-name",
+                f"imports something whose name it computes while loading; {_REFUSE}",
+                self.at,
             )
             self.push(Unknown("computed global"))
             return
-        known = Named(*canonical(module, name))
+        self.push(self.resolve(module, name))
+
+    def resolve(self, module: str, name: str) -> Named:
+        """The global of that name, judged."""
+        module, name = canonical(module, name)
+        use = known(module, name)
+        if use is None and f"{module}.{name}" in self.look.budget.limits.names:
+            use = None if suspect(module, name) is ScanSeverity.MALICIOUS else Use.CALL
+        named = Named(module, name, use)
         if len(self.named) < 10_000:
-            self.named.append(known)
-        severity = judge(module, name)
-        if severity is ScanSeverity.MALICIOUS:
-            self.look.malicious("pickle-dangerous-global", f"names {_shown(known)}, which can run code", self.at)
-        elif severity is ScanSeverity.SUSPICIOUS:
-            self.look.suspicious("pickle-unknown-global", f"names {_shown(known)}, which is not known safe", self.at)
-        self.push(known)
+            self.named.append(named)
+        if named.use is Use.CHECKED:
+            self.guarded = True
+        elif named.use is None:
+            if suspect(module, name) is ScanSeverity.MALICIOUS:
+                why = f"names {shown(named)}, which can run code; {_REFUSE}"
+                self.look.malicious("pickle-dangerous-global", why, self.at)
+            else:
+                why = f"names {shown(named)}, which is not known safe; {_CONVERT}"
+                self.look.suspicious("pickle-unknown-global", why, self.at)
+        return named
 
     def call(self, callee: Value, arguments: Value) -> None:
-        """Push the result of a call and judge it."""
+        """REDUCE, INST and OBJ: push the result of a call and judge it."""
         values: tuple[Value, ...] = arguments if isinstance(arguments, tuple) else (arguments,)
-        for value in values:
-            if isinstance(value, Named) and value.key in CALL_CHECKED:
-                self.look.suspicious("pickle-indirect-call", f"hands {value} to a call", self.at)
+        if self.guarded:
+            self.keep(values)
+        if not isinstance(callee, Named) and (inner := partial_function(callee)) is not None:
+            callee = inner
         if not isinstance(callee, Named):
-            self.look.malicious("pickle-computed-call", "calls an object that it made while loading", self.at)
+            if not isinstance(callee, (Made, Unknown)) or callee in (LIST, SET, NUMBER):
+                raise UnreadableError("a call of what cannot be called", offset=self.at, rule="pickle-broken")
+            self.look.malicious(
+                "pickle-computed-call", f"calls an object that it made while loading; {_REFUSE}", self.at
+            )
             self.push(Unknown("result"))
             return
         self.called = self.called or f"{callee.module}.{callee.name}".replace(".", "").isidentifier()
-        if callee.key in CALL_CHECKED:
-            self._check(callee, values)
-        if callee.key == ("copyreg", "_reconstructor") and values and isinstance(values[0], Named):
-            callee, values = values[0], values[2:]
+        if callee.use is Use.CHECKED:
+            self.push(self.check(self, callee, values))
+            return
+        if callee.module == "copyreg" and callee.name in _CONSTRUCTORS:
+            callee, values = self._constructed(callee, values)
+        elif callee.use in (Use.STATE, Use.TABLE, Use.VALUE) or (callee.use is Use.ENUM and len(values) != 1):
+            why = f"calls {shown(callee)}, which is known safe only as long as it is not called; {_CONVERT}"
+            self.look.suspicious("pickle-constructor", why, self.at)
+        elif callee.use is Use.CALL:
+            self._arguments(callee, values)
         self.push(Made(callee, values))
 
-    def _check(self, callee: Named, values: tuple[Value, ...]) -> None:
-        if callee.name == "encode":
-            if len(values) != 2 or values[1] not in ("latin1", "latin-1", "iso-8859-1", "ascii", "utf-8", "utf8"):
-                self.look.suspicious("pickle-odd-codec", "encodes with a codec that picklers do not use", self.at)
-        elif callee.name == "_load_from_bytes":
-            if len(values) == 1 and isinstance(values[0], Blob):
-                blob = values[0]
-                self.look.nested(self.source.window(blob.offset, blob.size), f"bytes@{blob.offset}")
-            else:
-                self.look.suspicious("pickle-odd-storage", "loads a torch storage from computed bytes", self.at)
-        elif not (values and isinstance(values[0], Named) and judge(*values[0].key) is None):
-            self.look.suspicious("pickle-indirect-call", "rebuilds a tensor by a computed function", self.at)
+    def _arguments(self, callee: Named, values: tuple[Value, ...]) -> None:
+        """What is called may call or iterate what it is given: classes and functions go only where libraries do so."""
+        if callee.module == "numpy.random._pickle":
+            odd = [v for v in values if isinstance(v, Named) and not v.module.startswith("numpy.random.")]
+        elif callee.module.partition(".")[0] in _TAKES_CLASSES or callee.name.startswith(("__pyx_unpickle_", "newObj")):
+            odd = [v for v in values if isinstance(v, Named) and v.use is Use.VALUE]
+        else:
+            odd = [v for v in values if isinstance(v, Named) and v.use in _NOT_CALLED and callee.name != "defaultdict"]
+            odd += [v.callee for v in values if isinstance(v, Made) and v.callee.use in _NOT_CALLED]
+        if odd:
+            self.look.suspicious(
+                "pickle-odd-argument", f"hands {shown(odd[0])} to {shown(callee)}; {_CONVERT}", self.at
+            )
+
+    def make(self, callee: Value, arguments: Value) -> None:
+        """NEWOBJ and NEWOBJ_EX: push a bare object, whose constructor is not run."""
+        values: tuple[Value, ...] = arguments if isinstance(arguments, tuple) else (arguments,)
+        if not isinstance(callee, Named) or callee.use not in (Use.STATE, Use.TABLE, Use.CALL):
+            self.call(callee, values)
+            return
+        if self.guarded:
+            self.keep(values)
+        self.called = True
+        self.push(Made(callee, values))
+
+    def _constructed(self, callee: Named, values: tuple[Value, ...]) -> tuple[Named, tuple[Value, ...]]:
+        """What `copyreg`'s constructors make: their first argument, bare, and for `_reconstructor` its base."""
+        made = values[0] if values else None
+        if not isinstance(made, Named):
+            self.look.malicious("pickle-computed-call", f"makes an object of a class it computed; {_REFUSE}", self.at)
+            return callee, values
+        base = values[1] if callee.name == "_reconstructor" and len(values) > 1 else None
+        odd = made.use not in (Use.STATE, Use.TABLE, Use.CALL, None)
+        if odd or (base is not None and not (isinstance(base, Named) and base.use is Use.CALL)):
+            self.look.suspicious("pickle-constructor", f"makes {shown(made)} in an odd way", self.at)
+        return made, values[2:] if callee.name == "_reconstructor" else values[1:]
+
+    def keep(self, values: Iterable[Value]) -> None:
+        """Values go where they may be called later: what is safe with some arguments only may not."""
+        for value in values:
+            if isinstance(value, Named) and value.use is Use.CHECKED:
+                if suspect(*value.key) is ScanSeverity.MALICIOUS:
+                    why = f"names {shown(value)}, which can run code; {_REFUSE}"
+                    self.look.malicious("pickle-dangerous-global", why, self.at)
+                else:
+                    self.look.suspicious("pickle-indirect-call", f"hands {value} on; {_CONVERT}", self.at)
 
     def build(self) -> None:
         """BUILD: state for the object below it."""
         state = self.pop()
         target = self.top()
+        if self.guarded:
+            self.keep((state,))
         if isinstance(target, Named):
-            self.look.malicious("pickle-patches-class", f"sets attributes of {_shown(target)} itself", self.at)
+            self.look.malicious(
+                "pickle-patches-class", f"sets attributes of {shown(target)} itself; {_REFUSE}", self.at
+            )
         elif isinstance(target, Made):
             target.state = state
-            if self.arrays is not None and target.callee.key == ("joblib.numpy_pickle", "NumpyArrayWrapper"):
-                self.arrays(self.cursor, target)
+            if self.arrays is not None and target.callee.key in JOBLIB_ARRAYS:
+                self.arrays(self, target)
+                self.stack[-1] = Made(_ARRAY, ())  # joblib puts the array where its wrapper was, not into the memo
 
     def persistent(self, key: Value) -> None:
         """A persistent id: torch writes ("storage", type, key, device, elements); anything else is odd."""
+        if isinstance(key, tuple) and len(key) == 4 and key[0] == "module" and isinstance(key[1], Named):
+            self.push(key[1])  # torch's old format: a class, its file and its source; torch gives the class
+            return
         if isinstance(key, tuple) and len(key) in (5, 6) and key[0] == "storage" and isinstance(key[1], (Named, Made)):
             kind = key[1].name if isinstance(key[1], Named) else "UntypedStorage"
             if isinstance(key[2], str) and isinstance(key[4], int) and len(self.storages) < 1_000_000:
                 self.storages[key[2]] = (kind, key[4])
         else:
             self.look.suspicious(
-                "pickle-persistent-id", "refers to an object by an id that its reader makes up", self.at
+                "pickle-persistent-id", f"refers to an object by an id that its reader makes up; {_CONVERT}", self.at
             )
+        if self.guarded:
+            self.keep((key,))
         self.push(Unknown("persistent object"))
 
     def fill(self, target: Value, items: list[Value]) -> None:
         """SETITEM(S): pairs for the dictionary `target`; of other objects this calls `__setitem__`."""
         if isinstance(target, Named):
-            self.look.malicious("pickle-patches-class", f"sets items of {_shown(target)} itself", self.at)
+            self.look.malicious("pickle-patches-class", f"sets items of {shown(target)} itself; {_REFUSE}", self.at)
+        elif isinstance(target, Made) and not fillable(target):
+            self.look.suspicious("pickle-odd-items", f"sets items of {shown(target.callee)}, no known table", self.at)
+        if self.guarded:
+            self.keep(items)
         if len(items) % 2:
             raise UnreadableError("a key without a value", offset=self.at, rule="pickle-broken")
         if isinstance(target, Table):
@@ -240,10 +360,7 @@ class Machine:
                     target.items[key] = items[index + 1]
 
     def text(self, data: bytes, encoding: str = "utf-8") -> None:
-        """Push a text constant; long ones are not kept (no importable name is so long)."""
-        if len(data) > _KEEP_TEXT:
-            self.push(TEXT)
-            return
+        """Push a short text constant. Raises UnreadableError."""
         try:
             self.push(data.decode(encoding, "surrogatepass" if encoding == "utf-8" else "strict"))
         except (UnicodeDecodeError, ValueError) as error:
@@ -256,13 +373,16 @@ class Machine:
         self.push(Blob(offset, size))
 
     def long_text(self, size: int, *, binary: bool = False) -> None:
-        """A text of `size` bytes; `binary` for Python 2 strings, which are read as latin-1 here."""
-        if size > _KEEP_TEXT:
-            self.blob(size)
-            if not binary:
-                self.stack[-1] = TEXT
+        """A text of `size` bytes; `binary` for Python 2 strings, which are read as latin-1 here.
+
+        Long ones are kept as their place: no name that can be imported is so long.
+        """
+        if size <= KEEP_TEXT:
+            self.text(self.cursor.take(size), "latin-1" if binary else "utf-8")
             return
-        self.text(self.cursor.take(size), "latin-1" if binary else "utf-8")
+        self.blob(size)
+        if not binary:
+            self.stack[-1] = Text(self.cursor.position - size, size)
 
     def remember(self, index: int) -> None:
         """PUT and MEMOIZE."""
@@ -275,5 +395,23 @@ class Machine:
         self.push(self.memo[index])
 
 
-def _shown(named: Named) -> str:
+def partial_function(value: Value) -> Named | None:
+    """The function that a `functools.partial` calls, when that one may be called and its state names no other."""
+    if not isinstance(value, Made) or value.callee.key != ("functools", "partial"):
+        return None
+    function, state = value.arguments[0], value.state
+    if not isinstance(function, Named) or function.use is not Use.CALL:
+        return None
+    if state is not None and not (isinstance(state, tuple) and state and state[0] == function):
+        return None
+    return function
+
+
+def fillable(target: Made) -> bool:
+    """Whether setting items of an object, or appending to it, is a builtin container's own doing."""
+    return target.callee.use is Use.TABLE or target.callee.key in CONTAINERS
+
+
+def shown(named: Named) -> str:
+    """A name for a message: one line, no control characters."""
     return str(named)[:200].encode("unicode_escape").decode()

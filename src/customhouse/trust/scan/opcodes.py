@@ -5,47 +5,171 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from customhouse.trust.scan.machine import (
+    KEEP_TEXT,
     LIST,
     NUMBER,
     SET,
     Blob,
     Items,
     Machine,
+    Made,
     Named,
     Outcome,
     Table,
+    Text,
     Unknown,
     Value,
+    fillable,
+    shown,
 )
 from customhouse.trust.scan.source import UnreadableError
 
 Move = Callable[[Machine], None]
-_MAX_ENTRIES = 1_000_000
+_MAX_ENTRIES = 4_000_000
+_MAX_LINE = 64 << 20
+_LONGEST = 300
+"""Bytes of the longest opcode that `_run` moves over, and a little more."""
+_CONSTANTS: Mapping[int, Value] = {0x4E: None, 0x88: True, 0x89: False, 0x29: ()}
 _KEEP_ITEMS = 64
 
 
 def simulate(machine: Machine) -> Outcome:
-    """Read one pickle to its STOP. Raises UnreadableError for broken opcodes; findings made before stay."""
-    cursor, steps, moves = machine.cursor, 0, MOVES
+    """Read one pickle to its STOP. Raises UnreadableError for broken opcodes; findings made before stay.
+
+    What makes up most of every pickle (constants, the memo) is moved by `_run` in one loop; the rest opcode by opcode.
+    """
+    cursor, moves, spend = machine.cursor, MOVES, machine.look.spend
     while True:
+        steps = _run(machine)
+        if steps > 64:
+            _bounded(machine)
+        spend(steps + 1)
         machine.at = cursor.position
         code = cursor.byte()
         if code == 0x2E:  # STOP
-            machine.look.spend(steps)
-            return Outcome(
-                cursor.position, machine.pop(), machine.protocol, machine.named, machine.called, machine.storages
-            )
+            result = machine.pop()
+            if machine.guarded:
+                machine.keep((result,))
+            return Outcome(cursor.position, result, machine.protocol, machine.named, machine.called, machine.storages)
         move = moves.get(code)
         if move is None:
             what = "the pickle ends without STOP" if code < 0 else f"byte 0x{code:02x} is no pickle opcode"
             raise UnreadableError(what, offset=machine.at, rule="pickle-broken", hint="write the file again")
         move(machine)
+
+
+def _bounded(machine: Machine) -> None:
+    if len(machine.stack) > _MAX_ENTRIES or len(machine.memo) > _MAX_ENTRIES:
+        raise UnreadableError(f"stack or memo of over {_MAX_ENTRIES} values", offset=machine.at, rule="limit-steps")
+
+
+def _run(machine: Machine) -> int:  # noqa: C901, PLR0912, PLR0915 - a branch an opcode: calls are slow
+    """Move over constants and memo opcodes as long as they come, a stretch of the buffer at most; how many there were.
+
+    Each branch does what the same opcode's move in MOVES does; whatever is not plain (a long text, an empty stack, the
+    end of the buffer) is left to that.
+    """
+    cursor = machine.cursor
+    buffer, start = cursor.ahead(_LONGEST)
+    stack, memo = machine.stack, machine.memo
+    floor = machine.marks[-1] if machine.marks else 0
+    push, position, steps, edge = stack.append, cursor.position - start, 0, len(buffer) - _LONGEST
+    while position < edge:
+        code = buffer[position]
+        if code == 0x8C:  # SHORT_BINUNICODE
+            end = position + 2 + buffer[position + 1]
+            try:
+                push(buffer[position + 2 : end].decode())
+            except UnicodeDecodeError:
+                break
+            position = end
+        elif code in (0x94, 0x71):  # MEMOIZE, BINPUT
+            if len(stack) <= floor:
+                break
+            if code == 0x94:
+                memo[len(memo)] = stack[-1]
+                position += 1
+            else:
+                memo[buffer[position + 1]] = stack[-1]
+                position += 2
+        elif code == 0x4B:  # BININT1
+            push(buffer[position + 1])
+            position += 2
+        elif code == 0x47:  # BINFLOAT
+            push(NUMBER)
+            position += 9
+        elif code == 0x4D:  # BININT2
+            push(buffer[position + 1] | buffer[position + 2] << 8)
+            position += 3
+        elif code == 0x4A:  # BININT
+            push(int.from_bytes(buffer[position + 1 : position + 5], "little", signed=True))
+            position += 5
+        elif code == 0x68:  # BINGET
+            if buffer[position + 1] not in memo:
+                break
+            push(memo[buffer[position + 1]])
+            position += 2
+        elif code == 0x58:  # BINUNICODE
+            end = position + 5 + int.from_bytes(buffer[position + 1 : position + 5], "little")
+            if end - position > 255:
+                break
+            try:
+                push(buffer[position + 5 : end].decode())
+            except UnicodeDecodeError:
+                break
+            position = end
+        elif code == 0x72:  # LONG_BINPUT
+            if len(stack) <= floor:
+                break
+            memo[int.from_bytes(buffer[position + 1 : position + 5], "little")] = stack[-1]
+            position += 5
+        elif code == 0x6A:  # LONG_BINGET
+            index = int.from_bytes(buffer[position + 1 : position + 5], "little")
+            if index not in memo:
+                break
+            push(memo[index])
+            position += 5
+        elif code == 0x28:  # MARK
+            floor = len(stack)
+            machine.marks.append(floor)
+            position += 1
+        elif code in (0x5D, 0x7D):  # EMPTY_LIST, EMPTY_DICT
+            push(Items() if code == 0x5D else Table())
+            position += 1
+        elif code in _CONSTANTS:
+            push(_CONSTANTS[code])
+            position += 1
+        elif code in b"pgVI":
+            end = buffer.find(b"\n", position, edge)
+            if end < 0 or not _line(machine, code, buffer[position + 1 : end]):
+                break
+            position = end + 1
+        else:
+            break
         steps += 1
-        if steps == 4096:
-            machine.look.spend(steps)
-            steps = 0
-            if len(machine.stack) > _MAX_ENTRIES or len(machine.memo) > _MAX_ENTRIES:
-                raise UnreadableError("stack or memo of over a million values", offset=machine.at, rule="limit-steps")
+    cursor.position = max(cursor.position, start + position)
+    return steps
+
+
+def _line(machine: Machine, code: int, line: bytes) -> bool:
+    """A plain line of protocol 0: PUT, GET, UNICODE and INT; False when it is left to MOVES."""
+    if code == 0x56:
+        if b"\\" in line or len(line) > KEEP_TEXT:
+            return False
+        machine.push(line.decode("latin-1"))
+        return True
+    if not line.isdigit() or len(line) > 18 or (code == 0x49 and line[:1] == b"0"):
+        return False
+    number = int(line)
+    if code == 0x49:
+        machine.push(number)
+    elif code == 0x70:
+        machine.remember(number)
+    elif number in machine.memo:
+        machine.push(machine.memo[number])
+    else:
+        return False
+    return True
 
 
 def _broken(machine: Machine, what: str) -> UnreadableError:
@@ -75,7 +199,7 @@ def _float_line(m: Machine) -> None:
 
 
 def _quoted(m: Machine) -> None:
-    line = m.cursor.line(1 << 20).strip()
+    line = m.cursor.line(_MAX_LINE).strip()
     if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
         raise _broken(m, "a string without quotes")
     body = line[1:-1]
@@ -85,16 +209,23 @@ def _quoted(m: Machine) -> None:
             body = body.decode("unicode_escape").encode("latin-1")
         except (UnicodeDecodeError, UnicodeEncodeError) as error:
             raise _broken(m, "a string with broken escapes") from error
-    m.text(body, "latin-1")
+    if len(body) > KEEP_TEXT:
+        m.push(Unknown("string"))
+    else:
+        m.text(body, "latin-1")
 
 
 def _unicode_line(m: Machine) -> None:
-    line = m.cursor.line(1 << 20)
+    start = m.cursor.position
+    line = m.cursor.line(_MAX_LINE)
+    if len(line) > 6 * KEEP_TEXT:  # longer than the longest kept text with every letter escaped
+        m.push(Text(start, len(line), escaped=True))
+        return
     try:
         text = line.decode("raw-unicode-escape")
     except UnicodeDecodeError as error:
         raise _broken(m, "a text with broken escapes") from error
-    m.text(text.encode("utf-8", "surrogatepass"))
+    m.push(text)
 
 
 def _long(m: Machine, size: int) -> None:
@@ -124,14 +255,22 @@ def _inst(m: Machine) -> None:
         raise _broken(m, "INST without a mark")
     _global(m)
     named = m.pop()
-    m.call(named, tuple(m.marked()))
+    _instance(m, named, tuple(m.marked()))
 
 
 def _obj(m: Machine) -> None:
     items = m.marked()
     if not items:
         raise _broken(m, "OBJ without a class")
-    m.call(items[0], tuple(items[1:]))
+    _instance(m, items[0], tuple(items[1:]))
+
+
+def _instance(m: Machine, made: Value, arguments: tuple[Value, ...]) -> None:
+    """INST and OBJ: without arguments the class is made bare, unless it has `__getinitargs__`."""
+    if arguments:
+        m.call(made, arguments)
+    else:
+        m.make(made, arguments)
 
 
 def _stack_global(m: Machine) -> None:
@@ -144,9 +283,16 @@ def _reduce(m: Machine) -> None:
     m.call(m.pop(), arguments)
 
 
+def _newobj(m: Machine) -> None:
+    arguments = m.pop()
+    m.make(m.pop(), arguments)
+
+
 def _newobj_ex(m: Machine) -> None:
-    m.pop()
-    _reduce(m)
+    keywords = m.pop()
+    if m.guarded:
+        m.keep((keywords,))
+    _newobj(m)
 
 
 def _extension(m: Machine, width: int) -> None:
@@ -175,6 +321,8 @@ def _pop(m: Machine) -> None:
 
 
 def _tuple(m: Machine, items: list[Value]) -> None:
+    if m.guarded:
+        m.keep(items)
     m.push(tuple(items[: _KEEP_ITEMS * 4]))
 
 
@@ -192,17 +340,21 @@ def _dict(m: Machine) -> None:
 
 def _append(m: Machine, items: list[Value]) -> None:
     target = m.top()
+    if m.guarded:
+        m.keep(items)
     if isinstance(target, Named):
-        m.look.malicious("pickle-patches-class", f"calls append or extend of {target} itself", m.at)
+        m.look.malicious("pickle-patches-class", f"calls append or extend of {shown(target)} itself", m.at)
     elif isinstance(target, Items):
         target.extend(items)
-    elif items and target is not LIST and target is not SET and not isinstance(target, (Unknown, Table)):
-        m.look.note("pickle-append", "appends to an object that is not a plain list", m.at)
+    elif isinstance(target, Made) and not fillable(target):
+        m.look.suspicious("pickle-odd-items", f"appends to {shown(target.callee)}, no known list", m.at)
 
 
 def _replaced(value: Value) -> Move:
     def move(m: Machine) -> None:
-        m.marked()
+        items = m.marked()
+        if m.guarded:
+            m.keep(items)
         m.push(value)
 
     return move
@@ -301,7 +453,7 @@ MOVES: Mapping[int, Move] = {
     0x93: _stack_global,
     ord("o"): _obj,
     ord("R"): _reduce,
-    0x81: _reduce,
+    0x81: _newobj,
     0x92: _newobj_ex,
     ord("b"): lambda m: m.build(),
     0x82: lambda m: _extension(m, 1),

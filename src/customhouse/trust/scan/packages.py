@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from customhouse.trust.scan.calls import check_call
 from customhouse.trust.scan.inspection import Inspection
 from customhouse.trust.scan.machine import Machine
 from customhouse.trust.scan.opcodes import simulate
@@ -12,9 +13,11 @@ from customhouse.trust.scan.source import Source, UnreadableError
 from customhouse.trust.scan.verdict import ScanFinding
 
 _SCRIPT_DANGER = re.compile(
-    rb"^[ \t]*(?:import|from)[ \t]+(?!__torch__|torch\b)|\b(?:os|sys|subprocess|socket|shutil|builtins)\.\w+"
+    rb"^[ \t]*(?:import|from)[ \t]+(?!__torch__|torch\b)|\b(?:os|sys|subprocess|socket|shutil)\.\w+"
+    rb"|\bbuiltins\.(?!\w*(?:Error|Exception|Warning)\b)\w+"
     rb"|\b(?:eval|exec|open|compile|__import__)[ \t]*\("
     rb"|\b(?:torch|ops\.aten)\.(?:save|load|from_file|hub|ops\.load_library)\b"
+    rb"|\bops\.prim\.PythonOp\b|\^\w+\("
     rb"|__(?:class|globals|builtins|subclasses|import|base|mro|dict|code)__",
     re.MULTILINE,
 )
@@ -70,7 +73,7 @@ class Package:
     def _objects(self, source: Source, inside: Inspection, prefix: str) -> None:
         inside.format = "pickle"
         try:
-            outcome = simulate(Machine(source, inside))
+            outcome = simulate(Machine(source, inside, check=check_call))
         except UnreadableError as error:
             inside.unreadable(error)
             return
@@ -113,7 +116,7 @@ def hidden_pickle(source: Source, look: Inspection) -> ScanFinding | None:
     """
 
     def trial(inner: Source, quiet: Inspection) -> None:
-        simulate(Machine(inner, quiet))
+        simulate(Machine(inner, quiet, check=check_call))
 
     findings = look.quiet(source, look.name, trial)
     return next((found for found in findings if found.rule == "pickle-dangerous-global"), None)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from customhouse.trust.scan.calls import check_call
 from customhouse.trust.scan.inspection import Inspection
-from customhouse.trust.scan.machine import Items, Machine, Made, Named, Outcome, Value
+from customhouse.trust.scan.machine import Items, Machine, Made, Outcome, Table, Value
 from customhouse.trust.scan.opcodes import simulate
 from customhouse.trust.scan.source import Cursor, Source, UnreadableError
 from customhouse.trust.scan.verdict import ScanSeverity
@@ -21,6 +22,8 @@ ELEMENT_SIZE: Mapping[str, int] = {
 }  # fmt: skip
 _DTYPE = re.compile(r"[<>=|]?([biufcSUVOmM?])(\d{0,9})(?:\[\w+\])?")
 _ONE_LETTER = {"?": 1, "b": 1, "B": 1, "O": 8}
+_NAMING = ("pickle-dangerous-global", "pickle-unknown-global")
+_TRIED = 1 << 16
 _MAX_STREAM = 10_000
 
 
@@ -52,7 +55,15 @@ def inspect_pickles(source: Source, look: Inspection) -> None:
 
 def read_pickle(source: Source, look: Inspection, start: int) -> Outcome:
     """Simulate the pickle at `start`, with joblib's arrays in line."""
-    return simulate(Machine(source, look, start, lambda cursor, made: _inline_array(source, look, cursor, made)))
+    return simulate(
+        Machine(
+            source,
+            look,
+            start,
+            check=check_call,
+            arrays=lambda machine, made: _inline_array(source, look, machine, made),
+        )
+    )
 
 
 def _raise_trailing(source: Source, position: int) -> None:
@@ -89,9 +100,13 @@ def _torch_legacy(source: Source, look: Inspection, first: Outcome) -> None:
         _raise_trailing(source, cursor.position)
 
 
-def _inline_array(source: Source, look: Inspection, cursor: Cursor, wrapper: Made) -> None:
-    """Pass over the raw bytes that joblib writes after an array's wrapper; object arrays are pickles in line."""
+def _inline_array(source: Source, look: Inspection, machine: Machine, wrapper: Made) -> None:
+    """Pass over the raw bytes that joblib writes after an array's wrapper; object arrays are pickles in line.
+
+    Whoever opens the file by `pickle.load` instead runs those bytes as opcodes, so they are tried as such too.
+    """
     look.format = "joblib"
+    cursor = machine.cursor
     state = getattr(wrapper.state, "items", None)
     if not isinstance(state, dict):
         raise UnreadableError("an array without a description", offset=cursor.position, rule="joblib-array")
@@ -106,16 +121,71 @@ def _inline_array(source: Source, look: Inspection, cursor: Cursor, wrapper: Mad
         size *= side
         if size > source.size:
             raise UnreadableError("an array larger than its file", offset=cursor.position, rule="joblib-array")
+    start = cursor.position
     if isinstance(state.get("numpy_array_alignment_bytes"), int):
         cursor.skip(cursor.number(1))
     cursor.skip(size)
+    _other_reading(source, look, machine, start)
+
+
+def _other_reading(source: Source, look: Inspection, machine: Machine, start: int) -> None:
+    """Only named globals count: numbers can look like other opcodes, but they do not spell names."""
+    other = machine.fork(start)
+
+    def trial(_: Source, quiet: Inspection) -> None:
+        other.look = quiet
+        simulate(other)
+
+    for found in look.quiet(source, look.name, trial):
+        if found.rule in _NAMING:
+            look.malicious("hidden-pickle", f"array bytes that pickle.load would run: {found.message}", found.offset)
+            return
 
 
 def item_size(dtype: Value) -> int | None:
-    """Bytes of one element of a pickled numpy dtype; None for objects. Raises UnreadableError when it is neither."""
-    if isinstance(dtype, Made) and dtype.callee == Named("numpy", "dtype") and dtype.arguments:
-        return text_item_size(dtype.arguments[0])
-    raise UnreadableError("an array of a type that is not understood", rule="joblib-array")
+    """Bytes of one element of a pickled numpy dtype; None for objects. Raises UnreadableError when it is neither.
+
+    A dtype is its text, `dtype("f4", …)`, and what BUILD adds: (version, byte order, subarray, names, fields, element
+    size, alignment, flags). numpy believes the second, so both must say the same about objects.
+    """
+    if not isinstance(dtype, Made):
+        raise UnreadableError("an array of a type that is not understood", rule="joblib-array")
+    if dtype.callee.name == "_convert_to_stringdtype_kwargs":
+        return None
+    if dtype.callee.key != ("numpy", "dtype") or not dtype.arguments:
+        raise UnreadableError("an array of a type that is not understood", rule="joblib-array")
+    size = text_item_size(dtype.arguments[0])
+    state = dtype.state
+    if state is None:
+        return size
+    if not isinstance(state, tuple) or len(state) < 5:
+        raise UnreadableError("an array type with an odd state", rule="joblib-array")
+    flags = state[7] if len(state) > 7 else 0
+    if flags and not isinstance(flags, int):
+        raise UnreadableError("an array type with odd flags", rule="joblib-array")
+    objects = size is None or _has_objects(state)
+    if bool(isinstance(flags, int) and flags & 1) != objects:
+        raise UnreadableError("an array type that does not know whether it holds objects", rule="joblib-array")
+    if objects:
+        return None
+    if len(state) > 5 and state[5] not in (-1, size):
+        raise UnreadableError("an array type of two sizes", rule="joblib-array")
+    return size
+
+
+def _has_objects(state: tuple[Value, ...]) -> bool:
+    """Whether a dtype's state speaks of objects: its subarray `(dtype, shape)` or its fields `{name: (dtype, …)}`."""
+    parts: list[Value] = []
+    if isinstance(state[2], tuple) and state[2]:
+        parts.append(state[2][0])
+    fields, names = state[4], state[3]
+    if isinstance(fields, Table) and isinstance(names, tuple):
+        if len(fields.items) < len(names):
+            raise UnreadableError("an array type of too many fields", rule="joblib-array")
+        parts.extend(field[0] for field in fields.items.values() if isinstance(field, tuple) and field)
+    elif (fields is not None or state[2] is not None) and not parts:
+        raise UnreadableError("an array type with an odd state", rule="joblib-array")
+    return any(item_size(part) is None for part in parts)
 
 
 def text_item_size(text: Value) -> int | None:
@@ -142,12 +212,15 @@ def looks_like_pickle(source: Source, look: Inspection) -> bool:
         return True
     found: list[Outcome] = []
     machine: list[Machine] = []
+    start = source.window(0, min(source.size, _TRIED))
 
     def trial(inner: Source, quiet: Inspection) -> None:
-        machine.append(Machine(inner, quiet))
+        machine.append(Machine(inner, quiet, check=check_call))
         found.append(simulate(machine[0]))
 
-    findings = look.quiet(source, look.name, trial)
+    findings = look.quiet(start, look.name, trial)
+    if machine[0].cursor.position > _TRIED // 8:
+        return True  # prose does not read as opcodes for so long
     if machine[0].called or any(finding.severity is ScanSeverity.MALICIOUS for finding in findings):
         return True
     return bool(found) and (bool(found[0].named) or found[0].end == source.size)

@@ -150,17 +150,30 @@ class Cursor:
             raise UnreadableError(f"the file ends before the {count} bytes that it promises", offset=self.position)
         self.position += count
 
+    def ahead(self, least: int) -> tuple[bytes, int]:
+        """The buffer and where in the source it starts, refilled when fewer than `least` bytes of it are ahead."""
+        end = self._base + len(self._buffer)
+        if (self.position < self._base or end - self.position < least) and end != self._source.size:
+            self._buffer = self._source.peek(self.position, 1 << 16)
+            self._base = self.position
+        return self._buffer, self._base
+
     def line(self, limit: int = 1 << 16) -> bytes:
         """The bytes up to the next newline, which is passed over. Raises UnreadableError past `limit`."""
-        data = self._source.peek(self.position, min(256, limit))
-        index = data.find(b"\n")
-        if index < 0:
-            data = self._source.peek(self.position, limit)
-            index = data.find(b"\n")
-        if index < 0:
-            raise UnreadableError("a line does not end", offset=self.position)
-        self.position += index + 1
-        return data[:index]
+        index = self.position - self._base
+        if index >= 0 and (end := self._buffer.find(b"\n", index, index + limit)) >= 0:
+            self.position = self._base + end + 1
+            return self._buffer[index:end]
+        size = min(4096, limit)
+        while True:
+            data = self._source.peek(self.position, size)
+            end = data.find(b"\n")
+            if end >= 0:
+                self.position += end + 1
+                return data[:end]
+            if len(data) < size or size >= limit:
+                raise UnreadableError("a line does not end", offset=self.position)
+            size = min(size * 8, limit)
 
     def number(self, width: int, *, signed: bool = False) -> int:
         """A little-endian integer of `width` bytes."""
