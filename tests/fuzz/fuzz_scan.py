@@ -42,8 +42,8 @@ _NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 1 <<
 _TOKENS = (
     b"cos\nsystem\n", b"\x8c\x02os\x8c\x06system\x93", b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"\x1f\x8b\x08",
     b"7z\xbc\xaf\x27\x1c", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", b"GGUF", b"\x89HDF\r\n\x1a\n", b"OHDR", b"TREE",
-    b"__class__", b"{{", b"}}", b"{%", b"%}", b'"class_name": "Lambda"', b"auto_map", b"_target_", b"!!python/", b"\x80\x04",
-    b"\x93NUMPY", b"TFL3", b"ustar", b"{", b"[", b"\xff\xff\xff\xff", b"Lambda", b"PyFunc",
+    b"__class__", b"{{", b"}}", b"{%", b"%}", b'"class_name": "Lambda"', b"auto_map", b"_target_", b"!!python/",
+    b"\x80\x04", b"\x93NUMPY", b"TFL3", b"ustar", b"{", b"[", b"\xff\xff\xff\xff", b"Lambda", b"PyFunc",
 )  # fmt: skip
 _DANGEROUS = ("os", "posix", "nt", "subprocess", "pty", "socket", "runpy", "webbrowser", "shutil", "importlib")
 _DANGEROUS_BUILTINS = ("eval", "exec", "__import__", "compile", "getattr", "open", "breakpoint")
@@ -199,11 +199,10 @@ class Fuzzer:
         figures.slowest_s = max(figures.slowest_s, spent)
         figures.verdicts[scan.verdict.value] += 1
         self._judge(data, name, scan, spent, _most_memory() - before)
-        if b"os" in plain or b"eval" in plain or b"subprocess" in plain or b"posix" in plain:
-            if follows(plain):
-                figures.followed += 1
-                if scan.verdict is Verdict.CLEAN:
-                    self._fail(data, name, "clean, and pickle follows it to something dangerous")
+        if any(word in plain for word in (b"os", b"eval", b"subprocess", b"posix")) and follows(plain):
+            figures.followed += 1
+            if scan.verdict is Verdict.CLEAN:
+                self._fail(data, name, "clean, and pickle follows it to something dangerous")
 
     def _judge(self, data: bytes, name: str, scan: FileScan, spent: float, grown: int) -> None:
         if spent > MAX_CPU_S:
@@ -230,12 +229,9 @@ def _most_memory() -> int:
 
 def read_seeds(folders: Iterable[Path]) -> list[tuple[bytes, str]]:
     """Every file of at most 64 KB below the folders."""
-    found: list[tuple[bytes, str]] = []
-    for folder in folders:
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and not path.is_symlink() and 0 < path.stat().st_size <= MAX_SEED:
-                found.append((path.read_bytes(), path.name))
-    return found
+    files = (path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file())
+    small = (path for path in files if not path.is_symlink() and 0 < path.stat().st_size <= MAX_SEED)
+    return [(path.read_bytes(), path.name) for path in small]
 
 
 def _guided(arguments: list[str]) -> None:

@@ -25,8 +25,10 @@ def inspect_tar(source: Source, look: Inspection) -> None:
     while position + _BLOCK <= source.size:
         head = source.read(position, _BLOCK)
         if not head.strip(b"\x00"):
-            _end(source, look, position)
-            return
+            position = _end(source, look, position)
+            if position < 0:
+                return
+            continue
         look.member()
         look.spend(8)
         if not _checksum_holds(head):
@@ -63,12 +65,19 @@ def _entry(data: Source, look: Inspection, name: str, *, link: str, kind: bytes,
         look.suspicious("tar-special", f"{name!r} is a device or of an unknown kind", offset)
 
 
-def _end(source: Source, look: Inspection, position: int) -> None:
+def _end(source: Source, look: Inspection, position: int) -> int:
+    """Where another archive starts behind the end mark; -1 when nothing does."""
     for offset, chunk in source.window(position, source.size - position).chunks():
         look.spend()
-        if chunk.strip(b"\x00"):
-            look.unscannable("tar-trailing-bytes", "bytes follow the archive's end", position + offset)
-            return
+        if rest := len(chunk.lstrip(b"\x00")):
+            start = position + offset + len(chunk) - rest
+            start -= (start - position) % _BLOCK
+            if is_tar(source.window(start, source.size - start)):
+                look.suspicious("tar-second", "another archive behind the end mark; readers differ in seeing it", start)
+                return start
+            look.unscannable("tar-trailing-bytes", "bytes follow the archive's end", start)
+            return -1
+    return -1
 
 
 def _checksum_holds(head: bytes) -> bool:

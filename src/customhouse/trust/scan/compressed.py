@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Protocol
 
-from customhouse.trust.scan.inspection import Inspection
+from customhouse.trust.scan.inspection import BOMB, Inspection
 from customhouse.trust.scan.source import CHUNK, Source, UnreadableError
 
 PIECE = 1 << 20
@@ -71,7 +71,7 @@ def inspect_compressed(source: Source, look: Inspection) -> None:
     with look.expanded(unpacked(source, kind)) as (plain, problem):
         if problem is not None:
             look.unreadable(problem)
-        if plain.size:
+        if plain.size and (problem is None or problem.rule != BOMB):
             inner = look.nested(plain, "content")
             look.format = f"{kind}({inner})"
 

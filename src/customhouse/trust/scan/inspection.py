@@ -29,7 +29,7 @@ class Limits:
     """Bytes that come out of decompression, over all levels."""
     ratio: int = 200
     """Bytes that may come out of decompression for each of the file, over all levels, past `free` bytes."""
-    free: int = 96 << 20
+    free: int = 64 << 20
     text: int = 64 << 20
     """Bytes of a text, JSON or YAML document, which must be held whole."""
     findings: int = 200

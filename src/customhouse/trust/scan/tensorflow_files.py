@@ -115,7 +115,7 @@ def is_keras_metadata(source: Source, look: Inspection) -> bool:
             if item.number != 1 or item.body is None:
                 return False
             kinds = {(part.number, part.body is None) for part in fields(item.message(), look)}
-            if not kinds <= {(1, True), (2, False), (3, False), (4, False), (5, False)} or (3, False) not in kinds:
+            if not kinds <= {(2, True), (3, False), (4, False), (5, False), (6, False)} or (4, False) not in kinds:
                 return False
             nodes += 1
     except UnreadableError:
@@ -128,7 +128,7 @@ def inspect_keras_metadata(source: Source, look: Inspection) -> None:
     look.format = "keras-metadata"
     for item in fields(source, look):
         for part in fields(item.message(), look):
-            if part.number == 4:
+            if part.number == 5:
                 try:
                     inspect_keras(json.loads(part.octets(16 << 20)), look)
                 except (ValueError, RecursionError):

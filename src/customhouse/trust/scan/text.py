@@ -16,7 +16,7 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 _YAML_TAG = re.compile(
     r"!!python/|tag:yaml\.org,2002:python/|^%TAG\b|!(?:new|name|apply|module|include):", re.MULTILINE
 )
-_YAML_KEY = re.compile(r"^[\w.\-/ ]{1,80}:(?:\s|$)|^- ", re.MULTILINE)
+_YAML_KEY = re.compile(r"^[\"']?[\w.\-/ ]{1,80}[\"']?:(?:\s|$)|^- ", re.MULTILINE)
 _HTML_SCRIPT = re.compile(r"<script\b|\bon(?:error|load|click)\s{0,8}=|javascript:", re.IGNORECASE)
 _GRAPH = re.compile(r"^\s{0,16}(?:node|meta_graphs|node_def)\s{0,4}\{", re.MULTILINE)
 _GRAPH_OPERATOR = re.compile(r"^\s*op\s{0,4}:\s{0,4}[\"']([^\"'\n]{1,200})[\"']", re.MULTILINE)
