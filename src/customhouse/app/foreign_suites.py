@@ -65,7 +65,7 @@ def verify(settings: Settings, paths: Sequence[str], *, processes: int | None = 
     """
     asked, cel = engine(settings), wiring.cel_engine()
     named = {Path(path) for path in paths}
-    held: dict[Path, bytes] = {}
+    held: dict[str, bytes] = {}
     beside = _Files(held)
     suites: list[tuple[str, Path, Document]] = []
     for shown, path, data in _holding_suites(paths, named, held):
@@ -81,7 +81,7 @@ def verify(settings: Settings, paths: Sequence[str], *, processes: int | None = 
     def run(part: tuple[str, Path, Document]) -> list[Any]:
         shown, path, suite = part
         try:
-            done = run_suite(suite, shown, beside.of(path, shown), asked, cel)
+            done = run_suite(suite, shown, beside.of(path.parent, shown), asked, cel)
         except SourceError:
             raise
         except CustomhouseError as error:
@@ -111,7 +111,7 @@ def verify(settings: Settings, paths: Sequence[str], *, processes: int | None = 
     return outcome
 
 
-def _holding_suites(paths: Sequence[str], named: Set[Path], held: dict[Path, bytes]) -> list[tuple[str, Path, bytes]]:
+def _holding_suites(paths: Sequence[str], named: Set[Path], held: dict[str, bytes]) -> list[tuple[str, Path, bytes]]:
     """The files that may hold a suite. What else is read is `held`, up to some size: suites will name it."""
     found, size = [], 0
     for shown, path in files_below(paths):
@@ -119,7 +119,7 @@ def _holding_suites(paths: Sequence[str], named: Set[Path], held: dict[Path, byt
         if GROUP.encode() in data or path in named:
             found.append((shown, path, data))
         elif size + len(data) <= _HELD:
-            held[path] = data
+            held[shown] = data
             size += len(data)
     return found
 
@@ -127,17 +127,17 @@ def _holding_suites(paths: Sequence[str], named: Set[Path], held: dict[Path, byt
 class _Files:
     """Reads files that a suite names, relative to it; each file once a run."""
 
-    def __init__(self, held: Mapping[Path, bytes]) -> None:
+    def __init__(self, held: Mapping[str, bytes]) -> None:
         self._held = held
-        self._read: dict[Path, tuple[Document, ...]] = {}
+        self._read: dict[str, tuple[Document, ...]] = {}
 
-    def of(self, suite: Path, shown: str) -> Callable[[str], tuple[Document, ...]]:
-        """What reads for one suite; `shown` is how it is called."""
-        folder = shown.rpartition("/")[0]
-        return lambda name: self._documents(suite.parent / name, f"{folder}/{name}" if folder else name)
+    def of(self, folder: Path, shown: str) -> Callable[[str], tuple[Document, ...]]:
+        """What reads for one suite in a folder; `shown` is how the suite is called."""
+        prefix = shown[: shown.rfind("/") + 1]
+        return lambda name: self._documents(folder, name, prefix + name)
 
-    def _documents(self, path: Path, shown: str) -> tuple[Document, ...]:
-        if path not in self._read:
-            data = self._held.get(path)
-            self._read[path] = documents_of(read_file(path, shown) if data is None else data, shown)
-        return self._read[path]
+    def _documents(self, folder: Path, name: str, shown: str) -> tuple[Document, ...]:
+        if shown not in self._read:
+            data = None if name.startswith("/") else self._held.get(shown)
+            self._read[shown] = documents_of(read_file(folder / name, shown) if data is None else data, shown)
+        return self._read[shown]
