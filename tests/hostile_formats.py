@@ -1,7 +1,7 @@
 """Hostile model files of every technique that advisories tell of, made here; every payload is harmless (`true`).
 
     for case in hostile_models(): case.technique, case.name, case.data
-    python tests/hostile_models.py FOLDER        # writes them, with a manifest.json
+    python tests/hostile_formats.py FOLDER        # writes them, with a manifest.json
 
 Techniques follow public advisories: nullifAI (7z, broken pickles), picklescan's bypasses (flags, checksums, names),
 CVE-2025-1550, 8747, 9905, 9906, 12058, 49655 (Keras), CVE-2024-34359 (templates), CVE-2022-25882 (ONNX paths),
