@@ -61,7 +61,8 @@ class Tree:
 
     The digest of a single file is the sha256 of its bytes. The digest of a folder is the digest of the canonical JSON
     `{"files":[{"path","sha256","size"}]}`: names are bound too, so two files cannot change places. Modes, times and
-    empty folders do not count.
+    empty folders do not count. Where files were hashed with blake3 alone, their rows say `blake3` in place of `sha256`:
+    another digest, of which no declaration and no evidence speaks.
     """
 
     files: tuple[FileEntry, ...]
@@ -72,13 +73,10 @@ class Tree:
         """The digest that declarations pin and evidence speaks of."""
         if self.single:
             return self.files[0].digest
-        return json_digest(
-            {
-                "files": [
-                    {"path": f.path, "sha256": f.digest.removeprefix("sha256:"), "size": f.size} for f in self.files
-                ]
-            }
-        )
+        listing: list[JsonValue] = [
+            {"path": f.path, "size": f.size, f.digest.partition(":")[0]: f.digest.partition(":")[2]} for f in self.files
+        ]
+        return json_digest({"files": listing})
 
     @property
     def size(self) -> int:

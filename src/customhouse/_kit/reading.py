@@ -87,6 +87,8 @@ def opened(path: Path) -> Iterator[int]:
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise NotRegularError(f"{path}: not a regular file")
+        if hasattr(os, "posix_fadvise"):  # the system then reads ahead twice as far
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
         yield descriptor
     finally:
         os.close(descriptor)

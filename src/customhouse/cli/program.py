@@ -30,6 +30,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "model": ("model:model", "Scan, sign, verify and describe models."),
     "artifact": ("artifact:artifact", "Sign and verify files, datasets and images."),
     "image": ("image:image", "Resolve, sign and verify images in registries, and fetch their evidence."),
+    "bom": ("bom:bom", "Compare and measure bills of materials."),
     "data": ("data:data", "Register datasets by digest."),
     "webhook": ("webhook:webhook", "Answer admission reviews of a Kubernetes API server."),
     "policy": ("policy:policy", "Test, lint, build, pull and replay the rules; verify suites."),

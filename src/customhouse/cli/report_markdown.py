@@ -30,8 +30,8 @@ _WORD_JOINER = "\u2060"
 def undecided_markdown(message: str, where: str, hint: str) -> str:
     """The comment when nothing could be decided: it takes the place of one that says "allow" of an older commit."""
     place = f"`{_code(where)}`: " if where else ""
-    fix = [f"What to do: {_escaped(hint)}", ""] if hint else []
-    lines = [MARKER, "## Customhouse: could not decide", "", f"**The gate stays shut.** {place}{_escaped(message)}", ""]
+    fix = [f"What to do: {escaped(hint)}", ""] if hint else []
+    lines = [MARKER, "## Customhouse: could not decide", "", f"**The gate stays shut.** {place}{escaped(message)}", ""]
     return "\n".join([*lines, *fix])
 
 
@@ -76,7 +76,7 @@ def decisions_markdown(
         *(f"- {name} `{joint(said)}`" for name, said in digests.items()),
     ]
     if cost_report is not None:
-        lines.append(f"- price book `{_code(cost_report.book.digest)}`, prices of {_escaped(cost_report.book.as_of)}")
+        lines.append(f"- price book `{_code(cost_report.book.digest)}`, prices of {escaped(cost_report.book.as_of)}")
     return "\n".join([*lines, "", "</details>", ""])
 
 
@@ -86,8 +86,8 @@ def _markdown_row(finding: Finding, place: Location | None) -> str:
         f"~~{finding.severity.value}~~" if pardon else finding.severity.value,
         f"`{_code(finding.rule)}`",
         "" if place is None else f"`{_code(str(place))}`",
-        f"{_escaped(str(finding.resource))}: {_escaped(finding.message)}",
-        _escaped(pardon or finding.fix),
+        f"{escaped(str(finding.resource))}: {escaped(finding.message)}",
+        escaped(pardon or finding.fix),
     )
     return f"| {' | '.join(cells)} |"
 
@@ -103,7 +103,7 @@ def _markdown_cost(report: CostReport) -> list[str]:
     ]
     workloads = list(cost_rows(report))
     lines += [
-        f"| {_escaped(str(row.resource))} | {_amount(row.before)} | {_amount(row.after, known=row.priced)} "
+        f"| {escaped(str(row.resource))} | {_amount(row.before)} | {_amount(row.after, known=row.priced)} "
         f"| {signed(row.difference)} {currency} | {_range(row)} |"
         for row in workloads[:MAX_ROWS]
     ]
@@ -113,13 +113,13 @@ def _markdown_cost(report: CostReport) -> list[str]:
     if report.budgets:
         lines += ["| budget | limit | spent this month | forecast | left |", "|---|---|---|---|---|"]
         lines += [
-            f"| {_escaped(item.name)} | {item.limit.rounded()} | {item.month_to_date.rounded()} "
+            f"| {escaped(item.name)} | {item.limit.rounded()} | {item.month_to_date.rounded()} "
             f"| {item.forecast.rounded()} | {item.left.rounded()} |"
             for item in report.budgets[:MAX_ROWS]
         ]
         lines.append("")
     if report.unpriced:
-        lines += [f"No price is known for {_escaped(', '.join(report.unpriced))}: the cost is not known, not zero.", ""]
+        lines += [f"No price is known for {escaped(', '.join(report.unpriced))}: the cost is not known, not zero.", ""]
     return lines
 
 
@@ -127,7 +127,7 @@ def _range(row: CostRow) -> str:
     """The range of a workload's cost, and under it what the figures rest on."""
     if row.low is None or row.high is None:
         return "removed"
-    notes = [_escaped(note) for note in row.notes[:MAX_NOTES]]
+    notes = [escaped(note) for note in row.notes[:MAX_NOTES]]
     return "<br>".join([span(row.low, row.high, known=row.priced, currency=row.low.currency), *notes])
 
 
@@ -137,7 +137,7 @@ def _amount(amount: Money | None, *, known: bool = True) -> str:
     return f"{least(amount, known=known)} {amount.currency}"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """One line of plain text in Markdown: control characters dropped, markup neutralised, length bounded."""
     plain = " ".join("".join(character for character in text if character.isprintable() or character.isspace()).split())
     if len(plain) > MAX_CELL:

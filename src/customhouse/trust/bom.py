@@ -19,6 +19,7 @@ from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.digest import Tree, is_digest
 from customhouse.core.errors import ArtifactError
 from customhouse.trust.bom_given import Given
+from customhouse.trust.bom_merge import ImageBill
 from customhouse.trust.bom_modelcard import gather, model_card
 from customhouse.trust.bom_parts import (
     APPROACHES,
@@ -70,7 +71,7 @@ def model_bom(
     datasets: Sequence[Material] = (),
     training_code: Material | None = None,
     libraries: Sequence[Library] = (),
-    image: Sequence[Mapping[str, Any]] = (),
+    images: Sequence[ImageBill] = (),
     metrics: Sequence[Metric] = (),
     considerations: Considerations | None = None,
     licence: str = "",
@@ -79,8 +80,8 @@ def model_bom(
 ) -> dict[str, Any]:
     """The document of one model, bound to its tree digest. `issued_at` is UTC-aware.
 
-    `described` is what the files say, `given` what people say (and is believed first), `image` the components of the
-    image that it runs in, as `trust.bom_merge` reads them. Raises ArtifactError when the name is empty, the approach is
+    `described` is what the files say, `given` what people say (and is believed first), `images` the bills of the images
+    that it runs in. Raises ArtifactError when the name is empty, the approach is
     none of CycloneDX, or a digest is none.
     """
     given = _completed(
@@ -104,21 +105,21 @@ def model_bom(
     sources = [] if code is None else [_code(code)]
     shelf = _shelf(libraries)
     files = [_file(entry.path, entry.digest, entry.blake3, entry.size) for entry in tree.files]
-    taken = {str(item["bom-ref"]) for item in (*files, *data, *sources)} | set(shelf)
-    below = [item for item in image if str(item["bom-ref"]) not in taken]
+    below = _numbered(images)
     subject: dict[str, Any] = {
         "type": "machine-learning-model",
-        "bom-ref": f"model:{tree.digest}",
+        "bom-ref": f"model:{tree.digest}" if tree.single or _pinned(tree) else f"model:blake3:{tree.digest}",
         "name": name,
         "version": version,
-        "hashes": [hashed(tree.digest)],
+        **({"hashes": [hashed(tree.digest)]} if tree.single or _pinned(tree) else {}),
         "modelCard": model_card(words, given, data, metrics),
         "properties": _about(tree, given, properties or {}),
         **_told(given, words.about, words.licence),
     }
     if words.base_models:
         subject["pedigree"] = {"ancestors": [_base(base) for base in words.base_models]}
-    parts = [*files, *data, *sources, *(_library(item) for item in shelf.values()), *below]
+    parts = [*files, *data, *sources, *(_library(item) for item in shelf.values())]
+    parts += [part for bill in below for part in bill.parts]
     return {
         "$schema": f"http://cyclonedx.org/schema/bom-{spec_version}.schema.json",
         "bomFormat": "CycloneDX",
@@ -160,11 +161,16 @@ def _check(name: str, approach: str, datasets: Sequence[Material], code: Materia
             raise ArtifactError(f"{item.digest!r} is no digest", where=item.name, hint="sha256: and 64 hex digits")
 
 
+def _pinned(tree: Tree) -> bool:
+    """Whether the digest is the one that declarations pin: with blake3 alone it is that of another listing."""
+    return all(is_digest(entry.digest) for entry in tree.files)
+
+
 def _about(tree: Tree, given: Given, others: Mapping[str, str]) -> list[dict[str, str]]:
     """What CycloneDX has no field for, under names of ours; `trust.bom_score` looks here too."""
     return properties(
         {
-            "customhouse:tree-digest": tree.digest,
+            "customhouse:tree-digest" if _pinned(tree) else "customhouse:tree-blake3": tree.digest,
             "customhouse:released": given.released,
             "customhouse:application-area": given.application_area,
             "customhouse:data-flow": given.data_flow,
@@ -206,7 +212,7 @@ def _file(path: str, digest: str, blake3: str, size: int) -> dict[str, Any]:
         "type": "file",
         "bom-ref": f"file:{path}",
         "name": path,
-        "hashes": [hashed(digest), *([hashed(blake3)] if blake3 else [])],
+        "hashes": [hashed(one) for one in dict.fromkeys((digest, blake3)) if one],
         "properties": properties({"customhouse:size": str(size)}),
     }
 
@@ -293,8 +299,9 @@ def _library(item: Library) -> dict[str, Any]:
         shown["externalReferences"] = [
             {"type": "distribution", "url": reference(file.url), "hashes": [hashed(file.digest)]} for file in item.files
         ]
-    if item.note:
-        shown["properties"] = properties({"customhouse:origin": item.note})
+    if item.note or item.hints:
+        told = {f"customhouse:hint:{kind}": message for kind, message in item.hints}
+        shown["properties"] = properties({"customhouse:origin": item.note, **told})
     return shown
 
 
@@ -313,12 +320,29 @@ def _shelf(libraries: Sequence[Library]) -> dict[str, Library]:
     return found
 
 
+def _numbered(images: Sequence[ImageBill]) -> list[ImageBill]:
+    """With more than one image, each has references of its own."""
+    if len(images) < 2:
+        return list(images)
+
+    def renamed(ref: str, number: int) -> str:
+        return f"image{number}:{ref.removeprefix('image:')}"
+
+    return [
+        ImageBill(
+            tuple({**part, "bom-ref": renamed(str(part["bom-ref"]), number)} for part in bill.parts),
+            {renamed(ref, number): tuple(renamed(need, number) for need in needs) for ref, needs in bill.needs.items()},
+        )
+        for number, bill in enumerate(images, 1)
+    ]
+
+
 def _dependencies(
     model_ref: str,
     leaves: Sequence[Mapping[str, Any]],
     code: Sequence[Mapping[str, Any]],
     shelf: Mapping[str, Library],
-    image: Sequence[Mapping[str, Any]],
+    images: Sequence[ImageBill],
 ) -> list[dict[str, Any]]:
     """The model rests on files, data and code; the code (else the model) on the libraries that nothing needs."""
     named: dict[str, list[str]] = {}
@@ -334,9 +358,14 @@ def _dependencies(
     wanted = {purl for listed in needs.values() for purl in listed}
     roots = sorted(set(shelf) - wanted) or sorted(shelf)
     parts = [str(item["bom-ref"]) for item in (*leaves, *code)]
-    below = [str(item["bom-ref"]) for item in image]
+    below = [str(bill.parts[0]["bom-ref"]) for bill in images]
     rows = [{"ref": model_ref, "dependsOn": sorted({*parts, *below, *([] if code else roots)})}]
-    rows += [{"ref": str(item["bom-ref"]), "dependsOn": []} for item in (*leaves, *image)]
+    rows += [{"ref": str(item["bom-ref"]), "dependsOn": []} for item in leaves]
+    rows += [
+        {"ref": str(part["bom-ref"]), "dependsOn": list(bill.needs.get(str(part["bom-ref"]), ()))}
+        for bill in images
+        for part in bill.parts
+    ]
     rows += [{"ref": str(item["bom-ref"]), "dependsOn": roots} for item in code]
     rows += [{"ref": purl, "dependsOn": listed} for purl, listed in needs.items()]
     return sorted(rows, key=lambda row: str(row["ref"]))

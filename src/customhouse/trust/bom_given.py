@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn, TypeVar
 
-from customhouse._kit.clock import from_rfc3339
+from customhouse._kit.clock import from_rfc3339, to_rfc3339
 from customhouse._kit.digest import is_digest
 from customhouse.core.errors import UsageError
 from customhouse.trust.bom_parts import ACTIVITIES, APPROACHES, Base, Considerations, Energy, Material, Metric
@@ -111,12 +111,12 @@ def read_given(value: Any, where: str) -> Given:
     )
 
 
-def _check(texts: Mapping[str, str], where: str) -> None:
+def _check(texts: dict[str, str], where: str) -> None:
     if texts["approach"] and texts["approach"] not in APPROACHES:
         _refuse(f"{where}: approach", f"one of {', '.join(sorted(APPROACHES))}")
     if texts["released"]:
         try:
-            from_rfc3339(texts["released"])
+            texts["released"] = to_rfc3339(from_rfc3339(texts["released"]))
         except ValueError:
             _refuse(f"{where}: released", "a time such as 2026-03-01T00:00:00Z")
 

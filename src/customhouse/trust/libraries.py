@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from customhouse.core.errors import ArtifactError
 
@@ -41,6 +42,8 @@ class Library:
     files: tuple[Archive, ...] = ()
     note: str = ""
     """Where it comes from when that is no public index: another index, a folder, a repository."""
+    hints: tuple[tuple[str, str], ...] = ()
+    """What to look at (`trust.dependency_hints`): kind and message."""
 
 
 def installed_libraries(names: Iterable[str]) -> tuple[Library, ...]:
@@ -50,7 +53,7 @@ def installed_libraries(names: Iterable[str]) -> tuple[Library, ...]:
     """
     from importlib import metadata
 
-    pending = [(_plain(name), True) for name in names]
+    pending = [(plain_name(name), True) for name in names]
     found: dict[str, Library] = {}
     while pending:
         name, asked = pending.pop()
@@ -78,26 +81,61 @@ def installed_libraries(names: Iterable[str]) -> tuple[Library, ...]:
     )
 
 
-def _plain(name: str) -> str:
+def environment_libraries(folder: Path) -> tuple[Library, ...]:
+    """Everything that is installed in a Python environment (its folder, or a `site-packages`), by its own metadata.
+
+    Raises ArtifactError when no packages are there.
+    """
+    from importlib import metadata
+
+    places = [folder] if folder.name == "site-packages" else sorted(folder.glob("lib*/python3*/site-packages"))
+    found: dict[str, Library] = {}
+    for item in metadata.distributions(path=[str(place) for place in places]) if places else ():
+        name = plain_name(item.metadata["Name"] or "")
+        if not name or name in found:
+            continue
+        needs = sorted({_needed(text) for text in item.requires or () if "extra ==" not in text} - {name, ""})
+        found[name] = Library(
+            name, item.version, f"pkg:pypi/{name}@{item.version}", _licence(item.metadata), tuple(needs)
+        )
+    if not found:
+        raise ArtifactError(
+            "no Python packages are installed here", where=str(folder), hint="name a virtual environment's folder"
+        )
+    return tuple(
+        replace(item, requires=tuple(need for need in item.requires if need in found))
+        for item in sorted(found.values(), key=lambda item: item.name)
+    )
+
+
+def plain_name(name: str) -> str:
     """PEP 503: runs of `-_.` are one dash, lower case."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _needed(requirement: str) -> str:
     match = _REQUIREMENT.match(requirement)
-    return _plain(match[1]) if match else ""
+    return plain_name(match[1]) if match else ""
 
 
 def _licence(fields: object) -> str:
     get_all = getattr(fields, "get_all", None)
     if get_all is None:
         return ""
-    expression = next(iter(get_all("License-Expression") or ()), "")
+    return licence_of(
+        str(next(iter(get_all("License-Expression") or ()), "")),
+        [str(line) for line in get_all("Classifier") or ()],
+        str(next(iter(get_all("License") or ()), "")),
+    )
+
+
+def licence_of(expression: str, classifiers: Iterable[str], text: str) -> str:
+    """The licence by a package's metadata: its expression, else its classifiers, else its own words if they are few."""
     if expression:
-        return str(expression)
-    classifiers = [str(line).rpartition(" :: ")[2] for line in get_all("Classifier") or () if "License ::" in str(line)]
-    known = [_CLASSIFIERS.get(name, name) for name in classifiers if name != "OSI Approved"]
+        return expression
+    named = [line.rpartition(" :: ")[2] for line in classifiers if "License ::" in line]
+    known = sorted({_CLASSIFIERS.get(name, name) for name in named if name != "OSI Approved"})
     if known:
-        return " OR ".join(sorted(set(known))) if len(set(known)) > 1 else known[0]
-    text = str(next(iter(get_all("License") or ()), "")).strip()
+        return " OR ".join(known)
+    text = text.strip()
     return text if len(text) <= 60 and "\n" not in text else ""

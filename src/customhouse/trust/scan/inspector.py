@@ -79,7 +79,7 @@ class Inspected:
 
 
 def inspect_tree(path: Path, wish: Wish) -> Inspected:
-    """Read each of a model's files once; without `wish.scan` for their digests alone.
+    """Read each of a model's files once; without `wish.scan` for their digests alone (blake3 if no sha256 is wished).
 
     Raises what `_kit.digest.tree` raises (a link in the folder has no digest), and ArtifactError for a file that cannot
     be read or was changed meanwhile.
@@ -88,11 +88,12 @@ def inspect_tree(path: Path, wish: Wish) -> Inspected:
 
     def hashed(place: Path, _: Callable[[int], None] | None) -> FileEntry:
         look = look_at(place, place.name, wish)
-        if not look.digests.sha256:
+        digest = look.digests.sha256 if wish.sha256 else look.digests.blake3
+        if not digest:
             why = look.scan.findings[0].message if look.scan and look.scan.findings else "cannot be read"
             raise ArtifactError(why, where=str(place), hint="inspect it again when it is as it is to be")
         looks[place] = look
-        return FileEntry(place.name, look.digests.sha256, look.digests.size, look.digests.blake3)
+        return FileEntry(place.name, digest, look.digests.size, look.digests.blake3 if wish.blake3 else "")
 
     files = tree(path, None, hashed)
     names = [entry.path for entry in files.files]
@@ -160,11 +161,12 @@ def scan_predicate(tree: Tree, scan: TreeScan) -> dict[str, Any]:
 
 @cache
 def rules_digest() -> str:
-    """The digest of the scanner's own source: evidence says by exactly which rules a verdict was reached."""
+    """The digest of the scanner's own source and lists: evidence says by exactly which rules a verdict was reached."""
     hasher = sha256()
     folder = resources.files("customhouse.trust.scan")
-    for item in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if item.name.endswith(".py"):
+    items = [*folder.iterdir(), *(folder / "known").iterdir()]
+    for item in sorted(items, key=lambda entry: entry.name):
+        if item.name.endswith((".py", ".txt")):
             data = item.read_bytes()
             hasher.update(f"{item.name} {len(data)}\n".encode() + data)
     return "sha256:" + hasher.hexdigest()
