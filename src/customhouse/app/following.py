@@ -14,6 +14,7 @@ from typing import Any
 from customhouse._kit.clock import Clock, FixedClock, from_rfc3339, to_rfc3339
 from customhouse._kit.digest import bytes_digest
 from customhouse.app import journal, wiring
+from customhouse.app.admitted import write_admitted
 from customhouse.app.clearance import Clearance, Judgement, Question, Spend
 from customhouse.app.configuration import FILE
 from customhouse.app.governance import Governance, governance
@@ -211,6 +212,15 @@ class Following:
     ) -> None:
         now, message = self._clock.now(), self._source.message(commit)
         export_images(self._source, commit, governing.configuration, self._settings)
+        write_admitted(
+            self._source,
+            commit,
+            judgement.declarations,
+            governing,
+            wiring.evidence_index(self._settings, governing.configuration, ask=False),
+            self._settings.state / wiring.ADMITTED,
+            now,
+        )
         documents: dict[str, Any] = {}
         decisions = {decision.resource: decision for decision in judgement.decisions}
         # Asked now, not remembered: after a restart nothing has been read yet, and a canary would be skipped.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from customhouse.trust.ledger import Ledger, LedgerReport
 
 STORE_FILE = "state.db"
+ADMITTED = "admitted"
 LEDGER_KEY = "ledger"
 LEDGER_ORIGIN = "customhouse.dev/ledger"
 
@@ -255,9 +257,12 @@ def target(settings: Settings, configuration: Configuration, secrets: SecretProv
     from customhouse.execution.adapters.local.target import LocalSettings, LocalTarget
 
     volumes, images = target_folders(settings, configuration)
-    return LocalTarget(
-        LocalSettings(settings.state, volumes, images, port=configuration.target_port, secrets=secrets), clock()
+    # What serves has its model's signature verified once more, by a process that reads the admission's record alone.
+    checker = (sys.executable, "-I", "-m", "customhouse.app.model_check", str((settings.state / ADMITTED).absolute()))
+    given = LocalSettings(
+        settings.state, volumes, images, port=configuration.target_port, secrets=secrets, checker=checker
     )
+    return LocalTarget(given, clock())
 
 
 def cluster(settings: Settings, kubeconfig: Path | None = None, context: str | None = None) -> KubernetesCluster:

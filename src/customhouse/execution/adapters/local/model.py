@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,11 +62,16 @@ class OnnxModel:
         return result
 
 
-def read_verified(path: Path, digest: str) -> dict[str, bytes]:
+Check = Callable[[Tree], None]
+"""Is told the files whose bytes were read; raises ArtifactError for what may not be loaded."""
+
+
+def read_verified(path: Path, digest: str, check: Check | None = None) -> dict[str, bytes]:
     """The files of a model by name, read once, whose digest is `digest`; a single file has its own name.
 
-    The bytes returned are the bytes that were hashed, so a file exchanged after the check changes nothing. Raises
-    ArtifactError when there is no such path, or with both digests when they differ.
+    The bytes returned are the bytes that were hashed, and that `check` was told of: a file exchanged after the check
+    changes nothing. Raises ArtifactError when there is no such path, with both digests when they differ, and what
+    `check` raises.
     """
     try:
         single = path.is_symlink() or not path.is_dir()
@@ -77,13 +82,16 @@ def read_verified(path: Path, digest: str) -> dict[str, bytes]:
             f"the model cannot be read: {error}", where=str(path), hint="is storageUri right, and is the volume there?"
         ) from error
     entries = tuple(FileEntry(name, bytes_digest(data), len(data)) for name, data in contents.items())
-    actual = Tree(entries, single=single).digest
+    files = Tree(entries, single=single)
+    actual = files.digest
     if not same_digest(actual, digest):
         raise ArtifactError(
             f"the model has digest {actual}, but {digest} is pinned",
             where=str(path),
             hint="restore the files, or declare and sign the new digest",
         )
+    if check is not None:
+        check(files)
     return contents
 
 
@@ -110,9 +118,9 @@ def _read(path: Path) -> bytes:
         return handle.read()
 
 
-def load(path: Path, digest: str, threads: int) -> OnnxModel:
+def load(path: Path, digest: str, threads: int, check: Check | None = None) -> OnnxModel:
     """Read, verify and load. Raises ArtifactError for a wrong digest and for a model that cannot be served."""
-    contents = read_verified(path, digest)
+    contents = read_verified(path, digest, check)
     name = _entry(contents, path)
     data = contents[name]
     try:

@@ -10,22 +10,26 @@ import gc
 import os
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from customhouse.core.errors import CustomhouseError
+from customhouse._kit.digest import Tree
+from customhouse._kit.process import ProgramError, ProgramMissingError, run
+from customhouse.core.errors import ArtifactError, CustomhouseError
 from customhouse.execution.adapters.local import tenancy
 from customhouse.execution.adapters.local.meter import Traffic, exposition, samples
-from customhouse.execution.adapters.local.model import OnnxModel, load
+from customhouse.execution.adapters.local.model import Check, OnnxModel, load
 from customhouse.execution.adapters.local.processes import consumption
 from customhouse.execution.adapters.local.tensors import InvalidRequestError, decode, encode, prediction
 from customhouse.execution.adapters.local.wire import Request, Response, Server
 
 LIVE_SETTINGS = ("memory_limit", "queue", "timeout_s")
 """What a running worker takes from its configuration file when that changes."""
+_CHECK_S = 60.0
 
 
 class Worker:
@@ -176,11 +180,36 @@ async def _run(worker: Worker, config: dict[str, Any], path: str) -> None:
     tenancy.say("stopped")
 
 
+def checker(program: Sequence[str], digest: str) -> Check | None:
+    """What asks a program whether the files that were read may be loaded; None without one.
+
+    It runs in a process of its own: what it needs (certificates, JSON of strangers) has no place in one that serves.
+    """
+    if not program:
+        return None
+
+    def check(files: Tree) -> None:
+        listed = [{"path": entry.path, "digest": entry.digest, "size": entry.size} for entry in files.files]
+        said = orjson.dumps({"single": files.single, "files": listed})
+        try:
+            done = run([*program, digest], stdin=said, timeout_s=_CHECK_S, accept=(0, 5), max_output=1 << 20)
+        except (ProgramError, ProgramMissingError) as error:
+            raise ArtifactError(f"the model's signature could not be verified: {error}") from error
+        if done.status != 0:
+            raise ArtifactError(
+                f"the model is not loaded: {done.stdout.decode('utf-8', 'replace').strip()[:1000]}",
+                hint="declare, sign and let pass the gate what is to be served",
+            )
+
+    return check
+
+
 def main(path: str) -> int:
     """Serve until told to stop; 0, or 1 with the reason in the fault file when the model cannot be served."""
     config = tenancy.read_config(path)
     try:
-        model = load(Path(config["path"]), str(config["digest"]), int(config["threads"]))
+        check = checker(config.get("checker") or (), str(config["digest"]))
+        model = load(Path(config["path"]), str(config["digest"]), int(config["threads"]), check)
     except (CustomhouseError, MemoryError) as error:
         tenancy.write_fault(config["fault"], str(error), hint=getattr(error, "hint", ""))
         tenancy.say("not served", error=str(error))

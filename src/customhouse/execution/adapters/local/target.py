@@ -55,6 +55,9 @@ class LocalSettings:
     """The gateway's port on 127.0.0.1; 0 picks a free one and keeps it."""
     secrets: SecretProvider | None = None
     """Resolves secretKeyRef: (namespace, secret, key) → value."""
+    checker: tuple[str, ...] = ()
+    """The program (and arguments) that each worker asks, with the digest behind it and the files that it read on stdin,
+    whether they may be loaded; without one the pinned digest alone decides."""
     lease_s: float = 600.0
     """How long workers and gateway go on without a control process."""
     max_body: int = 8 << 20
@@ -89,6 +92,7 @@ class LocalTarget:
             "lease_s": settings.lease_s,
             "max_body": settings.max_body,
             "timeout_s": settings.request_timeout_s,
+            "checker": list(settings.checker),
         }
         self._volumes: dict[str, Path] = {}
         self._images: dict[str, Path] = {}
