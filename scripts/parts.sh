@@ -2,6 +2,7 @@
 # Installs the real parts that tests run against: from Debian gpg, ssh-keygen, chromium, docker-registry, wrk; built from Go's module proxy opa,
 # conftest, gator, kustomize, helm, cosign, notation, jsonnet, gitea and a Kubernetes control plane (kube-apiserver, etcd, kwok …).
 # Idempotent; what it builds is kept outside the tree, so a second run and a second clone are quick.
+# From PyPI, into an environment of its own: model_signing (pip).
 #   scripts/parts.sh            install what is missing
 #   scripts/parts.sh --list     say what is there, install nothing
 set -euo pipefail
@@ -68,6 +69,31 @@ go_program() { # name package folder [ldflags] [tags, which here also mean: with
       missing=1
     fi
     rm -rf "$work"
+  fi
+}
+
+# A Python program in an environment of its own: what it needs, with hashes, is in scripts/parts.d/FOLDER/requirements.txt.
+python_program() { # name folder
+  local name=$1 folder=$here/parts.d/$2 stamp=$parts/$1.stamp wanted
+  wanted=$(sha256sum <"$folder/requirements.txt" | cut -d' ' -f1)
+  if [[ -x $parts/bin/$name && -f $stamp && $(<"$stamp") == "$wanted" ]]; then
+    say "$name: $parts/bin/$name"
+  elif [[ $list == yes ]] || ! command -v python3 >/dev/null; then
+    say "$name: missing or of another version (pip installs it into an environment of its own)"
+    missing=1
+  else
+    say "$name: installing"
+    rm -rf "$parts/$name"
+    mkdir -p "$parts/bin"
+    if python3 -m venv "$parts/$name" >&2 &&
+      "$parts/$name/bin/pip" install -q --disable-pip-version-check --require-hashes -r "$folder/requirements.txt" >&2; then
+      ln -sfn "$parts/$name/bin/$name" "$parts/bin/$name"
+      printf '%s' "$wanted" >"$stamp"
+      say "$name: $parts/bin/$name"
+    else
+      say "$name: pip failed, see above"
+      missing=1
+    fi
   fi
 }
 
@@ -154,6 +180,7 @@ go_program kustomize sigs.k8s.io/kustomize/kustomize/v5 kustomize
 go_program helm helm.sh/helm/v3/cmd/helm helm
 go_program cosign github.com/sigstore/cosign/v3/cmd/cosign cosign
 go_program notation github.com/notaryproject/notation/cmd/notation notation
+python_program model_signing model_signing
 go_program jsonnet github.com/google/go-jsonnet/cmd/jsonnet jsonnet
 # The API server tells its version to whoever asks; without the flags it would call itself v0.0.0.
 version=v1.36.3

@@ -120,7 +120,8 @@ def _token(response: bytes) -> _Token:
     inner.done()
     held.done()
     listed = data.optional(_CONTEXT)
-    data.optional(_CONTEXT + 1)  # revocation lists: what is revoked is not asked there
+    if data.optional(_CONTEXT + 1) is not None:
+        raise TamperError("the timestamp brings along revocation lists, which are not read here")
     signers = data.take(der.SET).items()
     data.done()
     signer = signers.take(der.SEQUENCE).items()
