@@ -99,6 +99,7 @@ class ControlPlane:
     # life
     def start(self) -> None:
         """Take over or start what runs. Raises TargetError (a port in use) and StateError (a second process)."""
+        self.following.admit_deployed()
         self.target.start()
 
     def close(self, *, keep_serving: bool = False) -> None:

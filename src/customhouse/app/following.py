@@ -48,6 +48,7 @@ from customhouse.core.forge import Review
 from customhouse.core.ledger import Entry
 from customhouse.core.ports import DecisionLog, Measurements, PolicyEngine, ReleaseLog, Target
 from customhouse.core.release import RolloutPhase
+from customhouse.core.resource import Declaration
 from customhouse.core.workload import workload
 
 _RETRY_S = 1.0
@@ -171,6 +172,17 @@ class Following:
         self._retry.clear()
         return True
 
+    def admit_deployed(self) -> None:
+        """Write what serving processes ask for, where a state is from before they did. Raises CannotDecideError."""
+        deployed = self._memory.deployed
+        if deployed is not None and not (self._settings.state / wiring.ADMITTED).is_dir():
+            governing, declared = self._standing.governing(), self._standing.declared()
+            self._admit(deployed.revision, declared, governing, self._clock.now())
+
+    def _admit(self, commit: str, declared: Sequence[Declaration], governing: Governance, at: datetime) -> None:
+        index = wiring.evidence_index(self._settings, governing.configuration, ask=False)
+        write_admitted(self._source, commit, declared, governing, index, self._settings.state / wiring.ADMITTED, at)
+
     def _review(self, governing: Governance, base: str | None, revision: Revision) -> Review | None:
         """What the forge says; the founding commit is trusted on first use, so nobody is asked about it."""
         forge, spec = wiring.forge(self._settings, governing.configuration), governing.configuration.forge
@@ -212,15 +224,7 @@ class Following:
     ) -> None:
         now, message = self._clock.now(), self._source.message(commit)
         export_images(self._source, commit, governing.configuration, self._settings)
-        write_admitted(
-            self._source,
-            commit,
-            judgement.declarations,
-            governing,
-            wiring.evidence_index(self._settings, governing.configuration, ask=False),
-            self._settings.state / wiring.ADMITTED,
-            now,
-        )
+        self._admit(commit, judgement.declarations, governing, now)
         documents: dict[str, Any] = {}
         decisions = {decision.resource: decision for decision in judgement.decisions}
         # Asked now, not remembered: after a restart nothing has been read yet, and a canary would be skipped.

@@ -13,6 +13,8 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "sign": ("model_sign:sign", "Sign a model's files by OpenSSF Model Signing v1."),
     "verify": ("model_verify:verify", "Check a model's files against their signature."),
     "bom": ("model_bom:bom", "Write the bill of materials of a model."),
+    "convert": ("model_convert:convert", "Write weights as safetensors, without executing what they are in."),
+    "pull": ("model_pull:pull", "Fetch a model from a registry, an address or a folder, and verify it."),
     "attest": ("model_attest:attest", "Inspect a model and write the evidence that the gate asks for."),
 }
 

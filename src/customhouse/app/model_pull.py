@@ -1,0 +1,249 @@
+"""Models from where they lie: `oci://`, `https://` and files resolve to a digest once, and are verified when they come.
+
+What is written out is recorded in a lock (`model.lock.json` beside the folder, or `--lock`): the reference, its digest,
+and the digest of the files. Pulling again by a lock gives the same files or an error. Blobs are kept below the state
+directory by their digest and verified each time that they are taken from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+from customhouse._kit.clock import to_rfc3339
+from customhouse._kit.digest import is_digest, same_digest, tree
+from customhouse.app import wiring
+from customhouse.app.registry_images import resolve
+from customhouse.app.settings import Settings
+from customhouse.core.errors import ArtifactError, StateError, TamperError, UsageError
+from customhouse.trust.oci import Descriptor, is_index, listed, read_json
+from customhouse.trust.unpack import MODELCAR, TITLE, UNPACK, Limits, unpack_tar, write_file
+
+CACHE = "blobs"
+MAX_FILE = 512 << 30
+_TAR_TYPES = ("tar", "tar+gzip", "tar.gzip", "tar.gz", "tar+zstd")
+_IMAGE_LAYERS = ("application/vnd.oci.image.layer", "application/vnd.docker.image.rootfs")
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What came: the reference by digest, where it was written, and the digest of the files (what `pvc://` pins)."""
+
+    reference: str
+    digest: str
+    tree: str
+    files: int
+    size: int
+    at: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The lock."""
+        return {
+            "reference": self.reference,
+            "digest": self.digest,
+            "tree": self.tree,
+            "files": self.files,
+            "size": self.size,
+            "resolved_at": self.at,
+        }
+
+
+def pull(
+    settings: Settings, reference: str, out: str, *, digest: str | None, lock: str | None, platform: str | None = None
+) -> Pulled:
+    """Fetch a model into a folder that is not there yet, verify it and write the lock.
+
+    `digest` is what an `https://` address or a file must have, when the reference does not say it. A lock that is there
+    must fit: the same reference, and then the digests that it records. Raises UsageError, ArtifactError, TamperError.
+    """
+    place = Path(out)
+    kept = _read_lock(Path(lock)) if lock is not None and Path(lock).exists() else None
+    if kept is not None:
+        reference, digest = _by_lock(kept, reference, digest)
+    if place.exists():
+        raise UsageError(f"{out} is there already", hint="name a folder that is not there yet")
+    draft = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
+    try:
+        draft.mkdir(parents=True)
+        if reference.startswith("oci://"):
+            named, found = _oci(settings, reference, draft, platform)
+        elif reference.startswith(("https://", "http://")):
+            named, found = _https(settings, reference, draft, digest)
+        else:
+            named, found = _local(reference.removeprefix("file://"), draft, digest)
+        files = tree(draft)
+        if not files.files:
+            raise ArtifactError("there is no file in it", where=reference)
+        whole = files.digest
+        if kept is not None and not same_digest(whole, str(kept["tree"])):
+            raise TamperError(f"the files have the digest {whole}, {kept['tree']} is locked", where=reference)
+        done = Pulled(named, found, whole, len(files.files), files.size, to_rfc3339(wiring.clock().now()))
+        if lock is not None and kept is None:
+            Path(lock).write_text(json.dumps(done.to_json(), indent=2) + "\n", encoding="utf-8")
+        draft.rename(place)
+    except OSError as error:
+        raise StateError(f"cannot be written: {error.strerror or error}", where=str(place)) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return done
+
+
+def _oci(settings: Settings, text: str, folder: Path, platform: str | None) -> tuple[str, str]:
+    found = resolve(settings, text, platform)
+    where = found.pinned
+    registry = wiring.registry(settings, found.reference.host)
+    document = read_json(registry.manifest(found.reference.repository, found.digest), where)
+    if is_index(document):
+        raise UsageError(f"{where} is for several platforms", hint=f"--platform, one of {', '.join(found.platforms)}")
+    limits, count = Limits(), 0
+    for layer in listed(document, "layers", where):
+
+        def fetch(take: Callable[[bytes], object], layer: Descriptor = layer) -> None:
+            registry.download(found.reference.repository, layer, take)
+
+        blob = _cached(settings, layer.digest, fetch)
+        count += _unpack(layer, blob, folder, limits, where)
+    if count == 0:
+        raise ArtifactError(
+            "no layer of it is a model that is read here",
+            where=where,
+            hint=f"layers named by {TITLE}, tar layers, or an image with its model below /{MODELCAR}",
+        )
+    return f"oci://{found.pinned}", found.digest
+
+
+def _unpack(layer: Descriptor, blob: Path, folder: Path, limits: Limits, where: str) -> int:
+    title = layer.annotations.get(TITLE)
+    packed = layer.media_type.endswith(_TAR_TYPES)
+    if layer.media_type.startswith(_IMAGE_LAYERS) and (title is None or layer.annotations.get(UNPACK) != "true"):
+        if title is not None and not packed:
+            return _plain(title, blob, folder, limits, where)
+        return unpack_tar(blob, layer.media_type, folder, limits, where, below=MODELCAR)
+    if packed and (title is None or layer.annotations.get(UNPACK) == "true" or "kitops" in layer.media_type):
+        return unpack_tar(blob, layer.media_type, folder, limits, where)
+    return 0 if title is None else _plain(title, blob, folder, limits, where)
+
+
+def _plain(title: str, blob: Path, folder: Path, limits: Limits, where: str) -> int:
+    with blob.open("rb") as data:
+        write_file(title, data, folder, limits, where)
+    return 1
+
+
+def _https(settings: Settings, url: str, folder: Path, digest: str | None) -> tuple[str, str]:
+    from customhouse._kit.http import HttpError, request
+
+    address, _, tail = url.rpartition("@")
+    if is_digest(tail):
+        url, digest = address, tail
+    if digest is None or not is_digest(digest):
+        raise UsageError(
+            "what an address serves today it may not serve tomorrow",
+            where=url,
+            hint="say what it must be: --digest sha256:…, or https://…@sha256:…",
+        )
+    name = urlsplit(url).path.rpartition("/")[2] or "model"
+
+    def fetch(take: Callable[[bytes], object]) -> None:
+        try:
+            answer = request("GET", url, timeout_s=3600, max_bytes=MAX_FILE, sink=take)
+        except HttpError as error:
+            raise ArtifactError(str(error), where=url) from error
+        if answer.status != 200:
+            raise ArtifactError(f"it answers {answer.status}", where=url)
+
+    with _cached(settings, digest, fetch).open("rb") as data:
+        write_file(name, data, folder, Limits(), url)
+    return f"{url}@{digest}", digest
+
+
+def _local(path: str, folder: Path, digest: str | None) -> tuple[str, str]:
+    source = Path(path)
+    if not source.exists():
+        raise UsageError(f"there is nothing at {path}")
+    if digest is None or not is_digest(digest):
+        raise UsageError(
+            "which files are meant was not said", where=path, hint="--digest sha256:… (`model sign` prints it)"
+        )
+    root = source if source.is_dir() else source.parent
+    names = [entry.path for entry in tree(source).files]
+    limits = Limits()
+    for name in names:
+        with (root / name).open("rb") as data:
+            write_file(name, data, folder, limits, path)
+    # What was copied is what counts: the source may have changed while it was read.
+    copied = tree(folder if source.is_dir() else folder / names[0])
+    if not same_digest(copied.digest, digest):
+        raise TamperError(f"the files have the digest {copied.digest}, {digest} was expected", where=path)
+    return f"file://{source.absolute()}", digest
+
+
+def _cached(settings: Settings, digest: str, fetch: Callable[[Callable[[bytes], object]], None]) -> Path:
+    """The blob with this digest, from the cache where it still has it, else fetched. Raises ArtifactError."""
+    place = settings.state / CACHE / "sha256" / digest.removeprefix("sha256:")
+    if place.is_file():
+        if same_digest(_digest_of(place), digest):
+            return place
+        place.unlink()  # a disk that rots, or a hand that writes
+    place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
+    try:
+        with draft.open("wb") as handle:
+            fetch(handle.write)
+        found = _digest_of(draft)
+        if not same_digest(found, digest):
+            raise TamperError(
+                f"what came has the digest {found}, {digest} was expected",
+                hint="it was changed where it lies; do not use it",
+            )
+        os.replace(draft, place)
+    finally:
+        with suppress(OSError):
+            draft.unlink()
+    return place
+
+
+def _digest_of(place: Path) -> str:
+    hasher = hashlib.sha256()
+    with place.open("rb") as handle:
+        _feed(handle, hasher.update)
+    return f"sha256:{hasher.hexdigest()}"
+
+
+def _feed(handle: IO[bytes], take: Callable[[bytes], object]) -> None:
+    while piece := handle.read(1 << 20):
+        take(piece)
+
+
+def _read_lock(place: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(place.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"the lock cannot be read: {error}", where=str(place)) from error
+    fields = ("reference", "digest", "tree")
+    if not isinstance(value, dict) or not all(isinstance(value.get(key), str) for key in fields):
+        raise UsageError("not a lock of `model pull`", where=str(place))
+    return value
+
+
+def _by_lock(kept: dict[str, Any], reference: str, digest: str | None) -> tuple[str, str | None]:
+    """The locked reference, which the one that was asked for must lead to."""
+    locked = str(kept["reference"])
+    name = locked.rpartition("@")[0] or locked
+    asked = reference.rpartition("@")[0] if is_digest(reference.rpartition("@")[2]) else reference
+    head, colon, tag = asked.rpartition(":")
+    same = asked in (name, locked) or (colon and "/" not in tag and head == name)
+    if not same:
+        raise UsageError(f"the lock is of {locked}", where=reference, hint="remove the lock to resolve it anew")
+    if digest is not None and digest != kept["digest"]:
+        raise TamperError(f"the lock says {kept['digest']}, and {digest} is asked for", where=reference)
+    return (locked, None) if locked.startswith("oci://") else (reference, str(kept["digest"]))
