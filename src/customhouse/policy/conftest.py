@@ -105,7 +105,11 @@ def judge_documents(
     queries = [f"data.{namespace}.{rule}" for namespace, rule in asked]
     queries += [f"data.{namespace}.exception" for namespace in excepting]
     result = []
-    for row in _rows(policies, documents, engine, queries):
+    try:
+        rows = list(_rows(policies, documents, engine, queries))
+    except EndedError as error:
+        raise _placed(error, policies.program) from error
+    for row in rows:
         excepted = {namespace: _excepted(row[len(asked) + at]) for at, namespace in enumerate(excepting)}
         messages: list[Message] = []
         for (namespace, rule), answer in zip(asked, row, strict=False):
@@ -130,14 +134,19 @@ def _compiled(sources: Mapping[str, str], engine: ForeignEngine) -> Program:
         program = Program(sources, v0=v0)
         try:
             engine.ask(program, {}, [{}], [query])
-        except EndedError:
-            raise
+        except EndedError as error:
+            raise _placed(error, program) from error
         except PolicyError as error:
             # A module of before OPA 1.0 is told what is wrong with it in its own language.
             problem = error if problem is None or "keyword is required" in problem.message else problem
             continue
         return program
     raise problem or PolicyError("the policies do not compile")
+
+
+def _placed(error: EndedError, program: Program) -> EndedError:
+    """Which rule it was nobody knows; the first module says which folder."""
+    return EndedError(error.message, where=error.where or min(program.modules), hint=error.hint)
 
 
 def _rows(

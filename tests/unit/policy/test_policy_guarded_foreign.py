@@ -47,7 +47,7 @@ def test_it_answers_as_the_engine_in_this_process_does(engine: GuardedForeign, d
 def test_a_template_without_end_is_ended_and_the_next_question_is_answered() -> None:
     hurried = GuardedForeign(timeout_s=1)
     assert hurried.ask(ENDLESS, {}, [{}], ["data.e.violation"]) == [[[]]]
-    with pytest.raises(EndedError, match=r"no answer within 1\.\d+ s; it was ended") as caught:
+    with pytest.raises(EndedError, match="no answer within 1 s; it was ended") as caught:
         hurried.ask(ENDLESS, {}, [{"loop": True}], ["data.e.violation"])
     assert "loops" in caught.value.hint
     assert hurried._companion._child is None

@@ -19,7 +19,7 @@ from customhouse.policy.engine_input import input_bytes
 from customhouse.policy.foreign import UNDEFINED, EndedError, Program
 
 TIMEOUT_S = 10.0
-"""For one question, and a second more for each MiB that is sent with it; compiling a program is part of its first."""
+"""For one question, and a second more for each whole MiB sent with it; compiling a program is part of its first."""
 _MIB = 1024 * 1024
 _BATCH, _BATCH_BYTES = 20, 4 * _MIB
 """Documents of one question, and their bytes."""
@@ -74,7 +74,7 @@ class GuardedForeign:
         return answer["rows"]
 
     def _exchange(self, frames: Sequence[bytes]) -> Mapping[str, Any]:
-        limit = self._timeout_s + sum(map(len, frames)) / _MIB
+        limit = self._timeout_s + sum(map(len, frames)) // _MIB
         for attempt in (1, 2):
             self._companion.start()
             generation = self._companion.generation
