@@ -97,6 +97,7 @@ class Admission:
         self._spec = context.governing.configuration.admission
         self._gate = Gate(engine, self._governing.bundle, self._governing.waivers)
         self._watch = Watch(engine, self._governing.canary)
+        self._places = self._governing.prices
         self._settings = replace(self._governing.policy, require_revision=self._spec.require_revision)
         self._foreign = ForeignAdmission(context, engine)
         self._evidence: dict[tuple[str, str], tuple[datetime, tuple[Evidence, ...]]] = {}
@@ -324,7 +325,7 @@ class Admission:
         governing = self._governing
         if self._beside is None:
             self._beside = beside(self._context.declared)
-        found = change_costs((change,), governing.book, governing.prices, self._beside, self._beside, explained=False)
+        found = change_costs((change,), governing.book, self._places, self._beside, self._beside, explained=False)
         return next(iter(found), None)
 
     def _facts_context(
@@ -413,21 +414,24 @@ class Admission:
         """Whether it is not known here what there is: a model that has nothing, an image that was not asked for."""
         if artifact.role == "model":
             return True
+        trust = self._governing.configuration.trust
+        if not trust.registries:
+            return False
         found = reference_of(artifact)
-        asked = found is not None and self._governing.configuration.trust.asks(found.name)
+        asked = found is not None and trust.asks(found.name)
         return asked and artifact.digest not in self._context.asked
 
     def _statements(self, artifact: ArtifactRef, now: datetime) -> tuple[Evidence, ...]:
         if artifact.digest is None:
             return ()
+        files = self._context.filed(artifact.digest)
+        if not files:
+            return ()  # not remembered: who asks chooses the digests
         found = reference_of(artifact)
         key = (artifact.digest, "" if found is None else found.name)
         known = self._evidence.get(key)
         # Certificates expire; what keys signed is remembered as long as the generation.
         if known is None or not timedelta() <= now - known[0] < _STATES_FOR:
-            files = self._context.filed(artifact.digest)
-            if not files:
-                return ()  # not remembered: who asks chooses the digests
             known = self._evidence[key] = (now, read_filed(files, artifact.digest, self._believed, now, name=key[1]))
         return known[1]
 

@@ -56,6 +56,8 @@ class Container:
     """Names of the pod's resource claims that it uses."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Literal values only; values by reference are not resolved here."""
+    source: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    """What stands at `pointer`, where it was read from that."""
 
 
 def containers_of(pod: Mapping[str, Any], pointer: str) -> Iterator[Container]:
@@ -98,6 +100,7 @@ def container_of(
             for entry in items(item, "env", pointer)
             if isinstance(entry, Mapping) and "name" in entry and "valueFrom" not in entry
         },
+        source=item,
     )
 
 

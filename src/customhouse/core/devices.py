@@ -140,8 +140,14 @@ class Devices:
         return tuple(name for name, _ in self.counts)
 
 
+_OF_MACHINES = frozenset({"cpu", "memory", "ephemeral-storage"})
+_NONE = Devices()
+
+
 def devices_of(requests: Mapping[str, Any], pointer: str) -> Devices:
     """The accelerators that a container's requests (limits filled in) name."""
+    if requests.keys() <= _OF_MACHINES:
+        return _NONE
     counts: list[tuple[str, int]] = []
     parts: list[Fraction | None] = []
     measured = False

@@ -83,7 +83,7 @@ def look(value: Any, pointer: str) -> Any:
     """Whatever is at a JSON pointer below `value`; None where it does not lead anywhere."""
     for part in pointer.split("/")[1:]:
         if type(value) is dict or isinstance(value, Mapping):
-            value = value.get(unescaped(part))
+            value = value.get(unescaped(part) if "~" in part else part)
         elif isinstance(value, (list, tuple)) and part.isdecimal() and int(part) < len(value):
             value = value[int(part)]
         else:

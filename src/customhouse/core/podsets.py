@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -202,7 +202,12 @@ def pinned(manifest: Manifest, uri: str, pointer: str, *, role: str = "model", a
 
 def _owners(manifest: Manifest, place: PodPlace) -> Iterator[tuple[str, Mapping[str, Any]]]:
     found = False
-    for pointer, owner in matches(manifest, place.owner):
+    if place.owner == "/spec":  # where nearly every kind has its pods
+        spec = manifest.get("spec")
+        places: Iterable[tuple[str, Any]] = () if spec is None else (("/spec", spec),)
+    else:
+        places = matches(manifest, place.owner)
+    for pointer, owner in places:
         if not isinstance(owner, Mapping):
             raise DeclarationError("not a mapping", where=pointer)
         found = True
@@ -251,6 +256,8 @@ def _pod_set(manifest: Manifest, place: PodPlace, owner_pointer: str, owner: Map
 
 def _whole(pod: Mapping[str, Any], pointer: str, containers: list[Container]) -> tuple[int, int]:
     """Pod-level resources, with the API server's default: a limit is a request only where no container has one."""
+    if pod.get("resources") is None:
+        return (0, 0)
     place = f"{pointer}/resources"
     declared = mapping(pod, "resources", pointer)
     requests, limits = mapping(declared, "requests", place), mapping(declared, "limits", place)
@@ -286,7 +293,7 @@ def _engine(config: Mapping[str, Any], pointer: str) -> tuple[Mapping[str, Any],
     image = mapping(config, "image", pointer)
     registry, name = text(image, "registry", f"{pointer}/image"), text(image, "name", f"{pointer}/image")
     container = {"image": f"{registry}/{name}" if registry else name, "resources": {"requests": requests}}
-    read = container_of(container, pointer, init=False, name="vllm")
+    read = replace(container_of(container, pointer, init=False, name="vllm"), source=None)
     terms = items(config, "nodeSelectorTerms", pointer)
     required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
     if not asked:

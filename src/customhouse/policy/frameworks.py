@@ -38,6 +38,8 @@ def release(version: str) -> list[int] | None:
 
 def _annotated(manifest: Manifest) -> Iterator[tuple[str, str, str, str]]:
     annotations = mapping(mapping(manifest, "metadata", ""), "annotations", "/metadata")
+    if annotations.get(FRAMEWORK) is None:
+        return
     value = text(annotations, FRAMEWORK, "/metadata/annotations", "")
     for item in value.split(",")[:20]:
         name, _, version = item.strip().replace("==", " ").replace(":", " ").partition(" ")

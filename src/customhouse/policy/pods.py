@@ -79,7 +79,7 @@ def image_parts(reference: str) -> dict[str, Any]:
         return {"valid": False, "repository": reference[:512], "tag": None, "digest": None}
     domain, path = match["domain"], match["path"]
     # splitDockerDomain: the first component is a host when it has a dot or a port, is localhost, or has capitals.
-    if domain is not None and domain == domain.lower() != "localhost" and not {".", ":"} & set(domain):
+    if domain is not None and "." not in domain and ":" not in domain and domain == domain.lower() != "localhost":
         domain, path = None, f"{domain}/{path}"
     if domain is None:
         domain, path = "docker.io", path if "/" in path else f"library/{path}"
@@ -163,8 +163,8 @@ def _ephemeral(manifest: Manifest, one: PodSet) -> list[dict[str, Any]]:
 
 
 def _container(manifest: Manifest, item: Container, role: str) -> dict[str, Any]:
-    raw: Any = manifest
-    for part in item.pointer.split("/")[1:]:
+    raw: Any = manifest if item.source is None else item.source
+    for part in item.pointer.split("/")[1:] if item.source is None else ():
         key = part.replace("~1", "/").replace("~0", "~")
         raw = raw[int(key)] if isinstance(raw, (list, tuple)) else raw[key]
     place = item.pointer
@@ -213,7 +213,7 @@ def _container(manifest: Manifest, item: Container, role: str) -> dict[str, Any]
             for mount, at in entries(raw, "volumeMounts", place)
             if mount.get("mountPath") != _TOKEN_MOUNT
         ],
-        "probes": sorted(key.removesuffix("Probe") for key in raw if key.endswith("Probe") and raw[key]),
+        "probes": sorted([key.removesuffix("Probe") for key in raw if key.endswith("Probe") and raw[key]]),
         "security": _security(context, f"{place}/securityContext"),
     }
 
@@ -244,6 +244,8 @@ def _identity(context: Mapping[str, Any], place: str) -> dict[str, Any]:
 
 
 def _capabilities(values: Mapping[str, Any], key: str, place: str) -> list[str]:
+    if values.get(key) is None:
+        return []
     return sorted({name.upper().removeprefix("CAP_") for name in texts(values, key, f"{place}/capabilities")})
 
 

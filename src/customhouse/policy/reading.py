@@ -37,6 +37,7 @@ _SECRET_NAME = re.compile(
     r"(?:^|[_.-])(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|SECRET_?KEY|TOKEN|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIALS?)$",
     re.IGNORECASE,
 )
+_SECRET_ENDS = ("PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "KEY", "TOKEN", "CREDENTIAL", "CREDENTIALS")
 # Names that only sound like it: a path, a limit or a switch is no credential.
 _HARMLESS_VALUE = re.compile(r"|true|false|yes|no|none|null|\d{1,4}|/[\w./-]*|\$\([A-Za-z_]\w*\)", re.IGNORECASE)
 
@@ -53,6 +54,8 @@ def mapping(values: Mapping[str, Any], key: str, pointer: str) -> Mapping[str, A
 
 def entries(values: Mapping[str, Any], key: str, pointer: str) -> list[tuple[Mapping[str, Any], str]]:
     """A list of mappings, each with its JSON pointer."""
+    if values.get(key) is None:
+        return []
     items = _list(values, key, pointer)
     if not items:
         return []
@@ -113,6 +116,9 @@ def credential(name: str, value: str) -> str | None:
     for label, beginnings, pattern in possible:
         if any(beginning in value for beginning in beginnings) and pattern.search(value):
             return label
+    # Most names end otherwise. Letters of other scripts may be the same to a pattern that ignores case.
+    if name.isascii() and not name.upper().rstrip("\n").endswith(_SECRET_ENDS):
+        return None
     if _SECRET_NAME.search(name) and not _HARMLESS_VALUE.fullmatch(value):
         return "a credential by its name"
     return None
