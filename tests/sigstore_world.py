@@ -218,14 +218,22 @@ class World:
         return certificate("leaf", public, "intermediate", issuer_key, extra=[*extra, (promises, False)], **made)
 
     def stamp(
-        self, signature: bytes, at: datetime = NOW, *, seconds: int = 1, key: Any = None, embed: bool = True
+        self,
+        signature: bytes,
+        at: datetime = NOW,
+        *,
+        seconds: int = 1,
+        key: Any = None,
+        embed: bool = True,
+        imprint: bytes | None = None,
+        nonce: int = 77,
     ) -> bytes:
-        """A timestamp response over a signature."""
+        """A timestamp response over a signature (or over what has the digest `imprint`)."""
         sha256 = tlv(0x30, oid("2.16.840.1.101.3.4.2.1"))
-        imprint = tlv(0x30, sha256, tlv(4, hashlib.sha256(signature).digest()))
+        over = tlv(0x30, sha256, tlv(4, imprint or hashlib.sha256(signature).digest()))
         when = tlv(0x18, at.strftime("%Y%m%d%H%M%SZ").encode())
         accuracy = tlv(0x30, integer(seconds))
-        info = tlv(0x30, integer(1), oid("1.2.3.4"), imprint, integer(77), when, accuracy)
+        info = tlv(0x30, integer(1), oid("1.2.3.4"), over, integer(78), when, accuracy, integer(nonce))
         encoded = self.tsa.public_bytes(Encoding.DER)
         named = tlv(0x30, tlv(0x30, tlv(0x30, tlv(4, hashlib.sha256(encoded).digest()))))
         attributes = b"".join(

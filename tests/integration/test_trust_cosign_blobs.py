@@ -11,6 +11,7 @@ import pytest
 
 from customhouse.app.artifact_sign import sign
 from customhouse.app.artifact_verify import Request, verify
+from customhouse.app.model_signing import By
 from customhouse.core.errors import TamperError
 from customhouse.trust.keys import Algorithm, generate_pair
 from sigstore_world import ARTIFACT, IDENTITY, ISSUER, NOW, V02, World
@@ -44,7 +45,7 @@ def blob(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("algorithm", [Algorithm.ECDSA_P256, Algorithm.ED25519])
 def test_cosign_takes_what_is_signed_here(algorithm: Algorithm, cosign: Cosign, blob: Path, tmp_path: Path) -> None:
     generate_pair(tmp_path, "own", algorithm)
-    done = sign(str(blob), str(tmp_path / "own.key"), None)
+    done = sign(str(blob), By(str(tmp_path / "own.key")), None)
     arguments = ("verify-blob", "--key", "own.pub", "--bundle", done["bundle"], "--insecure-ignore-tlog=true", "blob")
     cosign(*arguments)
     assert verify(Request(str(blob), key=str(tmp_path / "own.pub")))["verified"]

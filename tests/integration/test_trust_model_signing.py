@@ -5,10 +5,11 @@ It is started once, for a list of tasks: its start costs more than all of them.
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,11 +24,14 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from customhouse.app.artifact_verify import Request as Whose
 from customhouse.app.model_signing import By, sign
 from customhouse.app.model_verify import Request, verify
-from sigstore_world import certificate
+from sigstore_services import serving, trust_config
+from sigstore_world import IDENTITY, ISSUER, World, certificate
 
 pytestmark = pytest.mark.part("model_signing")
+WORLD = World()
 SCRIPT = """
 import json, pathlib, sys
 from model_signing import hashing, signing, verifying
@@ -43,7 +47,11 @@ for task in json.load(sys.stdin):
     try:
         if task["do"] == "sign":
             signer = signing.Config().set_hashing_config(config)
-            if "certificate" in task:
+            if "token" in task:
+                signer.use_sigstore_signer(
+                    identity_token=task["token"], trust_config=pathlib.Path(task["services"])
+                )
+            elif "certificate" in task:
                 signer.use_certificate_signer(
                     private_key=task["key"],
                     signing_certificate=task["certificate"],
@@ -54,7 +62,13 @@ for task in json.load(sys.stdin):
             signer.sign(model, out)
         else:
             verifier = verifying.Config()
-            if "authority" in task:
+            if "services" in task:
+                verifier.use_sigstore_verifier(
+                    identity=task["identity"],
+                    oidc_issuer=task["issuer"],
+                    trust_config=pathlib.Path(task["services"]),
+                )
+            elif "authority" in task:
                 verifier.use_certificate_verifier(certificate_chain=[task["authority"]])
             else:
                 verifier.use_elliptic_key_verifier(public_key=task["key"])
@@ -110,17 +124,35 @@ def told(find_part: Callable[[str], Path], tmp_path_factory: pytest.TempPathFact
     other = {"do": "verify", "model": "changed"}
     tasks["changed model"] = {**other, "signature": "p256-ours.sig", "key": "p256.pub"}
     tasks["another key"] = {"do": "verify", "signature": "p256-ours.sig", "key": "p384.pub"}
-    listed = [{"model": "model", **task} for task in tasks.values()]
-    done = subprocess.run(
-        [str(find_part("model_signing").resolve().parent / "python"), "-c", SCRIPT],
-        input=json.dumps(listed),
-        cwd=folder,
-        env={"HOME": str(folder)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    with serving(WORLD) as (address, _):
+        (folder / "trust.json").write_text(json.dumps(trust_config(WORLD, address)))
+        (folder / "root.json").write_text(json.dumps(WORLD.root()))
+        (folder / "token").write_text(token())
+        by = By(token=str(folder / "token"), services=str(folder / "trust.json"))
+        sign(str(model), by, None, str(folder / "keyless-ours.sig"))
+        keyless = {"services": "trust.json", "identity": IDENTITY, "issuer": ISSUER}
+        tasks["verify keyless"] = {"do": "verify", "signature": "keyless-ours.sig", **keyless}
+        tasks["sign keyless"] = {"do": "sign", "signature": "keyless-theirs.sig", "token": token(), **keyless}
+        tasks["another identity"] = {**tasks["verify keyless"], "identity": "https://example.org/other"}
+        listed = [{"model": "model", **task} for task in tasks.values()]
+        done = subprocess.run(
+            [str(find_part("model_signing").resolve().parent / "python"), "-c", SCRIPT],
+            input=json.dumps(listed),
+            cwd=folder,
+            env={"HOME": str(folder)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
     return Told(folder, dict(zip(tasks, json.loads(done.stdout), strict=True)))
+
+
+def token() -> str:
+    """An OpenID Connect token as the reference wants to read it before it shows it to the authority."""
+    now = int(datetime.now(UTC).timestamp())
+    claims = {"iss": ISSUER, "aud": "sigstore", "sub": IDENTITY, "iat": now, "nbf": now - 1, "exp": now + 600}
+    parts = [json.dumps({"alg": "ES256", "typ": "JWT"}).encode(), json.dumps(claims).encode(), b"signature"]
+    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
 
 
 def write_key(folder: Path, name: str, curve: ec.EllipticCurve) -> None:
@@ -144,10 +176,11 @@ def certify(folder: Path) -> None:
 
 
 def test_the_reference_takes_what_is_signed_here_and_refuses_what_is_not_it(told: Told) -> None:
-    for task in ("verify p256", "verify p384", "verify certificate"):
+    for task in ("verify p256", "verify p384", "verify certificate", "verify keyless"):
         assert told.said[task] == ""
     assert "config.json" in told.said["changed model"]
     assert told.said["another key"]
+    assert told.said["another identity"]
 
 
 def test_what_the_reference_signs_is_taken_here(told: Told) -> None:
@@ -158,6 +191,16 @@ def test_what_the_reference_signs_is_taken_here(told: Told) -> None:
         check = verify(told.ours(signature, authorities=(str(told.folder / "ca.pem"),)))
         assert check.problems() == ()
         assert check.signer == "CN=signer,O=example"
+
+
+def test_keyless_signatures_of_the_reference_are_taken_here(told: Told) -> None:
+    assert told.said["sign keyless"] == "", told.said["sign keyless"]
+    for signature in ("keyless-theirs.sig", "keyless-ours.sig"):
+        root = str(told.folder / "root.json")
+        whose = Whose("", "", identity=IDENTITY, issuer=ISSUER, trusted_root=root)
+        assert verify(told.ours(signature, whose=whose)).problems() == ()
+        other = replace(whose, identity="https://example.org/other")
+        assert "was expected" in verify(told.ours(signature, whose=other)).problem
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -1,35 +1,43 @@
-"""`customhouse artifact sign`: the bytes of a file, or the list of a folder's files, signed with a key."""
+"""`customhouse artifact sign`: the bytes of a file, or the list of a folder's files, signed with a key or keyless."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from customhouse.app import wiring
+from customhouse.app import model_signing, wiring
 from customhouse.app.artifact_verify import BESIDE
-from customhouse.app.inspection import read_tree
-from customhouse.app.model_signing import without
+from customhouse.app.model_signing import By, keyless
 from customhouse.app.wholefile import write_whole
 from customhouse.core.errors import UsageError
 from customhouse.trust.keys import load_private
-from customhouse.trust.signing import sign_model
 from customhouse.trust.sigstore.sealing import seal_message
 from customhouse.trust.sigstore.verification import Artifact
 
 
-def sign(artifact: str, key: str, out: str | None) -> dict[str, str]:
-    """Write the bundle: `{"artifact","digest","bundle"}`. Raises UsageError, ArtifactError, ConfigError and OSError."""
+def sign(artifact: str, by: By, out: str | None) -> dict[str, str]:
+    """Write the bundle: `{"artifact","digest","bundle"}`.
+
+    Raises UsageError, ArtifactError, ConfigError, OSError, and EvidenceError when a service does not do its part.
+    """
     path = Path(artifact)
     if not path.exists():
         raise UsageError(f"there is nothing at {artifact}")
-    private = load_private(Path(key))
-    place = Path(out or artifact.rstrip("/") + BESIDE[0])
+    place = out or artifact.rstrip("/") + BESIDE[0]
     if path.is_dir():
-        files = without(read_tree(path), path, place)
-        if not files.files:
-            raise UsageError(f"there is no file in {artifact}")
-        data, digest = sign_model(files, path.resolve().name, private, wiring.clock().now()), files.digest
+        digest = model_signing.sign(artifact, by, None, place)
     else:
         thing = Artifact.of_file(path)
-        data, digest = seal_message(thing, private), f"sha256:{thing.digests['sha256']}"
-    write_whole(place, data)
-    return {"artifact": artifact, "digest": digest, "bundle": str(place)}
+        write_whole(Path(place), _sealed(thing, by))
+        digest = f"sha256:{thing.digests['sha256']}"
+    return {"artifact": artifact, "digest": digest, "bundle": place}
+
+
+def _sealed(thing: Artifact, by: By) -> bytes:
+    if by.certificate is not None:
+        raise UsageError("a file is signed with a key or keyless", hint="certificates are for models: model sign")
+    if by.key is not None:
+        return seal_message(thing, load_private(Path(by.key)))
+    from customhouse.trust.sigstore.keyless import sign_artifact
+
+    services, token = keyless(by)
+    return sign_artifact(thing, token, services, wiring.sigstore_post(), wiring.clock().now())[0]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from customhouse._kit.digest import Tree
 from customhouse.app import wiring
@@ -14,7 +15,10 @@ from customhouse.app.wholefile import write_whole
 from customhouse.core.errors import TamperError, UsageError
 from customhouse.trust.keys import PublicKey, load_private
 from customhouse.trust.scan import Wish
-from customhouse.trust.signing import is_ignored, sign_model
+from customhouse.trust.signing import is_ignored, model_statement, sign_model
+
+if TYPE_CHECKING:
+    from customhouse.trust.sigstore.keyless import Services
 
 MAX_SIGNATURE = 32 * 1024 * 1024
 MAX_PEM = 1024 * 1024
@@ -22,11 +26,27 @@ MAX_PEM = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class By:
-    """Who signs: a private key, and for a certificate authority of one's own the certificates that lead to it."""
+    """Who signs: a private key, and for a certificate authority of one's own the certificates that lead to it.
 
-    key: str
+    Or, keyless: an identity token and the trust configuration with the services that take it. All are paths of files.
+    """
+
+    key: str | None = None
     certificate: str | None = None
     chain: tuple[str, ...] = ()
+    token: str | None = None
+    services: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.key is None) == (self.token is None):
+            raise UsageError("who signs was not said", hint="give either --key, or --identity-token")
+        if (self.token is None) != (self.services is None):
+            raise UsageError(
+                "an identity token needs --trust-config, and that needs a token",
+                hint="a client trust configuration names the services and the trusted root; none is built in",
+            )
+        if self.token is not None and (self.certificate is not None or self.chain):
+            raise UsageError("a certificate of your own goes with a key", hint="leave --certificate and --chain away")
 
 
 def sign(path: str, by: By, name: str | None, out: str, wish: Wish | None = None, ignore: Sequence[str] = ()) -> str:
@@ -45,13 +65,32 @@ def sign(path: str, by: By, name: str | None, out: str, wish: Wish | None = None
         files = replace(files, files=kept)
     if not files.files:
         raise UsageError(f"there is no file to sign in {path}")
-    private = load_private(Path(by.key))
     now = wiring.clock().now()
-    certificates = _certificates(by, private.public, now)
     title = name or Path(path).resolve().name
-    data = sign_model(files, title, private, now, ignored=ignored, certificates=certificates)
+    if by.key is None:
+        from customhouse.trust.sigstore.keyless import sign_statement
+
+        services, token = keyless(by)
+        said = model_statement(files, title, now, ignored=ignored)
+        data, _ = sign_statement(said, token, services, wiring.sigstore_post(), now)
+    else:
+        private = load_private(Path(by.key))
+        certificates = _certificates(by, private.public, now)
+        data = sign_model(files, title, private, now, ignored=ignored, certificates=certificates)
     write_whole(Path(out), data)
     return files.digest
+
+
+def keyless(by: By) -> tuple[Services, str]:
+    """The services of the trust configuration, and the token. Raises UsageError and ConfigError."""
+    from customhouse.trust.sigstore.keyless import read_services
+
+    assert by.token is not None  # noqa: S101 - By has seen to both
+    assert by.services is not None  # noqa: S101
+    data = named_file(Path(by.services), MAX_PEM, "a trust configuration")
+    services = read_services(data, wiring.clock().now(), by.services)
+    text = named_file(Path(by.token), MAX_PEM, "an identity token")
+    return services, text.decode("ascii", "replace").strip()
 
 
 def relative(paths: Sequence[str], model: Path) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from customhouse.trust.adapters.registries.oci import OciRegistry
     from customhouse.trust.keys import PublicKey
     from customhouse.trust.ledger import Ledger, LedgerReport
+    from customhouse.trust.sigstore.keyless import Post
 
 STORE_FILE = "state.db"
 ADMITTED = "admitted"
@@ -42,6 +43,13 @@ LEDGER_ORIGIN = "customhouse.dev/ledger"
 def clock() -> Clock:
     """The machine's clock."""
     return SystemClock()
+
+
+def sigstore_post() -> Post:
+    """The way to Sigstore's services, for keyless signing."""
+    from customhouse.trust.adapters.sigstore_services import post
+
+    return post
 
 
 def _on_path(program: str, settings: Settings) -> str | None:
