@@ -10,6 +10,8 @@ import json
 import re
 from collections.abc import Mapping
 
+import orjson
+
 from customhouse.trust.scan.importables import judge
 from customhouse.trust.scan.inspection import Inspection
 from customhouse.trust.scan.jinja import inspect_template
@@ -25,6 +27,18 @@ _MAX_VALUES = 4_000_000
 _NAMED = ("_target_", "py/object", "py/type", "py/function", "py/reduce", "target_class", "class_path")
 _REMOTE = ("auto_map", "custom_pipelines")
 _WATCHED = (*_NAMED, *_REMOTE, "chat_template", "loader_module", "trust_remote_code", "target", "template")
+_KEYS = frozenset(
+    {*_WATCHED, "parent_library", "attn_implementation", "_attn_implementation", "weight_map"}
+    | {"model_config", "training_config", "keras_model_config"}
+)
+_MARKS = (
+    *sorted(f'"{key}"' for key in _KEYS - {"chat_template", "template"}),
+    *('template"', '"class_name"', '"__class__"', '"nbformat"', '"_diffusers_version"', '"lc"', '"idx"'),
+)
+"""What a document must hold, letter by letter, to have anything that is looked for."""
+_HIDDEN_MARK = re.compile(r"\\u00[2-7]")
+"""A letter that could be written as itself."""
+_LONG = 1 << 20
 _KERAS_TEXTS = ("model_config", "training_config", "keras_model_config")
 _SAFE_ROOTS = ("nemo.", "torch.", "pytorch_lightning.", "lightning.", "omegaconf", "speechbrain.", "torchvision.")
 _LIBRARIES = frozenset(
@@ -39,6 +53,8 @@ def inspect_json_text(text: str, look: Inspection, title: str) -> bool:
     """Judge a JSON document, or one a line; False when it is neither."""
     if text.count(",") + text.count("[") + text.count("{") > _MAX_VALUES:
         raise UnreadableError(f"JSON of over {_MAX_VALUES} values", rule="limit-text", hint="split it")
+    if len(text) > _LONG and not any(mark in text for mark in _MARKS) and _HIDDEN_MARK.search(text) is None:
+        return _plain_json(text, look)
     hidden: list[object] = []
 
     def pairs(items: list[tuple[str, object]]) -> dict[str, object]:
@@ -58,6 +74,21 @@ def inspect_json_text(text: str, look: Inspection, title: str) -> bool:
         look.note("json-duplicate-key", "a key twice; readers differ in which they take, so both were judged")
     for one in (*hidden, value):
         inspect_json(one, look, title)
+    return True
+
+
+def _plain_json(text: str, look: Inspection) -> bool:
+    """A long document without any key that is looked for: data, if it is JSON at all."""
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        try:
+            json.loads(text)
+        except RecursionError as error:
+            raise UnreadableError("JSON nested too deep", rule="limit-depth") from error
+        except ValueError:
+            return _json_lines(text, look)
+    look.format = "json"
     return True
 
 
@@ -99,7 +130,8 @@ def inspect_json(value: object, look: Inspection, where: str, depth: int = 0) ->
         inspect_skops(value, look)
         _object(value, look)
         for key, item in value.items():
-            _entry(str(key), item, look)
+            if key in _KEYS or key.endswith("_template"):
+                _entry(key, item, look)
             if isinstance(item, (list, dict)):
                 inspect_json(item, look, where, depth + 1)
 
@@ -200,7 +232,7 @@ def inspect_yaml(text: str, look: Inspection, title: str) -> None:
     import yaml
 
     named = title.endswith((".yaml", ".yml", "mlmodel"))
-    if _EXPRESSION.search(text):
+    if "${" in text and _EXPRESSION.search(text):
         look.suspicious("config-expression", "an expression that is evaluated when the configuration is read")
     key: str | None = None
     try:

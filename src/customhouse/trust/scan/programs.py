@@ -16,6 +16,8 @@ _PYTHON = re.compile(
     re.MULTILINE,
 )
 _PYTHON_CALL = re.compile(r"\b(?:exec|eval|__import__|compile|os\.(?:system|popen)|subprocess\.\w+)[ \t]*\(")
+_WORDS = ("import", "def", "class", "exec", "eval", "compile", "popen", "system", "subprocess")
+"""Python that imports, defines or executes has one of these; looking for them is quick."""
 _PYTHON_PROSE = re.compile(r"(\"\"\"|\'\'\')[\s\S]*?\1|^[ \t]*#.*$", re.MULTILINE)
 _SHEBANG = re.compile(r"#![ \t]*/")
 _SUFFIXES = tuple(
@@ -53,14 +55,15 @@ def inspect_program(text: str, look: Inspection, title: str) -> bool:
 
 def _is_dockerfile(text: str) -> bool:
     """Whether the first line that is no comment says FROM or ARG, and a later one runs something."""
-    if _DOCKER_STEP.search(text) is None:
-        return False
     lines = (line.strip() for line in text[:65_536].splitlines())
-    return next((line for line in lines if line and line[0] != "#"), "").startswith(("FROM ", "ARG "))
+    first = next((line for line in lines if line and line[0] != "#"), "")
+    return first.startswith(("FROM ", "ARG ")) and _DOCKER_STEP.search(text) is not None
 
 
 def is_python(text: str) -> bool:
     """Whether what is left without comments and docstrings imports, defines or executes, and is not prose."""
+    if not any(word in text for word in _WORDS):
+        return False
     code = _PYTHON_PROSE.sub("", text)
     return (_PYTHON.search(code) or _PYTHON_CALL.search(code)) is not None and _prose_share(code) < 0.3
 
