@@ -17,8 +17,10 @@ from customhouse.core.errors import ArtifactError
 from customhouse.core.evidence import EvidenceKind
 from customhouse.trust.attestation import attest, evidence_path
 from customhouse.trust.bom import Material, Metric, model_bom
+from customhouse.trust.bom_given import Given
+from customhouse.trust.bom_merge import ImageBill
 from customhouse.trust.keys import PrivateKey
-from customhouse.trust.libraries import installed_libraries
+from customhouse.trust.libraries import Library, installed_libraries
 from customhouse.trust.provenance import Build, provenance
 from customhouse.trust.scan import Inspected as Read
 from customhouse.trust.scan import TreeScan, Wish, inspect_tree, scan_predicate
@@ -35,6 +37,11 @@ class ModelCard:
     datasets: tuple[Material, ...] = ()
     code: Material | None = None
     libraries: tuple[str, ...] = ()
+    """Names of installed ones: with what they need they are part of the bill."""
+    given: Given = field(default_factory=Given)
+    shelf: tuple[Library, ...] = ()
+    """Libraries of lock files and environments."""
+    images: tuple[ImageBill, ...] = ()
     evaluation: Mapping[str, Any] | None = None
     build: Build | None = None
 
@@ -120,8 +127,11 @@ def _bom(seen: Read, card: ModelCard, now: datetime) -> dict[str, Any]:
         task=card.task,
         datasets=card.datasets,
         training_code=card.code,
-        libraries=installed_libraries(card.libraries),
+        given=card.given,
+        libraries=(*installed_libraries(card.libraries), *card.shelf),
+        images=card.images,
         metrics=tuple(_metrics(card.evaluation or {})),
+        properties={"customhouse:scan:verdict": seen.scan.verdict.value},
     )
 
 

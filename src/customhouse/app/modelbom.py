@@ -14,7 +14,7 @@ from customhouse.core.errors import UsageError
 from customhouse.trust.bom import model_bom
 from customhouse.trust.bom_diff import compare
 from customhouse.trust.bom_given import Given, read_given
-from customhouse.trust.bom_merge import read_image
+from customhouse.trust.bom_merge import ImageBill, read_image
 from customhouse.trust.bom_score import score, summary
 from customhouse.trust.bom_spdx import in_spdx
 from customhouse.trust.dependency_hints import Hint, hints
@@ -39,6 +39,10 @@ class Sources:
     def given(self) -> Given:
         """What people say of the model. Raises UsageError."""
         return Given() if self.card is None else read_given(_json(self.card), self.card)
+
+    def bills(self) -> tuple[ImageBill, ...]:
+        """The bills of images. Raises ArtifactError and UsageError."""
+        return tuple(read_image(_read(path, MAX_FILE), path) for path in self.images)
 
     def shelf(self) -> tuple[tuple[Library, ...], tuple[Hint, ...]]:
         """The libraries, each with its hints, and all hints. Raises ArtifactError and UsageError."""
@@ -70,7 +74,7 @@ def bill(request: BomRequest, wish: Wish) -> tuple[dict[str, Any], tuple[Hint, .
         raise UsageError(f"SPDX {request.spec_version} is not written", hint="3.0.1 is")
     given = request.sources.given()
     libraries, told = request.sources.shelf()
-    images = [read_image(_read(path, MAX_FILE), path) for path in request.sources.images]
+    images = request.sources.bills()
     place = Path(request.path)
     sha256, blake3 = DIGESTS[request.digests]
     seen = read_model(place, replace(wish, sha256=sha256, blake3=blake3, describe=True))

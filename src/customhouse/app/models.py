@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from customhouse._kit.digest import is_digest
 from customhouse.app import wiring
 from customhouse.app.inspection import ModelCard, inspect
+from customhouse.app.modelbom import Sources
 from customhouse.app.wholefile import write_whole
 from customhouse.control.render import render
 from customhouse.core.errors import UsageError
@@ -36,6 +37,7 @@ class AttestRequest:
     evaluation: str | None
     datasets: tuple[str, ...]
     job: str | None
+    sources: Sources = field(default_factory=Sources)
 
 
 def scan(paths: Sequence[str], wish: Wish, progress: Callable[[FileScan], None] | None = None) -> TreeScan:
@@ -58,6 +60,9 @@ def attest(request: AttestRequest, wish: Wish | None = None) -> dict[str, Any]:
         datasets=datasets,
         evaluation=_json(request.evaluation) if request.evaluation else None,
         build=_build(request.job, datasets) if request.job else None,
+        given=request.sources.given(),
+        shelf=request.sources.shelf()[0],
+        images=request.sources.bills(),
     )
     done = inspect(Path(request.path), card, load_private(Path(request.key)), clock.now(), wish)
     root = Path(request.repo)

@@ -6,6 +6,7 @@ import click
 
 from customhouse.app.settings import Settings
 from customhouse.cli.long_work import cached, shown
+from customhouse.cli.model_bom import sourced
 from customhouse.cli.output import common, formats, talk, write_json, write_text
 
 
@@ -18,6 +19,7 @@ from customhouse.cli.output import common, formats, talk, write_json, write_text
 @click.option("--evaluation", metavar="FILE", help="JSON that an evaluation wrote.")
 @click.option("--dataset", metavar="NAME=DIGEST", multiple=True, help="A dataset that it was trained on.")
 @click.option("--job", metavar="FILE", help="The manifest of the Job that trained it: its provenance.")
+@sourced
 @cached
 @formats("json")
 @common
@@ -30,16 +32,22 @@ def attest(
     evaluation: str | None,
     dataset: tuple[str, ...],
     job: str | None,
+    card: str | None,
+    libraries: tuple[str, ...],
+    environment: str | None,
+    images: tuple[str, ...],
     cache: bool,
     output: str,
     settings: Settings,
 ) -> None:
     """Inspect a model and write the evidence that the gate asks for into a work tree, ready to be committed."""
     from customhouse.app.looks import looking
+    from customhouse.app.modelbom import Sources
     from customhouse.app.models import AttestRequest
     from customhouse.app.models import attest as inspected
 
-    request = AttestRequest(path, repo, key, name, version, evaluation, dataset, job)
+    sources = Sources(card, libraries, environment, images)
+    request = AttestRequest(path, repo, key, name, version, evaluation, dataset, job, sources)
     with shown(settings), looking(settings, [path], cache=cache) as wish:
         done = inspected(request, wish)
     if done["verdict"] != "clean":

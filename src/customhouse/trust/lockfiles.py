@@ -20,11 +20,17 @@ from urllib.parse import quote, urlsplit
 from customhouse.core.errors import ArtifactError
 from customhouse.trust.bom_parts import is_hash
 from customhouse.trust.libraries import Archive, Library, licence_of, plain_name
+from customhouse.trust.scan.words import words
 
 MAX_BYTES = 32 * 1024 * 1024
 MAX_LIBRARIES = 50_000
 PUBLIC = "https://pypi.org/simple"
 _PUBLIC = frozenset({"pypi.org", "files.pythonhosted.org", "registry.npmjs.org"})
+_HARMLESS = words(
+    """--no-binary --only-binary --prefer-binary --pre --trusted-host --require-hashes --use-feature --no-index -f
+    --find-links"""
+)
+"""Options of a requirements file that add no library."""
 _REQUIREMENT = re.compile(r"([A-Za-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*==\s*([\w.!+-]+)\s*(?:;.*)?")
 
 
@@ -51,11 +57,11 @@ def read_lock(data: bytes, where: str) -> Shelf:
 
 
 def _reader(text: str, where: str) -> Callable[[str, str], Shelf]:
-    start = text.lstrip()[:1]
+    start = text.lstrip()[:3]
     base = where.rpartition("/")[2].lower()
-    if start in ("{", "["):
-        return _json
-    if base.endswith((".lock", ".toml")):
+    if start[:1] == "{" or (start[:1] == "[" and start != "[[p"):  # `[[package]]` and `[[packages]]` are TOML
+        return _toml if base.endswith(".toml") else _json
+    if base.endswith((".lock", ".toml")) or start == "[[p":
         return _toml
     return _conda_explicit if "@EXPLICIT" in text else _requirements
 
@@ -120,9 +126,11 @@ def _requirements(text: str, where: str) -> Shelf:
             indexes.append(line.replace("=", " ", 1).split()[-1])
             continue
         if line.startswith("-"):
-            if line.split()[0] in ("-r", "-c", "--requirement", "--constraint", "-e", "--editable"):
+            if line.replace("=", " ").split()[0] not in _HARMLESS:
                 raise ArtifactError(
-                    f"{line.split()[0]} leads elsewhere", where=f"{where}:{number}", hint="give one list with all pins"
+                    f"{line.split()[0][:40]} adds what is not listed here",
+                    where=f"{where}:{number}",
+                    hint="give one list with all pins (`uv export`, `pip-compile --generate-hashes`, `pip freeze`)",
                 )
             continue
         hashes = re.findall(r"--hash=(\w+:[0-9a-fA-F]+)", line)

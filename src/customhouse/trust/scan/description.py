@@ -251,7 +251,7 @@ def _config(said: Mapping[str, Any]) -> Description:
         task=task,
         outputs=(f"labels: {', '.join(outputs)}"[:MAX_TEXT],) if outputs else (),
         # A path of the machine that it was made on is no base model.
-        base_models=(named_base,) if re.fullmatch(r"[\w.-]+(?:/[\w.-]+)?", named_base) else (),
+        base_models=(named_base,) if re.fullmatch(r"\w[\w.-]*(?:/[\w.-]+)?", named_base) else (),
         properties=_pairs({key: value for key, value in facts.items() if value not in (None, "")}),
     )
 
