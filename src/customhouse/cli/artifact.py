@@ -9,11 +9,11 @@ import click
 from customhouse.cli.verbs import Verbs
 
 VERBS: Mapping[str, tuple[str, str]] = {
-    "sign": ("artifact_sign:sign", "Sign a file, a folder or an image."),
+    "sign": ("artifact_sign:sign", "Sign a file or a folder."),
     "verify": ("artifact_verify:verify", "Check a file, a folder or a digest against a Sigstore bundle."),
 }
 
 
 @click.group(cls=Verbs, verbs=VERBS)
 def artifact() -> None:
-    """Sign and verify files, datasets and images. Nothing is fetched that was not named."""
+    """Sign and verify files and datasets. Nothing is fetched that was not named."""

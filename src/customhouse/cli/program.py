@@ -28,7 +28,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "health": ("health:health", "Tell the health of objects in files."),
     "explain": ("explain:explain", "Explain a rule, a decision or an error."),
     "model": ("model:model", "Scan, sign, verify and describe models."),
-    "artifact": ("artifact:artifact", "Sign and verify files, datasets and images."),
+    "artifact": ("artifact:artifact", "Sign and verify files and datasets."),
     "image": ("image:image", "Resolve, sign and verify images in registries, and fetch their evidence."),
     "bom": ("bom:bom", "Compare and measure bills of materials."),
     "data": ("data:data", "Register datasets by digest."),

@@ -203,14 +203,19 @@ def _compared(
     files = {name: digest for name, digest in there.items() if name in signed or not is_ignored(_path(name, how), skip)}
     if "." in signed and len(files) == 1 and not how.shard_size:  # a single file is signed as "."
         files = {".": next(iter(files.values()))}
+    differing = tuple(n for n, digest in signed.items() if n in files and not same_digest(files[n], digest))
+    missing = tuple(name for name in signed if name not in files)
+    extra = tuple(name for name in files if name not in signed)
+    # Where files differ, so does the digest over all of them: that is said of the files alone.
+    whole = tree if measured is None and not (differing or missing or extra) else None
     return ModelCheck(
         method="",
         signer=None,
         resources=signed,
-        problem=_statement_problem(said, tree if measured is None else None, skip),
-        differing=tuple(n for n, digest in signed.items() if n in files and not same_digest(files[n], digest)),
-        missing=tuple(name for name in signed if name not in files),
-        extra=tuple(name for name in files if name not in signed),
+        problem=_statement_problem(said, whole, skip),
+        differing=differing,
+        missing=missing,
+        extra=extra,
         ignored=tuple(dict.fromkeys(skip)),
     )
 
