@@ -174,7 +174,8 @@ findings contains lib.error("compliance", "image-provenance", image.pointer, mes
 	some image in witnessed
 	some item in of_kind(image, "provenance")
 	item.verified
-	not is_string(item.summary.builder)
+	builder := object.get(item.summary, "builder", null)
+	not is_string(builder)
 	message := sprintf("The provenance of the image %s names no builder.", [image.reference])
 	fix := "Have the build system write the provenance (SLSA v1, runDetails.builder.id)."
 }
