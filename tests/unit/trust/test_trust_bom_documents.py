@@ -242,7 +242,7 @@ def test_of_several_datasets_one_that_says_less_makes_an_element_partly_met() ->
 @pytest.mark.parametrize(
     ("card", "where", "hint"),
     [
-        ({"licens": "MIT"}, "card.json", "licence"),
+        ({"licen": "MIT"}, "card.json", "licence"),  # typos: ignore
         ({"datasets": [{"name": "d"}]}, "datasets[0]: digest", "sha256:"),
         ({"datasets": [{"name": "d", "digest": "sha256:12"}]}, "datasets[0]: digest", "64 hex"),
         ({"datasets": {}}, "datasets", "a list"),

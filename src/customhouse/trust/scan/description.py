@@ -1,4 +1,4 @@
-"""What the files of a model say of it, for its bill of materials: read from the same bytes that were hashed and scanned.
+"""What the files of a model say of it, for its bill of materials: read from the bytes that were hashed and scanned.
 
 Weights (safetensors, GGUF, ONNX) tell of element types, parameters, inputs; `config.json` and its kin of architecture
 and hyper-parameters; the front matter of README.md (a Hugging Face model card) of licence, task, datasets and base
