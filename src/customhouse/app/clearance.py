@@ -216,7 +216,7 @@ class Clearance:
         return Desk(
             question.tree,
             question.head,
-            governing.believed,
+            governing,
             volumes,
             self._clock,
             stopwatch or Stopwatch(),

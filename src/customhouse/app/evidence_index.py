@@ -55,10 +55,13 @@ class EvidenceIndex:
         """`keep`: what registries say is filed. A gate without a state of its own leaves nothing behind."""
         self._folder, self._spec, self._clock, self._ask, self._keep = folder, spec, clock, ask, keep
 
-    def covers(self, artifact: ArtifactRef) -> bool:
-        """Whether the artifact is pinned and its registry is one that is asked."""
+    def knows(self, artifact: ArtifactRef) -> bool:
+        """Whether there may be something: its registry is one that is asked, or its digest is filed."""
         found = reference_of(artifact)
-        return found is not None and artifact.digest is not None and self._spec.asks(found.name)
+        if found is None or artifact.digest is None:
+            return False
+        asked = self._ask is not None and self._spec.asks(found.name)
+        return asked or (self._folder / artifact.digest.removeprefix("sha256:") / ENTRY).is_file()
 
     def files(self, artifact: ArtifactRef) -> Mapping[str, bytes]:
         """What is attached to an artifact: as its registry says now, or as it is filed.
