@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,22 @@ def test_services_out_of_reach_a_wrong_configuration_or_token_are_said(tmp_path:
         (tmp_path / "trust.json").write_text(json.dumps({**good, **change}))
         with pytest.raises(ConfigError, match=words):
             artifact_sign.sign(str(tmp_path / "file"), by, None)
+
+
+def test_the_trusted_root_of_customhouse_yaml_vouches_for_the_identities_it_names(tmp_path: Path) -> None:
+    with serving(WORLD) as (address, _):
+        artifact_sign.sign(str(tmp_path / "file"), write(tmp_path, address), None)
+    config = tmp_path / "customhouse.yaml"
+    identity = {"name": "ci", "trustedRoot": "root.json", "identity": IDENTITY, "issuer": ISSUER}
+    config.write_text(
+        json.dumps(
+            {"apiVersion": "customhouse.dev/v1", "trust": {"identities": [{**identity, "kinds": ["signature"]}]}}
+        )
+    )
+    request = artifact_verify.Request(str(tmp_path / "file"), identity=IDENTITY, issuer=ISSUER, config=config)
+    assert artifact_verify.verify(request)["verified"]
+    with pytest.raises(UsageError, match="no trusted root"):
+        artifact_verify.verify(replace(request, identity="https://example.org/other"))
 
 
 def test_who_signs_must_be_said_in_one_way() -> None:

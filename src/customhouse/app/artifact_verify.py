@@ -27,7 +27,8 @@ BESIDE = (".sigstore.json", ".sigstore")
 """Where a bundle is looked for when none is named (client specification, section 4.1.1)."""
 _NO_ROOT = (
     "give --trusted-root: the trusted_root.json of your Sigstore instance, from its TUF repository or from "
-    "`cosign trusted-root create`; none is trusted by default and none is fetched"
+    "`cosign trusted-root create`, or --config with a customhouse.yaml whose trust.identities names it; none is "
+    "trusted by default and none is fetched"
 )
 
 
@@ -43,6 +44,7 @@ class Request:
     issuer: str | None = None
     issuer_pattern: str | None = None
     trusted_root: str | None = None
+    config: Path | None = None
     need_log: bool = True
     need_certificate_log: bool = True
 
@@ -53,7 +55,7 @@ def verify(asked: Request) -> dict[str, Any]:
     place = _bundle_of(asked)
     data = _read(place, MAX_BUNDLE, "--bundle")
     try:
-        root = None if asked.trusted_root is None else trusted_root(asked.trusted_root)
+        root = root_for(asked)
         policy = Policy(_key(asked.key), expected(asked), asked.need_log, asked.need_certificate_log)
     except ConfigError as error:
         raise TamperError(error.message, where=error.where, hint=error.hint) from error
@@ -93,6 +95,24 @@ def trusted_root(path: str) -> SigstoreRoot:
     return read_root(_read(Path(path), MAX_ROOT, "--trusted-root"), path)
 
 
+def root_for(asked: Request) -> SigstoreRoot | None:
+    """The trusted root that was named, or the one that customhouse.yaml has for this identity; None for a key alone.
+
+    Raises UsageError when there is none, ConfigError when it is wrong.
+    """
+    if asked.trusted_root is not None:
+        return trusted_root(asked.trusted_root)
+    if asked.key is not None or asked.config is None:
+        return None
+    from customhouse.app.governance import governance
+
+    believed = governance(None, None, asked.config).believed.sigstore
+    named = [one for one in believed if (one.identity, one.issuer) == (asked.identity, asked.issuer)]
+    if not named:
+        raise UsageError("no trusted root vouches for the identity", where=str(asked.config), hint=_NO_ROOT)
+    return read_root(named[0].trusted_root, named[0].name)
+
+
 def check_usage(asked: Request) -> None:
     """Raises UsageError unless a key, or an identity, an issuer and a trusted root were named."""
     identities = [value for value in (asked.identity, asked.identity_pattern) if value]
@@ -106,7 +126,7 @@ def check_usage(asked: Request) -> None:
             "whose signature counts was not said",
             hint="give --key FILE, or one of --identity and --identity-regexp with one of --issuer and --issuer-regexp",
         )
-    if asked.trusted_root is None:
+    if asked.trusted_root is None and asked.config is None:
         raise UsageError("no trusted root vouches for the identity", hint=_NO_ROOT)
 
 

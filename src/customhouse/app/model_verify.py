@@ -10,7 +10,7 @@ from typing import Any
 from customhouse._kit.digest import Tree, TreeError
 from customhouse.app import wiring
 from customhouse.app.artifact_verify import Request as Whose
-from customhouse.app.artifact_verify import check_usage, expected, trusted_root
+from customhouse.app.artifact_verify import check_usage, expected, root_for
 from customhouse.app.inspection import read_tree
 from customhouse.app.model_signing import MAX_PEM, MAX_SIGNATURE, inside_of, named_file, relative, without
 from customhouse.core.errors import ArtifactError, UsageError
@@ -99,9 +99,10 @@ def _files(model: Path, signature: Path, how: Serialization, links: bool) -> tup
 
 def _keyless(whose: Whose) -> Keyless:
     check_usage(whose)
-    assert whose.trusted_root is not None  # noqa: S101 - check_usage has seen to it
+    root = root_for(whose)
+    assert root is not None  # noqa: S101 - check_usage has seen to it: an identity has one
     policy = Policy(None, expected(whose), whose.need_log, whose.need_certificate_log)
-    return Keyless(policy, trusted_root(whose.trusted_root), wiring.clock().now())
+    return Keyless(policy, root, wiring.clock().now())
 
 
 def _authorities(paths: Sequence[str]) -> tuple[Any, ...]:

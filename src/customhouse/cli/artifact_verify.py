@@ -21,7 +21,7 @@ from customhouse.cli.output import common, formats, write_json, write_text
 @click.option(
     "--trusted-root",
     metavar="FILE",
-    help="trusted_root.json: authorities, logs and timestamp authorities that count. None is trusted by default.",
+    help="trusted_root.json: authorities, logs and timestamp authorities that count (default: that of --config).",
 )
 @click.option("--no-log", is_flag=True, help="Take a bundle without an entry in a transparency log.")
 @click.option("--no-sct", is_flag=True, help="Take a certificate that no log of certificates has seen.")
@@ -41,7 +41,7 @@ def verify(
     no_log: bool,
     no_sct: bool,
     output: str,
-    settings: Settings,  # noqa: ARG001 - as every command
+    settings: Settings,
 ) -> None:
     """Check an artifact against its Sigstore bundle, without a network.
 
@@ -61,6 +61,7 @@ def verify(
         issuer=issuer,
         issuer_pattern=issuer_regexp,
         trusted_root=trusted_root,
+        config=settings.config,
         need_log=not no_log,
         need_certificate_log=not no_sct,
     )

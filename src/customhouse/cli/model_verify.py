@@ -48,9 +48,9 @@ def verify(
     from customhouse.app.model_verify import verify as checked
 
     named = identity is not None or issuer is not None or trusted_root is not None
-    whose = Whose(path, signature, identity=identity, issuer=issuer, trusted_root=trusted_root) if named else None
+    whose = Whose(path, signature, identity=identity, issuer=issuer, trusted_root=trusted_root, config=settings.config)
     check = checked(
-        Request(path, signature, key, authorities, revocations, whose, ignore_paths, allow_symlinks),
+        Request(path, signature, key, authorities, revocations, whose if named else None, ignore_paths, allow_symlinks),
     )
     if output == "json":
         write_json(as_json(check))
