@@ -94,7 +94,11 @@ def test_the_trusted_root_of_customhouse_yaml_vouches_for_the_identities_it_name
     identity = {"name": "ci", "trustedRoot": "root.json", "identity": IDENTITY, "issuer": ISSUER}
     config.write_text(
         json.dumps(
-            {"apiVersion": "customhouse.dev/v1", "trust": {"identities": [{**identity, "kinds": ["signature"]}]}}
+            {
+                "apiVersion": "customhouse.dev/v1",
+                "policy": {"requireSignedCommits": False},
+                "trust": {"identities": [{**identity, "kinds": ["signature"]}]},
+            }
         )
     )
     request = artifact_verify.Request(str(tmp_path / "file"), identity=IDENTITY, issuer=ISSUER, config=config)
