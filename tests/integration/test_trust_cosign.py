@@ -176,6 +176,17 @@ def test_what_is_signed_here_is_verified_by_cosign_in_both_of_its_forms(
     assert cosign.verifies(reference, "cosign.pub", "--new-bundle-format=false")
 
 
+def test_artifact_sign_and_verify_take_images_too(registry: Registry, cosign: Cosign, ours: Path) -> None:
+    digest = registry.image(REPOSITORY, "artifact", b"artifact")
+    reference = f"oci://{registry.host}/{REPOSITORY}:artifact"
+    key, public = str(ours / "our.pem"), str(ours / "our.pub")
+    assert cli("artifact", "verify", reference, "--key", public).exit_code == 5
+    assert cli("artifact", "sign", reference, "--key", key).exit_code == 0
+    assert cosign.verifies(f"{registry.host}/{REPOSITORY}@{digest}", public)
+    assert cli("artifact", "verify", reference, "--key", public).exit_code == 0
+    assert cli("artifact", "verify", reference, "--key", str(cosign.folder / "cosign.pub")).exit_code == 5
+
+
 def test_an_image_for_several_platforms_is_signed_as_a_whole(registry: Registry, cosign: Cosign) -> None:
     arm = registry.image(REPOSITORY, "arm", b"arm")
     amd = registry.image(REPOSITORY, "amd", b"amd")

@@ -9,7 +9,7 @@ from customhouse.cli.output import common, formats, talk, write_json, write_text
 
 
 @click.command()
-@click.argument("artifact", metavar="FILE|FOLDER")
+@click.argument("artifact", metavar="FILE|FOLDER|oci://REFERENCE")
 @click.option("--key", metavar="FILE", help="Private key (PEM).")
 @click.option("--identity-token", metavar="FILE", help="Instead of a key: an OpenID Connect token (keyless).")
 @click.option("--trust-config", metavar="FILE", help="Services and trusted root of the Sigstore that takes the token.")
@@ -28,8 +28,12 @@ def sign(
     """Sign a file or a folder with a key, or keyless; the signature is a Sigstore bundle.
 
     A file gets a signature over its bytes, which `cosign verify-blob` takes too. A folder (a dataset, a model) gets one
-    over the list of all its files, by OpenSSF Model Signing v1.
+    over the list of all its files, by OpenSSF Model Signing v1. An image in a registry (oci://…) is signed as by
+    `customhouse image sign`.
     """
+    if artifact.startswith("oci://"):
+        _sign_image(artifact, key, output, settings)
+        return
     from customhouse.app.artifact_sign import sign as sealed
     from customhouse.app.model_signing import By
 
@@ -40,3 +44,15 @@ def sign(
         write_text(f"{done['digest']}  {done['bundle']}")
     if key is not None:
         talk(settings, "the key has no log entry and no time: keep its public half where those who verify trust it")
+
+
+def _sign_image(reference: str, key: str | None, output: str, settings: Settings) -> None:
+    from customhouse.app.registry_images import sign as signed
+
+    if key is None:
+        raise click.UsageError("an image is signed with a key: --key FILE")
+    done = signed(settings, reference, key)
+    if output == "json":
+        write_json(done)
+    else:
+        write_text(done["reference"])

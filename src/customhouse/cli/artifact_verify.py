@@ -11,7 +11,7 @@ from customhouse.cli.output import common, formats, write_json, write_text
 
 
 @click.command()
-@click.argument("artifact", metavar="FILE|FOLDER|DIGEST")
+@click.argument("artifact", metavar="FILE|FOLDER|DIGEST|oci://REFERENCE")
 @click.option("--bundle", metavar="FILE", help="The Sigstore bundle (default: FILE.sigstore.json beside the file).")
 @click.option("--key", metavar="FILE", help="The signer's public key (PEM).")
 @click.option("--identity", metavar="TEXT", help="Who must have signed, letter by letter: an e-mail address or a URI.")
@@ -46,8 +46,13 @@ def verify(
     """Check an artifact against its Sigstore bundle, without a network.
 
     Give either --key, or an identity with its issuer and the trusted root that vouches for it. A folder (a dataset, a
-    model) is checked against the signature over all its files. Exit status: 0 verified, 5 not verified, 2 usage.
+    model) is checked against the signature over all its files. An image (oci://…) is checked as by `customhouse image
+    verify`, against what is attached to it. Exit status: 0 verified, 5 not verified, 2 usage.
     """
+    if artifact.startswith("oci://"):
+        if bundle or identity_regexp or issuer_regexp:
+            raise click.UsageError("of an image say --key, or --identity with --issuer and --trusted-root")
+        ctx.exit(_verify_image(artifact, (key, identity, issuer, trusted_root), output, settings))
     from customhouse.app.artifact_verify import Request
     from customhouse.app.artifact_verify import verify as checked
     from customhouse.core.errors import TamperError
@@ -76,6 +81,26 @@ def verify(
         write_json(found)
     else:
         write_text(_told(found))
+
+
+def _verify_image(
+    reference: str, named: tuple[str | None, str | None, str | None, str | None], output: str, settings: Settings
+) -> int:
+    from customhouse.app.registry_images import Signers
+    from customhouse.app.registry_images import verify as verified
+    from customhouse.core.evidence import EvidenceKind
+
+    key, identity, issuer, root = named
+    signers = Signers(key=key, identity=identity, issuer=issuer, trusted_root=root)
+    found = verified(settings, reference, signers, [EvidenceKind.SIGNATURE])
+    if output == "json":
+        write_json(found)
+    else:
+        good = [item for item in found["evidence"] if item["verified"] and item["kind"] == "signature"]
+        write_text(f"{'verified' if found['verified'] else 'not verified'}: {found['reference']}")
+        for item in good or found["evidence"]:
+            write_text(f"  {item['signer'] or ''} {item['problem']}".rstrip())
+    return 0 if found["verified"] else 5
 
 
 def _told(found: dict[str, Any]) -> str:
