@@ -87,7 +87,7 @@ def _plain_json(text: str, look: Inspection) -> bool:
         except RecursionError as error:
             raise UnreadableError("JSON nested too deep", rule="limit-depth") from error
         except ValueError:
-            return _json_lines(text, look)
+            return _json_lines(text, look, plain=True)
     look.format = "json"
     return True
 
@@ -98,8 +98,15 @@ def _shadowed(items: list[tuple[str, object]]) -> list[object]:
     return [{key: value} for index, (key, value) in enumerate(items) if last[key] != index]
 
 
-def _json_lines(text: str, look: Inspection) -> bool:
+def _json_lines(text: str, look: Inspection, *, plain: bool = False) -> bool:
     lines = [line for line in text.splitlines() if line.strip()]
+    if plain:
+        try:
+            orjson.loads("[" + ",".join(lines) + "]")
+        except orjson.JSONDecodeError:
+            return False
+        look.format = "json-lines"
+        return True
     try:
         values = [json.loads(line) for line in lines]
     except (ValueError, RecursionError):
@@ -110,11 +117,12 @@ def _json_lines(text: str, look: Inspection) -> bool:
     return True
 
 
-def inspect_json(value: object, look: Inspection, where: str, depth: int = 0) -> None:
-    """Walk a JSON value."""
+def inspect_json(value: object, look: Inspection, where: str, depth: int = 0, *, judged: bool = False) -> None:
+    """Walk a JSON value; `judged`: it is a part of a Keras object that was walked as such."""
     if depth > _MAX_DEPTH:
         raise UnreadableError("JSON nested too deep", rule="limit-depth")
-    if is_keras(value):
+    if not judged and is_keras(value):
+        judged = True
         if depth == 0:
             look.format = "keras-config"
         inspect_keras(value, look)
@@ -124,7 +132,7 @@ def inspect_json(value: object, look: Inspection, where: str, depth: int = 0) ->
             _module_list(value, look)
         for item in value:
             if isinstance(item, (list, dict)):
-                inspect_json(item, look, where, depth + 1)
+                inspect_json(item, look, where, depth + 1, judged=judged)
     elif isinstance(value, Mapping):
         look.spend(1 + len(value) // 4)
         inspect_skops(value, look)
@@ -133,7 +141,7 @@ def inspect_json(value: object, look: Inspection, where: str, depth: int = 0) ->
             if key in _KEYS or key.endswith("_template"):
                 _entry(key, item, look)
             if isinstance(item, (list, dict)):
-                inspect_json(item, look, where, depth + 1)
+                inspect_json(item, look, where, depth + 1, judged=judged)
 
 
 def _object(value: Mapping[str, object], look: Inspection) -> None:

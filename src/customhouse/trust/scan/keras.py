@@ -27,6 +27,7 @@ _FUNCTIONS = re.compile(
     _KERAS + r"\.(?:activations|losses|metrics|initializers|regularizers|constraints|ops|random|backend|optimizers)"
     r"(?:\.\w+)*"
 )
+_USUAL = frozenset({"keras", "keras.layers", "keras.initializers", "keras.optimizers", "keras.regularizers"})
 _GADGETS = re.compile(_KERAS + r"\.(?:utils|config|saving|datasets|export|models|legacy|callbacks)(?:\.\w+)*")
 """Where Keras keeps functions that fetch files, read paths, load models and switch its own safety off."""
 _VOCABULARIES = frozenset(
@@ -90,6 +91,8 @@ def _object(value: Mapping[str, object], look: Inspection) -> None:
 def _module(name: str, module: str, config: object, look: Inspection) -> None:
     function = isinstance(config, str)
     what = str(config if function else name)[:80]
+    if not function and module in _USUAL:
+        return
     if _GADGETS.fullmatch(module) and (
         function or not module.partition("keras.")[2].startswith(("models", "src.models"))
     ):

@@ -20,6 +20,9 @@ def is_sentencepiece(source: Source, look: Inspection) -> bool:
             if item.number not in _PARTS or item.body is None:
                 return False
             if item.number == 1:
+                if _is_usual(item.body):
+                    pieces += 1
+                    continue
                 kinds = [(part.number, part.body is None) for part in fields(item.message(), look)]
                 if not kinds or not set(kinds) <= {(1, False), (2, True), (3, True)} or kinds[0] != (1, False):
                     return False
@@ -30,6 +33,15 @@ def is_sentencepiece(source: Source, look: Inspection) -> bool:
             raise
         return False
     return pieces > 0 and trained > 0
+
+
+def _is_usual(body: Source) -> bool:
+    """A short text and a score, maybe a kind: what nearly every piece is, told without taking it apart."""
+    data = body.peek(0, 160)
+    if len(data) < 2 or data[0] != 0x0A or data[1] >= 0x80 or body.size > 150:
+        return False
+    rest = data[2 + data[1] :]
+    return rest[:1] == b"\x15" and (len(rest) == 5 or (len(rest) == 7 and rest[5] == 0x18 and rest[6] < 0x80))
 
 
 def inspect_sentencepiece(_source: Source, look: Inspection) -> None:
