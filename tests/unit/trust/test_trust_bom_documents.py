@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -282,3 +283,12 @@ def test_an_image_whose_parts_nest_without_end_is_refused() -> None:
         part = {"name": "n", "type": "library", "components": [part]}
     with pytest.raises(ArtifactError, match="nested too deep"):
         read_image(json.dumps({"bomFormat": "CycloneDX", "components": [part]}).encode(), "image.json")
+
+
+def test_the_card_that_the_page_shows_is_read_and_shows_every_key(repository_root: Path) -> None:
+    page = (repository_root / "docs" / "bom.md").read_text()
+    text = page.split("```json\n")[1].split("```")[0]
+    text = text.replace("sha256:…", bytes_digest(b"")).replace("40 hex digits", "a" * 40)
+    shown = json.loads(text)
+    assert read_given(shown, "docs/bom.md").producer == "Risk Models Ltd"
+    assert set(shown) == set(CARD)
