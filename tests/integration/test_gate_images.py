@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from customhouse._kit.clock import SystemClock
+from customhouse._kit.digest import bytes_digest
 from customhouse.app.admission import Admission
 from customhouse.app.admission_context import load_context, state_of
 from customhouse.app.admission_review import Review, read_review
@@ -158,19 +159,23 @@ def test_a_scan_that_says_malicious_is_heard_whoever_signed_it(registry: Registr
 def test_a_registry_that_is_silent_shuts_the_gate_unless_it_spoke_today(registry: Registry, place: Place) -> None:
     digest = registry.image(REPOSITORY, "c", b"c")
     place.attach(digest)
+    assert place.about_images(digest) == {}
     config = place.folder / "customhouse.yaml"
-    text = config.read_text()
-    config.write_text(text.replace(f'"{registry.host}/team"', '"127.0.0.1:9/team"'))
+    config.write_text(config.read_text().replace(f'"{registry.host}/team"', '"127.0.0.1:9/team"'))
     moved = Place(place.folder, "127.0.0.1:9")
     status, said = moved.gate(digest)
     assert status == 3
     assert "127.0.0.1:9" in said
-    # What was filed today stands in: it is verified as always.
-    config.write_text(text)
-    assert place.about_images(digest) == {}
-    config.write_text(text.replace(f'"{registry.host}/team"', '"127.0.0.1:9/team"'))
+    # What the registry said today stands in (another that has the same image does not): it is verified as always.
+    filed = place.folder / "state" / "evidence" / digest[7:]
+    (entry,) = filed.iterdir()
+    record = json.loads((entry / "index.json").read_text())
+    (entry / "index.json").write_text(json.dumps({**record, "name": f"{moved.host}/{REPOSITORY}"}))
+    entry.rename(filed / bytes_digest(f"{moved.host}/{REPOSITORY}".encode())[7:23])
     status, found = moved.gate(digest)
     assert {f["rule"] for f in found["findings"] if f["rule"].startswith("image-evidence")} == set()
+    (filed / bytes_digest(f"{moved.host}/{REPOSITORY}".encode())[7:23] / "index.json").write_text("{")
+    assert moved.gate(digest)[0] == 3
 
 
 def test_a_registry_that_is_not_named_is_not_asked(registry: Registry, place: Place) -> None:
@@ -203,7 +208,7 @@ def test_the_webhook_reads_the_local_index_and_a_miss_is_no_yes(registry: Regist
     assert found.decision is not None
     assert [f.rule for f in found.decision.findings if f.rule.startswith("image-")] == []
     # And what is filed is verified: one changed byte of a signature, and it is a signature no more.
-    for item in (place.folder / "state" / "evidence" / digest[7:]).glob("oci-*"):
+    for item in (place.folder / "state" / "evidence" / digest[7:]).glob("*/oci-*"):
         document = json.loads(item.read_text())
         part = document.get("dsseEnvelope") or document["bundle"]
         text = json.dumps(document)

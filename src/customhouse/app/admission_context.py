@@ -56,7 +56,7 @@ class AdmissionContext:
     recorded: Mapping[Key, Recorded] = field(default_factory=dict)
     evidence: Mapping[str, bytes] = field(default_factory=dict)
     asked: frozenset[str] = frozenset()
-    """Digests of which the local index knows what is attached in a registry, be it nothing."""
+    """What (`host/repository@digest`) the local index knows the attached statements of, be it none."""
 
     _folders: dict[str, dict[str, bytes]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -130,7 +130,7 @@ def _with_index(context: AdmissionContext, settings: Settings) -> AdmissionConte
         if size > _MAX_EVIDENCE:
             break  # what is missing then is a miss, and a miss is a refusal
         found.update({f"{folder}/{name}": data for name, data in entry.files.items()})
-        asked.add(digest)
+        asked.add(f"{entry.name}@{digest}")
     return replace(context, evidence={**found, **context.evidence}, asked=frozenset(asked))
 
 

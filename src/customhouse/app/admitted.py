@@ -55,8 +55,7 @@ def write_admitted(
                 wanted[artifact.digest] = wanted.get(artifact.digest, False) or required
     for digest, required in wanted.items():
         files = dict(source.files(revision, f"{EVIDENCE}/{digest.removeprefix('sha256:')}/"))
-        entry = None if index is None else index.filed(digest)
-        for name, data in ({} if entry is None else entry.files).items():
+        for name, data in ({} if index is None else index.files_of(digest)).items():
             files.setdefault(name, data)
         document = {
             "digest": digest,

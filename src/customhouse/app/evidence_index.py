@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from customhouse._kit.clock import Clock, from_rfc3339, to_rfc3339
-from customhouse._kit.digest import is_digest
+from customhouse._kit.digest import bytes_digest, is_digest
 from customhouse.app.trusting import TrustSpec
 from customhouse.core.errors import ArtifactError, CannotDecideError, StateError, UsageError
 from customhouse.core.evidence import ArtifactRef
@@ -33,8 +33,9 @@ _MAX_FILE = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Indexed:
-    """What is filed about one digest, when it was asked for, and what was left out."""
+    """What is attached to one digest in one repository (`name`), when it was asked for, and what was left out."""
 
+    name: str
     files: Mapping[str, bytes]
     at: datetime
     ignored: tuple[str, ...] = ()
@@ -61,7 +62,7 @@ class EvidenceIndex:
         if found is None or artifact.digest is None:
             return False
         asked = self._ask is not None and self._spec.asks(found.name)
-        return asked or (self._folder / artifact.digest.removeprefix("sha256:") / ENTRY).is_file()
+        return asked or self._place(artifact.digest, found.name).is_dir()
 
     def files(self, artifact: ArtifactRef) -> Mapping[str, bytes]:
         """What is attached to an artifact: as its registry says now, or as it is filed.
@@ -71,7 +72,7 @@ class EvidenceIndex:
         found = reference_of(artifact)
         if found is None or artifact.digest is None:
             return {}
-        filed = self.filed(artifact.digest)
+        filed = self.filed(artifact.digest, found.name)
         now = self._clock.now()
         if self._ask is None or not self._spec.asks(found.name):
             return {} if filed is None else filed.files
@@ -93,42 +94,44 @@ class EvidenceIndex:
         if self._ask is None:
             raise UsageError("registries are not asked here")
         found = gather(self._ask(reference.host), reference.repository, digest, f"{reference.name}@{digest[:19]}…")
-        indexed = Indexed(found.files, self._clock.now(), found.ignored)
+        indexed = Indexed(reference.name, found.files, self._clock.now(), found.ignored)
         if self._keep:
-            self._file(digest, reference, indexed)
+            self._file(digest, indexed)
         return indexed
 
-    def filed(self, digest: str) -> Indexed | None:
-        """The entry of a digest; None when it was never asked for, or cannot be read: that is a miss."""
+    def filed(self, digest: str, name: str) -> Indexed | None:
+        """The entry of a digest in a repository; None when it was never asked for, or cannot be read: a miss."""
         if not is_digest(digest):
             return None
-        place = self._folder / digest.removeprefix("sha256:")
-        try:
-            entry = json.loads(_read(place / ENTRY))
-            names = [name for name in entry["files"] if _NAME.fullmatch(name)]
-            files = {name: _read(place / name) for name in names}
-            return Indexed(files, from_rfc3339(entry["at"]), tuple(str(item) for item in entry["ignored"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        found = _entry(self._place(digest, name))
+        return found if found is not None and found.name == name else None
 
     def entries(self) -> Iterator[tuple[str, Indexed]]:
-        """Every digest that is filed, with its entry."""
+        """Every entry, with its digest."""
         if not self._folder.is_dir():
             return
         for item in sorted(self._folder.iterdir()):
             digest = f"sha256:{item.name}"
-            found = self.filed(digest) if item.is_dir() else None
-            if found is not None:
-                yield digest, found
+            if is_digest(digest):
+                yield from ((digest, entry) for entry in _entries(item))
 
-    def _file(self, digest: str, reference: Reference, indexed: Indexed) -> None:
-        place = self._folder / digest.removeprefix("sha256:")
+    def files_of(self, digest: str) -> Mapping[str, bytes]:
+        """What is filed about a digest, wherever it lies."""
+        folder = self._folder / digest.removeprefix("sha256:")
+        return {name: data for entry in _entries(folder) for name, data in entry.files.items()}
+
+    def _place(self, digest: str, name: str) -> Path:
+        """The same image may lie in several registries, and something else be attached to it in each."""
+        return self._folder / digest.removeprefix("sha256:") / bytes_digest(name.encode())[7:23]
+
+    def _file(self, digest: str, indexed: Indexed) -> None:
+        place = self._place(digest, indexed.name)
         try:
             place.mkdir(parents=True, exist_ok=True, mode=0o700)
             for name, data in indexed.files.items():
                 _write(place / name, data)
             entry = {
-                "reference": reference.name,
+                "name": indexed.name,
                 "at": to_rfc3339(indexed.at),
                 "files": sorted(indexed.files),
                 "ignored": [text[:500] for text in indexed.ignored[:100]],
@@ -138,6 +141,22 @@ class EvidenceIndex:
             _write(self._folder / STAMP, to_rfc3339(indexed.at).encode())
         except OSError as error:
             raise StateError(f"cannot file evidence: {error.strerror}", where=str(place)) from error
+
+
+def _entries(folder: Path) -> Iterator[Indexed]:
+    for place in sorted(folder.iterdir()) if folder.is_dir() else ():
+        found = _entry(place)
+        if found is not None:
+            yield found
+
+
+def _entry(place: Path) -> Indexed | None:
+    try:
+        entry = json.loads(_read(place / ENTRY))
+        files = {name: _read(place / name) for name in entry["files"] if _NAME.fullmatch(name)}
+        return Indexed(entry["name"], files, from_rfc3339(entry["at"]), tuple(str(item) for item in entry["ignored"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def reference_of(artifact: ArtifactRef) -> Reference | None:
