@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from customhouse.app import model_signing, wiring
-from customhouse.app.artifact_verify import BESIDE
+from customhouse.app.artifact_verify import BESIDE, artifact_at
 from customhouse.app.model_signing import By, keyless
 from customhouse.app.wholefile import write_whole
 from customhouse.core.errors import UsageError
@@ -26,7 +26,7 @@ def sign(artifact: str, by: By, out: str | None) -> dict[str, str]:
     if path.is_dir():
         digest = model_signing.sign(artifact, by, None, place)
     else:
-        thing = Artifact.of_file(path)
+        thing = artifact_at(path)
         write_whole(Path(place), _sealed(thing, by))
         digest = f"sha256:{thing.digests['sha256']}"
     return {"artifact": artifact, "digest": digest, "bundle": place}

@@ -14,7 +14,7 @@ from typing import Any
 from customhouse.app import wiring
 from customhouse.app.inspection import read_tree
 from customhouse.app.model_signing import without
-from customhouse.core.errors import ConfigError, TamperError, UsageError
+from customhouse.core.errors import ArtifactError, ConfigError, TamperError, UsageError
 from customhouse.trust import signing
 from customhouse.trust.keys import MAX_PEM_BYTES, PublicKey
 from customhouse.trust.sigstore.identity import Expected
@@ -66,11 +66,21 @@ def verify(asked: Request) -> dict[str, Any]:
             files = without(read_tree(path), path, place)
             found = signing.verify_folder(data, files, policy, root, now)
         else:
-            thing = Artifact.of_file(path) if path.exists() else Artifact.of_digest(asked.artifact)
+            thing = artifact_at(path) if path.exists() else Artifact.of_digest(asked.artifact)
             found = verify_bundle(data, thing, policy, root, now)
     except TamperError as error:
         raise TamperError(error.message, where=error.where or str(place), hint=error.hint) from error
     return {"verified": True, "artifact": asked.artifact, **found.to_json()}
+
+
+def artifact_at(path: Path) -> Artifact:
+    """A file's digests. Raises UsageError for what is no regular file (a pipe has no end), ArtifactError otherwise."""
+    if not path.is_file():
+        raise UsageError(f"{path} is neither a file nor a folder")
+    try:
+        return Artifact.of_file(path)
+    except OSError as error:
+        raise ArtifactError(f"cannot be read: {error.strerror}", where=str(path)) from error
 
 
 def expected(asked: Request) -> Expected | None:

@@ -128,7 +128,7 @@ class PublicKey:
     def verify_digest(self, digest: bytes, signature: bytes, *, sha256: bool = False) -> bool:
         """Whether `signature` is this key's over the message that has this digest (of `hash_name`, or sha256).
 
-        False for Ed25519, which signs messages and no digests.
+        False for Ed25519, which signs messages and no digests (`sigstore.ed25519ph` has what signs digests).
         """
         used = hashes.SHA256() if sha256 else self._hash()
         if isinstance(self._handle, ed25519.Ed25519PublicKey) or len(digest) != used.digest_size:
