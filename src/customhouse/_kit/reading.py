@@ -138,32 +138,39 @@ def cores() -> int:
 def side_by_side(items: Sequence[tuple[Item, int]], work: Callable[[Item], Result]) -> list[Result]:
     """`work` of each item, in their order; with each goes its size in bytes, and the largest are begun first.
 
-    Threads are started where the sizes are worth it. The first error, in the order of the items, is raised, and then
-    nothing more is begun.
+    Threads are started where the sizes are worth it. The first error, in the order of the items, is raised; then, and
+    when the program is interrupted, nothing more is begun, and what is being read ends at its next block.
     """
     if len(items) < 2 or sum(size for _, size in items) < LARGE or cores() < 2:
         return [work(item) for item, _ in items]
-    from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+    from concurrent.futures import ThreadPoolExecutor
 
     order = sorted(range(len(items)), key=lambda index: -items[index][1])
     pool = ThreadPoolExecutor(cores(), "reading")
     try:
         begun = {index: pool.submit(work, items[index][0]) for index in order}
-        done, _ = wait(begun.values(), return_when=FIRST_EXCEPTION)
-        if any(future.exception() for future in done):
-            pool.shutdown(wait=True, cancel_futures=True)
-            for index in range(len(items)):
-                if not begun[index].cancelled():
-                    begun[index].result()
         return [begun[index].result() for index in range(len(items))]
+    except BaseException:
+        _stop.set()  # nobody waits for the rest of a large file
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        _stop.clear()
+
+
+_stop = threading.Event()
+
+
+def _go_on() -> None:
+    if _stop.is_set():
+        raise InterruptedError("what was read together was given up")
 
 
 def _one_lane(descriptor: int, updates: Sequence[Callable[[memoryview], object]], told: Told | None) -> int:
     buffer = memoryview(bytearray(CHUNK))
     size = 0
     while count := os.preadv(descriptor, [buffer], size):
+        _go_on()
         for update in updates:
             update(buffer[:count])
         size += count
@@ -191,6 +198,7 @@ def _two_lanes(
     size = 0
     try:
         while count := os.preadv(descriptor, [buffer := free.get()], size):
+            _go_on()
             full.put((buffer, count))
             first(buffer[:count])  # the buffer is taken anew only when this is done, and when the lane gave it back
             size += count

@@ -57,7 +57,7 @@ def sign(path: str, by: By, name: str | None, out: str, wish: Wish | None = None
 
     An earlier signature at `out` inside the model's folder is not signed: it is replaced.
     """
-    seen = read_model(Path(path), replace(wish or Wish(), scan=False))
+    seen = read_model(Path(path), replace(wish or Wish(), scan=False, blake3=False))
     files = without(seen.files, Path(path), Path(out))
     ignored = relative(ignore, Path(path))
     if not files.single:

@@ -97,7 +97,9 @@ def model_bom(
     said = dict(described or {})
     if onnx is not None:
         said["model.onnx"] = described_onnx(onnx)
-    materials = sorted({*datasets, *given.datasets}, key=lambda item: (item.name, item.digest, item.version))
+    # The same bytes under one name are one dataset: the card, which says more of it, before the command line.
+    known = {(item.name, item.digest): item for item in (*datasets, *given.datasets)}
+    materials = [known[key] for key in sorted(known)]
     code = training_code or given.training_code
     _check(name, given.approach, materials, code, spec_version)
     words = gather(given, said)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,33 @@ def test_results_come_in_the_order_of_the_items_and_the_first_error_is_always_th
 
     with pytest.raises(ValueError, match=r"^0$"):
         side_by_side([(0, 9), (1, 1)], fails)
+
+
+def test_an_error_ends_what_is_being_read_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first item fails when the second is in the midst of its file; nobody waits until that is read whole."""
+    monkeypatch.setattr(reading, "LARGE", 0)
+    monkeypatch.setattr(reading, "cores", lambda: 2)
+    (tmp_path / "f").write_bytes(bytes(2 * CHUNK))
+    begun = threading.Event()
+    seen: list[str] = []
+
+    def read_on(_: int) -> None:
+        begun.set()
+        reading._stop.wait(10)  # noqa: SLF001 - until the error has been seen
+
+    def work(name: str) -> None:
+        if name == "fails":
+            begun.wait(10)
+            raise ValueError(name)
+        try:
+            with opened(tmp_path / "f") as descriptor:
+                read_digests(descriptor, told=read_on)
+        except InterruptedError:
+            seen.append("given up")
+
+    with pytest.raises(ValueError, match="fails"):
+        side_by_side([("fails", 1), ("reads", 2)], work)
+    assert seen == ["given up"]
 
 
 def test_a_meter_tells_whole_mebibytes_once() -> None:

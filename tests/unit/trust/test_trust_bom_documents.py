@@ -18,6 +18,7 @@ from customhouse.core.errors import ArtifactError, UsageError
 from customhouse.trust.bom import model_bom
 from customhouse.trust.bom_given import read_given
 from customhouse.trust.bom_merge import read_image
+from customhouse.trust.bom_parts import Material
 from customhouse.trust.bom_score import score, summary
 from customhouse.trust.bom_spdx import in_spdx
 from customhouse.trust.libraries import Archive, Library
@@ -184,6 +185,15 @@ def test_what_people_say_comes_before_what_files_say_and_files_fill_the_rest() -
     ]
     facts = {row["name"]: row["value"] for row in model["modelCard"]["properties"]}
     assert (facts["customhouse:parameters"], facts["customhouse:elements:F32"]) == ("8", "6")
+
+
+def test_a_dataset_that_the_card_and_the_command_name_is_one() -> None:
+    bill = document(
+        datasets=[Material("transactions", bytes_digest(b"d")), Material("transactions", bytes_digest(b"x"))]
+    )
+    found = [part for part in bill["components"] if part["type"] == "data"]
+    assert len({part["bom-ref"] for part in found}) == len(found) == 2
+    assert sum("licenses" in part for part in found) == 1
 
 
 def test_energy_code_and_hashes_of_libraries_are_where_cyclonedx_has_them() -> None:

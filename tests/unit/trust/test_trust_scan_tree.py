@@ -12,7 +12,8 @@ import pytest
 from customhouse._kit.canonical import canonical_json
 from customhouse._kit.digest import tree
 from customhouse.core.errors import ArtifactError
-from customhouse.trust.scan import Verdict, rules_digest, scan_file, scan_paths, scan_predicate, scan_tree
+from customhouse.trust.scan import Verdict, inspector, rules_digest, scan_file, scan_paths, scan_predicate, scan_tree
+from customhouse.trust.scan import __file__ as scanner
 
 EVIL = b"cos\nsystem\n(X\x04\x00\x00\x00truetR."
 
@@ -113,6 +114,13 @@ def test_predicate_binds_every_file_to_the_tree(folder: Path) -> None:
     assert predicate["scanner"]["rules_digest"] == rules_digest()
     assert [row["path"] for row in predicate["files"]] == ["README.md", "b.pkl", "sub/c.json"]
     assert canonical_json(predicate) == canonical_json(scan_predicate(tree(folder), scan_tree(folder)))
+
+
+def test_the_rules_digest_is_of_all_that_a_verdict_rests_on() -> None:
+    root = Path(scanner).parent
+    files = {str(file.relative_to(root)) for file in root.rglob("*") if file.is_file() and file.suffix != ".pyc"}
+    assert {name for name, _ in inspector._parts(root, "")} == files
+    assert any(name.endswith(".txt") for name in files), "lists of names too"
 
 
 def test_predicate_of_a_single_file(folder: Path) -> None:

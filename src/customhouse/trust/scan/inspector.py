@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -163,13 +164,19 @@ def scan_predicate(tree: Tree, scan: TreeScan) -> dict[str, Any]:
 def rules_digest() -> str:
     """The digest of the scanner's own source and lists: evidence says by exactly which rules a verdict was reached."""
     hasher = sha256()
-    folder = resources.files("customhouse.trust.scan")
-    items = [*folder.iterdir(), *(folder / "known").iterdir()]
-    for item in sorted(items, key=lambda entry: entry.name):
-        if item.name.endswith((".py", ".txt")):
-            data = item.read_bytes()
-            hasher.update(f"{item.name} {len(data)}\n".encode() + data)
+    for name, item in sorted(_parts(resources.files("customhouse.trust.scan"), "")):
+        data = item.read_bytes()
+        hasher.update(f"{name} {len(data)}\n".encode() + data)
     return "sha256:" + hasher.hexdigest()
+
+
+def _parts(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
+    """Every file of the scanner, lists of names too; but for what Python makes of it."""
+    for item in folder.iterdir():
+        if item.is_dir() and item.name != "__pycache__":
+            yield from _parts(item, f"{prefix}{item.name}/")
+        elif item.is_file() and not item.name.endswith(".pyc"):
+            yield f"{prefix}{item.name}", item
 
 
 def _scan_of(path: Path, look: Look) -> FileScan:
