@@ -88,7 +88,7 @@ def test_an_error_ends_what_is_being_read_beside_it(tmp_path: Path, monkeypatch:
 
     def read_on(_: int) -> None:
         begun.set()
-        reading._stop.wait(10)  # noqa: SLF001 - until the error has been seen
+        reading._stop.wait(10)
 
     def work(name: str) -> None:
         if name == "fails":
