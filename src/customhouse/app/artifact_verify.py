@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from customhouse.app import wiring
-from customhouse.app.inspection import read_tree
-from customhouse.app.model_signing import without
 from customhouse.core.errors import ArtifactError, ConfigError, TamperError, UsageError
-from customhouse.trust import signing
 from customhouse.trust.keys import MAX_PEM_BYTES, PublicKey
 from customhouse.trust.sigstore.identity import Expected
 from customhouse.trust.sigstore.roots import MAX_BYTES as MAX_ROOT
 from customhouse.trust.sigstore.roots import SigstoreRoot, read_root
-from customhouse.trust.sigstore.verification import Artifact, Policy, verify_bundle
+from customhouse.trust.sigstore.verification import Artifact, Policy, Verified, verify_bundle
 from customhouse.trust.strict_json import MAX_BYTES as MAX_BUNDLE
 
 BESIDE = (".sigstore.json", ".sigstore")
@@ -63,14 +61,23 @@ def verify(asked: Request) -> dict[str, Any]:
     now = wiring.clock().now()
     try:
         if path.is_dir():
-            files = without(read_tree(path), path, place)
-            found = signing.verify_folder(data, files, policy, root, now)
+            found = _verify_folder(path, place, data, policy, root, now)
         else:
             thing = artifact_at(path) if path.exists() else Artifact.of_digest(asked.artifact)
             found = verify_bundle(data, thing, policy, root, now)
     except TamperError as error:
         raise TamperError(error.message, where=error.where or str(place), hint=error.hint) from error
     return {"verified": True, "artifact": asked.artifact, **found.to_json()}
+
+
+def _verify_folder(
+    path: Path, place: Path, data: bytes, policy: Policy, root: SigstoreRoot | None, now: datetime
+) -> Verified:
+    from customhouse.app.inspection import read_tree  # with all of the scanner: a file alone does not need it
+    from customhouse.app.model_signing import without
+    from customhouse.trust.signing import verify_folder
+
+    return verify_folder(data, without(read_tree(path), path, place), policy, root, now)
 
 
 def artifact_at(path: Path) -> Artifact:
