@@ -19,8 +19,8 @@ import io
 import json
 import lzma
 import pickle
+import pickletools
 import random
-import re
 import resource
 import signal
 import sys
@@ -46,7 +46,6 @@ _TOKENS = (
     b"__class__", b"{{", b"}}", b"{%", b"%}", b'"class_name": "Lambda"', b"auto_map", b"_target_", b"!!python/",
     b"\x80\x04", b"\x93NUMPY", b"TFL3", b"ustar", b"{", b"[", b"\xff\xff\xff\xff", b"Lambda", b"PyFunc",
 )  # fmt: skip
-_LONG_PUT = re.compile(rb"(?=r(.{4}))", re.DOTALL)
 _DANGEROUS = ("os", "posix", "nt", "subprocess", "pty", "socket", "runpy", "webbrowser", "shutil", "importlib")
 _DANGEROUS_BUILTINS = ("eval", "exec", "__import__", "compile", "getattr", "open", "breakpoint")
 
@@ -101,13 +100,24 @@ def follows(data: bytes) -> bool:
 
     It believes what sizes it is told, so it is not asked about files that would have it take gigabytes.
     """
-    if b"\x96" in data or any(int.from_bytes(place[1], "little") > 1 << 20 for place in _LONG_PUT.finditer(data)):
+    if _greedy(data):
         return False
     try:
         _Follower(io.BytesIO(data)).load()
     except _FoundError:
         return True
     except Exception:  # noqa: BLE001 - whatever else broken bytes make it raise, no payload was reached
+        return False
+    return False
+
+
+def _greedy(data: bytes) -> bool:
+    """Whether a memo index or a buffer's size would make the unpickler reserve more than is there."""
+    try:
+        for opcode, argument, _ in pickletools.genops(data):
+            if opcode.name == "BYTEARRAY8" or (opcode.name in ("LONG_BINPUT", "PUT") and argument > 1 << 20):
+                return True
+    except Exception:  # noqa: BLE001 - the unpickler stops at the same place
         return False
     return False
 
