@@ -76,6 +76,8 @@ def _roots(roots: Roots) -> Mapping[str, Any]:
                 "pem": item.certificates.decode(),
                 "identities": list(item.identities),
                 "kinds": sorted(item.kinds),
+                "revocations": _text(item.revocations),
+                "timestamps": _text(item.timestamps),
             }
             for item in roots.authorities
         ],
@@ -90,6 +92,10 @@ def _roots(roots: Roots) -> Mapping[str, Any]:
             for item in roots.sigstore
         ],
     }
+
+
+def _text(data: bytes | None) -> str | None:
+    return None if data is None else base64.b64encode(data).decode()
 
 
 def _write(place: Path, data: bytes) -> None:

@@ -62,7 +62,14 @@ def _roots(document: dict[str, Any]) -> Any:
     return Roots(
         tuple(TrustRoot(item["name"], item["pem"].encode(), kinds(item)) for item in document["keys"]),
         tuple(
-            AuthorityRoot(item["name"], item["pem"].encode(), tuple(item["identities"]), kinds(item))
+            AuthorityRoot(
+                item["name"],
+                item["pem"].encode(),
+                tuple(item["identities"]),
+                kinds(item),
+                _bytes(item["revocations"]),
+                _bytes(item["timestamps"]),
+            )
             for item in document["authorities"]
         ),
         tuple(
@@ -70,6 +77,10 @@ def _roots(document: dict[str, Any]) -> Any:
             for item in document["identities"]
         ),
     )
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text)
 
 
 def main(arguments: list[str]) -> int:

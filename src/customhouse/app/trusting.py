@@ -22,6 +22,8 @@ class AuthoritySpec:
     certificates: str
     identities: tuple[str, ...]
     kinds: tuple[EvidenceKind, ...]
+    revocations: str | None = None
+    timestamps: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,14 @@ class TrustSpec:
         notary = document.get("notary") or {}
         return cls(
             authorities=tuple(
-                AuthoritySpec(item["name"], item["certificates"], tuple(item["identities"]), _kinds(item))
+                AuthoritySpec(
+                    item["name"],
+                    item["certificates"],
+                    tuple(item["identities"]),
+                    _kinds(item),
+                    item.get("revocations"),
+                    item.get("timestamps"),
+                )
                 for item in document.get("authorities") or ()
             ),
             identities=tuple(
@@ -73,6 +82,8 @@ class TrustSpec:
                     "certificates": item.certificates,
                     "identities": list(item.identities),
                     "kinds": [kind.value for kind in item.kinds],
+                    "revocations": item.revocations,
+                    "timestamps": item.timestamps,
                 }
                 for item in self.authorities
             ],
@@ -92,10 +103,17 @@ class TrustSpec:
 
     def files(self) -> Iterator[str]:
         """The files that it names."""
-        yield from (item.certificates for item in self.authorities)
-        yield from (item.trusted_root for item in self.identities)
+        for item in self.authorities:
+            yield from (path for path in (item.certificates, item.revocations, item.timestamps) if path)
+        yield from (one.trusted_root for one in self.identities)
         if self.notary_policy:
             yield self.notary_policy
+
+    def signers(self) -> Iterator[str]:
+        """How the signers of evidence are called, beside those of keys."""
+        yield from (item.name for item in self.identities)
+        for authority in self.authorities:
+            yield from authority.identities
 
     def asks(self, name: str) -> bool:
         """Whether the registry of `host/repository` is asked for evidence: whole parts of a prefix."""
@@ -109,7 +127,7 @@ def roots_of(
     folder: Callable[[str], Mapping[str, bytes]],
 ) -> Roots:
     """What is declared, with its files. Raises ConfigError, naming the file, for one that could never be believed."""
-    from customhouse.trust.certificates import read_authorities
+    from customhouse.trust.certificates import read_authorities, read_revocations
     from customhouse.trust.notary_policy import certificates, read_policies
     from customhouse.trust.roots import AuthorityRoot, IdentityRoot, NotaryRoot, Roots
     from customhouse.trust.sigstore.roots import read_root
@@ -119,7 +137,13 @@ def roots_of(
         pem = read(one.certificates)
         if not read_authorities(pem, one.certificates):
             raise ConfigError("no PEM certificate", where=one.certificates)
-        authorities.append(AuthorityRoot(one.name, pem, one.identities, frozenset(one.kinds)))
+        revoked = read(one.revocations) if one.revocations else None
+        stamps = read(one.timestamps) if one.timestamps else None
+        if revoked is not None:
+            read_revocations(revoked, str(one.revocations))
+        if stamps is not None:
+            read_authorities(stamps, str(one.timestamps))
+        authorities.append(AuthorityRoot(one.name, pem, one.identities, frozenset(one.kinds), revoked, stamps))
     identities = []
     for item in spec.identities:
         root = read(item.trusted_root)

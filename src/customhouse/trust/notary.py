@@ -232,12 +232,10 @@ def _authentic_time(
 
 def _stamped(envelope: Envelope, stores: Sequence[str], root: NotaryRoot) -> datetime:
     """The time of the timestamp over the signature. Raises TamperError."""
-    from customhouse.trust.certificates import is_authority
-    from customhouse.trust.sigstore.roots import Authority, Window
+    from customhouse.trust.signers import stamping
     from customhouse.trust.sigstore.timestamps import verify_timestamp
 
-    held = [(name, item) for name in stores for item in certificates(root.store, "tsa", name)]
-    found = [Authority(f"tsa:{name}", item, (), Window()) for name, item in held if is_authority(item)]
+    found = [one for name in stores for one in stamping(certificates(root.store, "tsa", name), f"tsa:{name}")]
     # What an authority answers is a status (0: granted) and the token; an envelope keeps the token alone.
     token = envelope.timestamp or b""
     response = _sequence(b"\x30\x03\x02\x01\x00" + token)

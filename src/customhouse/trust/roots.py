@@ -23,6 +23,10 @@ class AuthorityRoot:
     certificates: bytes = field(repr=False)
     identities: tuple[str, ...]
     kinds: frozenset[EvidenceKind]
+    revocations: bytes | None = field(default=None, repr=False)
+    """A revocation list (PEM or DER): the issuer's must be of the time that counts, and not list the signer."""
+    timestamps: bytes | None = field(default=None, repr=False)
+    """PEM of timestamp authorities, who say when it was signed; else the certificate must be valid now."""
 
 
 @dataclass(frozen=True, slots=True)

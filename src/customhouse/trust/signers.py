@@ -6,16 +6,22 @@ these very bytes; 2. may they sign this kind; 3. if nobody did, say the nearest 
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from customhouse.core.errors import TamperError
 from customhouse.core.evidence import EvidenceKind
 from customhouse.trust.keys import PublicKey
 from customhouse.trust.roots import AuthorityRoot, IdentityRoot, Roots
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate, CertificateRevocationList
+
+    from customhouse.trust.sigstore.roots import Authority
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +99,18 @@ def _names(leaf: Any) -> list[Any]:
         return []
 
 
-def _authority(signed: Signed, root: AuthorityRoot, kind: EvidenceKind, at: datetime) -> Signer:
-    from customhouse.trust.certificates import leaf_key, read_authorities
+def _authority(signed: Signed, root: AuthorityRoot, kind: EvidenceKind, now: datetime) -> Signer:
+    from customhouse.trust.certificates import leaf_key, read_authorities, read_revocations
 
+    revoked = () if root.revocations is None else (read_revocations(root.revocations, root.name),)
     try:
-        key, _ = leaf_key(signed.certificates, read_authorities(root.certificates, root.name), at)
+        stamped = None if root.timestamps is None else _stamped(signed, root.timestamps, root.name)
+        at = stamped or now
+        # A list is of today, and what it lists was revoked before: it is asked as of now, the chain as of the signing.
+        authorities = read_authorities(root.certificates, root.name)
+        key, _ = leaf_key(signed.certificates, authorities, at)
+        if revoked:
+            _check_revoked(signed, authorities, revoked, now)
         names = identities_of(signed.certificates[0])
     except TamperError as error:
         return Signer(None, error.message)
@@ -108,7 +121,66 @@ def _authority(signed: Signed, root: AuthorityRoot, kind: EvidenceKind, at: date
         return Signer(known, "the signature does not verify under its certificate")
     if kind not in root.kinds:
         return Signer(known, f"{root.name} may not sign {kind.value}")
-    return Signer(known)
+    return Signer(known, at=stamped)
+
+
+def _check_revoked(
+    signed: Signed, authorities: Sequence[Certificate], lists: Sequence[CertificateRevocationList], now: datetime
+) -> None:
+    """Raises TamperError for a revoked signer, and without a current list of the authority that issued it."""
+    from customhouse.trust.certificates import read_certificate
+
+    leaf = read_certificate(signed.certificates[0])
+    for given in lists:
+        if given.issuer != leaf.issuer:
+            continue
+        issuers = [item for item in authorities if item.subject == leaf.issuer]
+        if not any(_signs(given, item) for item in issuers):
+            continue
+        if given.get_revoked_certificate_by_serial_number(leaf.serial_number) is not None:
+            raise TamperError(f"the certificate {leaf.subject.rfc4514_string()[:200]} is revoked")
+        until = given.next_update_utc
+        if given.last_update_utc > now or until is None or until < now:
+            raise TamperError("the revocation list is out of date")
+        return
+    raise TamperError("no revocation list is of the authority that issued the certificate")
+
+
+def _signs(given: CertificateRevocationList, issuer: Certificate) -> bool:
+    try:
+        return given.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+
+
+def _stamped(signed: Signed, pem: bytes, name: str) -> datetime | None:
+    """When an authority saw the signature; None where it has no timestamp. Raises TamperError for a bad one."""
+    from customhouse.trust.certificates import read_authorities
+    from customhouse.trust.sigstore.timestamps import verify_timestamp
+
+    material = signed.bundle.get("verificationMaterial")
+    data = material.get("timestampVerificationData") if isinstance(material, Mapping) else None
+    listed = data.get("rfc3161Timestamps") if isinstance(data, Mapping) else None
+    if not isinstance(listed, list) or not listed:
+        return None
+    text = listed[0].get("signedTimestamp") if isinstance(listed[0], Mapping) else None
+    try:
+        response = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
+    except ValueError as error:
+        raise TamperError("the timestamp is not base64") from error
+    return verify_timestamp(response, signed.signature, stamping(read_authorities(pem, name), name))[0]
+
+
+def stamping(certificates: Sequence[Certificate], name: str) -> list[Authority]:
+    """Timestamp authorities of a file of certificates: each that may issue others is trusted, the rest lead there."""
+    from customhouse.trust.certificates import is_authority
+    from customhouse.trust.sigstore.roots import Authority, Window
+
+    return [
+        Authority(name, item, tuple(other for other in certificates if other != item), Window())
+        for item in certificates
+        if is_authority(item)
+    ]
 
 
 def _sigstore(signed: Signed, root: IdentityRoot, kind: EvidenceKind, at: datetime) -> Signer:
