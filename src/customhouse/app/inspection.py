@@ -6,6 +6,7 @@ the declaration, under `.evidence/<digest>/`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from customhouse._kit.digest import Tree, TreeError, tree
+from customhouse._kit.progress import Meter
 from customhouse.core.errors import ArtifactError
 from customhouse.core.evidence import EvidenceKind
 from customhouse.trust.attestation import attest, evidence_path
@@ -56,10 +58,18 @@ class Inspected:
     kinds: tuple[EvidenceKind, ...] = field(default=())
 
 
+def size_of(place: Path) -> int:
+    """Bytes that there are to read; what cannot be counted here is refused where it is read."""
+    if not place.is_dir() or place.is_symlink():
+        return place.lstat().st_size if place.exists() else 0
+    files = (Path(folder) / name for folder, _, names in os.walk(place) for name in names)
+    return sum(file.lstat().st_size for file in files if file.exists())
+
+
 def read_tree(path: Path) -> Tree:
-    """The files of an artifact. Raises ArtifactError instead of the kit's errors."""
+    """The files of an artifact, all of them read. Raises ArtifactError instead of the kit's errors."""
     try:
-        return tree(path)
+        return tree(path, Meter("reading", size_of(path)))
     except FileNotFoundError as error:
         raise ArtifactError("there is nothing there", where=str(path)) from error
     except (TreeError, OSError) as error:

@@ -23,6 +23,7 @@ from customhouse._kit.clock import Clock
 from customhouse._kit.progress import Meter
 from customhouse._kit.reading import Digests, Stamp
 from customhouse.app import wiring
+from customhouse.app.inspection import size_of
 from customhouse.app.sealedfile import SealedFile
 from customhouse.app.settings import Settings
 from customhouse.trust.scan import (
@@ -163,7 +164,7 @@ def looking(settings: Settings, paths: Sequence[str], *, cache: bool = True) -> 
     too little to read for it to matter.
     """
     places = [Path(path) for path in paths]
-    size = sum(_size(place) for place in places)
+    size = sum(size_of(place) for place in places)
     inside = any(settings.state.resolve().is_relative_to(place.resolve()) for place in places)
     kept = settings.state_named or settings.state.is_dir() or size >= _WORTH
     memory = Looks(settings.state, settings.keys, wiring.clock()) if cache and kept and not inside else None
@@ -172,10 +173,3 @@ def looking(settings: Settings, paths: Sequence[str], *, cache: bool = True) -> 
     finally:
         if memory is not None:
             memory.save()
-
-
-def _size(place: Path) -> int:
-    """Bytes that there are to read; what cannot be counted here is refused where it is read."""
-    if not place.is_dir() or place.is_symlink():
-        return place.lstat().st_size if place.exists() else 0
-    return sum((Path(folder) / name).lstat().st_size for folder, _, names in os.walk(place) for name in names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from customhouse.app.settings import Settings
+from customhouse.cli.long_work import shown
 from customhouse.cli.output import common, formats, talk, write_json, write_text
 
 
@@ -23,7 +24,8 @@ def register(path: str, name: str, by: str | None, output: str, settings: Settin
     """Record a file or folder in the ledger by its digest, which models are then trained on and traced to."""
     from customhouse.app.datasets import register as enter
 
-    found = enter(settings, path, name, by)
+    with shown(settings):
+        found = enter(settings, path, name, by)
     if output == "json":
         write_json(found)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from customhouse.app.settings import Settings
+from customhouse.cli.long_work import shown
 from customhouse.cli.output import common, formats, talk, write_json, write_text
 
 
@@ -49,9 +50,11 @@ def verify(
 
     named = identity is not None or issuer is not None or trusted_root is not None
     whose = Whose(path, signature, identity=identity, issuer=issuer, trusted_root=trusted_root, config=settings.config)
-    check = checked(
-        Request(path, signature, key, authorities, revocations, whose if named else None, ignore_paths, allow_symlinks),
+    asked = Request(
+        path, signature, key, authorities, revocations, whose if named else None, ignore_paths, allow_symlinks
     )
+    with shown(settings):
+        check = checked(asked)
     if output == "json":
         write_json(as_json(check))
     else:
