@@ -422,10 +422,8 @@ class Admission:
         return asked and artifact.digest not in self._context.asked
 
     def _statements(self, artifact: ArtifactRef, now: datetime) -> tuple[Evidence, ...]:
-        if artifact.digest is None:
-            return ()
-        files = self._context.filed(artifact.digest)
-        if not files:
+        files = {} if artifact.digest is None else self._context.filed(artifact.digest)
+        if artifact.digest is None or not files:
             return ()  # not remembered: who asks chooses the digests
         found = reference_of(artifact)
         key = (artifact.digest, "" if found is None else found.name)

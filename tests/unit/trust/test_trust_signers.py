@@ -1,4 +1,4 @@
-"""Who signed an image: keyless in both forms of cosign, by a certificate of an own authority: revoked, stamped, late."""
+"""Who signed an image: keyless in both forms of cosign, by certificates of an own authority, revoked, stamped."""
 
 from __future__ import annotations
 
