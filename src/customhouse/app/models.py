@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from customhouse.core.workload import workload
 from customhouse.trust.bom import Material
 from customhouse.trust.keys import load_private
 from customhouse.trust.provenance import Build, Dependency
-from customhouse.trust.scan import FileScan, TreeScan, Wish, scan_paths
+from customhouse.trust.scan import TreeScan, Wish, scan_paths
 
 MAX_JSON = 4 * 1024 * 1024
 
@@ -40,12 +40,12 @@ class AttestRequest:
     sources: Sources = field(default_factory=Sources)
 
 
-def scan(paths: Sequence[str], wish: Wish, progress: Callable[[FileScan], None] | None = None) -> TreeScan:
+def scan(paths: Sequence[str], wish: Wish) -> TreeScan:
     """Scan files and folders, one row per regular file, in the order of the arguments. Raises UsageError."""
     missing = [path for path in paths if not Path(path).exists()]
     if missing:
         raise UsageError(f"there is nothing at {missing[0]}")
-    return scan_paths([Path(path) for path in paths], progress=progress, wish=wish)
+    return scan_paths([Path(path) for path in paths], wish=wish)
 
 
 def attest(request: AttestRequest, wish: Wish | None = None) -> dict[str, Any]:

@@ -30,7 +30,9 @@ def scan(
     from customhouse.app.models import scan as look
 
     with shown(settings), looking(settings, paths, cache=cache) as wish:
-        found = look(paths, wish, lambda file: talk(settings, f"{file.path}: {file.verdict.value}"))
+        found = look(paths, wish)
+    for file in found.files:
+        talk(settings, f"{file.path}: {file.verdict.value}")
     if output == "json":
         write_json(found.to_json())
     else:
