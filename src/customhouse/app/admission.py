@@ -66,6 +66,7 @@ from customhouse.trust.attestation import FOLDER
 from customhouse.trust.filed import read_filed
 
 _STATES_FOR = timedelta(seconds=30)
+_MOST_STATEMENTS = 10_000
 """How long the state of the budgets is kept: charges come once a minute."""
 _OPERATIONS = {"CREATE": Operation.CREATE, "UPDATE": Operation.UPDATE, "DELETE": Operation.DELETE}
 
@@ -425,10 +426,12 @@ class Admission:
         files = {} if artifact.digest is None else self._context.filed(artifact.digest)
         if artifact.digest is None or not files:
             return ()  # not remembered: who asks chooses the digests
-        found = reference_of(artifact)
+        # Of the name of a repository only a trust policy of Notary's knows anything.
+        found = None if self._believed.notary is None else reference_of(artifact)
         key = (artifact.digest, "" if found is None else found.name)
+        if len(self._evidence) > _MOST_STATEMENTS:
+            self._evidence.clear()  # who asks chooses the names
         known = self._evidence.get(key)
-        # Certificates expire; what keys signed is remembered as long as the generation.
         if known is None or not timedelta() <= now - known[0] < _STATES_FOR:
             known = self._evidence[key] = (now, read_filed(files, artifact.digest, self._believed, now, name=key[1]))
         return known[1]
