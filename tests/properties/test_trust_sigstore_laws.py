@@ -98,7 +98,12 @@ def test_no_changed_byte_is_taken(data: st.DataObject, root: SigstoreRoot) -> No
 @given(
     bundle=st.sampled_from(BUNDLES),
     value=st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False)
+        | st.text(max_size=20)
+        | st.just("\ud800"),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
         max_leaves=6,
     ),

@@ -18,7 +18,7 @@ from customhouse.trust.keys import MAX_PEM_BYTES, PublicKey
 from customhouse.trust.sigstore.identity import Expected
 from customhouse.trust.sigstore.roots import MAX_BYTES as MAX_ROOT
 from customhouse.trust.sigstore.roots import SigstoreRoot, read_root
-from customhouse.trust.sigstore.verification import Artifact, Policy, Verified, verify_bundle
+from customhouse.trust.sigstore.verification import HASHES, Artifact, Policy, Verified, verify_bundle
 from customhouse.trust.strict_json import MAX_BYTES as MAX_BUNDLE
 
 BESIDE = (".sigstore.json", ".sigstore")
@@ -63,11 +63,15 @@ def verify(asked: Request) -> dict[str, Any]:
         if path.is_dir():
             found = _verify_folder(path, place, data, policy, root, now)
         else:
-            thing = artifact_at(path) if path.exists() else Artifact.of_digest(asked.artifact)
+            thing = Artifact.of_digest(asked.artifact) if _by_digest(asked) else artifact_at(path)
             found = verify_bundle(data, thing, policy, root, now)
     except TamperError as error:
         raise TamperError(error.message, where=error.where or str(place), hint=error.hint) from error
     return {"verified": True, "artifact": asked.artifact, **found.to_json()}
+
+
+def _by_digest(asked: Request) -> bool:
+    return asked.artifact.partition(":")[0] in HASHES and not Path(asked.artifact).exists()
 
 
 def _verify_folder(
@@ -83,7 +87,8 @@ def _verify_folder(
 def artifact_at(path: Path) -> Artifact:
     """A file's digests. Raises UsageError for what is no regular file (a pipe has no end), ArtifactError otherwise."""
     if not path.is_file():
-        raise UsageError(f"{path} is neither a file nor a folder")
+        what = "neither a file nor a folder" if path.exists() else "not there"
+        raise UsageError(f"{path} is {what}", hint="name a file, a folder, or a digest (sha256:…)")
     try:
         return Artifact.of_file(path)
     except OSError as error:

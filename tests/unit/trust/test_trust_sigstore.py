@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import copy
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -337,6 +339,7 @@ def test_a_statement_must_be_one_and_speak_of_the_artifact() -> None:
         ({"_type": None}, "not an in-toto Statement"),
         ({"subject": []}, "no subject"),
         ({"subject": [{"name": "a"}]}, "no digest"),
+        ({"subject": [{"name": "a", "digest": {"sha256": "\ud800"}}]}, "other artifacts"),
         ({"predicateType": ""}, "no predicateType"),
     ):
         refused(words, WORLD.bundle(dsse=True, kind="dsse 0.0.1", statement={**good, **change}))
@@ -355,8 +358,19 @@ def test_a_subject_with_one_right_and_one_wrong_digest_is_refused() -> None:
 def test_a_message_by_digest_alone_verifies_where_the_key_signs_that_digest() -> None:
     digest = Artifact.of_digest("sha256:" + Artifact.of_bytes(ARTIFACT).digests["sha256"])
     assert check(WORLD.bundle(), artifact=digest).logged
-    wrong = Artifact.of_digest("sha512:" + Artifact.of_bytes(ARTIFACT).digests["sha512"])
+    wrong = Artifact.of_digest("sha512:" + hashlib.sha512(ARTIFACT).hexdigest())
     refused("given by another", WORLD.bundle(), artifact=wrong)
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "artifact"
+    file.write_bytes(ARTIFACT)
+    thing = Artifact.of_file(file)
+    assert thing.digest("sha384") == hashlib.sha384(ARTIFACT).digest()
+    file.write_bytes(b"other")
+    for read in (lambda: thing.digest("sha512"), thing.whole):
+        with pytest.raises(TamperError, match="changed while it was read"):
+            read()
 
 
 def test_intermediates_and_roots_that_a_bundle_brings_along_count_for_nothing() -> None:

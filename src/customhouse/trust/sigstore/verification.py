@@ -45,27 +45,25 @@ _MAX_SUBJECTS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """What is said to be signed: its digests in hex by hash, and its bytes where an algorithm needs them."""
+    """What is said to be signed: its digests in hex by hash, and its bytes where an algorithm needs them.
+
+    A file's sha256 is computed first; other digests when they are asked for, in a read that must give the same sha256.
+    """
 
     name: str
-    digests: Mapping[str, str]
+    digests: dict[str, str]
     file: Path | None = None
     content: bytes | None = field(default=None, repr=False)
 
     @classmethod
     def of_bytes(cls, data: bytes, name: str = "artifact") -> Artifact:
         """An artifact in memory."""
-        return cls(name, {hash_name: hashlib.new(hash_name, data).hexdigest() for hash_name in HASHES}, None, data)
+        return cls(name, {"sha256": hashlib.sha256(data).hexdigest()}, None, data)
 
     @classmethod
     def of_file(cls, path: Path) -> Artifact:
-        """An artifact on disk, read once in pieces. Raises OSError."""
-        hashers = {name: hashlib.new(name) for name in HASHES}
-        with path.open("rb") as handle:
-            while piece := handle.read(1 << 20):
-                for hasher in hashers.values():
-                    hasher.update(piece)
-        return cls(path.name, {name: hasher.hexdigest() for name, hasher in hashers.items()}, path)
+        """An artifact on disk, read in pieces. Raises OSError."""
+        return cls(path.name, _hashed(path, "sha256"), path)
 
     @classmethod
     def of_digest(cls, text: str) -> Artifact:
@@ -76,22 +74,52 @@ class Artifact:
             raise UsageError(f"{text[:80]!r} is not a digest", hint="write sha256: and 64 lower-case hex digits")
         return cls(text, {name: value})
 
+    def has(self, name: str) -> bool:
+        """Whether this digest is known, or can be."""
+        return name in HASHES and (name in self.digests or self.file is not None or self.content is not None)
+
     def digest(self, name: str) -> bytes:
         """One digest. Raises TamperError where it is not known."""
-        value = self.digests.get(name)
-        if value is None:
+        if not self.has(name):
             raise TamperError(f"the signature is over a {name} digest, and the artifact was given by another")
-        return bytes.fromhex(value)
+        if name not in self.digests:
+            self.digests[name] = self._computed(name)
+        return bytes.fromhex(self.digests[name])
 
     def whole(self) -> bytes:
         """The bytes. Raises TamperError where they are not at hand."""
         if self.content is not None:
             return self.content
-        if self.file is None or self.file.stat().st_size > _MAX_MESSAGE:
-            raise TamperError(
-                "an Ed25519 signature is over the bytes themselves, and they are not at hand (or too many)"
-            )
-        return self.file.read_bytes()
+        if not self.small:
+            raise TamperError("an Ed25519 signature is over the bytes, and they are not at hand or over 256 MiB")
+        assert self.file is not None  # noqa: S101 - it would not be small
+        data = self.file.read_bytes()
+        if hashlib.sha256(data).hexdigest() != self.digests["sha256"]:
+            raise TamperError("the file changed while it was read")
+        return data
+
+    @property
+    def small(self) -> bool:
+        """Whether its bytes can be held in memory."""
+        return self.content is not None or (self.file is not None and self.file.stat().st_size <= _MAX_MESSAGE)
+
+    def _computed(self, name: str) -> str:
+        if self.content is not None:
+            return hashlib.new(name, self.content).hexdigest()
+        assert self.file is not None  # noqa: S101 - `has` has seen to it
+        again = _hashed(self.file, "sha256", name)
+        if again["sha256"] != self.digests["sha256"]:
+            raise TamperError("the file changed while it was read")
+        return again[name]
+
+
+def _hashed(path: Path, *names: str) -> dict[str, str]:
+    hashers = {name: hashlib.new(name) for name in names}
+    with path.open("rb") as handle:
+        while piece := handle.read(1 << 20):
+            for hasher in hashers.values():
+                hasher.update(piece)
+    return {name: hasher.hexdigest() for name, hasher in hashers.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +316,7 @@ def _verify_signature(material: Material, key: PublicKey, artifact: Artifact | N
             good = any(
                 key.verify_digest(artifact.digest(name), content.signature, sha256=name == "sha256")
                 for name in dict.fromkeys((key.hash_name, "sha256"))
-                if name in artifact.digests
+                if artifact.has(name)
             )
             if not good:
                 artifact.digest(key.hash_name)  # says so, where the digest at hand is of another hash
@@ -302,9 +330,13 @@ def _verify_ed25519(key: PublicKey, artifact: Artifact, signature: bytes) -> boo
     """Over the bytes themselves, or over their sha512 where a log of version 1 took it (Ed25519ph)."""
     from customhouse.trust.sigstore import ed25519ph
 
-    if "sha512" in artifact.digests and ed25519ph.verify(key.raw, artifact.digest("sha512"), signature):
+    if artifact.small and key.verify(artifact.whole(), signature):
         return True
-    return key.verify(artifact.whole(), signature)
+    if artifact.has("sha512") and ed25519ph.verify(key.raw, artifact.digest("sha512"), signature):
+        return True
+    if not artifact.small:
+        artifact.whole()  # says why the other way was not tried
+    return False
 
 
 def _statement(envelope: Envelope) -> Mapping[str, Any]:
@@ -328,10 +360,8 @@ def _bind(statement: Mapping[str, Any], artifact: Artifact) -> None:
         listed = subject.get("digest") if isinstance(subject, dict) else None
         if not isinstance(listed, dict):
             raise TamperError("a subject of the statement has no digest")
-        shared = [name for name in artifact.digests if isinstance(listed.get(name), str)]
-        if shared and all(
-            hmac.compare_digest(listed[name].encode(), artifact.digests[name].encode()) for name in shared
-        ):
+        shared = [name for name in HASHES if isinstance(listed.get(name), str) and artifact.has(name)]
+        if shared and all(_same(listed[name], artifact.digest(name).hex()) for name in shared):
             return
     raise TamperError("the statement speaks of other artifacts: no subject has this one's digest")
 
