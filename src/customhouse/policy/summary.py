@@ -13,6 +13,9 @@ from customhouse.core.evidence import EvidenceKind
 
 _MAX_ITEMS = 64
 _MAX_TEXT = 512
+_MAX_LICENCES = 256
+"""An image has about a hundred."""
+_HINT = "customhouse:hint:"
 WORST_FIRST = ("malicious", "suspicious", "unscannable", "clean")
 """Scan verdicts."""
 
@@ -59,26 +62,45 @@ def _scanner(value: Any) -> str | None:
 
 def _bom(predicate: Mapping[str, Any]) -> dict[str, Any]:
     components = [item for item in _items(predicate.get("components")) if isinstance(item, Mapping)]
+    metadata = predicate.get("metadata")
+    subject = metadata.get("component") if isinstance(metadata, Mapping) else None
+    model = subject if isinstance(subject, Mapping) else {}
     counts: dict[str, int] = {}
     for item in components:
         name = str(item.get("type"))[:64]
         counts[name] = counts.get(name, 0) + 1
+    licences = sorted({text for item in (model, *components) for text in _licences(item)})
     return {
         "format": _text(predicate.get("bomFormat")),
         "spec_version": _text(predicate.get("specVersion")),
         "components": len(components),
         "by_type": dict(sorted(counts.items())[:_MAX_ITEMS]),
-        "licences": sorted(
-            {
-                str(licence.get("id") or licence.get("name"))[:_MAX_TEXT]
-                for item in components
-                for entry in _items(item.get("licenses"))
-                if isinstance(entry, Mapping)
-                for licence in (entry.get("license"),)
-                if isinstance(licence, Mapping)
-            }
-        )[:_MAX_ITEMS],
+        "licences": licences[:_MAX_LICENCES],
+        # A list that was cut must not look like one that names nothing else.
+        "licences_left_out": max(0, len(licences) - _MAX_LICENCES),
+        "model_licences": sorted(set(_licences(model)))[:_MAX_ITEMS],
+        "unlicensed": sum(item.get("type") == "library" and not item.get("licenses") for item in components),
+        "hints": sorted({hint for item in components for hint in _hints(item)})[:_MAX_ITEMS],
     }
+
+
+def _licences(component: Mapping[str, Any]) -> list[str]:
+    """Identifiers, names and expressions."""
+    found = []
+    for entry in _items(component.get("licenses")):
+        licence = entry.get("license") if isinstance(entry, Mapping) else None
+        if isinstance(licence, Mapping):
+            found.append(str(licence.get("id") or licence.get("name"))[:_MAX_TEXT])
+        elif isinstance(entry, Mapping) and isinstance(entry.get("expression"), str):
+            found.append(entry["expression"][:_MAX_TEXT])
+    return found
+
+
+def _hints(component: Mapping[str, Any]) -> list[str]:
+    """What `model bom` had to point out about a library: `kind: message`."""
+    rows = [row for row in _items(component.get("properties")) if isinstance(row, Mapping)]
+    named = [(str(row.get("name")), str(row.get("value"))) for row in rows]
+    return [f"{name.removeprefix(_HINT)}: {value}"[:_MAX_TEXT] for name, value in named if name.startswith(_HINT)]
 
 
 def _evaluation(predicate: Mapping[str, Any]) -> dict[str, Any]:

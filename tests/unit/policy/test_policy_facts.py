@@ -166,7 +166,29 @@ def test_a_bill_of_materials_is_counted_by_type():
         "components": 3,
         "by_type": {"file": 2, "library": 1},
         "licences": ["MIT"],
+        "licences_left_out": 0,
+        "model_licences": [],
+        "unlicensed": 0,
+        "hints": [],
     }
+
+
+def test_no_licence_and_no_hint_of_a_bill_is_out_of_a_rules_sight():
+    expression = {"licenses": [{"expression": "GPL-3.0-only OR MIT"}], "type": "library"}
+    hinted = {"type": "library", "properties": [{"name": "customhouse:hint:typosquat", "value": "is it?"}, {"name": 7}]}
+    many = [{"type": "library", "licenses": [{"license": {"name": f"own {n:04}"}}]} for n in range(300)]
+    odd = [{"licenses": 7}, {"licenses": [7, {}]}, {"properties": 7}, 7]
+    seen = summarise(
+        EvidenceKind.BOM,
+        {
+            "metadata": {"component": {"licenses": [{"license": {"id": "CC-BY-NC-4.0"}}]}},
+            "components": [expression, hinted, *many, *odd],
+        },
+    )
+    assert seen["model_licences"] == ["CC-BY-NC-4.0"]
+    assert {"CC-BY-NC-4.0", "GPL-3.0-only OR MIT"} <= set(seen["licences"])
+    assert (len(seen["licences"]), seen["licences_left_out"]) == (256, 46)
+    assert (seen["hints"], seen["unlicensed"]) == (["typosquat: is it?"], 1)
 
 
 def test_provenance_names_builder_and_materials():
