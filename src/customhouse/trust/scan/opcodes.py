@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 from customhouse.trust.scan.machine import (
@@ -27,6 +28,14 @@ from customhouse.trust.scan.source import UnreadableError
 Move = Callable[[Machine], None]
 _MAX_ENTRIES = 4_000_000
 _MAX_LINE = 64 << 20
+_MAX_DIGITS = 4300
+"""Longer ones Python itself refuses to read."""
+_NUMBER = re.compile(rb"[-+]?(?:0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+|[0-9_]+)")
+_ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{2})|(.?))", re.DOTALL)
+_LETTERS: Mapping[bytes, bytes] = {
+    b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v",
+    b"\\": b"\\", b"'": b"'", b'"': b'"',
+}  # fmt: skip
 _LONGEST = 300
 """Bytes of the longest opcode that `_run` moves over, and a little more."""
 _CONSTANTS: Mapping[int, Value] = {0x4E: None, 0x88: True, 0x89: False, 0x29: ()}
@@ -76,22 +85,23 @@ def _run(machine: Machine) -> int:  # noqa: C901, PLR0912, PLR0915 - a branch an
     push, position, steps, edge = stack.append, cursor.position - start, 0, len(buffer) - _LONGEST
     while position < edge:
         code = buffer[position]
-        if code == 0x8C:  # SHORT_BINUNICODE
-            end = position + 2 + buffer[position + 1]
+        if code in (0x8C, 0x58):  # SHORT_BINUNICODE, BINUNICODE
+            begin = position + (2 if code == 0x8C else 5)
+            end = begin + int.from_bytes(buffer[position + 1 : begin], "little")
+            if end - begin > 255:
+                break
             try:
-                push(buffer[position + 2 : end].decode())
+                push(buffer[begin:end].decode())
             except UnicodeDecodeError:
                 break
             position = end
-        elif code in (0x94, 0x71):  # MEMOIZE, BINPUT
+        elif code in (0x94, 0x71, 0x72):  # MEMOIZE, BINPUT, LONG_BINPUT
             if len(stack) <= floor:
                 break
-            if code == 0x94:
-                memo[len(memo)] = stack[-1]
-                position += 1
-            else:
-                memo[buffer[position + 1]] = stack[-1]
-                position += 2
+            end = position + (1 if code == 0x94 else 2 if code == 0x71 else 5)
+            index = len(memo) if code == 0x94 else int.from_bytes(buffer[position + 1 : end], "little")
+            memo[index] = stack[-1]
+            position = end
         elif code == 0x4B:  # BININT1
             push(buffer[position + 1])
             position += 2
@@ -104,31 +114,13 @@ def _run(machine: Machine) -> int:  # noqa: C901, PLR0912, PLR0915 - a branch an
         elif code == 0x4A:  # BININT
             push(int.from_bytes(buffer[position + 1 : position + 5], "little", signed=True))
             position += 5
-        elif code == 0x68:  # BINGET
-            if buffer[position + 1] not in memo:
-                break
-            push(memo[buffer[position + 1]])
-            position += 2
-        elif code == 0x58:  # BINUNICODE
-            end = position + 5 + int.from_bytes(buffer[position + 1 : position + 5], "little")
-            if end - position > 255:
-                break
-            try:
-                push(buffer[position + 5 : end].decode())
-            except UnicodeDecodeError:
-                break
-            position = end
-        elif code == 0x72:  # LONG_BINPUT
-            if len(stack) <= floor:
-                break
-            memo[int.from_bytes(buffer[position + 1 : position + 5], "little")] = stack[-1]
-            position += 5
-        elif code == 0x6A:  # LONG_BINGET
-            index = int.from_bytes(buffer[position + 1 : position + 5], "little")
+        elif code in (0x68, 0x6A):  # BINGET, LONG_BINGET
+            end = position + (2 if code == 0x68 else 5)
+            index = int.from_bytes(buffer[position + 1 : end], "little")
             if index not in memo:
                 break
             push(memo[index])
-            position += 5
+            position = end
         elif code == 0x28:  # MARK
             floor = len(stack)
             machine.marks.append(floor)
@@ -176,12 +168,22 @@ def _broken(machine: Machine, what: str) -> UnreadableError:
     return UnreadableError(what, offset=machine.at, rule="pickle-broken")
 
 
-def _decimal(machine: Machine, line: bytes) -> int:
-    """A decimal of protocol 0, as `int(text, 0)` would not read it: plain digits only."""
-    text = line.strip().removesuffix(b"L")
-    if len(text) > 1000 or not text.lstrip(b"-").isdigit():
+def _index(machine: Machine, line: bytes) -> int:
+    """The memo's index of protocol 0: a decimal as C's and Python's unpicklers take it (signs, `1_0`, spaces)."""
+    try:
+        return int(line.partition(b"\0")[0]) if len(line) <= _MAX_DIGITS else -1
+    except ValueError as error:
+        raise _broken(machine, "a number that is not one") from error
+
+
+def _decimal(machine: Machine, line: bytes) -> Value:
+    """A number of INT and LONG: C's unpickler takes what `strtol` and `int(text, 0)` take, so hexadecimal too."""
+    text = line.partition(b"\0")[0].strip().removesuffix(b"L").strip()
+    if len(text) <= _MAX_DIGITS and text.removeprefix(b"-").isdigit():
+        return int(text)
+    if _NUMBER.fullmatch(text) is None:
         raise _broken(machine, "a number that is not one")
-    return int(text)
+    return NUMBER
 
 
 def _int_line(m: Machine) -> None:
@@ -192,7 +194,7 @@ def _int_line(m: Machine) -> None:
 def _float_line(m: Machine) -> None:
     line = m.cursor.line()
     try:
-        float(line)
+        float(line.partition(b"\0")[0])
     except ValueError as error:
         raise _broken(m, "a number that is not one") from error
     m.push(NUMBER)
@@ -204,15 +206,23 @@ def _quoted(m: Machine) -> None:
         raise _broken(m, "a string without quotes")
     body = line[1:-1]
     if b"\\" in body:
-        # Python 2 escapes could spell a name: read them as the unpickler does.
-        try:
-            body = body.decode("unicode_escape").encode("latin-1")
-        except (UnicodeDecodeError, UnicodeEncodeError) as error:
-            raise _broken(m, "a string with broken escapes") from error
+        # Escapes could spell a name: read them as the unpickler does (those of bytes; what is none stays as it is).
+        body = _ESCAPE.sub(lambda match: _byte(m, match), body)
     if len(body) > KEEP_TEXT:
         m.push(Unknown("string"))
     else:
         m.text(body, "latin-1")
+
+
+def _byte(m: Machine, match: re.Match[bytes]) -> bytes:
+    octal, hexadecimal, letter = match.groups()
+    if octal is not None:
+        return bytes([int(octal, 8) & 0xFF])
+    if hexadecimal is not None:
+        return bytes([int(hexadecimal, 16)])
+    if letter in (b"x", b""):
+        raise _broken(m, "a string with broken escapes")
+    return _LETTERS.get(letter, match[0])
 
 
 def _unicode_line(m: Machine) -> None:
@@ -441,11 +451,11 @@ MOVES: Mapping[int, Move] = {
     0x90: _appends,
     ord("s"): _setitem,
     ord("u"): _setitems,
-    ord("p"): lambda m: m.remember(_decimal(m, m.cursor.line())),
+    ord("p"): lambda m: m.remember(_index(m, m.cursor.line())),
     ord("q"): lambda m: m.remember(m.cursor.number(1)),
     ord("r"): lambda m: m.remember(m.cursor.number(4)),
     0x94: lambda m: m.remember(len(m.memo)),
-    ord("g"): lambda m: m.recall(_decimal(m, m.cursor.line())),
+    ord("g"): lambda m: m.recall(_index(m, m.cursor.line())),
     ord("h"): lambda m: m.recall(m.cursor.number(1)),
     ord("j"): lambda m: m.recall(m.cursor.number(4)),
     ord("c"): _global,

@@ -25,6 +25,9 @@ _ONE_LETTER = {"?": 1, "b": 1, "B": 1, "O": 8}
 _NAMING = ("pickle-dangerous-global", "pickle-unknown-global")
 _TRIED = 1 << 16
 _MAX_STREAM = 10_000
+_SHORT_LINE = {b"V": b"", b"S": b"''", b"F": b"0", b"I": b"0", b"L": b"0L", b"P": b"0", b"p": b"0", b"g": b"0"}
+"""Opcodes of protocol 0 whose argument ends with its line, and a short one for each."""
+_LONG_LINES = 8
 
 
 def inspect_pickles(source: Source, look: Inspection) -> None:
@@ -210,17 +213,52 @@ def looks_like_pickle(source: Source, look: Inspection) -> bool:
         return False
     if head[0] == 0x80 and len(head) == 2 and head[1] <= 5:
         return True
+    data, behind = source.peek(0, _TRIED), min(source.size, _TRIED)
+    for _ in range(_LONG_LINES):
+        said, at = _tried(data, look)
+        if said is not None:
+            return said
+        # A line longer than is looked at could hide all that follows it: the same without its middle.
+        shorter = _without_line(data, behind, at, source)
+        if shorter is None:
+            return False
+        data, behind = shorter
+    return True  # nor does prose have so many of them, each where an opcode stands
+
+
+def _tried(data: bytes, look: Inspection) -> tuple[bool | None, int]:
+    """Whether the start of a file is one of a pickle; None, and the opcode that could not be read, if that is open."""
     found: list[Outcome] = []
     machine: list[Machine] = []
-    start = source.window(0, min(source.size, _TRIED))
 
     def trial(inner: Source, quiet: Inspection) -> None:
         machine.append(Machine(inner, quiet, check=check_call))
         found.append(simulate(machine[0]))
 
-    findings = look.quiet(start, look.name, trial)
+    findings = look.quiet(Source.of(data), look.name, trial)
     if machine[0].cursor.position > _TRIED // 8:
-        return True  # prose does not read as opcodes for so long
+        return True, 0  # prose does not read as opcodes for so long
     if machine[0].called or any(finding.severity is ScanSeverity.MALICIOUS for finding in findings):
-        return True
-    return bool(found) and (bool(found[0].named) or found[0].end == source.size)
+        return True, 0
+    if found:
+        return bool(found[0].named) or found[0].end == len(data), 0
+    return None, machine[0].at
+
+
+def _without_line(data: bytes, behind: int, at: int, source: Source) -> tuple[bytes, int] | None:
+    """The data with a short line for the long one of the opcode at `at`; None when there is none, or it has no end.
+
+    `behind` is where in the source the data ends.
+    """
+    short = _SHORT_LINE.get(data[at : at + 1])
+    end = data.find(b"\n", at)
+    if short is None or 0 <= end <= at + 200:
+        return None
+    if end >= 0:
+        return data[: at + 1] + short + data[end:], behind
+    rest = source.window(behind, source.size - behind)
+    for offset, chunk in rest.chunks():
+        if (place := chunk.find(b"\n")) >= 0:
+            tail = rest.peek(offset + place, _TRIED)
+            return data[: at + 1] + short + tail, behind + offset + place + len(tail)
+    return None

@@ -1,0 +1,84 @@
+"""Attacks on the scanner: what is hostile and was once called clean, or could be, by a trick of its form."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import warnings
+from typing import Any
+
+import pytest
+
+from customhouse.trust.scan import Verdict, scan_bytes
+
+EVIL = b"cos\nsystem\n(S'id'\ntR."
+
+
+def _runs(data: bytes, kind: Any) -> bool:
+    """Whether an unpickler gets as far as to call what the pickle names; the name stands for nothing."""
+    called: list[object] = []
+
+    class Watched(kind):  # type: ignore[misc]
+        def find_class(self, module: str, name: str) -> object:
+            return lambda *_: called.append((module, name))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            Watched(io.BytesIO(data)).load()
+        except Exception:  # noqa: BLE001 - only whether the call was made counts
+            return bool(called)
+    return bool(called)
+
+
+LINES = {
+    "hexadecimal": b"I0x10",
+    "binary": b"I0b1",
+    "underscore": b"I1_0",
+    "signed": b"I+1",
+    "long-hexadecimal": b"L0x10L",
+    "long-space": b"L1 L",
+    "no-escape": b"S'\\N{x}'",
+    "short-escape": b"S'\\u1'",
+    "wide-escape": b"S'\\u1234'",
+    "escape-past-unicode": b"S'\\U00110000'",
+    "memo-underscore": b"Np1_0",
+    "memo-sign": b"Np+1",
+    "a-long-text": b"V" + b"prose " * 20_000,
+    "a-long-string": b"S'" + b"prose " * 20_000 + b"'",
+    "a-long-float": b"F0." + b"1" * 70_000,
+    "zeros": b"I" + b"0" * 70_000,
+}
+
+
+@pytest.mark.parametrize("line", LINES.values(), ids=LINES.keys())
+def test_a_printable_pickle_is_no_text_however_its_first_line_is_written(line: bytes) -> None:
+    data = line + b"\n0" + EVIL
+    assert any(_runs(data, kind) for kind in (pickle.Unpickler, pickle._Unpickler))
+    assert scan_bytes(data, "notes.txt").verdict in (Verdict.MALICIOUS, Verdict.SUSPICIOUS)
+
+
+@pytest.mark.parametrize("count", [2, 20])
+def test_nor_are_several_long_lines_before_what_it_does(count: int) -> None:
+    data = (b"V" + b"prose " * 12_000 + b"\n0") * count + EVIL
+    assert scan_bytes(data, "notes.txt").verdict is Verdict.MALICIOUS
+
+
+def test_memo_indexes_are_one_however_they_are_written() -> None:
+    data = b"Vos\np1_0\n0Vsystem\np 2\n0g10\ng+2\n\x93(S'id'\ntR."
+    assert _runs(data, pickle.Unpickler)
+    assert scan_bytes(data, "model.pkl").verdict is Verdict.MALICIOUS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"Very long lines of prose are " * 5000,
+        b"Very long lines of prose are " * 5000 + b"\nthen come others.\nAnd so on.\n",
+        b"Voltage," * 20_000 + b"\n1.0,2.0\n",
+        b"Input\nIn\nSet\nPart\nFoo\n" * 100,
+    ],
+    ids=["one-line", "then-short-ones", "table", "words"],
+)
+def test_long_lines_of_prose_are_prose(text: bytes) -> None:
+    assert scan_bytes(text, "notes.txt").verdict is Verdict.CLEAN
