@@ -236,6 +236,22 @@ def test_a_certificate_of_an_own_authority_is_believed_by_its_identity(
     assert "no trusted authority issued" in found["evidence"][0]["problem"]
 
 
+def test_a_key_that_cosign_made_signs_here_too(
+    registry: Registry, cosign: Cosign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = registry.image(REPOSITORY, "their-key", b"their key")
+    reference = f"{registry.host}/{REPOSITORY}@{digest}"
+    key = str(cosign.folder / "cosign.key")
+    monkeypatch.setenv("COSIGN_PASSWORD", "another")
+    refused = cli("image", "sign", reference, "--key", key)
+    assert refused.exit_code == 3
+    assert "another password" in str(refused.exception)
+    monkeypatch.setenv("COSIGN_PASSWORD", "x")
+    assert cli("image", "sign", reference, "--key", key).exit_code == 0
+    for form in ("true", "false"):
+        assert cosign.verifies(reference, "cosign.pub", f"--new-bundle-format={form}")
+
+
 def test_a_tag_that_moved_is_caught(registry: Registry) -> None:
     pinned = registry.image(REPOSITORY, "stable", b"first")
     reference = f"{registry.host}/{REPOSITORY}:stable@{pinned}"

@@ -66,7 +66,7 @@ from customhouse.trust.attestation import FOLDER
 from customhouse.trust.filed import read_filed
 
 _STATES_FOR = timedelta(seconds=30)
-"""How long the state of the budgets is kept (charges come once a minute), and what was verified: certificates expire."""
+"""How long the state of the budgets is kept (charges come once a minute) and what was verified (certificates end)."""
 _MOST_STATEMENTS = 10_000
 _OPERATIONS = {"CREATE": Operation.CREATE, "UPDATE": Operation.UPDATE, "DELETE": Operation.DELETE}
 

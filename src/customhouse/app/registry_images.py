@@ -21,8 +21,9 @@ from customhouse.core.errors import ArtifactError, EvidenceError, TamperError, U
 from customhouse.core.evidence import Evidence, EvidenceKind
 from customhouse.trust.attestation import FOLDER, PREDICATE_TYPES, attest
 from customhouse.trust.cosign import SIGN_TYPE, for_cosign, sign_bundle, simple_payload
+from customhouse.trust.cosign_keys import load_signing_key
 from customhouse.trust.filed import read_filed
-from customhouse.trust.keys import ALL_KINDS, TrustRoot, load_private
+from customhouse.trust.keys import ALL_KINDS, PrivateKey, TrustRoot
 from customhouse.trust.oci import Reference, Registry, WritableRegistry, is_index, listed, read_json
 from customhouse.trust.oci_evidence import attach_bundle, attach_signature, gather, subject_of
 from customhouse.trust.roots import AuthorityRoot, IdentityRoot, NotaryRoot, Roots
@@ -94,7 +95,7 @@ def resolve(settings: Settings, text: str, platform: str | None = None) -> Resol
 
 def sign(settings: Settings, text: str, key: str, form: str = "both") -> dict[str, Any]:
     """Sign an image so that `cosign verify --key` accepts it. Raises UsageError, ConfigError, ArtifactError."""
-    private = load_private(Path(key))
+    private = _private(settings, key)
     found = resolve(settings, text)
     registry = wiring.registry(settings, found.reference.host)
     now = wiring.clock().now()
@@ -111,7 +112,7 @@ def sign(settings: Settings, text: str, key: str, form: str = "both") -> dict[st
 
 def attach(settings: Settings, text: str, kind: EvidenceKind, predicate: str, key: str) -> dict[str, Any]:
     """Sign a statement about an image and attach it; `predicate` is a JSON file. Raises UsageError and the like."""
-    private = load_private(Path(key))
+    private = _private(settings, key)
     body = _predicate(Path(predicate))
     found = resolve(settings, text)
     registry = wiring.registry(settings, found.reference.host)
@@ -248,6 +249,11 @@ def _declared_references(
             found = reference_of(artifact)
             if found is not None and artifact.digest is not None:
                 yield found.at(artifact.digest)
+
+
+def _private(settings: Settings, key: str) -> PrivateKey:
+    """A key in PEM, or one that cosign made, with the password that cosign asks for."""
+    return load_signing_key(Path(key), settings.environment.get("COSIGN_PASSWORD", "").encode())
 
 
 def _digest(registry: Registry, reference: Reference) -> str:

@@ -55,12 +55,17 @@ findings contains lib.error("security", "model-undeclared", model.pointer, messa
 #   id: model-not-pinned
 #   category: security
 #   severity: error
-#   fix: "Set the annotation customhouse.dev/model-digest: sha256:… (customhouse model sign prints it)."
-findings contains lib.error("security", "model-not-pinned", model.pointer, message, fix) if {
+#   fix: "Set the annotation customhouse.dev/model-digest: sha256:… (customhouse model sign prints it), or name oci://…@sha256:…."
+findings contains lib.error("security", "model-not-pinned", model.pointer, message, pin(model.reference)) if {
 	some model in models
 	not model.pinned
 	message := sprintf("The model %s is not pinned by a digest.", [model.reference])
-	fix := "Set the annotation customhouse.dev/model-digest: sha256:… (customhouse model sign prints it)."
+}
+
+pin(reference) := sprintf("Write what `customhouse image resolve %s` prints.", [reference]) if startswith(reference, "oci://")
+
+pin(reference) := "Set the annotation customhouse.dev/model-digest: sha256:… (customhouse model sign prints it)." if {
+	not startswith(reference, "oci://")
 }
 
 # METADATA
@@ -215,7 +220,13 @@ findings contains lib.error("compliance", "model-provenance", model.pointer, mes
 whole(summary) if {
 	summary.builder != null
 	count(summary.materials) > 0
-	count([item | some item in summary.materials; item.digest == null]) == 0
+	count([item | some item in summary.materials; nameless(item)]) == 0
+}
+
+# A commit stands for its bytes as a digest does; Facts of an earlier version tell none.
+nameless(item) if {
+	item.digest == null
+	not is_string(object.get(item, "commit", null))
 }
 
 called := object.union(

@@ -50,6 +50,13 @@ test_model_not_pinned_fires if {
 	fixtures.rules(found) == {"model-not-pinned"}
 }
 
+test_model_not_pinned_says_how_a_tag_is_resolved if {
+	loose := object.union(fixtures.model, {"pinned": false, "reference": "oci://apexlogic.com/fraud:v3"})
+	found := models.findings with input as object.union(fixtures.service, {"artifacts": [loose]})
+	some finding in found
+	contains(finding.fix, "customhouse image resolve oci://apexlogic.com/fraud:v3")
+}
+
 test_model_not_pinned_is_silent_for_other_artifacts if {
 	image := object.union(fixtures.model, {"role": "image", "pinned": false, "evidence": []})
 	count(models.findings) == 0 with input as object.union(fixtures.service, {"artifacts": [image, fixtures.model]})
