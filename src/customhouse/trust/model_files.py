@@ -57,10 +57,12 @@ class Serialization:
         values = value if isinstance(value, dict) else {}
         method, hash_type = values.get("method"), values.get("hash_type")
         size = values.get("shard_size", 0) if method == "shards" else 0
-        whole = isinstance(size, int | float) and not isinstance(size, bool) and size == int(size)
+        whole = (
+            isinstance(size, int | float) and not isinstance(size, bool) and -1 < size < 1 << 50 and size == int(size)
+        )
         listed = values.get("ignore_paths") or []
         known = method in ("files", "shards") and hash_type in HASHES
-        if not known or not whole or (method == "shards" and not _SMALLEST_SHARD <= size < 1 << 50):
+        if not known or not whole or (method == "shards" and size < _SMALLEST_SHARD):
             raise EvidenceError(
                 f"serialization {str(method)[:40]!r} with {str(hash_type)[:40]!r} is not read",
                 where=where,
