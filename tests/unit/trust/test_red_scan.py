@@ -82,3 +82,22 @@ def test_memo_indexes_are_one_however_they_are_written() -> None:
 )
 def test_long_lines_of_prose_are_prose(text: bytes) -> None:
     assert scan_bytes(text, "notes.txt").verdict is Verdict.CLEAN
+
+
+YAML = {
+    "an-alias-as-value": "x: &a os.system\nmodel:\n  _target_: *a\n  int: 3\n",
+    "an-alias-as-key": "k: &k _target_\nmodel:\n  *k : os.system\n",
+    "a-value-that-is-a-key-elsewhere": "a: template\n_target_: os.system\n",
+    "a-list-as-key": "? [a]\n: x\n_target_: os.system\n",
+    "a-mapping-as-key": "? {a: b}\n: x\n_target_: os.system\n",
+    "an-alias-of-a-list-as-key": "a: &a [b]\n*a : x\n_target_: os.system\n",
+    "nothing-as-key": "? \n: x\n_target_: os.system\n",
+    "after-a-list-of-templates": "chat_template: [a, b]\n_target_: os.system\n",
+    "in-a-second-document": "a: template\n---\n- _target_: os.system\n",
+    "a-template-in-a-list": "chat_template:\n  - '{{ x.__class__ }}'\n",
+}
+
+
+@pytest.mark.parametrize("text", YAML.values(), ids=YAML.keys())
+def test_yaml_is_read_as_its_loaders_read_it(text: str) -> None:
+    assert scan_bytes(text.encode(), "config.yaml").verdict is Verdict.MALICIOUS

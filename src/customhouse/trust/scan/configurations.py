@@ -235,6 +235,58 @@ def inspect_target(item: object, look: Inspection, key: str, *, softly: bool = F
         look.suspicious("config-imports", f"{key}: has {shown!r} imported, which is not known safe")
 
 
+class _YamlWalk:
+    """Which scalar is a key and which its value, as events come; an alias stands for what its anchor is on."""
+
+    def __init__(self, look: Inspection) -> None:
+        self._look = look
+        self._open: list[tuple[bool, str, str | None]] = []
+        """For each open collection: whether it is a mapping, the watched key that a sequence is the value of, and the
+        key that stands open around it (a collection may be a key itself)."""
+        self._key: str | None = None
+        """The key whose value comes next, in the innermost mapping; None: a key comes next."""
+        self._anchors: dict[str, str | None] = {}
+
+    def scalar(self, anchor: str | None, text: str) -> None:
+        """A scalar in its place."""
+        if anchor is not None:
+            self._anchors[anchor] = text
+        self._place(text)
+
+    def alias(self, anchor: str | None) -> None:
+        """What was met already, once more; a collection was judged where it stood."""
+        self._place(self._anchors.get(anchor or ""))
+
+    def begin(self, anchor: str | None, *, mapping: bool) -> None:
+        """A mapping or sequence begins."""
+        if anchor is not None:
+            self._anchors[anchor] = None
+        key = self._place(None)
+        self._open.append((mapping, "" if mapping else key, self._key))
+        self._key = None
+
+    def end(self) -> None:
+        """It ends, and what stood around it goes on."""
+        if self._open:
+            self._key = self._open.pop()[2]
+
+    def _place(self, text: str | None) -> str:
+        """Judge what stands here (None: a collection); the watched key that it is the value of, if any."""
+        mapping, outer, _ = self._open[-1] if self._open else (False, "", None)
+        if not mapping:
+            if outer and text is not None:
+                _entry(outer, text, self._look)
+            return outer
+        if self._key is None:
+            self._key = text or "-"
+            return ""
+        key, self._key = self._key, None
+        if key not in _WATCHED and not key.endswith("_template"):
+            return ""
+        _entry(key, True if text is None else text, self._look)
+        return key
+
+
 def inspect_yaml(text: str, look: Inspection, title: str) -> None:
     """Read YAML as events only: nothing is constructed, aliases are not expanded."""
     import yaml
@@ -242,19 +294,19 @@ def inspect_yaml(text: str, look: Inspection, title: str) -> None:
     named = title.endswith((".yaml", ".yml", "mlmodel"))
     if "${" in text and _EXPRESSION.search(text):
         look.suspicious("config-expression", "an expression that is evaluated when the configuration is read")
-    key: str | None = None
+    walk = _YamlWalk(look)
     try:
         for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             look.spend()
             _tag(str(getattr(event, "tag", "") or ""), look)
-            if isinstance(event, yaml.ScalarEvent):
-                if key is not None:
-                    _entry(key, event.value, look)
-                key = event.value if key is None and event.value in _WATCHED else None
-            elif isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
-                if key is not None:
-                    _entry(key, True, look)
-                key = None
+            if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+                walk.begin(event.anchor, mapping=isinstance(event, yaml.MappingStartEvent))
+            elif isinstance(event, yaml.CollectionEndEvent):
+                walk.end()
+            elif isinstance(event, yaml.ScalarEvent):
+                walk.scalar(event.anchor, event.value)
+            elif isinstance(event, yaml.AliasEvent):
+                walk.alias(event.anchor)
     except (yaml.YAMLError, RecursionError) as error:
         if named:
             raise UnreadableError("broken YAML", rule="yaml-broken", hint="mend it") from error
