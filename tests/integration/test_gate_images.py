@@ -178,6 +178,34 @@ def test_a_registry_that_is_silent_shuts_the_gate_unless_it_spoke_today(registry
     assert moved.gate(digest)[0] == 3
 
 
+def test_statements_about_every_platform_count_for_the_image_that_has_them_all(
+    registry: Registry, place: Place
+) -> None:
+    amd, arm = (registry.image(REPOSITORY, name, name.encode()) for name in ("amd", "arm"))
+    both = registry.index(REPOSITORY, "both", {"linux/amd64": amd, "linux/arm64": arm})
+    place.attach(amd)
+    assert "there is none for linux/arm64" in place.about_images(both)["image-evidence-unverified error"]
+    place.attach(arm, "other.pem")
+    assert "of linux/arm64: signed by an unknown key" in place.about_images(both)["image-evidence-unverified error"]
+    place.attach(arm)
+    assert place.about_images(both) == {}
+    # An image for a platform that is not said: a node may take it, so it needs what the others have.
+    more = registry.image(REPOSITORY, "more", b"more")
+    body = json.loads(registry.get(f"/v2/{REPOSITORY}/manifests/{both}"))
+    entry = {key: value for key, value in body["manifests"][0].items() if key != "platform"}
+    body["manifests"].append({**entry, "digest": more})
+    hidden = registry.document(REPOSITORY, "hidden", body, body["mediaType"])
+    assert f"there is none for {more}" in place.about_images(hidden)["image-evidence-unverified error"]
+    # What a builder's own unsigned statements are filed under runs nowhere.
+    body["manifests"][-1]["platform"] = {"os": "unknown", "architecture": "unknown"}
+    beside = registry.document(REPOSITORY, "beside", body, body["mediaType"])
+    assert place.about_images(beside) == {}
+    # A scan of one platform that warns is heard for all.
+    (place.folder / "scan.json").write_text(json.dumps({"verdict": "malicious"}))
+    place.attach(arm, "other.pem")
+    assert list(place.about_images(both)) == ["image-scan error"]
+
+
 def test_a_registry_that_is_not_named_is_not_asked(registry: Registry, place: Place) -> None:
     digest = registry.image("elsewhere/app", "d", b"d")
     (place.folder / "app.json").write_text(

@@ -22,6 +22,7 @@ from customhouse.trust.keys import PrivateKey, TrustRoot
 from customhouse.trust.notary_envelope import read_envelope
 from customhouse.trust.oci import Descriptor
 from customhouse.trust.oci_evidence import gather
+from customhouse.trust.platforms import pack
 from customhouse.trust.roots import Roots
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -98,8 +99,22 @@ def test_envelopes_and_layers_of_strangers_are_refused_in_words(content: bytes) 
             read()
         except (EvidenceError, cbor.CborError):
             continue
-    files = {f"oci-0{suffix}": content for suffix in (".sigstore.json", ".cosign.json", ".notary.jws", ".notary.cose")}
+    files = {
+        f"oci-0{suffix}": content
+        for suffix in (".sigstore.json", ".cosign.json", ".notary.jws", ".notary.cose", ".index.json")
+    }
     assert not any(item.verified for item in read_filed(files, DIGEST, ROOTS, NOW))
+
+
+@given(st.lists(st.sampled_from([DIGEST, "sha256:" + "cd" * 32]), max_size=3), json_values)
+def test_what_is_said_of_images_counts_for_the_index_that_names_them_alone(digests: list[str], odd: Any) -> None:
+    """Good statements about DIGEST, in an index of any images: they count where it names DIGEST and nothing else."""
+    manifests: list[Any] = [{"digest": one, "size": 3, "platform": {"os": "linux"}} for one in digests]
+    index = json.dumps({"manifests": [*manifests, *([] if odd is None else [odd])]}).encode()
+    files = {"oci-0.index.json": pack(index, {DIGEST: SIGNED})}
+    found = read_filed(files, bytes_digest(index), ROOTS, NOW)
+    assert any(item.verified for item in found) is (odd is None and set(digests) == {DIGEST})
+    assert read_filed(files, DIGEST, ROOTS, NOW) == ()
 
 
 class Stranger:

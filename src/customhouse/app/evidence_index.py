@@ -28,7 +28,7 @@ STAMP = "stamp"
 _USABLE = timedelta(hours=24)
 """How old an entry may be that stands in for a registry which does not answer."""
 _NAME = re.compile(r"oci-[0-9a-f]{16}[.][a-z.]{3,20}")
-_MAX_FILE = 16 * 1024 * 1024
+_MAX_FILE = 96 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@
 | `*.sigstore.json` of others (certificates, Statement v0.1, cosign's) | attestation | `trust.cosign` |
 | `*.cosign.json` | simple signing | `trust.cosign` |
 | `*.notary.jws`, `*.notary.cose` | Notary Project signature | `trust.notary` |
+| `*.index.json` | what is attached to the images of an index | `trust.platforms` |
 
 What came from a registry (`oci-…`) was put there by whoever may push: what cannot be read of it is no evidence, and no
 reason to stay shut. What is committed was reviewed: there it is an error.
@@ -20,7 +21,7 @@ from datetime import datetime
 from customhouse._kit.digest import Tree
 from customhouse.core.errors import EvidenceError
 from customhouse.core.evidence import Evidence, EvidenceKind
-from customhouse.trust import attestation, cosign, strict_json
+from customhouse.trust import attestation, cosign, platforms, strict_json
 from customhouse.trust.bundle import PAYLOAD_TYPE, SIGNATURE_TYPE, TREE_DIGEST, Bundle, authenticate, pae, read_bundle
 from customhouse.trust.oci_evidence import NOTARY_SUFFIXES, PREFIX
 from customhouse.trust.roots import Roots
@@ -69,6 +70,13 @@ def _read(data: bytes, path: str, asked: _Asked) -> tuple[Evidence, ...]:
         from customhouse.trust.notary import read_notary
 
         return (read_notary(data, digest, roots, at, path, asked.name),)
+    if path.endswith(platforms.SUFFIX):
+
+        def about(files: Mapping[str, bytes], image: str) -> tuple[Evidence, ...]:
+            plain = {name: item for name, item in files.items() if not name.endswith(platforms.SUFFIX)}
+            return read_filed(plain, image, roots, at, name=asked.name)
+
+        return platforms.read_platforms(data, digest, about, path)
     if not path.endswith(attestation.SUFFIX):
         return ()
     if not path.rpartition("/")[2].startswith(PREFIX):

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from customhouse._kit.clock import to_rfc3339
+from customhouse._kit.digest import bytes_digest, same_digest
 from customhouse.core.errors import ArtifactError, EvidenceError
 from customhouse.trust.attestation import SUFFIX
 from customhouse.trust.bundle import BUNDLE_TYPE
@@ -30,6 +31,8 @@ from customhouse.trust.oci import (
     listed,
     read_json,
 )
+from customhouse.trust.platforms import MAX_PLATFORMS, pack, platforms_of
+from customhouse.trust.platforms import SUFFIX as INDEX_SUFFIX
 
 PREFIX = "oci-"
 """What names of files begin with that came from a registry."""
@@ -39,7 +42,7 @@ _BUNDLE_TYPES = "application/vnd.dev.sigstore.bundle"
 _OLD_SIGNATURE = "application/vnd.dev.cosign.artifact.sig.v1+json"
 _ENVELOPE_TYPE = "application/vnd.dsse.envelope.v1+json"
 MAX_STATEMENT = 16 * 1024 * 1024
-MAX_TOTAL = 128 * 1024 * 1024
+MAX_TOTAL = 64 * 1024 * 1024
 MAX_STATEMENTS = 200
 _EMPTY = b"{}"
 
@@ -53,10 +56,50 @@ class Gathered:
 
 
 def gather(registry: Registry, repository: str, digest: str, where: str) -> Gathered:
-    """Everything that is attached to the manifest `digest`. Raises ArtifactError when the registry does not answer."""
+    """Everything that is attached to the manifest `digest`, and of an index to each image in it.
+
+    Raises ArtifactError when the registry does not answer.
+    """
+    budget = _Budget(where)
+    found, ignored = _gathered(registry, repository, digest, where, budget)
+    index = registry.tagged(repository, digest)
+    if index is not None and same_digest(bytes_digest(index), digest) and is_index(read_json(index, where)):
+        images = platforms_of(index, where)
+        if len(images) > MAX_PLATFORMS:
+            ignored.append(f"{where}: for more than {MAX_PLATFORMS} platforms, which are not looked at one by one")
+            images = ()
+        own: dict[str, Mapping[str, bytes]] = {}
+        for image in images:
+            place = f"{where} {image.platform or image.digest}"
+            own[image.digest], passed = _gathered(registry, repository, image.digest, place, budget)
+            ignored += passed
+        if any(own.values()):
+            packed = pack(index, own)
+            found[_name(packed, INDEX_SUFFIX)] = packed
+    return Gathered(dict(sorted(found.items())), tuple(ignored))
+
+
+class _Budget:
+    """What may still be read of one image, over all that is in it."""
+
+    def __init__(self, where: str) -> None:
+        self._where, self._count, self._size = where, 0, 0
+
+    def take(self, data: bytes) -> None:
+        self._count += 1
+        self._size += len(data)
+        if self._count > MAX_STATEMENTS or self._size > MAX_TOTAL:
+            raise ArtifactError(
+                f"more than {MAX_STATEMENTS} statements or {MAX_TOTAL >> 20} MiB of them are attached",
+                where=self._where,
+            )
+
+
+def _gathered(
+    registry: Registry, repository: str, digest: str, where: str, budget: _Budget
+) -> tuple[dict[str, bytes], list[str]]:
     found: dict[str, bytes] = {}
     ignored: list[str] = []
-    total = 0
     for said, make in _attached(registry, repository, digest, where):
         try:
             made = make()
@@ -64,13 +107,13 @@ def gather(registry: Registry, repository: str, digest: str, where: str) -> Gath
             ignored.append(f"{said}: {error.message}")
             continue
         for suffix, data in made:
-            total += len(data)
-            if len(found) >= MAX_STATEMENTS or total > MAX_TOTAL:
-                raise ArtifactError(
-                    f"more than {MAX_STATEMENTS} statements or {MAX_TOTAL >> 20} MiB of them are attached", where=where
-                )
-            found[f"{PREFIX}{hashlib.sha256(data).hexdigest()[:16]}{suffix}"] = data
-    return Gathered(dict(sorted(found.items())), tuple(ignored))
+            budget.take(data)
+            found[_name(data, suffix)] = data
+    return found, ignored
+
+
+def _name(data: bytes, suffix: str) -> str:
+    return f"{PREFIX}{hashlib.sha256(data).hexdigest()[:16]}{suffix}"
 
 
 class _Layer:
