@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the real parts that tests run against: from Debian gpg, ssh-keygen, chromium, docker-registry, wrk; built from Go's module proxy opa,
+# Installs the real parts that tests run against: from Debian gpg, ssh-keygen, openssl, chromium, docker-registry, wrk; built from Go's module proxy opa,
 # conftest, gator, kustomize, helm, cosign, notation, jsonnet, gitea and a Kubernetes control plane (kube-apiserver, etcd, kwok …).
 # Idempotent; what it builds is kept outside the tree, so a second run and a second clone are quick.
 # From PyPI, into an environment of its own: model_signing (pip).
@@ -170,6 +170,7 @@ esac
 debian git git
 debian gpg gnupg
 debian ssh-keygen openssh-client
+debian openssl openssl
 debian chromium chromium fonts-dejavu-core
 debian docker-registry docker-registry
 debian wrk wrk
