@@ -96,6 +96,16 @@ def test_spdx_and_versions_that_are_not_written(place: Path) -> None:
     )
 
 
+def test_an_empty_folder_has_no_bill_and_no_evidence(place: Path) -> None:
+    (place / "empty").mkdir()
+    assert "empty: an empty folder" in run(place, "model", "bom", "empty", status=3).stderr
+
+
+def test_what_is_no_bill_is_named(place: Path) -> None:
+    assert "card.json: no CycloneDX bill" in run(place, "bom", "diff", "card.json", "card.json", status=3).stderr
+    assert "card.json: no CycloneDX bill" in run(place, "bom", "score", "card.json", status=3).stderr
+
+
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [

@@ -86,6 +86,12 @@ def read_model(path: Path, wish: Wish) -> Read:
         raise ArtifactError(f"cannot be read: {error}", where=str(path)) from error
 
 
+def require_files(seen: Read, where: str) -> None:
+    """Raises ArtifactError for a folder without files: nothing can be said of it, and nobody serves it."""
+    if not seen.files.files:
+        raise ArtifactError("an empty folder", where=where, hint="name the folder that the model's files are in")
+
+
 def inspect(
     path: Path,
     card: ModelCard,
@@ -99,6 +105,7 @@ def inspect(
     files that change afterwards it says nothing. Raises ArtifactError when the files cannot be read.
     """
     seen = read_model(path, replace(wish or Wish(), sha256=True, scan=True, describe=True))
+    require_files(seen, str(path))
     files, scan = seen.files, seen.scan
     digest = files.digest
     found: dict[EvidenceKind, bytes] = {}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from customhouse.app import wiring
-from customhouse.app.inspection import read_model
+from customhouse.app.inspection import read_model, require_files
 from customhouse.core.errors import UsageError
 from customhouse.trust.bom import model_bom
 from customhouse.trust.bom_diff import compare
@@ -78,6 +78,7 @@ def bill(request: BomRequest, wish: Wish) -> tuple[dict[str, Any], tuple[Hint, .
     place = Path(request.path)
     sha256, blake3 = DIGESTS[request.digests]
     seen = read_model(place, replace(wish, sha256=sha256, blake3=blake3, describe=True))
+    require_files(seen, request.path)
     document = model_bom(
         name=request.name or place.resolve().name,
         version=request.version,
@@ -98,13 +99,13 @@ def differences(before: str, after: str) -> list[dict[str, str]]:
 
     Raises ArtifactError and UsageError.
     """
-    return [row.to_json() for row in compare(_document(before)[0], _document(after)[0])]
+    return [row.to_json() for row in compare(_document(before)[0], _document(after)[0], (before, after))]
 
 
 def measured(path: str) -> dict[str, Any]:
     """How complete a bill is. Raises ArtifactError and UsageError."""
     document, signed = _document(path)
-    return summary(score(document, signed=signed))
+    return summary(score(document, signed=signed, where=path))
 
 
 def _document(path: str) -> tuple[Mapping[str, Any], bool]:

@@ -29,12 +29,14 @@ class Difference:
         return {"kind": self.kind, "name": self.name, "change": self.change, "before": self.before, "after": self.after}
 
 
-def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Difference, ...]:
+def compare(
+    before: Mapping[str, Any], after: Mapping[str, Any], names: tuple[str, str] = ("before", "after")
+) -> tuple[Difference, ...]:
     """All differences, by kind and name; none for equal documents, and none for their times and serial numbers.
 
-    Raises ArtifactError for what is no CycloneDX document.
+    `names` are the files that they come from. Raises ArtifactError for what is no CycloneDX document.
     """
-    left, right = _contents(before, "the first"), _contents(after, "the second")
+    left, right = _contents(before, names[0]), _contents(after, names[1])
     found: list[Difference] = []
     for kind in KINDS:
         found.extend(_sets(kind, left[kind], right[kind]))
@@ -47,7 +49,7 @@ Contents = dict[str, dict[str, list[str]]]
 
 def _contents(document: Mapping[str, Any], which: str) -> Contents:
     if not isinstance(document, Mapping) or document.get("bomFormat") != "CycloneDX":
-        raise ArtifactError(f"{which} is no CycloneDX bill of materials", hint="`customhouse model bom` writes one")
+        raise ArtifactError("no CycloneDX bill of materials", where=which, hint="`customhouse model bom` writes one")
     found: Contents = {kind: {} for kind in KINDS}
     try:
         subject = document.get("metadata", {}).get("component", {})
@@ -61,7 +63,7 @@ def _contents(document: Mapping[str, Any], which: str) -> Contents:
             _add(found, kind, _name(part, kind), _identity(part))
             licences |= set(_licences(part))
     except (TypeError, AttributeError, KeyError, ValueError) as error:
-        raise ArtifactError(f"{which} bill of materials is malformed: {error}") from error
+        raise ArtifactError(f"a malformed bill of materials: {error}", where=which) from error
     found["licence"] = {licence: [licence] for licence in licences}
     return found
 

@@ -47,19 +47,19 @@ class Element:
         return row if self.state == "met" else {**row, "add": self.add}
 
 
-def score(document: Mapping[str, Any], *, signed: bool = False) -> tuple[Element, ...]:
-    """All elements, in the order of the standard. `signed`: whether the document came with a signature of its author.
+def score(document: Mapping[str, Any], *, signed: bool = False, where: str = "") -> tuple[Element, ...]:
+    """All elements, in the order of the standard. `signed`: whether the document came with a signature; `where`: its file.
 
     Raises ArtifactError for what is no CycloneDX document.
     """
     if not isinstance(document, Mapping) or document.get("bomFormat") != "CycloneDX":
-        raise ArtifactError("no CycloneDX bill of materials", hint="`customhouse model bom` writes one")
+        raise ArtifactError("no CycloneDX bill of materials", where=where, hint="`customhouse model bom` writes one")
     try:
         view = _View(document, signed)
         plain = [Element(key, name, "met" if there(view) else "missing", add) for key, name, there, add in _PLAIN]
         data = [Element(key, name, _share(view.datasets, there), add) for key, name, there, add in _OF_DATASETS]
     except (TypeError, AttributeError, KeyError, ValueError, IndexError) as error:
-        raise ArtifactError(f"a malformed bill of materials: {error}") from error
+        raise ArtifactError(f"a malformed bill of materials: {error}", where=where) from error
     order = list(CLUSTERS)
     return tuple(sorted((*plain, *data), key=lambda item: (order.index(item.id.split("-")[0]), item.id)))
 

@@ -97,5 +97,6 @@ def test_one_more_digest_of_the_same_bytes_is_no_difference() -> None:
             {"bomFormat": "CycloneDX", "components": [7]}, {"bomFormat": "CycloneDX", "metadata": []}]
 )  # fmt: skip
 def test_what_is_no_bill_is_refused(odd: Any) -> None:
-    with pytest.raises(ArtifactError, match="the second"):
-        compare(bill(), odd)
+    with pytest.raises(ArtifactError, match="bill of materials") as refused:
+        compare(bill(), odd, ("1.json", "2.json"))
+    assert refused.value.where == "2.json"
