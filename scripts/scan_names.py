@@ -3,8 +3,8 @@
     ENVIRONMENT/bin/python scripts/scan_names.py collect sklearn scipy > sklearn-1.5.json     # in each environment
     python scripts/scan_names.py merge src/customhouse/trust/scan/known *.json
 
-`collect` imports the framework, so it runs in an environment of the framework's, never in ours. Python 3.7 or later, no
-dependency. What it lists:
+`collect PACKAGE=MODULE,MODULE` keeps to some modules. It imports the framework, so it runs in an environment of the
+framework's, never in ours. Python 3.7 or later, no dependency. What it lists:
 
 table  as state, and a dict, list or set that does not override how it is filled: items may be set or appended.
 state  a class that a pickle may make bare (`cls.__new__(cls)`) and give attributes, because nothing that the unpickler
@@ -33,7 +33,7 @@ SKIPPED = re.compile(
     r"show_versions|_print_versions|file|hub_utils|utils[.]data|cpp_extension)([.]|$)"
 )
 KEPT = re.compile(
-    r"^(torchvision[.]models|gensim[.]models|statsmodels[.].*|torch[.]ao[.]nn.*|torch[.]nn.*|sktime[.].*)"
+    r"^(torchvision[.]models|timm[.]models.*|gensim[.]models|statsmodels[.].*|torch[.]ao[.]nn.*|torch[.]nn.*|sktime[.].*)"
 )
 REVIEWED = {
     # the hook was read: sets attributes, warns about versions, fills defaults; calls nothing that the state holds
@@ -62,13 +62,17 @@ REVIEWED = {
     "torch.nn.modules.container.Container", "torch.nn.modules.loss.NLLLoss2d", "sklearn.frozen._frozen.FrozenEstimator",
     "numpy.polynomial._polybase.ABCPolyBase", "sklearn.utils.deprecation._DeprecatedDict",
     "sklearn.datasets.base.Bunch",
+    "accelerate.state.PartialState", "accelerate.state.AcceleratorState", "fastcore.basics.GetAttr",
+    "transformers.utils.generic.ModelOutput", "transformers.configuration_utils.PretrainedConfig",
+    "transformers.configuration_utils.PreTrainedConfig", "ultralytics.utils.SimpleClass",
+    "torch.distributed.checkpoint.metadata.MetadataIndex", "torch.distributed.checkpoint.metadata.TensorProperties",
     "scipy.spatial.transform._rotation.Rotation", "scipy.sparse._coo.coo_matrix", "scipy.optimize._root.OptimizeResult",
 }  # fmt: skip
 REVIEWED_SETSTATE = re.compile(r"torch[.]optim[.](\w+[.])?\w+$")
 """Optimisers: fill in the options that a later version added."""
 BUILTIN_NEW = {
     "object", "dict", "list", "tuple", "set", "frozenset", "float", "int", "str", "BaseException", "Exception",
-    "OrderedDict", "defaultdict", "Generic", "ABC",
+    "OrderedDict", "defaultdict", "Generic", "ABC", "SimpleNamespace",
 }  # fmt: skip
 VALUES = re.compile(
     r"^(sklearn[.](metrics|feature_selection|cluster|decomposition|preprocessing|neural_network|_loss|utils[.]extmath|"
@@ -89,6 +93,7 @@ NUMPY_FUNCTIONS = [
 ]  # fmt: skip
 UNWANTED = {"vectorize", "DataSource", "memmap", "nditer", "ExcelWriter", "LowLevelCallable"}
 """Classes that hold a callable or a file and are no part of a model."""
+KINDS = ("call", "enum", "state", "table", "value")
 RISKY = re.compile(
     r"load|save|open|fetch|dump|read|write|exec|eval|import|path|file|pickle|hub|download|compile|subprocess"
 )
@@ -98,15 +103,16 @@ def main(arguments):
     """`collect PACKAGE...` prints JSON; `merge FOLDER FILE...` writes the lists."""
     if arguments[:1] == ["collect"] and len(arguments) > 1:
         out, sys.stdout = sys.stdout, sys.stderr  # some modules print when they are imported
-        json.dump({name: collect(name) for name in arguments[1:]}, out, indent=1, sort_keys=True)
+        found = {name.partition("=")[0]: collect(*name.partition("=")[::2]) for name in arguments[1:]}
+        json.dump(found, out, indent=1, sort_keys=True)
     elif arguments[:1] == ["merge"] and len(arguments) > 2:
         merge(arguments[1], arguments[2:])
     else:
         sys.exit(__doc__)
 
 
-def collect(package):
-    """What one installed package offers: version, the four lists, and why classes were left out."""
+def collect(package, only=""):
+    """What one installed package offers, or some of its modules: version, the lists, and why classes were left out."""
     root = importlib.import_module(package)
     found = {
         "version": getattr(root, "__version__", "?"),
@@ -116,8 +122,9 @@ def collect(package):
         "enum": [],
         "call": [],
         "left": {},
+        "only": only,
     }
-    for module in modules(root):
+    for module in [importlib.import_module(name) for name in only.split(",")] if only else modules(root):
         for name, value in sorted(vars(module).items(), key=lambda item: item[0]):
             sort(package, module.__name__, name, value, found)
     if package == "numpy":
@@ -197,7 +204,7 @@ def refuse(cls):
             continue
         if hook == "__new__" and issubclass(definer, tuple) and hasattr(definer, "_fields"):
             continue  # a named tuple
-        if definer.__module__ in ("builtins", "collections", "abc", "typing") and (
+        if definer.__module__ in ("builtins", "collections", "abc", "typing", "types") and (
             definer.__name__ in BUILTIN_NEW or issubclass(definer, BaseException)
         ):
             continue
@@ -215,16 +222,17 @@ def merge(folder, files):
             for package, found in json.load(handle).items():
                 packages.setdefault(package, []).append(found)
     for package, founds in packages.items():
+        asked = {module for found in founds for module in found.get("only", "").split(",")}
         lines = {}
         left = {entry for found in founds for entry in found["left"]}
         for found in founds:
-            for kind in ("call", "enum", "state", "table", "value"):
+            for kind in KINDS:
                 for entry in found.get(kind, ()):
                     module, name = entry.split(" ")
                     if (
                         entry in left
                         or name in UNWANTED
-                        or (SKIPPED.search(module.partition(".")[2]) and not KEPT.match(module))
+                        or (module not in asked and SKIPPED.search(module.partition(".")[2]) and not KEPT.match(module))
                     ):
                         continue  # not as the rule wants it in one of the versions
                     lines.setdefault((module, kind), set()).add(name)

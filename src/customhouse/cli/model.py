@@ -15,6 +15,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "bom": ("model_bom:bom", "Write the bill of materials of a model."),
     "convert": ("model_convert:convert", "Write weights as safetensors, without executing what they are in."),
     "pull": ("model_pull:pull", "Fetch a model from a registry, an address or a folder, and verify it."),
+    "provenance": ("model_provenance:provenance", "Say what provenance says, and whether it is what is expected."),
     "attest": ("model_attest:attest", "Inspect a model and write the evidence that the gate asks for."),
 }
 

@@ -157,6 +157,7 @@ class Machine:
         self.cursor = Cursor(source, start)
         self.check = check
         self.arrays = arrays
+        self.met: dict[tuple[str, str], Named] = {}
         self.guarded = False
         """Whether a name was met that is safe with some arguments only."""
         self.stack: list[Value] = []
@@ -217,11 +218,16 @@ class Machine:
 
     def resolve(self, module: str, name: str) -> Named:
         """The global of that name, judged."""
-        module, name = canonical(module, name)
+        met = self.met.get((module, name))
+        if met is not None:
+            return met
+        spelled, (module, name) = (module, name), canonical(module, name)
         use = known(module, name)
         if use is None and f"{module}.{name}" in self.look.budget.limits.names:
             use = None if suspect(module, name) is ScanSeverity.MALICIOUS else Use.CALL
         named = Named(module, name, use)
+        if len(self.met) < 10_000:
+            self.met[spelled] = named
         if len(self.named) < 10_000:
             self.named.append(named)
         if named.use is Use.CHECKED:

@@ -24,6 +24,7 @@ from customhouse.trust.scan.machine import (
     shown,
 )
 from customhouse.trust.scan.source import UnreadableError
+from customhouse.trust.scan.stretches import KEEP_ITEMS, run_ahead
 
 Move = Callable[[Machine], None]
 _MAX_ENTRIES = 4_000_000
@@ -36,23 +37,21 @@ _LETTERS: Mapping[bytes, bytes] = {
     b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v",
     b"\\": b"\\", b"'": b"'", b'"': b'"',
 }  # fmt: skip
-_LONGEST = 300
-"""Bytes of the longest opcode that `_run` moves over, and a little more."""
-_CONSTANTS: Mapping[int, Value] = {0x4E: None, 0x88: True, 0x89: False, 0x29: ()}
-_KEEP_ITEMS = 64
+_SLOW = 8
+"""Steps that an opcode costs which is moved by itself, beside one of `run_ahead`."""
 
 
 def simulate(machine: Machine) -> Outcome:
     """Read one pickle to its STOP. Raises UnreadableError for broken opcodes; findings made before stay.
 
-    What makes up most of every pickle (constants, the memo) is moved by `_run` in one loop; the rest opcode by opcode.
+    What makes up most of every pickle is moved by `stretches.run_ahead` in one loop; the rest opcode by opcode.
     """
     cursor, moves, spend = machine.cursor, MOVES, machine.look.spend
     while True:
-        steps = _run(machine)
+        steps = run_ahead(machine)
         if steps > 64:
             _bounded(machine)
-        spend(steps + 1)
+        spend(steps + _SLOW)
         machine.at = cursor.position
         code = cursor.byte()
         if code == 0x2E:  # STOP
@@ -70,98 +69,6 @@ def simulate(machine: Machine) -> Outcome:
 def _bounded(machine: Machine) -> None:
     if len(machine.stack) > _MAX_ENTRIES or len(machine.memo) > _MAX_ENTRIES:
         raise UnreadableError(f"stack or memo of over {_MAX_ENTRIES} values", offset=machine.at, rule="limit-steps")
-
-
-def _run(machine: Machine) -> int:  # noqa: C901, PLR0912, PLR0915 - a branch an opcode: calls are slow
-    """Move over constants and memo opcodes as long as they come, a stretch of the buffer at most; how many there were.
-
-    Each branch does what the same opcode's move in MOVES does; whatever is not plain (a long text, an empty stack, the
-    end of the buffer) is left to that.
-    """
-    cursor = machine.cursor
-    buffer, start = cursor.ahead(_LONGEST)
-    stack, memo = machine.stack, machine.memo
-    floor = machine.marks[-1] if machine.marks else 0
-    push, position, steps, edge = stack.append, cursor.position - start, 0, len(buffer) - _LONGEST
-    while position < edge:
-        code = buffer[position]
-        if code in (0x8C, 0x58):  # SHORT_BINUNICODE, BINUNICODE
-            begin = position + (2 if code == 0x8C else 5)
-            end = begin + int.from_bytes(buffer[position + 1 : begin], "little")
-            if end - begin > 255:
-                break
-            try:
-                push(buffer[begin:end].decode())
-            except UnicodeDecodeError:
-                break
-            position = end
-        elif code in (0x94, 0x71, 0x72):  # MEMOIZE, BINPUT, LONG_BINPUT
-            if len(stack) <= floor:
-                break
-            end = position + (1 if code == 0x94 else 2 if code == 0x71 else 5)
-            index = len(memo) if code == 0x94 else int.from_bytes(buffer[position + 1 : end], "little")
-            memo[index] = stack[-1]
-            position = end
-        elif code == 0x4B:  # BININT1
-            push(buffer[position + 1])
-            position += 2
-        elif code == 0x47:  # BINFLOAT
-            push(NUMBER)
-            position += 9
-        elif code == 0x4D:  # BININT2
-            push(buffer[position + 1] | buffer[position + 2] << 8)
-            position += 3
-        elif code == 0x4A:  # BININT
-            push(int.from_bytes(buffer[position + 1 : position + 5], "little", signed=True))
-            position += 5
-        elif code in (0x68, 0x6A):  # BINGET, LONG_BINGET
-            end = position + (2 if code == 0x68 else 5)
-            index = int.from_bytes(buffer[position + 1 : end], "little")
-            if index not in memo:
-                break
-            push(memo[index])
-            position = end
-        elif code == 0x28:  # MARK
-            floor = len(stack)
-            machine.marks.append(floor)
-            position += 1
-        elif code in (0x5D, 0x7D):  # EMPTY_LIST, EMPTY_DICT
-            push(Items() if code == 0x5D else Table())
-            position += 1
-        elif code in _CONSTANTS:
-            push(_CONSTANTS[code])
-            position += 1
-        elif code in b"pgVI":
-            end = buffer.find(b"\n", position, edge)
-            if end < 0 or not _line(machine, code, buffer[position + 1 : end]):
-                break
-            position = end + 1
-        else:
-            break
-        steps += 1
-    cursor.position = max(cursor.position, start + position)
-    return steps
-
-
-def _line(machine: Machine, code: int, line: bytes) -> bool:
-    """A plain line of protocol 0: PUT, GET, UNICODE and INT; False when it is left to MOVES."""
-    if code == 0x56:
-        if b"\\" in line or len(line) > KEEP_TEXT:
-            return False
-        machine.push(line.decode("latin-1"))
-        return True
-    if not line.isdigit() or len(line) > 18 or (code == 0x49 and line[:1] == b"0"):
-        return False
-    number = int(line)
-    if code == 0x49:
-        machine.push(number)
-    elif code == 0x70:
-        machine.remember(number)
-    elif number in machine.memo:
-        machine.push(machine.memo[number])
-    else:
-        return False
-    return True
 
 
 def _broken(machine: Machine, what: str) -> UnreadableError:
@@ -333,7 +240,7 @@ def _pop(m: Machine) -> None:
 def _tuple(m: Machine, items: list[Value]) -> None:
     if m.guarded:
         m.keep(items)
-    m.push(tuple(items[: _KEEP_ITEMS * 4]))
+    m.push(tuple(items[: KEEP_ITEMS * 4]))
 
 
 def _last(m: Machine, count: int) -> None:

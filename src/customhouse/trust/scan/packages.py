@@ -10,6 +10,7 @@ from customhouse.trust.scan.machine import Machine
 from customhouse.trust.scan.opcodes import simulate
 from customhouse.trust.scan.pickles import ELEMENT_SIZE
 from customhouse.trust.scan.source import Source, UnreadableError
+from customhouse.trust.scan.torch_exports import exported_root, inspect_graph, is_graph, is_raw, package_root
 from customhouse.trust.scan.verdict import ScanFinding
 
 _SCRIPT_DANGER = re.compile(
@@ -32,10 +33,13 @@ class Package:
             name[: -len("data.pkl")] for name in names if name == "data.pkl" or name.endswith("/data.pkl")
         )
         self._script = any(name == f"{p}constants.pkl" for p in self._prefixes for name in names)
+        self._exported, self._packaged = exported_root(names), package_root(names)
         self._storages: dict[str, tuple[str, int]] = {}
         self._met: set[str] = set()
         if self._prefixes:
             look.format = "torchscript" if self._script else "torch-zip"
+        elif self._exported is not None or self._packaged is not None:
+            look.format = "torch-export" if self._exported is not None else "torch-package"
         elif {"config.json", "metadata.json"} <= names:
             look.format = "keras"
         elif "schema.json" in names:
@@ -61,7 +65,13 @@ class Package:
         elif prefix is not None and name in (f"{prefix}version", f"{prefix}.data/version", f"{prefix}byteorder"):
             if not source.peek(0, 64).strip().isalnum() or source.size > 64:
                 inside.suspicious("torch-odd-member", "is not what torch writes there")
+        elif is_raw(name, self._exported, self._packaged):
+            self._storage(source, inside, f"/{name}")
+        elif is_graph(name, self._exported):
+            inspect_graph(source, inside)
         elif source.size:
+            if self._packaged is not None and name.endswith(".py"):
+                inside.suspicious("torch-package-code", "source that torch runs when it opens the package; read it")
             inside.scan(source)
 
     def finish(self) -> None:
@@ -92,7 +102,8 @@ class Package:
         if not kind:
             if source.peek(0, 4) in (b"PK\x03\x04", b"\x7fELF"):
                 inside.suspicious("torch-odd-member", "an archive or a program among the tensors")
-            inside.note("torch-storage-unused", "raw tensor data that no tensor uses")
+            if key.startswith("data/"):
+                inside.note("torch-storage-unused", "raw tensor data that no tensor uses")
         elif ELEMENT_SIZE.get(kind, 0) * count != source.size:
             inside.unscannable("torch-storage-size", f"{source.size} bytes for {count} elements of {kind}")
 
