@@ -50,7 +50,8 @@ class Element:
 def score(document: Mapping[str, Any], *, signed: bool = False, where: str = "") -> tuple[Element, ...]:
     """All elements, in the order of the standard.
 
-    `signed`: whether the document came with a signature of its author; `where`: its file. Raises ArtifactError for what is no CycloneDX document.
+    `signed`: whether the document came with a signature of its author; `where`: its file. Raises ArtifactError for what
+    is no CycloneDX document.
     """
     if not isinstance(document, Mapping) or document.get("bomFormat") != "CycloneDX":
         raise ArtifactError("no CycloneDX bill of materials", where=where, hint="`customhouse model bom` writes one")
