@@ -5,6 +5,8 @@ One folder is one case; those that end in `_fail` must be refused (exit 5), all 
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,26 @@ def test_a_pattern_must_match_the_whole_identity(suite: Path) -> None:
     for pattern, good in ((r"https://github\.com/sigstore-conformance/.*@refs/heads/main", True), (r"sigstore", False)):
         changed = Request(asked.artifact, asked.bundle, None, None, pattern, ISSUER, None, asked.trusted_root)
         assert (outcome(changed) == "verified") is good
+
+
+def test_of_several_bundles_and_roots_in_one_file_one_must_hold(suite: Path, tmp_path: Path) -> None:
+    """As `gh attestation download` and `gh attestation trusted-root` write them: a document a line."""
+    cases = suite / "bundle-verify"
+    good = request_of(suite, cases / "happy-path-v0.3")
+    other = request_of(suite, cases / "bundle-with-sct-with-extensions")
+
+    def lines(*files: str | None) -> str:
+        written = tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl"
+        written.write_text("\n".join(json.dumps(json.loads(Path(str(file)).read_text())) for file in files))
+        return str(written)
+
+    bundles = lines(cases / "dsse-mismatch-sig_fail" / "bundle.sigstore.json", good.bundle)
+    roots = lines(other.trusted_root, good.trusted_root)
+    assert outcome(replace(good, bundle=bundles, trusted_root=roots)) == "verified"
+    assert "(and 1 more were refused)" in outcome(replace(good, bundle=bundles, trusted_root=other.trusted_root))
+    assert "(and 1 more were refused)" in outcome(replace(good, artifact=__file__, trusted_root=roots))
+    many = lines(*[good.bundle] * 150)
+    assert "more than 200" in outcome(replace(good, bundle=many, trusted_root=roots))
 
 
 def test_a_digest_stands_for_the_artifact(suite: Path) -> None:

@@ -7,8 +7,8 @@ what was asked wrongly (no such file, no signer named) is UsageError.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ from customhouse.core.errors import ArtifactError, ConfigError, TamperError, Usa
 from customhouse.trust.keys import MAX_PEM_BYTES, PublicKey
 from customhouse.trust.sigstore.identity import Expected
 from customhouse.trust.sigstore.roots import MAX_BYTES as MAX_ROOT
-from customhouse.trust.sigstore.roots import SigstoreRoot, read_root
+from customhouse.trust.sigstore.roots import SigstoreRoot, documents, read_root, read_roots
 from customhouse.trust.sigstore.verification import HASHES, Artifact, Policy, Verified, verify_bundle
 from customhouse.trust.strict_json import MAX_BYTES as MAX_BUNDLE
 
 BESIDE = (".sigstore.json", ".sigstore")
 """Where a bundle is looked for when none is named (client specification, section 4.1.1)."""
+_MAX_TRIES = 200
 _NO_ROOT = (
     "give --trusted-root: the trusted_root.json of your Sigstore instance, from its TUF repository or from "
     "`cosign trusted-root create`, or --config with a customhouse.yaml whose trust.identities names it; none is "
@@ -48,40 +49,53 @@ class Request:
 
 
 def verify(asked: Request) -> dict[str, Any]:
-    """What was verified, as JSON values. Raises TamperError (not verified) and UsageError."""
+    """What was verified, as JSON values. Raises TamperError (not verified) and UsageError.
+
+    A file of several bundles (JSON Lines, as `gh attestation download` writes it) verifies when one of them does, and
+    of several trusted roots one must vouch for all of it.
+    """
     check_usage(asked)
     place = _bundle_of(asked)
-    data = _read(place, MAX_BUNDLE, "--bundle")
+    bundles = documents(_read(place, MAX_BUNDLE, "--bundle"))
     try:
-        root = root_for(asked)
+        roots = roots_for(asked) or (None,)
         policy = Policy(_key(asked.key), expected(asked), asked.need_log, asked.need_certificate_log)
     except ConfigError as error:
         raise TamperError(error.message, where=error.where, hint=error.hint) from error
-    path = Path(asked.artifact)
-    now = wiring.clock().now()
-    try:
-        if path.is_dir():
-            found = _verify_folder(path, place, data, policy, root, now)
-        else:
-            thing = Artifact.of_digest(asked.artifact) if _by_digest(asked) else artifact_at(path)
-            found = verify_bundle(data, thing, policy, root, now)
-    except TamperError as error:
-        raise TamperError(error.message, where=error.where or str(place), hint=error.hint) from error
-    return {"verified": True, "artifact": asked.artifact, **found.to_json()}
+    if len(bundles) * len(roots) > _MAX_TRIES:
+        raise TamperError(f"more than {_MAX_TRIES} bundles and trusted roots to try", where=str(place))
+    check = _checking(asked, place, policy)
+    refused: list[TamperError] = []
+    for bundle in bundles:
+        for root in roots:
+            try:
+                found = check(bundle, root)
+            except TamperError as error:
+                refused.append(error)
+                continue
+            return {"verified": True, "artifact": asked.artifact, **found.to_json()}
+    # The bundle that is nearest to the mark: not one of an instance that a root does not know at all.
+    first = next((error for error in refused if "not in the trusted root" not in error.message), refused[0])
+    more = f" (and {len(refused) - 1} more were refused)" if len(refused) > 1 else ""
+    raise TamperError(first.message + more, where=first.where or str(place), hint=first.hint) from first
+
+
+def _checking(asked: Request, place: Path, policy: Policy) -> Callable[[bytes, SigstoreRoot | None], Verified]:
+    """What checks one bundle under one root; the artifact is read once."""
+    path, now = Path(asked.artifact), wiring.clock().now()
+    if path.is_dir():
+        from customhouse.app.inspection import read_tree  # with all of the scanner: a file alone does not need it
+        from customhouse.app.model_signing import without
+        from customhouse.trust.signing import verify_folder
+
+        files = without(read_tree(path), path, place)
+        return lambda bundle, root: verify_folder(bundle, files, policy, root, now)
+    thing = Artifact.of_digest(asked.artifact) if _by_digest(asked) else artifact_at(path)
+    return lambda bundle, root: verify_bundle(bundle, thing, policy, root, now)
 
 
 def _by_digest(asked: Request) -> bool:
     return asked.artifact.partition(":")[0] in HASHES and not Path(asked.artifact).exists()
-
-
-def _verify_folder(
-    path: Path, place: Path, data: bytes, policy: Policy, root: SigstoreRoot | None, now: datetime
-) -> Verified:
-    from customhouse.app.inspection import read_tree  # with all of the scanner: a file alone does not need it
-    from customhouse.app.model_signing import without
-    from customhouse.trust.signing import verify_folder
-
-    return verify_folder(data, without(read_tree(path), path, place), policy, root, now)
 
 
 def artifact_at(path: Path) -> Artifact:
@@ -112,27 +126,22 @@ def expected(asked: Request) -> Expected | None:
     )
 
 
-def trusted_root(path: str) -> SigstoreRoot:
-    """A trusted root from its file. Raises UsageError when there is none, ConfigError when it is wrong."""
-    return read_root(_read(Path(path), MAX_ROOT, "--trusted-root"), path)
+def roots_for(asked: Request) -> tuple[SigstoreRoot, ...]:
+    """The trusted roots of the file that was named, or what customhouse.yaml has for this identity; none for a key.
 
-
-def root_for(asked: Request) -> SigstoreRoot | None:
-    """The trusted root that was named, or the one that customhouse.yaml has for this identity; None for a key alone.
-
-    Raises UsageError when there is none, ConfigError when it is wrong.
+    Raises UsageError when there is none, ConfigError when one is wrong.
     """
     if asked.trusted_root is not None:
-        return trusted_root(asked.trusted_root)
+        return read_roots(_read(Path(asked.trusted_root), MAX_ROOT, "--trusted-root"), asked.trusted_root)
     if asked.key is not None or asked.config is None:
-        return None
+        return ()
     from customhouse.app.governance import governance
 
     believed = governance(None, None, asked.config).believed.sigstore
     named = [one for one in believed if (one.identity, one.issuer) == (asked.identity, asked.issuer)]
     if not named:
         raise UsageError("no trusted root vouches for the identity", where=str(asked.config), hint=_NO_ROOT)
-    return read_root(named[0].trusted_root, named[0].name)
+    return tuple(read_root(one.trusted_root, one.name) for one in named)
 
 
 def check_usage(asked: Request) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from customhouse._kit.digest import Tree, TreeError
 from customhouse.app import wiring
 from customhouse.app.artifact_verify import Request as Whose
-from customhouse.app.artifact_verify import check_usage, expected, root_for
+from customhouse.app.artifact_verify import check_usage, expected, roots_for
 from customhouse.app.inspection import read_tree
 from customhouse.app.model_signing import MAX_PEM, MAX_SIGNATURE, inside_of, named_file, relative, without
 from customhouse.core.errors import ArtifactError, UsageError
@@ -53,18 +53,24 @@ def verify(asked: Request) -> ModelCheck:
     at = wiring.clock().now()
     how = serialization_of(data, asked.signature)
     tree, measured = _files(model, place, how, asked.allow_symlinks)
-    return verify_model(
-        data,
-        tree,
-        [] if asked.key is None else [TrustRoot("key", load_public(Path(asked.key)).pem())],
-        authorities=_authorities(asked.authorities),
-        revocations=_revocations(asked.revocations),
-        keyless=None if asked.whose is None else _keyless(asked.whose),
-        at=at,
-        ignore=relative(asked.ignore, model),
-        measured=measured,
-        where=asked.signature,
-    )
+    trusted = [] if asked.key is None else [TrustRoot("key", load_public(Path(asked.key)).pem())]
+    authorities, revocations = _authorities(asked.authorities), _revocations(asked.revocations)
+    checks = [
+        verify_model(
+            data,
+            tree,
+            trusted,
+            authorities=authorities,
+            revocations=revocations,
+            keyless=keyless,
+            at=at,
+            ignore=relative(asked.ignore, model),
+            measured=measured,
+            where=asked.signature,
+        )
+        for keyless in ((None,) if asked.whose is None else _keyless(asked.whose))
+    ]
+    return next((check for check in checks if check.verified), checks[0])
 
 
 def as_json(check: ModelCheck) -> dict[str, Any]:
@@ -97,12 +103,11 @@ def _files(model: Path, signature: Path, how: Serialization, links: bool) -> tup
     return Tree(()), {n: digest for n, digest in found.items() if (n.rsplit(":", 2)[0] if shards else n) != own}
 
 
-def _keyless(whose: Whose) -> Keyless:
+def _keyless(whose: Whose) -> tuple[Keyless, ...]:
+    """One for each trusted root that may vouch for the identity."""
     check_usage(whose)
-    root = root_for(whose)
-    assert root is not None  # noqa: S101 - check_usage has seen to it: an identity has one
     policy = Policy(None, expected(whose), whose.need_log, whose.need_certificate_log)
-    return Keyless(policy, root, wiring.clock().now())
+    return tuple(Keyless(policy, root, wiring.clock().now()) for root in roots_for(whose))
 
 
 def _authorities(paths: Sequence[str]) -> tuple[Any, ...]:

@@ -109,6 +109,23 @@ def read_root(data: bytes, where: str = "trusted root") -> SigstoreRoot:
         raise ConfigError(error.message, where=where, hint=_HINT) from error
 
 
+def read_roots(data: bytes, where: str = "trusted root") -> tuple[SigstoreRoot, ...]:
+    """The trusted roots of a file: one, or one a line, as `gh attestation trusted-root` prints them.
+
+    Raises ConfigError.
+    """
+    lines = documents(data)
+    if len(lines) == 1:
+        return (read_root(data, where),)
+    return tuple(read_root(line, f"{where}:{number}") for number, line in enumerate(lines, 1))
+
+
+def documents(data: bytes) -> list[bytes]:
+    """The JSON documents of a file: its lines where each begins one (JSON Lines), else the whole."""
+    lines = [line for line in data.split(b"\n") if line.strip()]
+    return lines if len(lines) > 1 and all(line[:1] == b"{" for line in lines[:_MAX_ENTRIES]) else [data]
+
+
 def _logs(listed: Sequence[Fields]) -> tuple[LogKey, ...]:
     return tuple(log for log in map(_log, listed) if log is not None)
 
