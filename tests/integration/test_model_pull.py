@@ -156,6 +156,15 @@ def test_what_is_no_plain_file_below_the_folder_is_refused_and_leaves_nothing(
     assert sorted(item.name for item in tmp_path.iterdir()) == ["state"]
 
 
+def test_what_unpacks_to_far_more_than_it_weighs_is_refused(
+    registry: Registry, get: Callable[..., Pulled], tmp_path: Path
+) -> None:
+    bomb = packed({"zeros.bin": bytes(80 << 20)})
+    with pytest.raises(ArtifactError, match="a bomb"):
+        get(push(registry, "bomb", [(KIT_LAYER, bomb, {})]))
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["state"]
+
+
 def test_two_files_of_one_name_are_refused(registry: Registry, get: Callable[..., Pulled]) -> None:
     twice = [("text/plain", content, {TITLE: "model.txt"}) for content in (b"one", b"two")]
     with pytest.raises(ArtifactError, match="two files are called"):

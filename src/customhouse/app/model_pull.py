@@ -30,6 +30,7 @@ from customhouse.trust.unpack import MODELCAR, TITLE, UNPACK, Limits, unpack_tar
 
 CACHE = "blobs"
 MAX_FILE = 512 << 30
+_ROOM, _MOST_TIMES = 64 << 20, 20
 _TAR_TYPES = ("tar", "tar+gzip", "tar.gzip", "tar.gz", "tar+zstd")
 _IMAGE_LAYERS = ("application/vnd.oci.image.layer", "application/vnd.docker.image.rootfs")
 
@@ -104,8 +105,10 @@ def _oci(settings: Settings, text: str, folder: Path, platform: str | None) -> t
     document = read_json(registry.manifest(found.reference.repository, found.digest), where)
     if is_index(document):
         raise UsageError(f"{where} is for several platforms", hint=f"--platform, one of {', '.join(found.platforms)}")
-    limits, count = Limits(), 0
-    for layer in listed(document, "layers", where):
+    layers, count = listed(document, "layers", where), 0
+    # Weights hardly compress: what unpacks to far more than it weighs is a bomb, and a disk is soon full.
+    limits = Limits(size=_ROOM + _MOST_TIMES * sum(layer.size for layer in layers))
+    for layer in layers:
 
         def fetch(take: Callable[[bytes], object], layer: Descriptor = layer) -> None:
             registry.download(found.reference.repository, layer, take)

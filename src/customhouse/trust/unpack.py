@@ -50,7 +50,7 @@ def write_file(name: str, data: IO[bytes], folder: Path, limits: Limits, where: 
         while piece := data.read(_CHUNK):
             limits.size -= len(piece)
             if limits.size < 0:
-                raise ArtifactError("larger than any model that is unpacked here", where=where)
+                raise ArtifactError("it unpacks to more than it may: a bomb, or larger than any model", where=where)
             handle.write(piece)
 
 
