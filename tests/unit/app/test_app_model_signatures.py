@@ -52,9 +52,9 @@ def test_paths_to_ignore_may_be_given_from_where_one_stands(folder: Path) -> Non
 
 
 def test_a_name_that_differs_in_spelling_alone_is_said(folder: Path) -> None:
-    (folder / "model" / "caf\u00e9").write_text("x")
+    (folder / "model" / "caf\u00e9").write_text("x")  # typos: ignore
     sign(str(folder / "model"), by(folder), None, str(folder / "sig"))
-    (folder / "model" / "caf\u00e9").rename(folder / "model" / "cafe\u0301")
+    (folder / "model" / "caf\u00e9").rename(folder / "model" / "cafe\u0301")  # typos: ignore
     (folder / "model" / "weights").rename(folder / "model" / "Weights")
     problems = "\n".join(verify(asked(folder)).problems())
     assert "Unicode normalisation alone" in problems

@@ -57,6 +57,6 @@ def test_a_bundle_signed_over_the_digest_verifies_also_by_the_digest_alone() -> 
     data = json.dumps(bundle).encode()
     for artifact in (Artifact.of_bytes(b"abc"), Artifact.of_digest(f"sha512:{DIGEST.hex()}")):
         assert verify_bundle(data, artifact, policy, None, NOW).method == "key"
-    for artifact in (Artifact.of_bytes(b"abd"), Artifact.of_digest("sha256:" + hashlib.sha256(b"abc").hexdigest())):
+    for artifact in (Artifact.of_bytes(b"abx"), Artifact.of_digest("sha256:" + hashlib.sha256(b"abc").hexdigest())):
         with pytest.raises(TamperError):
             verify_bundle(data, artifact, policy, None, NOW)
