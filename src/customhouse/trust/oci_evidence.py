@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from customhouse._kit.clock import to_rfc3339
+from customhouse._kit.clock import SystemClock, to_rfc3339
 from customhouse._kit.digest import bytes_digest, same_digest
 from customhouse.core.errors import ArtifactError, EvidenceError
 from customhouse.trust.attestation import SUFFIX
@@ -44,6 +44,8 @@ _ENVELOPE_TYPE = "application/vnd.dsse.envelope.v1+json"
 MAX_STATEMENT = 16 * 1024 * 1024
 MAX_TOTAL = 64 * 1024 * 1024
 MAX_STATEMENTS = 200
+MAX_SECONDS = 180
+"""For one image: longer than any registry needs, and less than a CI waits for a step."""
 _EMPTY = b"{}"
 
 
@@ -80,10 +82,17 @@ def gather(registry: Registry, repository: str, digest: str, where: str) -> Gath
 
 
 class _Budget:
-    """What may still be read of one image, over all that is in it."""
+    """What may still be read of one image, and for how long, over all that is in it."""
 
     def __init__(self, where: str) -> None:
         self._where, self._count, self._size = where, 0, 0
+        self._clock = SystemClock()
+        self._until = self._clock.monotonic() + MAX_SECONDS
+
+    def look(self) -> None:
+        """Raises ArtifactError when it takes too long: a registry may answer each request, and never be done."""
+        if self._clock.monotonic() > self._until:
+            raise ArtifactError(f"what is attached could not be read within {MAX_SECONDS} s", where=self._where)
 
     def take(self, data: bytes) -> None:
         self._count += 1
@@ -100,7 +109,8 @@ def _gathered(
 ) -> tuple[dict[str, bytes], list[str]]:
     found: dict[str, bytes] = {}
     ignored: list[str] = []
-    for said, make in _attached(registry, repository, digest, where):
+    for said, make in _attached(registry, repository, digest, where, budget):
+        budget.look()
         try:
             made = make()
         except EvidenceError as error:
@@ -138,8 +148,11 @@ class _Layer:
         return []
 
 
-def _attached(registry: Registry, repository: str, digest: str, where: str) -> Iterator[tuple[str, _Layer]]:
+def _attached(
+    registry: Registry, repository: str, digest: str, where: str, budget: _Budget
+) -> Iterator[tuple[str, _Layer]]:
     for referrer in registry.referrers(repository, digest):
+        budget.look()
         if referrer.media_type not in MEDIA_TYPES or not _may_matter(referrer.artifact_type):
             continue
         document = read_json(registry.manifest(repository, referrer.digest), f"{where} {referrer.digest}")

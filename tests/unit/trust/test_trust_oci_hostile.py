@@ -16,6 +16,7 @@ import pytest
 
 from customhouse._kit.digest import bytes_digest
 from customhouse.core.errors import ArtifactError, ConfigError, UsageError
+from customhouse.trust import oci_evidence
 from customhouse.trust.adapters.registries.access import Credentials, stored_credentials
 from customhouse.trust.adapters.registries.oci import OciRegistry
 from customhouse.trust.oci import INDEX_TYPE, MANIFEST_TYPE, Descriptor, Reference, listed
@@ -182,6 +183,16 @@ def test_referrers_are_read_page_by_page_and_never_without_end(server: Server) -
     server.answer = lambda _, __: (200, {"Link": '<https://evil.example/v2/>; rel="next"'}, page)
     with pytest.raises(ArtifactError, match="at https://evil"):
         OciRegistry(server.host).referrers("team/app", DIGEST)
+
+
+def test_a_registry_that_is_never_done_is_left(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request is answered at once; together they would take for ever."""
+    listed_here = [Descriptor(MANIFEST_TYPE, f"sha256:{number:064x}", 3).to_json() for number in range(50)]
+    index = json.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": listed_here}).encode()
+    server.answer = lambda _, path: (200, {}, index)
+    monkeypatch.setattr(oci_evidence, "MAX_SECONDS", 0)
+    with pytest.raises(ArtifactError, match="could not be read within 0 s"):
+        oci_evidence.gather(OciRegistry(server.host), "team/app", DIGEST, "here")
 
 
 @pytest.mark.parametrize(
