@@ -15,6 +15,7 @@ from customhouse.app.admission_rules import AdmissionSpec, Scheduling, bad_expir
 from customhouse.app.audit_spec import AuditSpec
 from customhouse.app.forge_settings import ForgeSpec
 from customhouse.app.policyspecs import BundleSource, CanarySpec, bundles_of, canary_of
+from customhouse.app.provenance_rules import expected_of
 from customhouse.app.tiering import check_known, environments_of, tiers_of
 from customhouse.app.trusting import TrustSpec
 from customhouse.control.rendering import RenderEntry
@@ -23,6 +24,7 @@ from customhouse.core.evidence import EvidenceKind
 from customhouse.core.resource import Location
 from customhouse.policy.facts import DEFAULT_LABELS
 from customhouse.policy.tiers import BUILTIN_TIERS, MAX_EXCEPTION_DAYS, Environment, TierSpec
+from customhouse.trust.provenance_expectations import Expected
 
 FILE = "customhouse.yaml"
 CURRENCY = "USD"
@@ -83,6 +85,8 @@ class Configuration:
     keys: tuple[TrustKey, ...] = ()
     trust: TrustSpec = field(default_factory=TrustSpec)
     """Whose evidence counts besides that of keys, and where it is asked for."""
+    provenance: Expected = field(default_factory=Expected)
+    """Who may build what from what."""
     provider: str = "aws"
     region: str = "us-east-1"
     price_book: str | None = None
@@ -164,6 +168,13 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
             for key in trust.get("keys") or ()
         ),
         trust=TrustSpec.parse(trust),
+        provenance=expected_of(
+            document.get("provenance") or {},
+            marks,
+            file,
+            {*key_names, *TrustSpec.parse(trust).signers()},
+            checker.fail,
+        ),
         provider=prices.get("provider", default.provider),
         region=prices.get("region", default.region),
         price_book=prices.get("book"),

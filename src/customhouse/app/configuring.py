@@ -14,6 +14,7 @@ from customhouse._kit.money import Money
 from customhouse.app import wiring
 from customhouse.app.configuration import FILE, Configuration, schema
 from customhouse.app.governance import read_configuration, read_document
+from customhouse.app.provenance_rules import provenance_document
 from customhouse.app.settings import Settings
 from customhouse.control.rendering import RenderEntry
 from customhouse.core.errors import UsageError
@@ -147,6 +148,7 @@ def as_document(configuration: Configuration) -> dict[str, Any]:
             ],
             **configuration.trust.to_document(),
         },
+        "provenance": provenance_document(configuration.provenance),
         "prices": {
             "provider": configuration.provider,
             "region": configuration.region,
@@ -187,6 +189,8 @@ def _tier(tier: TierSpec) -> dict[str, Any]:
         "requiredEvidence": list(tier.required_evidence),
         "evidenceMaxAgeDays": tier.evidence_max_age_days,
         "requiredImageEvidence": list(tier.required_image_evidence),
+        "provenanceLevel": tier.provenance_level,
+        "imageProvenanceLevel": tier.image_provenance_level,
         "preScannedImages": list(tier.prescanned_images),
         "dedicatedNodes": None if nodes is None else {"key": nodes[0], "value": nodes[1]},
         "monitoring": list(tier.monitoring),

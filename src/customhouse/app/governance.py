@@ -11,6 +11,7 @@ from customhouse._kit.digest import bytes_digest
 from customhouse.app.configuration import CURRENCY, FILE, Configuration, parse
 from customhouse.app.foreign_source import ForeignSource
 from customhouse.app.policyrules import Rules, own_folders
+from customhouse.app.provenance_rules import ProvenanceJudge, ReviewedHistory
 from customhouse.app.sources import SourceTree
 from customhouse.app.trusting import TrustSpec, roots_of
 from customhouse.control import yaml_nodes
@@ -58,6 +59,8 @@ class Governance:
     """Where pulled bundles came from: a successor's come from there too."""
     foreign: ForeignSource | None = None
     """Files of Gatekeeper's and conftest's policies."""
+    history: ReviewedHistory | None = field(default=None, compare=False, repr=False)
+    """The commits that were reviewed; None for files, which have no history."""
     alerts: tuple[str, ...] = ()
     """Why a last good bundle is used and not what its source has now."""
 
@@ -98,6 +101,7 @@ class Governance:
             require_signed_commits=self.configuration.require_signed_commits,
             max_exception_days=self.configuration.max_exception_days,
             frameworks=self.configuration.frameworks,
+            provenance=ProvenanceJudge(self.configuration.provenance, self.history),
         )
 
 
@@ -149,6 +153,10 @@ def governance(
 class _Files:
     def __init__(self, tree: SourceTree, revision: str) -> None:
         self._tree, self._revision = tree, revision
+
+    @property
+    def history(self) -> ReviewedHistory | None:
+        return ReviewedHistory.of(self._tree, self._revision)
 
     def read(self, path: str) -> bytes:
         data = self._tree.read(self._revision, path)
@@ -294,4 +302,5 @@ def _assemble(configuration: Configuration, files: _Files | _Beside, shelf: Shel
         shelf=shelf,
         foreign=_foreign(configuration, files),
         alerts=tuple(rules.alerts),
+        history=files.history if isinstance(files, _Files) else None,
     )

@@ -87,6 +87,8 @@ def tiers_of(definitions: Mapping[str, Any], currency: str, fail: Fail) -> Mappi
             required_evidence=tuple(given.get("requiredEvidence", start.required_evidence)),
             evidence_max_age_days=given.get("evidenceMaxAgeDays", start.evidence_max_age_days),
             required_image_evidence=tuple(given.get("requiredImageEvidence", start.required_image_evidence)),
+            provenance_level=given.get("provenanceLevel", start.provenance_level),
+            image_provenance_level=given.get("imageProvenanceLevel", start.image_provenance_level),
             prescanned_images=tuple(given.get("preScannedImages", start.prescanned_images)),
             dedicated_nodes=start.dedicated_nodes if nodes is None else (nodes["key"], nodes["value"]),
             monitoring=tuple(given.get("monitoring", start.monitoring)),

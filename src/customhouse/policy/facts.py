@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from customhouse._kit.clock import from_rfc3339, to_rfc3339
 from customhouse._kit.money import Money
 from customhouse.core.change import Change, Operation
 from customhouse.core.cost import BookRef, BudgetState, WorkloadCost
 from customhouse.core.errors import CannotDecideError
-from customhouse.core.evidence import ArtifactRef, Evidence
+from customhouse.core.evidence import ArtifactRef, Evidence, EvidenceKind
 from customhouse.core.facts import SCHEMA, Facts
 from customhouse.core.forge import Review
 from customhouse.core.resource import PREFIX, ResourceRef
@@ -39,6 +39,16 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 DEFAULT_LABELS = ("owner", "team", "project", "cost-centre")
 
 
+class ProvenanceFacts(Protocol):
+    """What reviewed configuration says of provenance. Pure: the same statement gives the same answer."""
+
+    def wanted(self, artifact: ArtifactRef) -> dict[str, Any] | None:
+        """The expectation that covers an artifact (`name`, `place`, `max_age_days`); None: nothing is expected."""
+
+    def said(self, artifact: ArtifactRef, evidence: Evidence) -> dict[str, Any]:
+        """`level`, `level_reason`, `met` and `unmet` of one statement."""
+
+
 @dataclass(frozen=True, slots=True)
 class PolicySettings:
     """What the base revision's configuration says to the rules.
@@ -54,6 +64,7 @@ class PolicySettings:
     """Whether an object that no commit declares is refused (admission of hand-made changes)."""
     max_exception_days: int = MAX_EXCEPTION_DAYS
     """How long a relaxation or a waiver may last."""
+    provenance: ProvenanceFacts | None = None
     frameworks: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
     """Framework to its lowest version and the version it has to stay below; None: no bound."""
 
@@ -276,6 +287,8 @@ def _tier(context: FactsContext) -> dict[str, Any]:
             "required_evidence": list(spec.required_evidence),
             "evidence_max_age_days": spec.evidence_max_age_days,
             "required_image_evidence": list(spec.required_image_evidence),
+            "provenance_level": spec.provenance_level,
+            "image_provenance_level": spec.image_provenance_level,
             "prescanned_images": list(spec.prescanned_images),
             "dedicated_nodes": None
             if spec.dedicated_nodes is None
@@ -361,23 +374,31 @@ def _same(given: ArtifactRef, named: ArtifactRef) -> bool:
 
 def _artifact(artifact: ArtifactRef, evidence: Sequence[Evidence], context: FactsContext) -> dict[str, Any]:
     ordered = sorted(evidence, key=lambda item: (item.kind.value, item.digest))
+    expected = context.settings.provenance
+    wanted = None if expected is None else expected.wanted(artifact)
     return {
         "role": artifact.role,
         "reference": artifact.reference,
         "digest": artifact.digest,
         "pinned": artifact.pinned,
         "pointer": artifact.pointer,
-        "evidence": [_evidence(item, artifact, context.as_of) for item in ordered],
+        **({} if wanted is None else {"provenance": wanted}),
+        "evidence": [_evidence(item, artifact, context.as_of, expected) for item in ordered],
     }
 
 
-def _evidence(item: Evidence, artifact: ArtifactRef, as_of: datetime) -> dict[str, Any]:
+def _evidence(
+    item: Evidence, artifact: ArtifactRef, as_of: datetime, expected: ProvenanceFacts | None
+) -> dict[str, Any]:
     # A statement about other bytes proves nothing about these, however well it is signed.
     fits = artifact.digest is not None and _hex(item.subject) == _hex(artifact.digest)
     verified = item.verified and fits
     problem = item.problem
     if not fits:
         problem = f"it speaks of {item.subject}, not of {artifact.digest or 'an artifact without a digest'}"
+    summary = summarise(item.kind, item.predicate)
+    if item.kind is EvidenceKind.PROVENANCE and expected is not None:
+        summary |= expected.said(artifact, replace(item, verified=verified, problem=problem))
     return {
         "kind": item.kind.value,
         "predicate_type": item.predicate_type,
@@ -387,7 +408,7 @@ def _evidence(item: Evidence, artifact: ArtifactRef, as_of: datetime) -> dict[st
         "age_seconds": None if item.issued_at is None else int((as_of - item.issued_at).total_seconds()),
         "digest": item.digest,
         "problem": problem[:1000],
-        "summary": summarise(item.kind, item.predicate),
+        "summary": summary,
     }
 
 

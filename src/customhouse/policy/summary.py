@@ -5,12 +5,14 @@ Money and counts stay integers; measured metrics become decimal text, since floa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from customhouse._kit.digest import is_digest
 from customhouse.core.evidence import EvidenceKind
 
+_GIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _MAX_ITEMS = 64
 _MAX_TEXT = 512
 _MAX_LICENCES = 256
@@ -128,7 +130,11 @@ def _provenance(predicate: Mapping[str, Any]) -> dict[str, Any]:
         "job": _text(job.get("resource")),
         "build_type": _text(definition.get("buildType")),
         "materials": [
-            {"name": _text(item.get("name") or item.get("uri")), "digest": _digest(item.get("digest"))}
+            {
+                "name": _text(item.get("name") or item.get("uri")),
+                "digest": _digest(item.get("digest")),
+                "commit": _commit(item.get("digest")),
+            }
             for item in materials[:_MAX_ITEMS]
         ],
     }
@@ -138,6 +144,14 @@ def _digest(value: Any) -> str | None:
     found = _mapping(value).get("sha256")
     text = f"sha256:{found}"
     return text if is_digest(text) else None
+
+
+def _commit(value: Any) -> str | None:
+    """Of a material in Git: the digits of its commit, which stand for all of its bytes."""
+    digests = _mapping(value)
+    # `sha1` is what builders called it before `gitCommit`; GitLab's runner files 40 digits under `sha256`.
+    found = digests.get("gitCommit") or digests.get("sha1") or digests.get("sha256")
+    return found if isinstance(found, str) and _GIT.fullmatch(found) else None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

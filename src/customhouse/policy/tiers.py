@@ -87,6 +87,9 @@ class TierSpec:
     evidence_max_age_days: int | None = None
     required_image_evidence: tuple[str, ...] = ()
     """Values of `EvidenceKind` that every container image needs, verified."""
+    provenance_level: int | None = None
+    """The SLSA Build level (1 to 3) that a model's provenance must reach."""
+    image_provenance_level: int | None = None
     prescanned_images: tuple[str, ...] = ()
     """Digests of images, or registries and repositories, whose scan was accepted by review: none is asked for again."""
     per_thousand_predictions_ceiling: Money | None = None

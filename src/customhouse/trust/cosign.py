@@ -22,6 +22,7 @@ from customhouse.trust import strict_json
 from customhouse.trust.attestation import PREDICATE_TYPES
 from customhouse.trust.bundle import BUNDLE_TYPE, ISSUED_AT, PAYLOAD_TYPE, pae, seal, statement
 from customhouse.trust.keys import PrivateKey
+from customhouse.trust.provenance_forms import as_v1
 from customhouse.trust.roots import Roots
 from customhouse.trust.signers import Signed, signer_of
 
@@ -217,13 +218,7 @@ def _plain(said: Said) -> Mapping[str, Any]:
     if said.predicate_type == VULNERABILITIES:
         return vulnerability_scan(said.predicate)
     if said.predicate_type == "https://slsa.dev/provenance/v0.2":
-        return {
-            "runDetails": {"builder": _mapping(said.predicate.get("builder"))},
-            "buildDefinition": {
-                "buildType": said.predicate.get("buildType"),
-                "resolvedDependencies": said.predicate.get("materials"),
-            },
-        }
+        return as_v1(said.predicate)
     if said.predicate_type.startswith("https://spdx.dev/Document"):
         packages = said.predicate.get("packages")
         return {

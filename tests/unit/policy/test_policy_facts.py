@@ -202,7 +202,17 @@ def test_provenance_names_builder_and_materials():
     }
     seen = summarise(EvidenceKind.PROVENANCE, predicate)
     assert (seen["builder"], seen["job"]) == ("b", "fraud/train")
-    assert seen["materials"] == [{"name": "data", "digest": DIGEST}, {"name": "git", "digest": None}]
+    assert seen["materials"] == [
+        {"name": "data", "digest": DIGEST, "commit": None},
+        {"name": "git", "digest": None, "commit": None},
+    ]
+
+
+@pytest.mark.parametrize("name", ["gitCommit", "sha1", "sha256"])
+def test_a_material_in_git_is_known_by_its_commit(name):
+    listed = [{"uri": "git+https://example.com/a", "digest": {name: "0" * 40}}]
+    seen = summarise(EvidenceKind.PROVENANCE, {"buildDefinition": {"resolvedDependencies": listed}})
+    assert seen["materials"] == [{"name": "git+https://example.com/a", "digest": None, "commit": "0" * 40}]
 
 
 @pytest.mark.parametrize("kind", list(EvidenceKind))

@@ -108,6 +108,12 @@ findings contains lib.judged(finding) if {
 }
 
 findings contains lib.judged(finding) if {
+	count(input.artifacts) > 0
+	some finding in data.customhouse.rules.provenance.findings
+	lib.kept(finding)
+}
+
+findings contains lib.judged(finding) if {
 	some finding in data.customhouse.rules.spend.findings
 	lib.kept(finding)
 }

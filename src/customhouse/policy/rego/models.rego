@@ -226,7 +226,7 @@ whole(summary) if {
 # A commit stands for its bytes as a digest does; Facts of an earlier version tell none.
 nameless(item) if {
 	item.digest == null
-	not is_string(object.get(item, "commit", null))
+	object.get(item, "commit", null) == null
 }
 
 called := object.union(

@@ -176,6 +176,12 @@ test_model_provenance_fires_without_materials_or_builder if {
 	}
 }
 
+test_model_provenance_takes_a_commit_for_the_digest_of_code if {
+	materials := [{"name": "code", "digest": null, "commit": "0123456789abcdef0123456789abcdef01234567"}]
+	items := array.concat(fixtures.model.evidence, [fixtures.evidence("provenance", {"builder": "b", "materials": materials})])
+	count(models.findings) == 0 with input as object.union(fixtures.with_evidence(items), required(["provenance"]))
+}
+
 test_model_provenance_is_silent_for_a_whole_one if {
 	summary := {"builder": "b", "materials": [{"name": "d", "digest": fixtures.digest}]}
 	items := array.concat(fixtures.model.evidence, [fixtures.evidence("provenance", summary)])
