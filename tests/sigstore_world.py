@@ -224,7 +224,7 @@ class World:
         *,
         seconds: int = 1,
         key: Any = None,
-        embed: bool = True,
+        embed: bool | bytes = True,
         imprint: bytes | None = None,
         nonce: int = 77,
     ) -> bytes:
@@ -248,7 +248,7 @@ class World:
         ecdsa = tlv(0x30, oid("1.2.840.10045.4.3.2"))
         signer = tlv(0x30, integer(1), by, sha256, tlv(0xA0, attributes), ecdsa, tlv(4, made))
         content = tlv(0x30, oid("1.2.840.113549.1.9.16.1.4"), tlv(0xA0, tlv(4, info)))
-        held = tlv(0xA0, encoded) if embed else b""
+        held = tlv(0xA0, embed if isinstance(embed, bytes) else encoded) if embed else b""
         data = tlv(0x30, integer(3), tlv(0x31, sha256), content, held, tlv(0x31, signer))
         token = tlv(0x30, oid("1.2.840.113549.1.7.2"), tlv(0xA0, data))
         return tlv(0x30, tlv(0x30, integer(0)), token)

@@ -11,6 +11,8 @@ import pytest
 from customhouse.app import artifact_sign, artifact_verify, model_signing, model_verify
 from customhouse.app.model_signing import By
 from customhouse.core.errors import ConfigError, CustomhouseError, UsageError
+from customhouse.trust.bundle import pae
+from customhouse.trust.keys import generate_pair
 from sigstore_services import serving, trust_config
 from sigstore_world import IDENTITY, ISSUER, World
 
@@ -111,3 +113,11 @@ def test_who_signs_must_be_said_in_one_way() -> None:
     for options in ({}, {"key": "k", "token": "t", "services": "s"}, {"token": "t"}, {"key": "k", "services": "s"}):
         with pytest.raises(UsageError):
             By(**options)
+
+
+def test_a_file_that_would_become_an_attestation_is_not_signed(tmp_path: Path) -> None:
+    generate_pair(tmp_path, "own")
+    (tmp_path / "file").write_bytes(pae("application/vnd.in-toto+json", b"{}"))
+    with pytest.raises(UsageError, match="pass for an attestation"):
+        artifact_sign.sign(str(tmp_path / "file"), By(str(tmp_path / "own.key")), None)
+    assert not (tmp_path / "file.sigstore.json").exists()

@@ -35,9 +35,22 @@ def sign(artifact: str, by: By, out: str | None) -> dict[str, str]:
 def _sealed(thing: Artifact, by: By) -> bytes:
     if by.certificate is not None:
         raise UsageError("a file is signed with a key or keyless", hint="certificates are for models: model sign")
+    if _is_envelope(thing):
+        raise UsageError(
+            f"{thing.name} begins as a DSSE envelope's signed bytes do: its signature would pass for an attestation",
+            hint="sign what it was made from",
+        )
     if by.key is not None:
         return seal_message(thing, load_private(Path(by.key)))
     from customhouse.trust.sigstore.keyless import sign_artifact
 
     services, token = keyless(by)
     return sign_artifact(thing, token, services, wiring.sigstore_post(), wiring.clock().now())[0]
+
+
+def _is_envelope(thing: Artifact) -> bool:
+    """Whether a signature over these bytes is one over a statement that somebody else wrote, in a file to be signed."""
+    if thing.file is None:
+        return False
+    with thing.file.open("rb") as handle:
+        return handle.read(7) == b"DSSEv1 "

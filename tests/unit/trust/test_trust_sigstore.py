@@ -432,6 +432,17 @@ def test_a_certificate_that_is_not_for_timestamps_alone_stamps_nothing(
     refused("not for timestamps", world.bundle(kind="hashedrekord 0.0.2"), world=world)
 
 
+def test_a_timestamp_with_a_crowd_of_certificates_is_refused_before_they_are_read() -> None:
+    bundle = WORLD.bundle(kind="hashedrekord 0.0.2", stamps=[])
+    signature = base64.b64decode(bundle["messageSignature"]["signature"])
+    own = WORLD.tsa.public_bytes(Encoding.DER)
+    plain = WORLD.stamp(signature, embed=False)
+    crowded = WORLD.stamp(signature, embed=own * 11)
+    assert len(crowded) > len(plain)
+    material(bundle)["timestampVerificationData"] = {"rfc3161Timestamps": [{"signedTimestamp": b64(crowded)}]}
+    refused("more than 10 certificates", bundle)
+
+
 def test_witnesses_may_sign_a_checkpoint_too() -> None:
     bundle = WORLD.bundle(kind="hashedrekord 0.0.2")
     checkpoint = entry(bundle)["inclusionProof"]["checkpoint"]

@@ -51,6 +51,7 @@ _SIGNATURES: dict[str, hashes.HashAlgorithm | None] = {
     "1.3.101.112": None,  # Ed25519
 }
 _CONTEXT = 0xA0
+_MAX_CERTIFICATES = 10
 _COARSEST_SECONDS = 60
 """A certificate of Fulcio lives for ten minutes: who knows the time less well than this decides nothing."""
 
@@ -126,7 +127,10 @@ def _token(response: bytes) -> _Token:
     data.done()
     signer = signers.take(der.SEQUENCE).items()
     signers.done()
-    token = _signer(signer, content, tuple(item.encoded for item in listed.items()) if listed else ())
+    certificates = tuple(item.encoded for item in listed.items()) if listed else ()
+    if len(certificates) > _MAX_CERTIFICATES:
+        raise TamperError(f"the timestamp brings along more than {_MAX_CERTIFICATES} certificates")
+    token = _signer(signer, content, certificates)
     if [_HASHES.get(name) for name in named] != [token.digest]:
         raise TamperError("the timestamp names another digest than its signer")
     return token
