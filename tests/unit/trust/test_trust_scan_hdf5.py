@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import struct
+import zlib
 
 import pytest
 
@@ -83,3 +85,36 @@ def test_layouts_that_are_not_read_are_never_clean(data: bytes, rule: str) -> No
     scan = scan_bytes(data)
     assert scan.verdict is Verdict.UNSCANNABLE
     assert rule in _rules(scan)
+
+
+# Written by h5py (libver="latest"): ten links in a heap, the last an external one; nineteen attributes in a heap with
+# their order kept, one of them a Keras configuration with a Lambda layer. Packed by zlib, in base 85.
+LINKS = (
+    "c-rgqaB<`1lHy|K;9!7(|4{Ib8^Sk$iaSJV&G7ed31VWXU=l)B2m@S942%p6Y&;A=iZOjN%sdYUs)0p9>r9|dfLI1`$P+e*bQwETT?7NofO?Qs"
+    "HxZ#gOD7!Nd1B3|69$PB+=7E$8RkF}9-|l|!z&OY-$tkouhv1}ax%4!x_s2-L(1iDK^_4NpbW~yAi#i8%ZV{U_^>PtRE0`I0T+=rvLNY%7_9)L"
+    "-*Ljk1RiFtbPDlsVPFNR168pp8t>R)cED_DT$r=VEf}bZ0p>nN22>hhUjRb|&<>c46Ej3yiUF0rl$Q9#Da6N(fz^q(LYg5HC?v{|u5dwzVKSI0"
+    ";`vdJVFj3}W1sKJU=L<47T@p6a0$qiV7MyS?+z3JiF##*6f^7vGZU@Z%Natz%()w$S2NUsnaWGkcQR;!nX^9E&t@0}g95mDxH!QZOCa!3K=dRd"
+    "16O8AYHqv%2$;cB8$!@<Cl)~?8zxLa<Na6!O)8l&1x<}vFa^!tVi7c7&Wb5$kqGq!BZmV^YFTCu9|MDaYDuzwg<gg!gMQ*@RAU7I9iu>y"
+)
+ATTRIBUTES = (
+    "c-rk)T}TvB6h1Sve{Qa=Kbe}9Og;z|_^(NcZMF@vq`6iPQL?(52&-1BTVWd#y+j}eO9UAez7+Hn779i^RrnIpV`32%5m8b-NIlrSGk139&TXKV"
+    "!0LW4XXl*nyXVe5XD)m11*O^VaTmEImkV?(6F{-{Tu%I7zdW96RhrvHk1UF^>XOVFGu$EwIKHMBY?z-5M?_7rNNm17#;gDw{|*)=hd%k+l{UbQ"
+    "C4v{2{z{VP?Rp2;OqL+`H#6D{O0Ad5ur1Ji&X;q=z7C}s%?R~gHu8kaMkPImp5@_z@C}uffmt4nWjC|3m91WX5V0UhWlY=jtlHodnu#76b!z@~"
+    "K-;WK8+^WwfFI3H!ILTl$U){{!Ok2=ikbt@rfFg+56<DSs?jSU^LcICCO8Y40~5zvmTTZHap0lu^bYNS7UICl%NvvXp@@uu-|g+}QUX3;M<bvY"
+    "2Y7G0J_5%`+Dv5Dzqxr;8x1*dF;A9`O+zVh;Kh9Y>h(0_lPnk$4@PF-KFNZ+VCv$trw|~6u0kf~g)$3e#NoziADv%-cVrA)%qNALKf)AYWFfO{"
+    "u<;wr6US;~_O+k+4tq%!2Qv4@ZZFR`e#HL5Z$_<u2DOM(-Ka8CC8idQDlN4(RO3*!p{h^SgsK?T6I5SPRiY|HwGGuWRHxgo?V112_e_5<xI48S"
+    "3TS7Es=p`4lMR0;<DOlu0kyNdzuvt>)2<dLRx-uoaeC{PQhqI9H*M{45^#`byTOkGWRpzA<0PQ}OL0>ExYo6hjuU^}O`dy*9hSSJp;)Z5KhzhI"
+    "8%pG0<oHmef3P<cmA910-2?qcdwY<7SdNBHM^41h&qHQOAk^0t4w>kBFe)b!hZBj^`rXRn{{%QVI5;>sI5;>sI5;>~z>R~_>`PtAt5}#`ydt6V"
+    "dmcWkhsvQ)5Y)>7Z|WAnl{)q7$8AA9@#~rjOO0UAh?J(%QX?8P5~ZoK)JO)6jnY(GYHS9Lozm1;YU~D$gVNMmY8(cQlhV{#YMcg*i_+9vYFq|Q"
+    "hN|&sn!bT>B-*LnU0AAn3~D#Yn2FV0<=}Pcp(ZePPMTA}a0G@^$#6u5Q^jy3hEvUOYz(J{;n*2YEyHmzoH~Z%WH|K<$F+jL|DU#g<m3"
+)
+
+
+@pytest.mark.parametrize(("packed", "rule"), [(LINKS, "hdf5-external-link"), (ATTRIBUTES, "keras-lambda")])
+def test_what_is_kept_in_a_heap_is_read(packed: str, rule: str) -> None:
+    data = zlib.decompress(base64.b85decode(packed))
+    scan = scan_bytes(data, "model.h5")
+    assert rule in {finding.rule for finding in scan.findings}
+    assert scan.verdict is Verdict.MALICIOUS
+    for mark in (b"FRHP", b"BTHD", b"FHDB", b"BTLF"):
+        assert scan_bytes(data.replace(mark, b"XXXX"), "model.h5").verdict is Verdict.UNSCANNABLE, mark

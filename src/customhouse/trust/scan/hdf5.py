@@ -1,8 +1,8 @@
 """HDF5 files: every object is walked; external links, external storage and Lambda layers are found.
 
 After the HDF5 File Format Specification 3.0: superblocks 0 to 3, object headers 1 and 2, groups by symbol table and by
-compact links, attributes of fixed and variable length text. What is laid out otherwise (dense groups and attributes,
-shared messages, filters that are plug-ins) is `unscannable`, never clean.
+compact links or in dense storage (hdf5_dense), attributes of fixed and variable length text. What is laid out otherwise
+(shared messages, filters that are plug-ins) is `unscannable`, never clean.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from customhouse.trust.scan.hdf5_dense import dense_objects
 from customhouse.trust.scan.inspection import Inspection
 from customhouse.trust.scan.keras import inspect_keras
 from customhouse.trust.scan.source import Cursor, Source, UnreadableError
@@ -36,6 +37,7 @@ class _Walk:
     lengths: int = 8
     seen: set[int] = field(default_factory=set)
     pending: list[int] = field(default_factory=list)
+    heaps: set[int] = field(default_factory=set)
 
     @property
     def nowhere(self) -> int:
@@ -249,9 +251,23 @@ def _dense(walk: _Walk, body: Source, kind: int, address: int) -> None:
     flags = cursor.number(1)
     if flags & 1:
         cursor.skip(8 if kind == _LINK_INFO else 2)
-    if cursor.number(walk.offsets) != walk.nowhere:
-        what = "links" if kind == _LINK_INFO else "attributes"
-        walk.look.unscannable("hdf5-dense", f"{what} in a dense heap, not read yet; save as .keras or ONNX", address)
+    heap = cursor.number(walk.offsets)
+    if heap == walk.nowhere:
+        return
+    if heap in walk.heaps:
+        raise UnreadableError("two objects that share a heap", offset=address, rule="hdf5-dense")
+    walk.heaps.add(heap)
+    trees = [cursor.number(walk.offsets) for _ in range(2 if flags & 2 else 1)]
+    found = dense_objects(
+        walk.source,
+        walk.look,
+        heap=heap,
+        trees=[tree for tree in trees if tree != walk.nowhere],
+        offsets=walk.offsets,
+        lengths=walk.lengths,
+    )
+    for message in found:
+        (_link if kind == _LINK_INFO else _attribute)(walk, message)
 
 
 def _attribute(walk: _Walk, body: Source) -> None:
