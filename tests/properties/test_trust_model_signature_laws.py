@@ -33,7 +33,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(signed=trees, there=trees)
 def test_only_the_files_that_were_signed_verify(signed: Tree, there: Tree) -> None:
     data = seal(model_statement(signed, "model"), KEY)
@@ -42,7 +42,7 @@ def test_only_the_files_that_were_signed_verify(signed: Tree, there: Tree) -> No
     assert verify_model(data, there, ROOTS).verified is same
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(where=st.sampled_from(["serialization", "resources", "subject", "predicate", "resource"]), value=values)
 def test_nothing_in_a_signed_statement_makes_it_crash(where: str, value: Any) -> None:
     tree = Tree((FileEntry("a", "sha256:" + "0" * 64, 1),))
@@ -61,7 +61,7 @@ def test_nothing_in_a_signed_statement_makes_it_crash(where: str, value: Any) ->
         pass
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     method=st.sampled_from(["files", "shards"]),
     hash_type=st.sampled_from(["sha256", "blake2b", "blake3", "md5"]) | values,
