@@ -121,5 +121,6 @@ def test_a_digest_stands_for_the_artifact(suite: Path) -> None:
         asked = request_of(suite, cases / name)
         by_digest = Request(digest, asked.bundle, None, IDENTITY, None, ISSUER, None, asked.trusted_root)
         assert outcome(by_digest) == "verified"
+        assert verify(asked)["digest"] == digest
         other = Request("sha256:" + "0" * 64, asked.bundle, None, IDENTITY, None, ISSUER, None, asked.trusted_root)
         assert outcome(other) != "verified"

@@ -64,7 +64,7 @@ def verify(asked: Request) -> dict[str, Any]:
         raise TamperError(error.message, where=error.where, hint=error.hint) from error
     if len(bundles) * len(roots) > _MAX_TRIES:
         raise TamperError(f"more than {_MAX_TRIES} bundles and trusted roots to try", where=str(place))
-    check = _checking(asked, place, policy)
+    check, digest = _checking(asked, place, policy)
     refused: list[TamperError] = []
     for bundle in bundles:
         for root in roots:
@@ -73,15 +73,17 @@ def verify(asked: Request) -> dict[str, Any]:
             except TamperError as error:
                 refused.append(error)
                 continue
-            return {"verified": True, "artifact": asked.artifact, **found.to_json()}
+            return {"verified": True, "artifact": asked.artifact, "digest": digest, **found.to_json()}
     # The bundle that is nearest to the mark: not one of an instance that a root does not know at all.
     first = next((error for error in refused if "not in the trusted root" not in error.message), refused[0])
     more = f" (and {len(refused) - 1} more were refused)" if len(refused) > 1 else ""
     raise TamperError(first.message + more, where=first.where or str(place), hint=first.hint) from first
 
 
-def _checking(asked: Request, place: Path, policy: Policy) -> Callable[[bytes, SigstoreRoot | None], Verified]:
-    """What checks one bundle under one root; the artifact is read once."""
+def _checking(
+    asked: Request, place: Path, policy: Policy
+) -> tuple[Callable[[bytes, SigstoreRoot | None], Verified], str]:
+    """(what checks one bundle under one root, the artifact's digest); the artifact is read once."""
     path, now = Path(asked.artifact), wiring.clock().now()
     if path.is_dir():
         from customhouse.app.inspection import read_tree  # with all of the scanner: a file alone does not need it
@@ -89,9 +91,10 @@ def _checking(asked: Request, place: Path, policy: Policy) -> Callable[[bytes, S
         from customhouse.trust.signing import verify_folder
 
         files = without(read_tree(path), path, place)
-        return lambda bundle, root: verify_folder(bundle, files, policy, root, now)
+        return lambda bundle, root: verify_folder(bundle, files, policy, root, now), files.digest
     thing = Artifact.of_digest(asked.artifact) if _by_digest(asked) else artifact_at(path)
-    return lambda bundle, root: verify_bundle(bundle, thing, policy, root, now)
+    named, value = next(iter(thing.digests.items()))
+    return lambda bundle, root: verify_bundle(bundle, thing, policy, root, now), f"{named}:{value}"
 
 
 def _by_digest(asked: Request) -> bool:
