@@ -16,7 +16,8 @@ from customhouse.core.errors import ArtifactError, CustomhouseError, EvidenceErr
 from customhouse.core.evidence import EvidenceKind
 from customhouse.trust import cbor
 from customhouse.trust.attestation import attest
-from customhouse.trust.cosign import for_cosign, sign_bundle, simple_payload, vulnerability_scan, wrapped_signature
+from customhouse.trust.bundle import seal, statement
+from customhouse.trust.cosign import SIGN_TYPE, for_cosign, simple_payload, vulnerability_scan, wrapped_signature
 from customhouse.trust.filed import read_filed
 from customhouse.trust.keys import PrivateKey, TrustRoot
 from customhouse.trust.notary_envelope import read_envelope
@@ -37,7 +38,7 @@ def signed() -> dict[str, bytes]:
     said = {"dev.cosignproject.cosign/signature": base64.b64encode(KEY.sign(payload)).decode()}
     return {
         "oci-0.cosign.json": wrapped_signature(payload, said, "here"),
-        "oci-1.sigstore.json": sign_bundle(NAME, DIGEST, KEY, NOW),
+        "oci-1.sigstore.json": for_cosign(seal(statement(NAME, DIGEST[7:], SIGN_TYPE, {}), KEY)),
         "oci-2.sigstore.json": for_cosign(attest(NAME, DIGEST, EvidenceKind.SCAN, {"verdict": "clean"}, KEY)),
     }
 

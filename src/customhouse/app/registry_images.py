@@ -10,17 +10,20 @@ import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from customhouse._kit.clock import to_rfc3339
 from customhouse.app import wiring
 from customhouse.app.governance import Governance, governance
+from customhouse.app.model_signing import By, keyless
 from customhouse.app.settings import Settings
 from customhouse.core.errors import ArtifactError, EvidenceError, TamperError, UsageError
 from customhouse.core.evidence import Evidence, EvidenceKind
-from customhouse.trust.attestation import FOLDER, PREDICATE_TYPES, attest
-from customhouse.trust.cosign import SIGN_TYPE, for_cosign, sign_bundle, simple_payload
+from customhouse.trust.attestation import FOLDER, PREDICATE_TYPES
+from customhouse.trust.bundle import ISSUED_AT, seal, statement
+from customhouse.trust.cosign import SIGN_TYPE, for_cosign, simple_payload
 from customhouse.trust.cosign_keys import load_signing_key
 from customhouse.trust.filed import read_filed
 from customhouse.trust.keys import ALL_KINDS, PrivateKey, TrustRoot
@@ -93,33 +96,54 @@ def resolve(settings: Settings, text: str, platform: str | None = None) -> Resol
     return Resolved(own.reference, own.digest, own.media_type, own.size, own.platforms, found.digest)
 
 
-def sign(settings: Settings, text: str, key: str, form: str = "both") -> dict[str, Any]:
-    """Sign an image so that `cosign verify --key` accepts it. Raises UsageError, ConfigError, ArtifactError."""
-    private = _private(settings, key)
+def sign(settings: Settings, text: str, by: By, form: str = "both") -> dict[str, Any]:
+    """Sign an image so that `cosign verify` accepts it. Raises UsageError, ConfigError, ArtifactError, EvidenceError.
+
+    Keyless, it is a bundle: the older form has no place for what newer logs prove.
+    """
+    private = _private(settings, by)
     found = resolve(settings, text)
     registry = wiring.registry(settings, found.reference.host)
     now = wiring.clock().now()
     written: list[str] = []
-    if form in ("both", "tag"):
+    if private is not None and form in ("both", "tag"):
         payload = simple_payload(found.reference.name, found.digest, now)
         signature = base64.b64encode(private.sign(payload)).decode()
         written.append(attach_signature(registry, found.reference.repository, found.digest, payload, signature))
     if form in ("both", "bundle"):
-        bundle = sign_bundle(found.reference.name, found.digest, private, now)
-        written.append(_attach(registry, found, bundle, SIGN_TYPE))
-    return {**found.to_json(), "signed_at": to_rfc3339(now), "key": private.public.key_id, "attached": written}
+        said = statement(found.reference.name, found.digest.removeprefix("sha256:"), SIGN_TYPE, {}, _dated(now))
+        written.append(_attach(registry, found, _sealed(said, private, by), SIGN_TYPE))
+    if not written:
+        raise UsageError("keyless, an image is signed by a bundle", hint="--form bundle, or leave it out")
+    who = {} if private is None else {"key": private.public.key_id}
+    return {**found.to_json(), "signed_at": to_rfc3339(now), **who, "attached": written}
 
 
-def attach(settings: Settings, text: str, kind: EvidenceKind, predicate: str, key: str) -> dict[str, Any]:
-    """Sign a statement about an image and attach it; `predicate` is a JSON file. Raises UsageError and the like."""
-    private = _private(settings, key)
+def attach(settings: Settings, text: str, kind: EvidenceKind, predicate: str, by: By) -> dict[str, Any]:
+    """Sign a statement about an image and attach it; `predicate` is a JSON file. Raises what `sign` does."""
+    private = _private(settings, by)
     body = _predicate(Path(predicate))
     found = resolve(settings, text)
     registry = wiring.registry(settings, found.reference.host)
     now = wiring.clock().now()
-    bundle = for_cosign(attest(found.reference.name, found.digest, kind, body, private, issued_at=now))
-    attached = _attach(registry, found, bundle, PREDICATE_TYPES[kind])
+    named = PREDICATE_TYPES[kind]
+    said = statement(found.reference.name, found.digest.removeprefix("sha256:"), named, body, _dated(now))
+    attached = _attach(registry, found, _sealed(said, private, by), named)
     return {**found.to_json(), "kind": kind.value, "signed_at": to_rfc3339(now), "attached": [attached]}
+
+
+def _dated(now: datetime) -> dict[str, Any]:
+    return {ISSUED_AT: to_rfc3339(now)}
+
+
+def _sealed(said: bytes, private: PrivateKey | None, by: By) -> bytes:
+    """The statement as a bundle: by the key, or by an identity whose token the services take."""
+    if private is not None:
+        return for_cosign(seal(said, private))
+    from customhouse.trust.sigstore.keyless import sign_statement
+
+    services, token = keyless(by)
+    return sign_statement(said, token, services, wiring.sigstore_post(), wiring.clock().now())[0]
 
 
 def verify(
@@ -251,9 +275,13 @@ def _declared_references(
                 yield found.at(artifact.digest)
 
 
-def _private(settings: Settings, key: str) -> PrivateKey:
-    """A key in PEM, or one that cosign made, with the password that cosign asks for."""
-    return load_signing_key(Path(key), settings.environment.get("COSIGN_PASSWORD", "").encode())
+def _private(settings: Settings, by: By) -> PrivateKey | None:
+    """A key in PEM, or one that cosign made, with the password that cosign asks for; None: keyless."""
+    if by.certificate is not None:
+        raise UsageError("an image is signed with a key or keyless", hint="leave --certificate away")
+    if by.key is None:
+        return None
+    return load_signing_key(Path(by.key), settings.environment.get("COSIGN_PASSWORD", "").encode())
 
 
 def _digest(registry: Registry, reference: Reference) -> str:

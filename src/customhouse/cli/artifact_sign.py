@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from customhouse.app.settings import Settings
 from customhouse.cli.output import common, formats, talk, write_json, write_text
+
+if TYPE_CHECKING:
+    from customhouse.app.model_signing import By
 
 
 @click.command()
@@ -32,7 +37,9 @@ def sign(
     `customhouse image sign`.
     """
     if artifact.startswith("oci://"):
-        _sign_image(artifact, key, output, settings)
+        from customhouse.app.model_signing import By
+
+        _sign_image(artifact, By(key, token=identity_token, services=trust_config), output, settings)
         return
     from customhouse.app.artifact_sign import sign as sealed
     from customhouse.app.model_signing import By
@@ -46,12 +53,10 @@ def sign(
         talk(settings, "the key has no log entry and no time: keep its public half where those who verify trust it")
 
 
-def _sign_image(reference: str, key: str | None, output: str, settings: Settings) -> None:
+def _sign_image(reference: str, by: By, output: str, settings: Settings) -> None:
     from customhouse.app.registry_images import sign as signed
 
-    if key is None:
-        raise click.UsageError("an image is signed with a key: --key FILE")
-    done = signed(settings, reference, key)
+    done = signed(settings, reference, by)
     if output == "json":
         write_json(done)
     else:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
 from customhouse.app.settings import Settings
@@ -9,9 +12,20 @@ from customhouse.cli.output import common, formats, talk, write_json, write_text
 from customhouse.core.evidence import EvidenceKind
 
 
+def signers(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Who signs."""
+    for option in (
+        click.option("--trust-config", metavar="FILE", help="Services and trusted root of the Sigstore that takes it."),
+        click.option("--identity-token", metavar="FILE", help="Instead of a key: an OpenID Connect token (keyless)."),
+        click.option("--key", metavar="FILE", help="Private key: PEM (Ed25519, ECDSA P-256), or cosign.key."),
+    ):
+        command = option(command)
+    return command
+
+
 @click.command()
 @click.argument("reference")
-@click.option("--key", required=True, metavar="FILE", help="Private key (PEM): Ed25519, or ECDSA P-256.")
+@signers
 @click.option(
     "--form",
     type=click.Choice(["both", "bundle", "tag"]),
@@ -21,11 +35,20 @@ from customhouse.core.evidence import EvidenceKind
 )
 @formats("json")
 @common
-def sign(reference: str, key: str, form: str, output: str, settings: Settings) -> None:
-    """Sign an image so that `cosign verify --key` and this program's gate accept it; its digest is what is signed."""
+def sign(
+    reference: str,
+    key: str | None,
+    identity_token: str | None,
+    trust_config: str | None,
+    form: str,
+    output: str,
+    settings: Settings,
+) -> None:
+    """Sign an image so that `cosign verify` and this program's gate accept it; its digest is what is signed."""
+    from customhouse.app.model_signing import By
     from customhouse.app.registry_images import sign as signed
 
-    done = signed(settings, reference, key, form)
+    done = signed(settings, reference, By(key, token=identity_token, services=trust_config), form)
     if output == "json":
         write_json(done)
         return
@@ -35,7 +58,7 @@ def sign(reference: str, key: str, form: str, output: str, settings: Settings) -
 
 @click.command()
 @click.argument("reference")
-@click.option("--key", required=True, metavar="FILE", help="Private key (PEM): Ed25519, or ECDSA P-256.")
+@signers
 @click.option(
     "--kind",
     type=click.Choice([kind.value for kind in EvidenceKind if kind is not EvidenceKind.SIGNATURE]),
@@ -45,11 +68,22 @@ def sign(reference: str, key: str, form: str, output: str, settings: Settings) -
 @click.option("--predicate", required=True, metavar="FILE", help="What it says: a JSON file (CycloneDX for bom).")
 @formats("json")
 @common
-def attest(reference: str, key: str, kind: str, predicate: str, output: str, settings: Settings) -> None:
+def attest(
+    reference: str,
+    key: str | None,
+    identity_token: str | None,
+    trust_config: str | None,
+    kind: str,
+    predicate: str,
+    output: str,
+    settings: Settings,
+) -> None:
     """Sign a statement about an image and attach it as a Sigstore bundle, as `cosign attest` does."""
+    from customhouse.app.model_signing import By
     from customhouse.app.registry_images import attach
 
-    done = attach(settings, reference, EvidenceKind(kind), predicate, key)
+    by = By(key, token=identity_token, services=trust_config)
+    done = attach(settings, reference, EvidenceKind(kind), predicate, by)
     if output == "json":
         write_json(done)
         return

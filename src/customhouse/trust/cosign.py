@@ -20,8 +20,7 @@ from customhouse.core.errors import EvidenceError
 from customhouse.core.evidence import Evidence, EvidenceKind
 from customhouse.trust import strict_json
 from customhouse.trust.attestation import PREDICATE_TYPES
-from customhouse.trust.bundle import BUNDLE_TYPE, ISSUED_AT, PAYLOAD_TYPE, pae, seal, statement
-from customhouse.trust.keys import PrivateKey
+from customhouse.trust.bundle import BUNDLE_TYPE, ISSUED_AT, PAYLOAD_TYPE, pae
 from customhouse.trust.provenance_forms import as_v1
 from customhouse.trust.roots import Roots
 from customhouse.trust.signers import Signed, signer_of
@@ -78,12 +77,6 @@ def simple_payload(name: str, digest: str, at: datetime | None = None) -> bytes:
         "type": _CLAIMS[0],
     }
     return json.dumps({"critical": critical, "optional": optional}, separators=(",", ":")).encode()
-
-
-def sign_bundle(name: str, digest: str, key: PrivateKey, at: datetime | None = None) -> bytes:
-    """The same as a Sigstore bundle, which cosign 3 looks for first."""
-    said = {} if at is None else {ISSUED_AT: to_rfc3339(at)}
-    return for_cosign(seal(statement(name, digest.removeprefix("sha256:"), SIGN_TYPE, {}, said), key))
 
 
 def for_cosign(bundle: bytes) -> bytes:
