@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from customhouse.app import artifact_sign
 from customhouse.app.model_signing import By
 from customhouse.app.registry_images import Signers, attach, sign, verify
 from customhouse.app.settings import Settings
 from customhouse.core.errors import CustomhouseError, UsageError
 from customhouse.core.evidence import EvidenceKind
+from customhouse.trust.keys import generate_pair
 from oci_registry import Registry
 from sigstore_services import serving, trust_config
 from sigstore_world import IDENTITY, ISSUER, World
@@ -78,3 +80,14 @@ def test_a_service_that_answers_wrongly_attaches_nothing(registry: Registry, tmp
         sign(settings, reference, by(tmp_path, address, 2))
     signers = Signers(identity=IDENTITY, issuer=ISSUER, trusted_root=str(tmp_path / "root.json"))
     assert verify(settings, reference, signers, REQUIRED)["evidence"] == []
+
+
+@pytest.mark.parametrize(
+    "claim", ['{"critical": {}}', ' {"optional": 1, "Critical": {"type": "x"}}', '{"\\u0063ritical": 1}']
+)
+def test_a_file_that_would_become_the_signature_of_an_image_is_not_signed(tmp_path: Path, claim: str) -> None:
+    generate_pair(tmp_path, "release")
+    (tmp_path / "file.json").write_text(claim)
+    with pytest.raises(UsageError, match="would pass for that of the image"):
+        artifact_sign.sign(str(tmp_path / "file.json"), By(str(tmp_path / "release.key")), str(tmp_path / "out.json"))
+    assert not (tmp_path / "out.json").exists()

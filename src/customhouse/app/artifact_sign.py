@@ -9,9 +9,11 @@ from customhouse.app.artifact_verify import BESIDE, artifact_at
 from customhouse.app.model_signing import By, keyless
 from customhouse.app.wholefile import write_whole
 from customhouse.core.errors import UsageError
+from customhouse.trust.cosign import is_claim
 from customhouse.trust.keys import load_private
 from customhouse.trust.sigstore.sealing import seal_message
 from customhouse.trust.sigstore.verification import Artifact
+from customhouse.trust.strict_json import MAX_BYTES
 
 
 def sign(artifact: str, by: By, out: str | None) -> dict[str, str]:
@@ -40,6 +42,11 @@ def _sealed(thing: Artifact, by: By) -> bytes:
             f"{thing.name} begins as a DSSE envelope's signed bytes do: its signature would pass for an attestation",
             hint="sign what it was made from",
         )
+    if _is_claim(thing):
+        raise UsageError(
+            f"{thing.name} is a claim about an image: its signature would pass for that of the image",
+            hint="customhouse image sign",
+        )
     if by.key is not None:
         return seal_message(thing, load_private(Path(by.key)))
     from customhouse.trust.sigstore.keyless import sign_artifact
@@ -54,3 +61,10 @@ def _is_envelope(thing: Artifact) -> bool:
         return False
     with thing.file.open("rb") as handle:
         return handle.read(7) == b"DSSEv1 "
+
+
+def _is_claim(thing: Artifact) -> bool:
+    """Whether the file is what cosign signs for an image, which somebody else may have written."""
+    if thing.file is None or thing.file.stat().st_size > MAX_BYTES:
+        return False
+    return is_claim(thing.file.read_bytes())

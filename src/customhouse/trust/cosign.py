@@ -87,6 +87,18 @@ def for_cosign(bundle: bytes) -> bytes:
     return json.dumps(document, indent=1).encode() + b"\n"
 
 
+def is_claim(data: bytes) -> bool:
+    """Whether a signature over these bytes would pass for one of an image: a JSON object with `critical`.
+
+    Names of keys are compared as Go's readers do, without case.
+    """
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and any(key.lower() == "critical" for key in value)
+
+
 def wrapped_signature(payload: bytes, annotations: Mapping[str, str], where: str) -> bytes:
     """A layer of a `.sig` manifest as a file (`*.cosign.json`). Raises EvidenceError for one without a signature."""
     signature = _base64(annotations.get("dev.cosignproject.cosign/signature"), "the signature", where)
