@@ -74,7 +74,7 @@ def _box(path: Path, password: bytes) -> bytes:
 
 
 def open_box(key: bytes, nonce: bytes, sealed: bytes) -> bytes:
-    """NaCl's `secretbox_open` (XSalsa20-Poly1305). Raises InvalidSignature when it does not authenticate, ValueError."""
+    """NaCl's `secretbox_open` (XSalsa20-Poly1305). Raises InvalidSignature for what was changed, ValueError."""
     if len(key) != 32 or len(nonce) != 24 or len(sealed) < 16:
         raise ValueError("not a secret box")
     inner = _rounds(key, nonce[:16], add=False)
