@@ -72,17 +72,22 @@ def test_from_a_model_to_what_changed_in_its_next_version(place: Path) -> None:
 def test_evidence_carries_the_card_and_is_scored_as_signed(place: Path) -> None:
     run(place, "init", "repo", "--example")
     key = next((place / "repo").rglob("evidence.key"))
+    (place / "requirements.txt").write_text("numppy==1.0\n")
     done = json.loads(
-        run(place, "model", "attest", "model", "--repo", "repo", "--key", str(key), "--card", "card.json", "-o", "json")
+        run(place, "model", "attest", "model", "--repo", "repo", "--key", str(key), "--card", "card.json",
+            "--libraries", "requirements.txt", "-o", "json")
         .stdout
     )  # fmt: skip
+    assert [hint["kind"] for hint in done["hints"]] == ["typosquat"]
     evidence = next(name for name in done["files"] if "bom" in name)
     found = json.loads(run(place, "bom", "score", f"repo/{evidence}", "-o", "json").stdout)
     states = {row["name"]: row["state"] for row in found["elements"]}
     assert (states["SBOM author signature"], states["Model license"], states["Dataset hash"]) == ("met",) * 3
     assert states["Security controls"] == "missing"
     run(place, "bom", "score", f"repo/{evidence}", "--min", "50", status=1)
-    (place / "1.json").write_text(run(place, "model", "bom", "model", "--card", "card.json").stdout)
+    (place / "1.json").write_text(
+        run(place, "model", "bom", "model", "--card", "card.json", "--libraries", "requirements.txt").stdout
+    )
     assert run(place, "bom", "diff", f"repo/{evidence}", "1.json").stdout.strip() == "no differences"
 
 

@@ -49,11 +49,12 @@ def scan(paths: Sequence[str], wish: Wish) -> TreeScan:
 
 
 def attest(request: AttestRequest, wish: Wish | None = None) -> dict[str, Any]:
-    """Inspect a model and write its evidence into a work tree: `{"digest","verdict","files"}`."""
+    """Inspect a model and write its evidence into a work tree: `{"digest","verdict","files","hints"}`."""
     clock = wiring.clock()
     if not Path(request.repo).is_dir():
         raise UsageError(f"there is no folder {request.repo}", hint="name the work tree with --repo")
     datasets = tuple(_dataset(text) for text in request.datasets)
+    shelf, hints = request.sources.shelf()
     card = ModelCard(
         name=request.name or Path(request.path).name,
         version=request.version,
@@ -61,7 +62,7 @@ def attest(request: AttestRequest, wish: Wish | None = None) -> dict[str, Any]:
         evaluation=_json(request.evaluation) if request.evaluation else None,
         build=_build(request.job, datasets) if request.job else None,
         given=request.sources.given(),
-        shelf=request.sources.shelf()[0],
+        shelf=shelf,
         images=request.sources.bills(),
     )
     done = inspect(Path(request.path), card, load_private(Path(request.key)), clock.now(), wish)
@@ -70,7 +71,12 @@ def attest(request: AttestRequest, wish: Wish | None = None) -> dict[str, Any]:
         place = root / name
         place.parent.mkdir(parents=True, exist_ok=True)
         write_whole(place, data)
-    return {"digest": done.digest, "verdict": done.scan.verdict.value, "files": sorted(done.files)}
+    return {
+        "digest": done.digest,
+        "verdict": done.scan.verdict.value,
+        "files": sorted(done.files),
+        "hints": [{"kind": hint.kind, "library": hint.library, "message": hint.message} for hint in hints],
+    }
 
 
 def _dataset(text: str) -> Material:

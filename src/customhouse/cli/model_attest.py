@@ -50,6 +50,8 @@ def attest(
     request = AttestRequest(path, repo, key, name, version, evaluation, dataset, job, sources)
     with shown(settings), looking(settings, [path], cache=cache) as wish:
         done = inspected(request, wish)
+    for hint in done["hints"]:
+        talk(settings, f"hint ({hint['kind']}): {hint['message']}")
     if done["verdict"] != "clean":
         talk(settings, f"the scan says {done['verdict']}: the gate will deny this model")
     if output == "json":

@@ -122,7 +122,7 @@ class _Writer:
         }
         hashes = [
             {"type": "Hash", "algorithm": _ALGORITHMS[row["alg"]], "hashValue": row["content"]}
-            for row in part.get("hashes", [])
+            for row in part.get("hashes") or _only_archive(part)
             if row["alg"] in _ALGORITHMS
         ]
         if hashes:
@@ -270,6 +270,12 @@ class _Writer:
 
 
 _TYPES_OF_MODEL = ("architectureFamily", "modelArchitecture")
+
+
+def _only_archive(part: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
+    """The hashes of a library's archive, where there is one alone: of several, one would do, and SPDX wants all."""
+    archives = [row for row in part.get("externalReferences", []) if row["type"] == "distribution"]
+    return archives[0].get("hashes", []) if len(archives) == 1 else []
 
 
 def _element(kind: str) -> str:

@@ -220,6 +220,8 @@ def test_spdx_is_what_the_projects_own_model_reads_and_its_profiles_ask(card: di
         kinds = [r["relationshipType"] for r in graph if r.get("from") == element["spdxId"]]
         assert (kinds.count("hasDeclaredLicense"), kinds.count("hasConcludedLicense")) == (1, 1)
     model = next(item for item in graph if item["type"] == "ai_AIPackage")
+    numpy = next(item for item in graph if item.get("name") == "numpy")
+    assert numpy["verifiedUsing"][0]["hashValue"] == bytes_digest(b"n").removeprefix("sha256:")
     assert model["verifiedUsing"][0]["hashValue"] == TREE.digest.removeprefix("sha256:")
     if card:
         assert model["ai_energyConsumption"]["ai_trainingEnergyConsumption"][0]["ai_energyQuantity"] == "12.5"
