@@ -27,6 +27,7 @@ from customhouse.trust.cosign import SIGN_TYPE, for_cosign, simple_payload
 from customhouse.trust.cosign_keys import load_signing_key
 from customhouse.trust.filed import read_filed
 from customhouse.trust.keys import ALL_KINDS, PrivateKey, TrustRoot
+from customhouse.trust.notary_policy import read_policies
 from customhouse.trust.oci import Reference, Registry, WritableRegistry, is_index, listed, read_json
 from customhouse.trust.oci_evidence import attach_bundle, attach_signature, gather, subject_of
 from customhouse.trust.roots import AuthorityRoot, IdentityRoot, NotaryRoot, Roots
@@ -209,6 +210,7 @@ def believed(settings: Settings, signers: Signers) -> Roots:
         if not signers.trust_store:
             raise UsageError("a trust policy needs a trust store", hint="--trust-store FOLDER (it holds x509/ca/…)")
         notary = NotaryRoot(_bytes(signers.trust_policy), _folder(Path(signers.trust_store)))
+        read_policies(notary.policy, signers.trust_policy)
     return Roots(keys, authorities, identities, notary)
 
 
