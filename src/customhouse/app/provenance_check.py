@@ -114,6 +114,12 @@ def _governing(asked: Request, settings: Settings) -> Governance:
     return governance(objects, objects.resolve("HEAD"), settings.config, wiring.shelf(settings))
 
 
+def signed_statement(place: Path, governing: Governance) -> Evidence:
+    """The provenance in a file, and whether it is believed. Raises UsageError and EvidenceError."""
+    data = named_file(place, strict_json.MAX_BYTES, "the provenance")
+    return _evidence(data, str(place), governing)[0]
+
+
 def _evidence(data: bytes, where: str, governing: Governance) -> tuple[Evidence, str]:
     """The statement as Evidence, and how it is signed."""
     document = strict_json.parse(data, where)

@@ -273,6 +273,13 @@ def target(settings: Settings, configuration: Configuration, secrets: SecretProv
     return LocalTarget(given, clock())
 
 
+def scratch_target(state: Path, volumes: Mapping[str, Path], images: Mapping[str, Path]) -> LocalTarget:
+    """A local target of its own, for one Job: no secrets, nothing that serves."""
+    from customhouse.execution.adapters.local.target import LocalSettings, LocalTarget
+
+    return LocalTarget(LocalSettings(state, volumes, images), clock())
+
+
 def cluster(settings: Settings, kubeconfig: Path | None = None, context: str | None = None) -> KubernetesCluster:
     """The Kubernetes API that a kubeconfig names (see `find_access` for where it is looked for). Raises ConfigError."""
     from customhouse.execution.adapters.kubernetes.client import KubernetesCluster

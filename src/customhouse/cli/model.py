@@ -16,10 +16,11 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "convert": ("model_convert:convert", "Write weights as safetensors, without executing what they are in."),
     "pull": ("model_pull:pull", "Fetch a model from a registry, an address or a folder, and verify it."),
     "provenance": ("model_provenance:provenance", "Say what provenance says, and whether it is what is expected."),
+    "reproduce": ("model_reproduce:reproduce", "Train a model again from its provenance, and compare."),
     "attest": ("model_attest:attest", "Inspect a model and write the evidence that the gate asks for."),
 }
 
 
 @click.group(cls=Verbs, verbs=VERBS)
 def model() -> None:
-    """Scan, sign, verify and describe models. Nothing here loads or executes a model."""
+    """Scan, sign, verify and describe models. Nothing loads a model; `reproduce` runs the Job that made it."""
