@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import warnings
 from typing import Any
@@ -101,3 +102,42 @@ YAML = {
 @pytest.mark.parametrize("text", YAML.values(), ids=YAML.keys())
 def test_yaml_is_read_as_its_loaders_read_it(text: str) -> None:
     assert scan_bytes(text.encode(), "config.yaml").verdict is Verdict.MALICIOUS
+
+
+TEMPLATES = {
+    "two-literals": "{{ ''['__cla''ss__'] }}",
+    "joined": "{{ x['__cl' ~ name] }}",
+    "formatted": "{{ x['__cl%sss__' % 'a'] }}",
+    "by-numbers": "{% set n = '%c%cclass%c%c' % (95, 95, 95, 95) %}{{ x[n] }}",
+    "a-list-joined": "{% set n = ['a', 'b'] | join %}{{ x[n] }}",
+    "underscores": "{% set n = '_' * 2 ~ 'class' %}{{ x[n] }}",
+    "replaced": "{{ x['QQclassQQ' | replace('Q', '_')] }}",
+    "reversed": "{{ x['ssalc'[::-1]] }}",
+    "through-another-name": "{% set n = 'a' ~ 'b' %}{% set m = n %}{{ x[m] }}",
+    "below-in-a-loop": "{% for i in y %}{{ x[ns.n] }}{% set ns.n = 'a' ~ 'b' %}{% endfor %}",
+    "named-by-a-loop": "{% for n in ['a' ~ 'b'] %}{{ x[n] }}{% endfor %}",
+    "a-block-of-text": "{% set n %}__cl{{ u }}{% endset %}{{ x[n] }}",
+    "a-filter": "{{ [x] | map(attribute=n) | list }}",
+    "a-test": "{{ [x] | selectattr(n) | list }}",
+}
+
+
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES.keys())
+def test_a_template_that_reads_by_a_name_it_puts_together_is_not_clean(template: str) -> None:
+    data = json.dumps({"chat_template": template}).encode()
+    assert scan_bytes(data, "tokenizer_config.json").verdict is Verdict.SUSPICIOUS
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for m in messages[::-1] %}{{ m['role'] + ': ' }}{{ messages[loop.index0 - 1]['role'] }}{% endfor %}",
+        "{% set i = messages | length - 1 %}{{ messages[i] }}{{ messages[loop.index0 % 2] }}",
+        "{% set content = 'a' + m.content.split('</think>')[-1] %}{{ content[:10] }}{{ names[role] }}",
+        "{% for key in properties | dictsort %}{{ properties[key] }}{% endfor %}{{ name | replace('_', '-') }}",
+    ],
+    ids=["messages", "numbers", "contents", "keys"],
+)
+def test_what_chat_templates_do_is_clean(template: str) -> None:
+    data = json.dumps({"chat_template": template}).encode()
+    assert scan_bytes(data, "tokenizer_config.json").verdict is Verdict.CLEAN
