@@ -232,6 +232,8 @@ class Admission:
         for artifact in artifacts:
             named = ArtifactRef(*(artifact[key] for key in ("role", "reference", "digest", "pinned", "pointer")))
             filed = {item.digest: item for item in self._statements(named, now)}
+            if artifact["evidence"] and not filed and self._missed(named):
+                raise _not_filed(named, change)
             kept: list[dict[str, Any]] = []
             for item in artifact["evidence"]:
                 # What a certificate or a trust policy vouched for then is asked again: both expire.
@@ -399,12 +401,7 @@ class Admission:
                 continue
             statements = self._statements(artifact, now)
             if not statements and self._missed(artifact):
-                raise CannotDecideError(
-                    f"nothing is filed here about {artifact.digest}",
-                    where=str(change.ref),
-                    hint=f"commit its evidence below {FOLDER}/, or, for what is in a registry, run `customhouse image "
-                    "evidence --index`; the webhook looks nowhere else while a request waits",
-                )
+                raise _not_filed(artifact, change)
             for item in statements:
                 if item.verified and item.issued_at is not None:
                     require_past(item.issued_at, now, f"the {item.kind.value} of {artifact.reference} was issued")
@@ -456,6 +453,15 @@ class Admission:
         return replace(
             outcome, answer=allowed, kind="break-glass", durable=True, instead=refused, reason=f"{found.reason}"
         )
+
+
+def _not_filed(artifact: ArtifactRef, change: Change) -> CannotDecideError:
+    return CannotDecideError(
+        f"nothing is filed here about {artifact.digest}",
+        where=str(change.ref),
+        hint=f"commit its evidence below {FOLDER}/, or, for what is in a registry, run `customhouse image evidence "
+        "--index`; the webhook looks nowhere else while a request waits",
+    )
 
 
 _SYSTEM = Actor(ActorKind.PERSON, "admission")
