@@ -20,6 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from customhouse.trust.sigstore import der
 from sigstore_world import World, b64
 
 
@@ -93,8 +94,11 @@ def serving(world: World, spoil: str = "") -> Iterator[tuple[str, list[str]]]:
                     200, json.dumps({"signedCertificateEmbeddedSct": {"chain": {"certificates": pems}}}).encode()
                 )
             elif self.path == "/stamp":
-                digest = body[body.index(b"\x04\x20") + 2 :][:32]
-                nonce = int.from_bytes(body[body.rindex(b"\x02\x09") + 2 :][:9], "big")
+                items = der.whole(body)
+                items.take(der.INTEGER)
+                imprint = items.take(der.SEQUENCE).items()
+                imprint.take(der.SEQUENCE)
+                digest, nonce = imprint.take(der.OCTETS).content, items.take(der.INTEGER).number()
                 digest = bytes(32) if spoil == "stamp" else digest
                 self.answer(200, world.stamp(b"", now, imprint=digest, nonce=nonce))
             elif self.path == "/api/v2/log/entries":
