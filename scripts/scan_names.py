@@ -68,6 +68,8 @@ REVIEWED = {
     "torch.distributed.checkpoint.metadata.MetadataIndex", "torch.distributed.checkpoint.metadata.TensorProperties",
     "scipy.spatial.transform._rotation.Rotation", "scipy.sparse._coo.coo_matrix", "scipy.optimize._root.OptimizeResult",
 }  # fmt: skip
+REVIEWED_SETATTR = re.compile(r"transformers[.]models[.].*Config$")
+"""Checked dataclasses: the type of a value is looked at."""
 REVIEWED_SETSTATE = re.compile(r"torch[.]optim[.](\w+[.])?\w+$")
 """Optimisers: fill in the options that a later version added."""
 BUILTIN_NEW = {
@@ -201,6 +203,8 @@ def refuse(cls):
         definer = next((base for base in cls.__mro__ if hook in vars(base)), object)
         name = name_of(definer)
         if definer is object or name in REVIEWED or (hook == "__setstate__" and REVIEWED_SETSTATE.match(name)):
+            continue
+        if hook == "__setattr__" and REVIEWED_SETATTR.match(name):
             continue
         if hook == "__new__" and issubclass(definer, tuple) and hasattr(definer, "_fields"):
             continue  # a named tuple

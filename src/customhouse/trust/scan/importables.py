@@ -92,6 +92,9 @@ _EXACT: Mapping[str, frozenset[str]] = {
     "scipy.spatial.transform.rotation": words("Rotation"),
     "scipy.spatial.kdtree": words("KDTree KDTree.innernode KDTree.leafnode KDTree.node"),
     "scipy.optimize._lbfgsb_py": words("LbfgsInvHessProduct"),
+    "spacy.strings": words("StringStore"),
+    "river._river_rust.vectordict": words("VectorDict"),
+    "river._river_rust.drift": words("AdaptiveWindowing"),
     "nltk.probability": words("FreqDist ConditionalFreqDist"),
     "pandas._libs.tslibs.period": words("__pyx_unpickle_PeriodMixin"),
     "pyarrow.lib": words(
@@ -230,7 +233,10 @@ _VALUES = frozenset(
         ("gensim.models.tfidfmodel", "df2idf"),
         ("gensim.utils", "identity"),
         ("gensim.utils", "call_on_class_only"),
-        *(("builtins", name) for name in ("hash", "len", "abs", "sum", "min", "max", "round", "sorted", "all", "any")),
+        *(
+            ("builtins", name)
+            for name in ("hash", "len", "abs", "sum", "min", "max", "round", "sorted", "all", "any", "print")
+        ),
     }
 )
 """Functions that models keep, of modules that the lists leave out."""
@@ -242,6 +248,8 @@ _STATES = frozenset(
         ("scipy.spatial._kdtree", "KDTree"),
         ("scipy.stats._stats_py", "TtestResult"),
         ("scipy.stats.stats", "Ttest_indResult"),
+        ("nltk.tokenize.punkt", "PunktLanguageVars"),
+        *(("river.preprocessing.scale", name) for name in ("StandardScaler", "MinMaxScaler", "MaxAbsScaler")),
         ("catboost.core", "CatBoostRanker"),
         ("catboost.core", "CatBoost"),
         ("catboost.core", "CatBoostClassifier"),

@@ -20,7 +20,7 @@ KEEP_TEXT = 512
 _KEEP_ITEMS = 64
 _KEEP_LIST = 20_000
 _REFUSE = "do not load it, ask whoever made it for safetensors or ONNX"
-_CONVERT = "convert it to a format without code (customhouse model convert), or add the name in customhouse.yaml"
+_CONVERT = "have its weights saved alone, or in a format without code (customhouse model convert)"
 _CONSTRUCTORS = ("_reconstructor", "__newobj__", "__newobj_ex__")
 JOBLIB_ARRAYS = (
     ("joblib.numpy_pickle", "NumpyArrayWrapper"),
