@@ -179,15 +179,7 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
         region=prices.get("region", default.region),
         price_book=prices.get("book"),
         price_max_age_days=prices.get("maxAgeDays", default.price_max_age_days),
-        budgets=tuple(
-            BudgetSpec(
-                budget["name"],
-                Money.parse(budget["monthly"], CURRENCY),
-                tuple(budget.get("namespaces") or ()),
-                dict(budget.get("labels") or {}),
-            )
-            for budget in document.get("budgets") or ()
-        ),
+        budgets=_budgets(document),
         autonomy=optimiser.get("autonomy", default.autonomy),
         minimum_windows=optimiser.get("minimumWindows", default.minimum_windows),
         window_seconds=optimiser.get("windowSeconds", default.window_seconds),
@@ -198,6 +190,18 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
     )
     _check_names(configuration, marks, file)
     return configuration
+
+
+def _budgets(document: Mapping[str, Any]) -> tuple[BudgetSpec, ...]:
+    return tuple(
+        BudgetSpec(
+            budget["name"],
+            Money.parse(budget["monthly"], CURRENCY),
+            tuple(budget.get("namespaces") or ()),
+            dict(budget.get("labels") or {}),
+        )
+        for budget in document.get("budgets") or ()
+    )
 
 
 def _check_names(configuration: Configuration, marks: Mapping[str, Location], file: str) -> None:
