@@ -36,7 +36,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("reproduce") / "repository"
     shutil.copytree(EXAMPLE, root)
     (root / "jobs").mkdir()
-    (root / "train-line.yaml").rename(root / "jobs" / "train-line.yaml")
+    for name in ("train-line.yaml", "clean-rows.yaml"):
+        (root / name).rename(root / "jobs" / name)
     for name in ("release", "stranger"):
         key = ec.generate_private_key(ec.SECP256R1())
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -139,3 +140,42 @@ def test_a_job_that_does_not_end_in_time_decides_nothing(place: Path, command: C
 @pytest.mark.parametrize("text", ["auc", "auc=", "=1", "auc=-1", "auc=nan", "auc=x"])
 def test_a_tolerance_is_a_metric_and_a_number(place: Path, command: Command, text: str) -> None:
     assert command("model", "reproduce", MODEL, "--tolerance", text)[0] == 2
+
+
+def prepared(command: Command, *more: str) -> tuple[int, Any]:
+    status, said = command("data", "prepare", "clean-rows", "--key", "release.key", *more, "-o", "json")
+    return status, json.loads(said) if status == 0 else said
+
+
+def test_a_preparation_job_attests_what_it_made_of_what_and_the_ledger_traces_it(place: Path, command: Command) -> None:
+    shutil.rmtree(place / "data" / "rows")
+    status, said = prepared(command)
+    assert status == 0, said
+    (bundle,) = said["files"]
+    status, out = command("model", "provenance", bundle, "-o", "json")
+    found = json.loads(out)
+    assert (status, found["subject"], found["level"]) == (0, said["outputs"]["rows"], 1)
+    assert found["provenance"]["buildType"] == "https://customhouse.dev/build/data-preparation/v1"
+    materials = {item["name"]: item["digest"] for item in found["provenance"]["materials"][:1]}
+    assert materials == {"dataset": {"sha256": said["inputs"]["raw"].removeprefix("sha256:")}}
+    assert found["provenance"]["source"]["commit"] == said["commit"]
+    status, out = command("trace", said["outputs"]["rows"], "-o", "json")
+    assert {f"dataset:{said['inputs']['raw']}", f"dataset:{said['outputs']['rows']}"} <= {
+        node["id"] for node in json.loads(out)["nodes"]
+    }
+    # What it made is what the training Job is declared for.
+    assert reproduced(command)[0] == 0
+
+
+def test_a_preparation_of_other_data_or_over_other_data_is_refused(place: Path, command: Command) -> None:
+    rows = place / "data" / "rows" / "rows.csv"
+    rows.write_text("x,y\n1,1\n")
+    status, said = prepared(command)
+    assert (status, "holds another rows" in said) == (3, True), said
+    assert rows.read_text() == "x,y\n1,1\n"
+    assert prepared(command, "--replace")[0] == 0
+    assert rows.read_bytes() == (EXAMPLE / "data" / "rows" / "rows.csv").read_bytes()
+    with (place / "data" / "raw" / "rows.csv").open("a") as raw:
+        raw.write("500,1\n")
+    status, said = prepared(command)
+    assert (status, "is declared" in said) == (3, True), said

@@ -35,3 +35,13 @@ def _found(run: JobRun) -> Iterator[Named]:
                 below = PurePosixPath(mount.sub_path.strip("/")) / match[1].strip("/")
                 if ".." not in below.parts and mount.claim:
                     yield Named(mount.claim, below.parts)
+
+
+def path_in(run: JobRun, path: str) -> Named | None:
+    """A path as a Job writes it, in the claim that is mounted nearest above it; None when none is, or it climbs."""
+    mounts = [mount for mount in run.mounts if mount.claim]
+    for mount in sorted(mounts, key=lambda mount: len(mount.path), reverse=True):
+        if path == mount.path or path.startswith(mount.path.rstrip("/") + "/"):
+            below = PurePosixPath(mount.sub_path.strip("/")) / path[len(mount.path) :].strip("/")
+            return Named(mount.claim, below.parts) if mount.claim and ".." not in below.parts else None
+    return None

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,11 +27,11 @@ from customhouse.app.declared import declarations_of
 from customhouse.app.governance import Governance, governance
 from customhouse.app.mounted import Named, named_paths
 from customhouse.app.provenance_check import signed_statement
+from customhouse.app.scratchruns import empty_claims, files_of, image_of, place_of, run_job, take, without_secrets
 from customhouse.app.settings import Settings
 from customhouse.control.source import Commits
 from customhouse.core.errors import CannotDecideError, EvidenceError, UsageError
 from customhouse.core.evidence import Evidence, EvidenceKind
-from customhouse.core.plan import Action, ActionKind, HealthStatus
 from customhouse.core.resource import Declaration
 from customhouse.execution.objects import JobRun, job_run
 from customhouse.trust.attestation import evidence_path
@@ -44,7 +42,6 @@ MAX_COMMITS = 200
 """How far back the Job is looked for; further back it is named with --commit."""
 _METRICS = ("metrics.json", "evaluation.json")
 _MAX_METRICS = 4 * 1024 * 1024
-_POLL_S = 0.1
 _INPUTS = ("dataset", "model")
 
 
@@ -142,18 +139,14 @@ def reproduce(asked: Request, settings: Settings) -> Reproduced:
     # 2.
     commit, job = _job(said, asked, objects, governing)
     run = job_run(job.manifest)
-    if run.secrets:
-        raise CannotDecideError(
-            f"the Job {job.ref} needs the secrets {', '.join(sorted(run.secrets))}; a reproduction gets none",
-            where=str(job.location),
-        )
+    without_secrets(job, run)
     with tempfile.TemporaryDirectory(prefix="reproduce-") as name:
         # 3.
         scratch = Path(name)
-        images = _image(run, commit, objects, governing, scratch)
+        images = image_of(run, commit, objects, governing, scratch)
         outputs, claims = _inputs(said, run, Volumes.of(governing.configuration.volumes, settings.workspace), scratch)
         # 4.
-        seconds = _run(job, scratch, claims, images, min(asked.limit_s, run.deadline_s or asked.limit_s))
+        seconds = run_job(job, scratch, claims, images, min(asked.limit_s, run.deadline_s or asked.limit_s))
         # 5.
         return _compared(asked, job, commit, evidence.subject, outputs, first, seconds)
 
@@ -165,7 +158,7 @@ def _provenance(asked: Request, governing: Governance) -> tuple[Evidence, Path |
     if asked.what.startswith("sha256:"):
         place = repo / evidence_path(asked.what, EvidenceKind.PROVENANCE)
     elif place.is_dir():
-        first, digest = place, _tree(place, "the model").digest
+        first, digest = place, files_of(place, "the model").digest
         place = repo / evidence_path(digest, EvidenceKind.PROVENANCE)
         if not place.is_file():
             raise UsageError(f"there is no provenance of {digest}", where=str(place), hint="name the bundle's file")
@@ -195,25 +188,11 @@ def _job(said: Provenance, asked: Request, objects: Commits, governing: Governan
     )
 
 
-def _image(run: JobRun, commit: str, objects: Commits, governing: Governance, scratch: Path) -> Mapping[str, Path]:
-    """The image's folder as it is in the commit. The target verifies its digest before it runs anything."""
-    folder = governing.configuration.images.get(run.image)
-    if folder is None:
-        raise CannotDecideError(
-            f"the image {run.image} has no folder in this repository", hint="target.images of customhouse.yaml names it"
-        )
-    place = scratch / "image"
-    objects.export(commit, folder, place)
-    return {run.image: place}
-
-
 def _inputs(
     said: Provenance, run: JobRun, volumes: Volumes, scratch: Path
 ) -> tuple[tuple[Path, ...], Mapping[str, Path]]:
     """Copy the inputs into the scratch volumes; the places that the run writes to, and the volumes."""
-    claims = {mount.claim: scratch / "volumes" / mount.claim for mount in run.mounts if mount.claim}
-    for folder in claims.values():
-        folder.mkdir(parents=True, exist_ok=True)
+    claims = empty_claims(run, scratch)
     named = named_paths(run)
     taken: set[Named] = set()
     for material in (item for item in said.materials if item.name in _INPUTS):
@@ -226,63 +205,15 @@ def _inputs(
                 hint="put it back where the Job reads it; volumes are folders under target.volumes of customhouse.yaml",
             )
         taken.add(source)
-        _copy(volumes.folders[source.claim].joinpath(*source.parts), claims[source.claim].joinpath(*source.parts))
-        copied = _tree(claims[source.claim].joinpath(*source.parts), material.uri).digest
+        origin = place_of(source, volumes)
+        assert origin is not None  # noqa: S101 - it was found there
+        copied = take(origin, claims[source.claim].joinpath(*source.parts), material.uri)
         if not same_digest(copied, material.digest):
             raise CannotDecideError(f"the {material.name} {material.uri} changed while it was copied")
     outputs = tuple(claims[one.claim].joinpath(*one.parts) for one in named if one not in taken)
     if not outputs:
         raise CannotDecideError("the Job's command names no path that it writes to", hint="name it in its arguments")
     return outputs, claims
-
-
-def _holds(one: Named, material: Material, volumes: Volumes) -> bool:
-    folder = volumes.folders.get(one.claim)
-    if folder is None:
-        return False
-    place = folder.joinpath(*one.parts)
-    if not place.resolve().is_relative_to(folder.resolve()):
-        return False
-    try:
-        return bool(material.digest) and same_digest(tree(place).digest, material.digest)
-    except (OSError, TreeError):
-        return False
-
-
-def _copy(source: Path, destination: Path) -> None:
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir():
-        shutil.copytree(source, destination, dirs_exist_ok=True)
-    else:
-        shutil.copyfile(source, destination)
-
-
-def _run(
-    job: Declaration, scratch: Path, claims: Mapping[str, Path], images: Mapping[str, Path], limit_s: float
-) -> float:
-    """The seconds that it took. Raises CannotDecideError when it fails, or does not end in time."""
-    clock = wiring.clock()
-    target = wiring.scratch_target(scratch / "state", claims, images)
-    begun = clock.monotonic()
-    pause = threading.Event()
-    target.start()
-    try:
-        (result,) = target.apply([Action(ActionKind.CREATE, job.ref, job.manifest)])
-        if not result.ok:
-            raise CannotDecideError(f"the Job cannot be run: {result.message}", where=str(job.location))
-        while True:
-            live = target.read([job.ref]).get(job.ref)
-            spent = clock.monotonic() - begun
-            if live is not None and live.health.status is HealthStatus.HEALTHY:
-                return spent
-            if live is not None and live.health.status is HealthStatus.DEGRADED:
-                raise CannotDecideError(f"the Job failed: {live.health.message}", where=str(job.location))
-            if spent > limit_s:
-                raise CannotDecideError(f"the Job did not end within {limit_s:g} s", hint="allow more with --limit")
-            progress.tell("running the Job, seconds", int(spent), int(limit_s))
-            pause.wait(_POLL_S)
-    finally:
-        target.stop()
 
 
 def _compared(
@@ -294,14 +225,14 @@ def _compared(
     first: Path | None,
     seconds: float,
 ) -> Reproduced:
-    written = [(place, _tree(place, "what the Job wrote")) for place in outputs if place.exists()]
+    written = [(place, files_of(place, "what the Job wrote")) for place in outputs if place.exists()]
     if not written:
         raise CannotDecideError("the Job wrote nothing where its command says that it writes")
     place, found = next(((p, t) for p, t in written if same_digest(t.digest, expected)), written[0])
     differing: tuple[str, ...] = ()
     metrics: tuple[Compared, ...] = ()
     if first is not None and not same_digest(found.digest, expected):
-        differing = _differing(_tree(first, "the model"), found)
+        differing = _differing(files_of(first, "the model"), found)
     before = {} if first is None else _metrics(first)
     after = _metrics(place)
     if not same_digest(found.digest, expected) or asked.tolerances:
@@ -310,6 +241,14 @@ def _compared(
             Compared(name, before.get(name), after.get(name), asked.tolerances.get(name)) for name in names[:200]
         )
     return Reproduced(str(job.ref), commit, expected, found.digest, differing, metrics, seconds)
+
+
+def _holds(one: Named, material: Material, volumes: Volumes) -> bool:
+    place = place_of(one, volumes)
+    try:
+        return place is not None and bool(material.digest) and same_digest(tree(place).digest, material.digest)
+    except (OSError, TreeError):
+        return False
 
 
 def _differing(one: Tree, other: Tree) -> tuple[str, ...]:
@@ -335,13 +274,6 @@ def _numbers(value: Any, place: str) -> Iterator[tuple[str, float]]:
             yield from _numbers(item, f"{place}.{key}" if place else str(key))
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         yield place, float(value)
-
-
-def _tree(place: Path, what: str) -> Tree:
-    try:
-        return tree(place)
-    except (OSError, TreeError) as error:
-        raise CannotDecideError(f"{what} cannot be read: {error}", where=str(place)) from error
 
 
 def parse_tolerance(text: str) -> tuple[str, float]:

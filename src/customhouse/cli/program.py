@@ -31,7 +31,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "artifact": ("artifact:artifact", "Sign and verify files and datasets."),
     "image": ("image:image", "Resolve, sign and verify images in registries, and fetch their evidence."),
     "bom": ("bom:bom", "Compare and measure bills of materials."),
-    "data": ("data:data", "Register datasets by digest."),
+    "data": ("data:data", "Register datasets by digest, and prepare them."),
     "webhook": ("webhook:webhook", "Answer admission reviews of a Kubernetes API server."),
     "policy": ("policy:policy", "Test, lint, build, pull and replay the rules; verify suites."),
     "trace": ("trace:trace", "Walk the chain of custody from any node."),

@@ -1,4 +1,4 @@
-"""SLSA v1 provenance (https://slsa.dev/spec/v1.0/provenance) of a model that a declared training Job produced."""
+"""SLSA v1 provenance (https://slsa.dev/spec/v1.0/provenance) of what a declared Job produced: a model, or a dataset."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from customhouse.core.errors import UsageError
 
 BUILD_TYPE = "https://customhouse.dev/build/job/v1"
 """externalParameters: `job` ({"resource","digest"} of the declared manifest), `command`, `parameters`."""
+DATA_BUILD_TYPE = "https://customhouse.dev/build/data-preparation/v1"
+"""The same parameters; its subjects are datasets."""
 _ROLES = ("dataset", "code", "image", "model")
 
 
@@ -51,6 +53,7 @@ class Build:
     started: datetime
     finished: datetime
     parameters: Mapping[str, str] = field(default_factory=dict)
+    build_type: str = BUILD_TYPE
 
 
 def provenance(build: Build) -> dict[str, Any]:
@@ -66,7 +69,7 @@ def provenance(build: Build) -> dict[str, Any]:
         raise UsageError("the build ended before it began", where=build.job)
     return {
         "buildDefinition": {
-            "buildType": BUILD_TYPE,
+            "buildType": build.build_type,
             "externalParameters": {
                 "job": {"resource": build.job, "digest": build.job_digest},
                 "command": list(build.command),
