@@ -235,6 +235,8 @@ def test_keras_layers_are_judged() -> None:
         ('node {\n  name: "x"\n  op: "PyFunc"\n}\n', "tensorflow-operator"),
         ('layer { type: "Python" python_param { module: "x" } }', "caffe-python"),
         ("<html><script>alert(1)</script>", "html-script"),
+        ('<!DOCTYPE a SYSTEM "https://h.test/x.dtd"><a/>', "xml-doctype"),
+        ('{"nodes": [{"op": "Custom", "name": "x", "inputs": []}]}', "mxnet-custom"),
         ('<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>', "xml-entity"),
         ('<net><layers><layer type="X" version="mine"/></layers></net>', "openvino-extension"),
         ('{"weight_map": {"w": "../../x.safetensors"}}', "index-path"),

@@ -33,7 +33,7 @@ _KEYS = frozenset(
 )
 _MARKS = (
     *sorted(f'"{key}"' for key in _KEYS - {"chat_template", "template"}),
-    *('template"', '"class_name"', '"__class__"', '"nbformat"', '"_diffusers_version"', '"lc"', '"idx"'),
+    *('template"', '"class_name"', '"__class__"', '"nbformat"', '"_diffusers_version"', '"Custom"', '"lc"', '"idx"'),
 )
 """What a document must hold, letter by letter, to have anything that is looked for."""
 _HIDDEN_MARK = re.compile(r"\\u00[2-7]")
@@ -151,6 +151,8 @@ def _object(value: Mapping[str, object], look: Inspection) -> None:
         look.suspicious("notebook", "a notebook: code that runs when it is opened and run")
     if "_diffusers_version" in value and isinstance(value.get("_class_name"), (str, list)):
         _pipeline(value, look)
+    if value.get("op") == "Custom" and "inputs" in value:
+        look.suspicious("mxnet-custom", "an operator of MXNet that is Python of whoever loads it")
     if value.get("lc") == 1 and isinstance(value.get("type"), str):
         if value["type"] == "secret":
             look.malicious("langchain-secret", "reads a secret from the environment when it is loaded")

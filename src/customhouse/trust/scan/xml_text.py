@@ -32,6 +32,8 @@ class _Reader:
             self.root = tag
         if tag.lower() == "script":
             self.look.suspicious("xml-script", "a script inside")
+        if name == "xi:include":
+            self.look.suspicious("xml-include", f"includes {attributes.get('href', '')[:80]!r}")
         for key, value in attributes.items():
             if key.lower().startswith("on") or _SCRIPT_URL.match(value):
                 self.look.suspicious("xml-script", f"{tag[:40]} has the script {key[:40]}={value[:60]!r}")
@@ -55,6 +57,14 @@ class _Reader:
     def end(self, _name: str) -> None:
         self.depth -= 1
 
+    def doctype(self, _name: str, system: str | None, _public: str | None, _subset: int) -> None:
+        if (
+            system
+            and "://www.w3.org/" not in system
+            and system.startswith(("http:", "https:", "ftp:", "file:", "/", ".."))
+        ):
+            self.look.suspicious("xml-doctype", f"has a reader fetch {system[:80]!r}")
+
     def entity(self, name: str, *_rest: object) -> None:
         self.look.malicious("xml-entity", f"declares the entity {name[:60]!r}: it can read files or grow without end")
         raise UnreadableError("entities are not expanded", rule="xml-entity", hint="write it without a DTD")
@@ -67,6 +77,7 @@ def inspect_xml(text: str, look: Inspection, title: str) -> bool:
     parser.StartElementHandler = reader.start
     parser.EndElementHandler = reader.end
     parser.EntityDeclHandler = reader.entity
+    parser.StartDoctypeDeclHandler = reader.doctype
     parser.buffer_text = True
     try:
         parser.Parse(text, True)
