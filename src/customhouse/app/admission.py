@@ -216,8 +216,9 @@ class Admission:
 
         document: dict[str, Any] = orjson.loads(recorded.facts)
         document["as_of"] = to_rfc3339(now)
-        before = recorded.declaration
-        change = Change(Operation(document["change"]["operation"]), _ref(document), before, before, None, _SYSTEM)
+        after, operation = recorded.declaration, Operation(document["change"]["operation"])
+        before = None if operation is Operation.CREATE else after
+        change = Change(operation, _ref(document), before, after, None, _SYSTEM)
         document["artifacts"] = self._today(change, document["artifacts"], now)
         decision = self._gate.judge(change, Facts(document), point=Point.ADMISSION, decided_at=now)
         decision = self._watch.see(decision, Facts(document))
@@ -242,7 +243,7 @@ class Admission:
                 issued = item["issued_at"]
                 age = None if issued is None else int((now - from_rfc3339(issued)).total_seconds())
                 kept.append({**item, "age_seconds": age})
-            if artifact["evidence"] and len(filed) != len(kept):
+            if filed.keys() != {item["digest"] for item in kept}:
                 # Something was added: it may say that the artifact is bad, so all of it is read anew.
                 kept = self._anew(change, artifact, now)
             result.append({**artifact, "evidence": kept})
