@@ -33,6 +33,9 @@ GETATTR = _glob("builtins", "getattr")
 ZONE = _glob("zoneinfo", "ZoneInfo")
 MODE = _glob("torchvision.transforms.functional", "InterpolationMode")
 BLOCK = _glob("pandas.core.internals.blocks", "new_block")
+INDEX = _glob("pandas.core.indexes.base", "_new_Index")
+LINES = _glob("gensim.models.word2vec", "LineSentence") + b")\x81}" + _text("source") + _text("/etc/passwd") + b"sb"
+"""An object that opens a file when it is iterated."""
 UFUNC = _glob("numpy.core", "_ufunc_reconstruct")
 
 
@@ -76,6 +79,12 @@ def test_what_real_libraries_write_is_clean(data: bytes) -> None:
         (b"\x80\x04cfunctools\npartial\ncnumpy\nmean\n\x85R)R.", "pickle-computed-call"),
         (b"\x80\x04cfunctools\npartial\ncnumpy\ndtype\n\x85R(cbuiltins\nlist\n)}Ntb)R.", "pickle-computed-call"),
         (b"\x80\x04" + UFUNC + _text("os") + _text("system") + b"\x86R.", "pickle-dangerous-global"),
+        (b"\x80\x02" + INDEX + b"cpandas\nIndex\n}" + _text("data") + LINES + b"s\x86R.", "pickle-odd-argument"),
+        (b"\x80\x02cnumpy.ma.core\nMaskedArray\n" + LINES + b"\x85R.", "pickle-odd-argument"),
+        (b"\x80\x02cbuiltins\nfrozenset\n" + LINES + b"\x85\x81.", "pickle-odd-argument"),
+        (b"ccopy_reg\n_reconstructor\n(cbuiltins\nlist\nc__builtin__\nlist\n" + LINES + b"tR.", "pickle-odd-argument"),
+        (b"\x80\x04cfunctools\npartial\ncbuiltins\nlist\n" + LINES + b"\x86R)R.", "pickle-odd-argument"),
+        (b"\x80\x04" + FOREST + b")\x81" + LINES + b"b.", "pickle-odd-state"),
         (b"\x80\x02cxgboost.core\nBooster\nN)" + _text("/etc/passwd") + b"\x87R.", "pickle-constructor"),
     ],
 )  # fmt: skip

@@ -34,7 +34,7 @@ CONTAINERS = frozenset(
     {
         ("collections", "OrderedDict"), ("collections", "defaultdict"), ("collections", "Counter"),
         ("collections", "deque"), ("builtins", "dict"), ("builtins", "list"), ("builtins", "set"),
-        ("builtins", "bytearray"),
+        ("builtins", "bytearray"), ("nltk.probability", "FreqDist"), ("nltk.probability", "ConditionalFreqDist"),
     }
 )  # fmt: skip
 """What a pickle fills item by item once it is made; others' `__setitem__`, `append` and `extend` would be called."""
@@ -246,8 +246,8 @@ class Machine:
         values: tuple[Value, ...] = arguments if isinstance(arguments, tuple) else (arguments,)
         if self.guarded:
             self.keep(values)
-        if not isinstance(callee, Named) and (inner := partial_function(callee)) is not None:
-            callee = inner
+        if not isinstance(callee, Named) and (inner := partial_call(callee)) is not None:
+            callee, values = inner[0], (*inner[1], *values)
         if not isinstance(callee, Named):
             if not isinstance(callee, (Made, Unknown)) or callee in (LIST, SET, NUMBER):
                 raise UnreadableError("a call of what cannot be called", offset=self.at, rule="pickle-broken")
@@ -271,13 +271,14 @@ class Machine:
 
     def _arguments(self, callee: Named, values: tuple[Value, ...]) -> None:
         """What is called may call or iterate what it is given: classes and functions go only where libraries do so."""
+        package = callee.module.partition(".")[0]
         if callee.module == "numpy.random._pickle":
             odd = [v for v in values if isinstance(v, Named) and not v.module.startswith("numpy.random.")]
-        elif callee.module.partition(".")[0] in _TAKES_CLASSES or callee.name.startswith(("__pyx_unpickle_", "newObj")):
+        elif package in _TAKES_CLASSES or callee.name.startswith(("__pyx_unpickle_", "newObj")):
             odd = [v for v in values if isinstance(v, Named) and v.use is Use.VALUE]
         else:
             odd = [v for v in values if isinstance(v, Named) and v.use in _NOT_CALLED and callee.name != "defaultdict"]
-            odd += [v.callee for v in values if isinstance(v, Made) and v.callee.use in _NOT_CALLED]
+        odd += foreign_objects(values, package if package in _TAKES_CLASSES else "")
         if odd:
             self.look.suspicious(
                 "pickle-odd-argument", f"hands {shown(odd[0])} to {shown(callee)}; {_CONVERT}", self.at
@@ -291,6 +292,8 @@ class Machine:
             return
         if self.guarded:
             self.keep(values)
+        if callee.use is Use.CALL and values:
+            self._arguments(callee, values)
         self.called = True
         self.push(Made(callee, values))
 
@@ -304,6 +307,8 @@ class Machine:
         odd = made.use not in (Use.STATE, Use.TABLE, Use.CALL, None)
         if odd or (base is not None and not (isinstance(base, Named) and base.use is Use.CALL)):
             self.look.suspicious("pickle-constructor", f"makes {shown(made)} in an odd way", self.at)
+        if callee.name == "_reconstructor" and foreign_objects(values[2:], ""):
+            self.look.suspicious("pickle-odd-argument", f"makes {shown(made)} of an object", self.at)
         return made, values[2:] if callee.name == "_reconstructor" else values[1:]
 
     def keep(self, values: Iterable[Value]) -> None:
@@ -327,6 +332,8 @@ class Machine:
                 "pickle-patches-class", f"sets attributes of {shown(target)} itself; {_REFUSE}", self.at
             )
         elif isinstance(target, Made):
+            if isinstance(state, Made) and state.callee.use is Use.STATE:
+                self.look.suspicious("pickle-odd-state", f"gives {shown(state.callee)} as state; {_CONVERT}", self.at)
             target.state = state
             if self.arrays is not None and target.callee.key in JOBLIB_ARRAYS:
                 self.arrays(self, target)
@@ -401,16 +408,36 @@ class Machine:
         self.push(self.memo[index])
 
 
-def partial_function(value: Value) -> Named | None:
-    """The function that a `functools.partial` calls, when that one may be called and its state names no other."""
+def partial_call(value: Value) -> tuple[Named, tuple[Value, ...]] | None:
+    """What a `functools.partial` calls and adds, when that may be called and its state names nothing else."""
     if not isinstance(value, Made) or value.callee.key != ("functools", "partial"):
         return None
     function, state = value.arguments[0], value.state
     if not isinstance(function, Named) or function.use is not Use.CALL:
         return None
-    if state is not None and not (isinstance(state, tuple) and state and state[0] == function):
-        return None
-    return function
+    added = value.arguments[1:]
+    if state is not None:
+        if not isinstance(state, tuple) or len(state) != 4 or state[0] != function or not isinstance(state[1], tuple):
+            return None
+        added = (*added, *state[1], state[2])
+    return function, added
+
+
+def foreign_objects(values: tuple[Value, ...], package: str) -> list[Named]:
+    """Classes of bare objects among values: whoever iterates or compares those runs their methods.
+
+    A package's own objects are its own affair; it is also given dictionaries and tuples that it takes apart.
+    """
+    found: list[Named] = []
+    for value in values:
+        inside: Iterable[Value] = (value,)
+        if package and isinstance(value, (Table, tuple)):
+            inside = value.items.values() if isinstance(value, Table) else value
+        for item in inside:
+            if isinstance(item, Made) and item.callee.use in (Use.STATE, Use.VALUE):
+                root = item.callee.module.partition(".")[0]
+                found += [item.callee] if root != package else []
+    return found
 
 
 def fillable(target: Made) -> bool:
