@@ -77,15 +77,14 @@ called(container) := sprintf("container %q", [container.name]) if {
 }
 
 # How strict the tier, with its environment, is about a check; and what it relaxed for a while. A relaxation is never
-# silent: its finding stays, less severe, and says who answers for it until when.
+# silent: its finding stays, less severe, and says who answers for it until when. One chain: of definitions that stand by
+# themselves the engine evaluates every one for every finding.
 judged(finding) := finding if {
 	not stated(finding)
 	not relaxed(finding)
-}
-
-judged(finding) := object.union(finding, {"severity": input.tier.checks[finding.rule]}) if not relaxed(finding)
-
-judged(finding) := object.union(finding, {
+} else := object.union(finding, {"severity": input.tier.checks[finding.rule]}) if {
+	not relaxed(finding)
+} else := object.union(finding, {
 	"severity": laxer(strictness(finding), relaxation.severity),
 	"message": sprintf("%s Relaxed from %s to %s until %s by %s (%s): %s", [
 		finding.message,
@@ -99,9 +98,7 @@ judged(finding) := object.union(finding, {
 }) if {
 	relaxation := input.tier.relaxations[finding.rule]
 	relaxation.state == "active"
-}
-
-judged(finding) := object.union(finding, {
+} else := object.union(finding, {
 	"severity": strictness(finding),
 	"message": sprintf("%s The relaxation by %s (%s) does not hold: %s.", [
 		finding.message,
@@ -116,10 +113,9 @@ judged(finding) := object.union(finding, {
 
 # What controllers derive has the cost, the labels and the commit of its owner, and these are judged there. A guard of
 # its own: a head without a value is an element of the set in the embedded engine. What is no finding is not left out.
-kept(_) if object.get(input, "derived", false) != true
-
 kept(finding) if {
-	input.derived == true
+	not input.derived == true
+} else if {
 	not left_to_owner(finding)
 }
 
