@@ -3,7 +3,9 @@
 Kept below the state directory (`cache/digests.json`), file by file: device, inode, size and both times, to the
 nanosecond. The time of the last change of the inode (ctime) is set by the kernel and not by programs, so whoever may
 write a model cannot give it other bytes under the same record; whoever may set the machine's clock or read the state's
-keys can do worse. A record is believed only when the whole file verifies under a key of the state (HMAC-SHA256); else
+keys can do worse. Memory that a program has mapped is the exception: of what it writes there the kernel learns once
+until it has stored the page, so the file is stored (fsync) before it is hashed, and what lies in memory alone (tmpfs)
+is not remembered. A record is believed only when the whole file verifies under a key of the state (HMAC-SHA256); else
 everything is hashed. What changed within two seconds of being hashed is not remembered, as Git does it.
 """
 
@@ -18,6 +20,7 @@ from pathlib import Path
 
 from customhouse._kit.clock import Clock
 from customhouse._kit.digest import FileEntry, Tree, file_digest, is_digest, tree
+from customhouse._kit.reading import opened
 from customhouse.app.sealedfile import KEY, SealedFile
 
 FOLDER = "cache"
@@ -62,8 +65,9 @@ class Remembered:
         if known is not None and before is not None and known[0] == before:
             self.reused += 1
             return FileEntry(path.name, known[1], before[2])
+        worth = before is not None and not self._racy(before) and _stored(path, before[0])
         entry = file_digest(path, progress)
-        if before is not None and _stamp(path) == before and before[2] == entry.size and not self._racy(before):
+        if before is not None and worth and _stamp(path) == before and before[2] == entry.size:
             with self._lock:
                 self._known[name] = (before, entry.digest)
                 self._new = True
@@ -83,6 +87,30 @@ class Remembered:
             }
         except (ValueError, TypeError, AttributeError, RecursionError):
             return {}
+
+
+def _stored(path: Path, device: int) -> bool:
+    """Whether all that was written to the file is stored, so that the next write to it changes its times."""
+    try:
+        if device in _in_memory():
+            return False
+        with opened(path) as descriptor:
+            os.fsync(descriptor)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _in_memory() -> frozenset[int]:
+    """The devices of file systems that never store anything (proc_pid_mountinfo(5): field 3, and the type)."""
+    found = set()
+    with suppress(OSError), open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            head, _, tail = line.partition(" - ")
+            if tail.partition(" ")[0] in ("tmpfs", "ramfs", "hugetlbfs"):
+                major, _, minor = head.split()[2].partition(":")
+                found.add(os.makedev(int(major), int(minor)))
+    return frozenset(found)
 
 
 def _stamp(path: Path) -> _Stamp | None:
