@@ -105,7 +105,7 @@ def test_configurations_tell_of_architecture_task_labels_and_hyper_parameters() 
     assert "config:nothing" not in facts
 
 
-@pytest.mark.parametrize("place", ["/home/ada/checkpoints/3", "./out", "C:\\models", "a/b/c", ""])
+@pytest.mark.parametrize("place", ["/srv/checkpoints/3", "./out", "C:\\models", "a/b/c", ""])
 def test_a_path_of_somebodys_machine_is_no_base_model(place: str) -> None:
     assert said({"_name_or_path": place, "model_type": "x"}, "json", "config.json").base_models == ()
 
