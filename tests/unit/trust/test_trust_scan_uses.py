@@ -36,6 +36,8 @@ BLOCK = _glob("pandas.core.internals.blocks", "new_block")
 INDEX = _glob("pandas.core.indexes.base", "_new_Index")
 LINES = _glob("gensim.models.word2vec", "LineSentence") + b")\x81}" + _text("source") + _text("/etc/passwd") + b"sb"
 """An object that opens a file when it is iterated."""
+MANY = b"".join(_text(f"k{number}") + b"Ns" for number in range(100))
+PATCH = "pickle-patches-object"
 UFUNC = _glob("numpy.core", "_ufunc_reconstruct")
 
 
@@ -85,6 +87,12 @@ def test_what_real_libraries_write_is_clean(data: bytes) -> None:
         (b"ccopy_reg\n_reconstructor\n(cbuiltins\nlist\nc__builtin__\nlist\n" + LINES + b"tR.", "pickle-odd-argument"),
         (b"\x80\x04cfunctools\npartial\ncbuiltins\nlist\n" + LINES + b"\x86R)R.", "pickle-odd-argument"),
         (b"\x80\x04" + FOREST + b")\x81" + LINES + b"b.", "pickle-odd-state"),
+        (b"\x80\x04" + FOREST + b")\x81}" + _text("__setstate__") + FOREST + b"sb}b.", PATCH),
+        (b"\x80\x04" + FOREST + b")\x81N}" + _text("__setstate__") + FOREST + b"s\x86b}b.", PATCH),
+        (b"\x80\x02ccollections\nOrderedDict\n)R}" + MANY + _text("append") + FOREST + b"sbNa.", PATCH),
+        (b"\x80\x02cbuiltins\nbytearray\n\x8a\x06\x00\x00\x00\x00\x00\x01\x85R.", "pickle-bomb"),
+        (b"\x80\x02cbuiltins\nlist\ncbuiltins\nrange\nJ\xff\xff\xff\x7f\x85R\x85R.", "pickle-odd-argument"),
+        (b"\x80\x02c__torch__.mine\nNet\n)\x81.", "pickle-unknown-global"),
         (b"\x80\x02cxgboost.core\nBooster\nN)" + _text("/etc/passwd") + b"\x87R.", "pickle-constructor"),
     ],
 )  # fmt: skip

@@ -27,6 +27,11 @@ JOBLIB_ARRAYS = (
     ("sklearn.externals.joblib.numpy_pickle", "NumpyArrayWrapper"),
 )
 """Classes after whose BUILD joblib reads an array's raw bytes from the file."""
+_HOOKS = ("append", "extend", "add")
+_HARMLESS = ("__dict__", "__doc__", "__name__", "__module__", "__qualname__", "__version__", "__orig_class__")
+_SIZED = ("bytearray", "bytes", "ndarray", "recarray", "_reconstruct", "Tensor", "UntypedStorage", "FloatStorage")
+_LARGE = 1 << 32
+"""Elements or bytes that one call may ask for, past what files of that size hold."""
 _NOT_CALLED = (Use.STATE, Use.TABLE, Use.VALUE)
 _TAKES_CLASSES = ("numpy", "pandas", "torch", "pyarrow")
 """Packages whose own rebuilding functions are given a class to make."""
@@ -157,6 +162,8 @@ class Machine:
         self.cursor = Cursor(source, start)
         self.check = check
         self.arrays = arrays
+        self.script = False
+        """Whether torch's own reader of scripts reads it, for which `__torch__` is no module of Python's."""
         self.met: dict[tuple[str, str], Named] = {}
         self.guarded = False
         """Whether a name was met that is safe with some arguments only."""
@@ -223,6 +230,8 @@ class Machine:
             return met
         spelled, (module, name) = (module, name), canonical(module, name)
         use = known(module, name)
+        if not self.script and module.partition(".")[0] == "__torch__":
+            use = None  # outside of torch's own archives a pickle imports it like any other module
         if use is None and f"{module}.{name}" in self.look.budget.limits.names:
             use = None if suspect(module, name) is ScanSeverity.MALICIOUS else Use.CALL
         named = Named(module, name, use)
@@ -279,6 +288,9 @@ class Machine:
         else:
             odd = [v for v in values if isinstance(v, Named) and v.use in _NOT_CALLED and callee.name != "defaultdict"]
         odd += foreign_objects(values, package if package in _TAKES_CLASSES else "")
+        odd += [v.callee for v in values if isinstance(v, Made) and v.callee.key == ("builtins", "range")]
+        if callee.name in _SIZED and asked(values) > _LARGE:
+            self.look.suspicious("pickle-bomb", f"asks {shown(callee)} for {asked(values)} elements", self.at)
         if odd:
             self.look.suspicious(
                 "pickle-odd-argument", f"hands {shown(odd[0])} to {shown(callee)}; {_CONVERT}", self.at
@@ -332,12 +344,22 @@ class Machine:
                 "pickle-patches-class", f"sets attributes of {shown(target)} itself; {_REFUSE}", self.at
             )
         elif isinstance(target, Made):
+            self._hooks(target, state)
             if isinstance(state, Made) and state.callee.use is Use.STATE:
                 self.look.suspicious("pickle-odd-state", f"gives {shown(state.callee)} as state; {_CONVERT}", self.at)
             target.state = state
             if self.arrays is not None and target.callee.key in JOBLIB_ARRAYS:
                 self.arrays(self, target)
                 self.stack[-1] = Made(_ARRAY, ())  # joblib puts the array where its wrapper was, not into the memo
+
+    def _hooks(self, target: Made, state: Value) -> None:
+        """Attributes of the object that the unpickler itself looks up and calls later: `__setstate__`, `append`."""
+        for part in state if isinstance(state, tuple) else (state,):
+            for name, value in part.items.items() if isinstance(part, Table) else ():
+                if hooking(name) and (name[0] == "_" or isinstance(value, (Named, Made, Unknown))):
+                    self.look.malicious(
+                        "pickle-patches-object", f"gives {shown(target.callee)} a {name} of its own; {_REFUSE}", self.at
+                    )
 
     def persistent(self, key: Value) -> None:
         """A persistent id: torch writes ("storage", type, key, device, elements); anything else is odd."""
@@ -369,7 +391,7 @@ class Machine:
         if isinstance(target, Table):
             for index in range(0, len(items), 2):
                 key = items[index]
-                if isinstance(key, str) and (key in target.items or len(target.items) < _KEEP_ITEMS):
+                if isinstance(key, str) and (len(target.items) < _KEEP_ITEMS or key in target.items or hooking(key)):
                     target.items[key] = items[index + 1]
 
     def text(self, data: bytes, encoding: str = "utf-8") -> None:
@@ -438,6 +460,21 @@ def foreign_objects(values: tuple[Value, ...], package: str) -> list[Named]:
                 root = item.callee.module.partition(".")[0]
                 found += [item.callee] if root != package else []
     return found
+
+
+def asked(values: tuple[Value, ...]) -> int:
+    """The elements that a shape or a length among arguments speaks of."""
+    product = 1
+    for value in values:
+        for side in value if isinstance(value, tuple) else (value,):
+            if isinstance(side, int) and side > 1:
+                product *= side
+    return product
+
+
+def hooking(name: str) -> bool:
+    """Whether an attribute of that name changes what unpickling does with its object."""
+    return name in _HOOKS or (name[:2] == "__" and name[-2:] == "__" and name not in _HARMLESS)
 
 
 def fillable(target: Made) -> bool:

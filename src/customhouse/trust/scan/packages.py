@@ -83,7 +83,9 @@ class Package:
     def _objects(self, source: Source, inside: Inspection, prefix: str) -> None:
         inside.format = "pickle"
         try:
-            outcome = simulate(Machine(source, inside, check=check_call))
+            machine = Machine(source, inside, check=check_call)
+            machine.script = self._script
+            outcome = simulate(machine)
         except UnreadableError as error:
             inside.unreadable(error)
             return
