@@ -152,7 +152,9 @@ def _line(machine: Machine, code: int, line: bytes) -> bool:
     if code == 0x49:
         machine.push(number)
     elif code == 0x70:
-        machine.remember(number)
+        if len(machine.stack) <= (machine.marks[-1] if machine.marks else 0):
+            return False
+        machine.memo[number] = machine.stack[-1]
     elif number in machine.memo:
         machine.push(machine.memo[number])
     else:
