@@ -14,6 +14,7 @@ from docs_console import commands, matches, run_page
 
 from customhouse.app.configuration import schema
 from customhouse.app.governance import read_configuration
+from customhouse.cli.long_work import Line
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
@@ -117,3 +118,14 @@ def test_output_is_compared_as_text() -> None:
     assert not matches("a", "a\nb\n")
     assert matches("a\n...", "a\nb\nc\n")
     assert matches("total ... ms", "total 12.5 ms\n")
+
+
+def test_what_a_slow_machine_says_of_its_progress_does_not_count(capsys: pytest.CaptureFixture[str]) -> None:
+    times = iter([0.0, *[60.0 * step for step in range(1, 10)]])
+    line = Line(terminal=False, now=lambda: next(times))
+    line.tell("reading", 0, 5)
+    line.tell("reading, MiB", 200, 400)
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 2
+    assert matches("Denied: 1\n...", f"{said}Denied: 1\nnote\n")
+    assert not matches("Denied: 1", "3 of 5 files: denied\nDenied: 1\n")
