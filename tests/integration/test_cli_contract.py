@@ -162,7 +162,7 @@ def test_a_signature_in_the_models_own_folder_verifies(shell: Shell) -> None:
     assert "more.bin: is there and was not signed" in said.out
     said = shell.run("model", "verify", MODEL, "--signature", "nothing.sig", "--key", public)
     assert said.status == 2
-    assert "there is no signature at nothing.sig" in said.err
+    assert "there is no file nothing.sig" in said.err
 
 
 def test_a_bill_of_materials_is_cyclonedx(shell: Shell) -> None:
