@@ -141,3 +141,10 @@ def test_a_template_that_reads_by_a_name_it_puts_together_is_not_clean(template:
 def test_what_chat_templates_do_is_clean(template: str) -> None:
     data = json.dumps({"chat_template": template}).encode()
     assert scan_bytes(data, "tokenizer_config.json").verdict is Verdict.CLEAN
+
+
+def test_names_without_end_are_not_looked_up_without_end() -> None:
+    data = b"".join(b"cos%d\nsystem\n0" % number for number in range(30_000)) + b"N."
+    found = scan_bytes(data, "model.pkl")
+    assert found.verdict is Verdict.MALICIOUS
+    assert "limit-steps" in {finding.rule for finding in found.findings}

@@ -16,6 +16,8 @@ from customhouse.trust.scan.names import Use
 from customhouse.trust.scan.source import Cursor, Source, UnreadableError
 from customhouse.trust.scan.verdict import ScanSeverity
 
+_NAMING = 400
+"""Steps that a name costs which was not met before: it is looked up in the lists of its package."""
 KEEP_TEXT = 512
 _KEEP_ITEMS = 64
 _KEEP_LIST = 20_000
@@ -228,6 +230,7 @@ class Machine:
         met = self.met.get((module, name))
         if met is not None:
             return met
+        self.look.spend(_NAMING)
         spelled, (module, name) = (module, name), canonical(module, name)
         use = known(module, name)
         if not self.script and module.partition(".")[0] == "__torch__":
