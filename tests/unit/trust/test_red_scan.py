@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from customhouse.trust.scan import Verdict, scan_bytes
+from customhouse.trust.scan import Limits, Verdict, scan_bytes
 
 EVIL = b"cos\nsystem\n(S'id'\ntR."
 
@@ -144,7 +144,8 @@ def test_what_chat_templates_do_is_clean(template: str) -> None:
 
 
 def test_names_without_end_are_not_looked_up_without_end() -> None:
-    data = b"".join(b"cos%d\nsystem\n0" % number for number in range(30_000)) + b"N."
-    found = scan_bytes(data, "model.pkl")
+    data = b"".join(b"cos%d\nsystem\n0" % number for number in range(150)) + b"N."
+    assert scan_bytes(data, "model.pkl").findings[-1].rule == "pickle-dangerous-global"
+    found = scan_bytes(data, "model.pkl", limits=Limits(steps=50_000))  # as 20,000 names are for the steps there are
     assert found.verdict is Verdict.MALICIOUS
     assert "limit-steps" in {finding.rule for finding in found.findings}
