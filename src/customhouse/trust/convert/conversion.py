@@ -14,6 +14,7 @@ from typing import Any
 from customhouse.core.errors import ArtifactError, UsageError
 from customhouse.trust.convert import numpy_files, safetensors_file, torch_files
 from customhouse.trust.convert.tensors import Tensor, refuse
+from customhouse.trust.convert.values import Call, Name
 from customhouse.trust.scan import Verdict, scan_file
 from customhouse.trust.scan.files import RefusedError, open_source
 from customhouse.trust.scan.source import Source, UnreadableError
@@ -136,7 +137,8 @@ def _flat(value: Any, name: str, left: list[str], depth: int = 0) -> Iterator[tu
     elif isinstance(value, (*_LEAVES, bytes)):
         left.append(name or "value")
     else:
-        raise refuse(f"has something under {name!r} that is neither tensor nor plain value")
+        what = value if isinstance(value, Name) else value.name if isinstance(value, Call) else type(value).__name__
+        raise refuse(f"holds {what} under {name!r}, which is neither tensor nor plain value")
 
 
 def _complete(tensors: Mapping[str, Tensor], left: list[str], *, leave_out: bool) -> None:
