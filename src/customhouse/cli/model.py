@@ -16,6 +16,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "convert": ("model_convert:convert", "Write weights as safetensors, without executing what they are in."),
     "pull": ("model_pull:pull", "Fetch a model from a registry, an address or a folder, and verify it."),
     "provenance": ("model_provenance:provenance", "Say what provenance says, and whether it is what is expected."),
+    "lineage": ("model_lineage:lineage", "Say what MLflow, OpenLineage and DVC claim of where a model comes from."),
     "reproduce": ("model_reproduce:reproduce", "Train a model again from its provenance, and compare."),
     "attest": ("model_attest:attest", "Inspect a model and write the evidence that the gate asks for."),
 }
