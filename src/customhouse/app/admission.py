@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from customhouse._kit.clock import Clock, to_rfc3339
+from customhouse._kit.frozen import quickly_made
 from customhouse._kit.money import Money, total
 from customhouse.app.admission_context import AdmissionContext, Recorded, key_of
 from customhouse.app.admission_likeness import Form, forms, is_form, keys_in_git
@@ -71,6 +72,7 @@ _MOST_STATEMENTS = 10_000
 _OPERATIONS = {"CREATE": Operation.CREATE, "UPDATE": Operation.UPDATE, "DELETE": Operation.DELETE}
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """An answer, and what is to be recorded of it. `kind` says which way it went.

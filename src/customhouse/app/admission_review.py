@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from customhouse._kit.frozen import quickly_made
 from customhouse.core.errors import DeclarationError
 from customhouse.core.resource import Manifest, ResourceRef
 
@@ -29,6 +30,7 @@ class NotAReviewError(Exception):
         self.uid = uid
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Review:
     """One request. `object` is empty for DELETE, `old` for CREATE."""
@@ -47,6 +49,7 @@ class Review:
     """As it came, for policies of others."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What the API server is told. `patch` is a JSON Patch (RFC 6902); `annotations` go to its audit log."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from customhouse._kit.frozen import quickly_made
 from customhouse.core.resource import Declaration, ResourceRef
 
 
@@ -60,6 +61,7 @@ class Operation(StrEnum):
     DELETE = "delete"
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Change:
     """before → after of one Declaration; `revision` is None for a work tree or an object seen at admission."""

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from customhouse._kit.digest import is_digest
+from customhouse._kit.frozen import quickly_made
 from customhouse._kit.quantity import parse_bytes, parse_milli
 from customhouse.core.devices import devices_of
 from customhouse.core.errors import DeclarationError
@@ -33,6 +34,7 @@ _BESIDE_AN_IMAGE = frozenset(
 )
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Container:
     """One container. CPU in millicores, memory in bytes; 0 means: not set. `pointer` is its place in the manifest."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from customhouse._kit.frozen import quickly_made
 from customhouse._kit.money import Money
 from customhouse.core.resource import ResourceRef
 
@@ -69,6 +70,7 @@ class Charge:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class WorkloadCost:
     """The monthly cost of one workload: at its declared size, and at the bounds of its replica range."""

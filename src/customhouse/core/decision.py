@@ -9,6 +9,7 @@ from typing import Any
 
 from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.digest import json_digest
+from customhouse._kit.frozen import quickly_made
 from customhouse._kit.money import Money
 from customhouse.core.resource import Location, ResourceRef
 from customhouse.core.verdicts import Category, Point, Severity, Verdict
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One complaint of one rule about one resource.
@@ -70,6 +72,7 @@ class RuleText:
     fix: str
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The judgement of one Change. `locations` has one place per finding, in the same order."""

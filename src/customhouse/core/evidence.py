@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from customhouse._kit.frozen import quickly_made
+
 
 class EvidenceKind(StrEnum):
     """What a statement is about; each has one predicate type (`trust.attestation`)."""
@@ -42,6 +44,7 @@ class Evidence:
     problem: str = ""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class ArtifactRef:
     """An artifact that a Declaration uses. `pointer` is the JSON pointer of the reference in the manifest.

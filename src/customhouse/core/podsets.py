@@ -15,6 +15,7 @@ from fractions import Fraction
 from typing import Any, TypeVar
 
 from customhouse._kit.digest import is_digest
+from customhouse._kit.frozen import quickly_made
 from customhouse._kit.quantity import parse_bytes, parse_milli
 from customhouse.core.containers import Container, container_of, containers_of, images_of, looks_like_container
 from customhouse.core.devices import UNKNOWN_ACCELERATOR, classes, is_mig, is_spot, labelled_part, mig_part
@@ -34,6 +35,7 @@ _UNBOUNDED = 2**31 - 1
 _COUNTS = ("replicas", "parallelism", "count", "numNodes")
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class PodSet:
     """Alike pods of an object: their spec at `pointer`, and how many there are at least and at most."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from customhouse._kit.digest import json_digest
+from customhouse._kit.frozen import quickly_made
 
 Manifest = Mapping[str, Any]
 """One Kubernetes object: JSON values only, keys are text. Treated as immutable by everybody."""
@@ -15,6 +16,7 @@ PREFIX = "customhouse.dev/"
 """Our labels and annotations (DESIGN section 4)."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, order=True)
 class ResourceRef:
     """What names one object in a target. `namespace` is empty for cluster-scoped kinds."""
@@ -76,6 +78,7 @@ class Rendering:
     digest: str
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Declaration:
     """One object as written in Git. `marks` maps a JSON pointer (RFC 6901) into the manifest to its place."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from customhouse._kit.frozen import quickly_made
 from customhouse.core.containers import Container
 from customhouse.core.devices import UNKNOWN_ACCELERATOR
 from customhouse.core.errors import DeclarationError
@@ -23,6 +24,7 @@ __all__ = ["MODEL_DIGEST", "UNKNOWN_ACCELERATOR", "Container", "PodSet", "Worklo
 _SERVICE = ("serving.kserve.io", "serving.kubeflow.org")
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Workload:
     """What one object runs. `pod_pointer` is the JSON pointer of its first pod spec (the predictor for KServe)."""

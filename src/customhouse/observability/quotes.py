@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from customhouse._kit.frozen import quickly_made
 from customhouse._kit.money import Money
 from customhouse.core.cost import HOURS_PER_MONTH, Rate
 from customhouse.core.devices import UNKNOWN_ACCELERATOR
@@ -29,6 +30,7 @@ MAX_QUOTES = 4096
 """Quotes that are remembered for a region; who asks chooses the sizes, so they are forgotten when there are more."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Demand:
     """What is priced: what one replica reserves (millicores, bytes, accelerators; a part of one as a fraction)."""
@@ -42,6 +44,7 @@ class Demand:
     """What it asks for beside that, and that no price can be given for."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Part:
     """`quantity` units of one replica at a rate; `per_hour` is exact pico-units an hour of one replica."""
@@ -54,6 +57,7 @@ class Part:
     source: str
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Quote:
     """The price of one replica for an hour in parts, what has no price, and the machine that accelerators sit in."""

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from customhouse._kit.clock import from_rfc3339, to_rfc3339
+from customhouse._kit.frozen import quickly_made
 from customhouse._kit.money import Money
 from customhouse.core.change import Change, Operation
 from customhouse.core.cost import BookRef, BudgetState, WorkloadCost
@@ -108,6 +109,7 @@ class UsageEvidence:
     """Requests that it served in the window."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class FactsContext:
     """Everything beside the Change. `as_of` is the one time that rules know; `book` is None when nothing is priced."""
