@@ -144,7 +144,7 @@ def test_what_chat_templates_do_is_clean(template: str) -> None:
 
 
 def test_names_without_end_are_not_looked_up_without_end() -> None:
-    data = b"".join(b"cos%d\nsystem\n0" % number for number in range(150)) + b"N."
+    data = b"\x80\x02" + b"".join(b"cos%d\nsystem\n0" % number for number in range(150)) + b"N."
     assert scan_bytes(data, "model.pkl").findings[-1].rule == "pickle-dangerous-global"
     found = scan_bytes(data, "model.pkl", limits=Limits(steps=50_000))  # as 20,000 names are for the steps there are
     assert found.verdict is Verdict.MALICIOUS
