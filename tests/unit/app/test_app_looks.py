@@ -19,9 +19,12 @@ from customhouse.app.settings import Settings
 from customhouse.core.errors import ArtifactError
 from customhouse.trust.scan import Inspected, Limits, Verdict, Wish, inspect_tree, scan_tree
 
-LATER = FixedClock(datetime.now(UTC) + timedelta(minutes=1))
-"""What has just changed may change again within one tick of its time, and is not remembered."""
 HEADER = json.dumps({"w": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}, "__metadata__": {"format": "pt"}})
+
+
+def later() -> FixedClock:
+    """A minute from now: what has just changed may change again within one tick of its time, and is not remembered."""
+    return FixedClock(datetime.now(UTC) + timedelta(minutes=1))
 
 
 @pytest.fixture
@@ -37,7 +40,7 @@ def model(tmp_path: Path) -> Path:
 
 def look(model: Path, state: Path) -> tuple[Inspected, Looks]:
     """As another run of a command would."""
-    memory = Looks(state, state / "keys", LATER)
+    memory = Looks(state, state / "keys", later())
     seen = inspect_tree(model, Wish(blake3=True, describe=True, memory=memory))
     memory.save()
     return seen, memory
@@ -87,9 +90,9 @@ def test_a_verdict_is_remembered_with_its_findings_and_only_for_the_rules_it_was
     again, memory = look(model, state)
     assert again.scan == first.scan
     assert memory.reused > 0
-    narrow = Wish(memory=Looks(state, state / "keys", LATER), limits=Limits(steps=1))
+    narrow = Wish(memory=Looks(state, state / "keys", later()), limits=Limits(steps=1))
     assert scan_tree(model, wish=narrow).verdict is not first.scan.verdict
-    other = Looks(state, state / "keys", LATER, rules="an allowlist of the organisation")
+    other = Looks(state, state / "keys", later(), rules="an allowlist of the organisation")
     found = other.recall(model / "evil.pkl", _stamp(model / "evil.pkl"), Limits())
     assert found is not None
     assert found.scan is None
@@ -127,7 +130,7 @@ def test_what_was_changed_just_now_is_not_remembered(model: Path, tmp_path: Path
 def test_a_run_that_is_killed_leaves_what_it_had_finished(model: Path, tmp_path: Path) -> None:
     """Written every few seconds, whole; the next run goes on there."""
     state = tmp_path / "state"
-    memory = Looks(state, state / "keys", LATER)
+    memory = Looks(state, state / "keys", later())
     memory._pause = 0.0
     done: list[int] = []
 
@@ -144,7 +147,7 @@ def test_a_run_that_is_killed_leaves_what_it_had_finished(model: Path, tmp_path:
 
 def test_a_file_that_changes_while_it_is_read_has_no_digest_and_no_verdict(model: Path, tmp_path: Path) -> None:
     state = tmp_path / "state"
-    memory = Looks(state, state / "keys", LATER)
+    memory = Looks(state, state / "keys", later())
 
     def meddle(_: int) -> None:
         with (model / "config.json").open("a") as file:
