@@ -20,6 +20,7 @@ from customhouse.core.workload import workload
 from customhouse.trust.bom import Material
 from customhouse.trust.keys import load_private
 from customhouse.trust.provenance import Build, Dependency
+from customhouse.trust.provenance_level import LOCAL_TARGET
 from customhouse.trust.scan import TreeScan, Wish, scan_paths
 
 MAX_JSON = 4 * 1024 * 1024
@@ -128,7 +129,7 @@ def build_of(job: Declaration, datasets: Sequence[Dependency], invocation: str, 
         job_digest=job.digest,
         command=tuple(word for container in containers for word in (*container.command, *container.arguments)),
         dependencies=(*named, *(Dependency("code", image.reference, image.digest or "") for image in images)),
-        builder="https://customhouse.dev/builders/local-target",
+        builder=LOCAL_TARGET,
         invocation=invocation,
         started=started,
         finished=finished,

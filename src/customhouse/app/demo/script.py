@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from customhouse.app.demo import story_artifacts as artifacts
 from customhouse.app.demo import story_denials as denials
 from customhouse.app.demo import story_operations as operations
 from customhouse.app.demo import story_points as points
@@ -23,6 +24,7 @@ SCRIPT: Sequence[tuple[str, Callable[[Story], str]]] = (
     ("eight H100 in a standard tier are denied for cost", denials.deny_cost),
     ("a malicious pickle is denied", denials.deny_pickle),
     ("an unsigned model is denied", denials.deny_unsigned),
+    ("a model that another image trained is denied by its provenance", artifacts.deny_provenance),
     ("an image from an untrusted registry is denied, past the gate too", denials.deny_registry),
     ("v2.2, worse, is signed, clean and allowed", operations.propose_third),
     ("v2.2's canary fails on quality: rolled back at once", operations.roll_back_third),
@@ -33,6 +35,12 @@ SCRIPT: Sequence[tuple[str, Callable[[Story], str]]] = (
     ("the gate allows the right size", operations.gate_size),
     ("the right size is merged and applied", operations.apply_size),
     ("no request failed in any roll or rollback", operations.no_failures),
+    (
+        "weights from outside: a malicious pickle is refused, an array becomes safetensors",
+        artifacts.weights_from_outside,
+    ),
+    ("the bill of materials says how complete it is", artifacts.bill),
+    ("a signed dataset verifies; with one flipped bit it does not", artifacts.dataset_signed),
     ("every decision can be repeated; a stricter rule is tried on them", points.replayed),
     ("trace leads from the dataset to the charge", proof.way),
     ("the ledger verifies", proof.verify),

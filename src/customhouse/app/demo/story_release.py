@@ -68,11 +68,16 @@ def evidence_first(story: Story) -> str:
     return attest(story, "v2.0")
 
 
-def attest(story: Story, version: str, folder: Path | None = None, *, signed: bool = True) -> str:
-    """Evaluate, inspect and sign a model folder as a build pipeline does; the evidence goes into the clone."""
+def attest(
+    story: Story, version: str, folder: Path | None = None, *, signed: bool = True, made_by: bytes | None = None
+) -> str:
+    """Evaluate, inspect and sign a model folder as a build pipeline does; the evidence goes into the clone.
+
+    The provenance is that of the version's declared Job, or of the one in `made_by`.
+    """
     space = story.space
     path = folder or space.model(version)
-    job = render({"job.yaml": space.job(version)})[0]
+    job = render({"job.yaml": made_by or space.job(version)})[0]
     data = read_tree(space.dataset).digest
     now = story.clock.now()
     card = ModelCard(

@@ -16,20 +16,36 @@ from typing import Any
 
 from customhouse._kit.process import ProgramMissingError, run
 from customhouse.app import wiring
+from customhouse.app.configuration import FILE as CONFIGURATION
 from customhouse.app.configuration import Configuration
 from customhouse.app.demo.person import Person
 from customhouse.app.demo.traffic import Sample
 from customhouse.app.identity import PRINCIPAL
-from customhouse.app.initialise import COMMIT_KEY, Founding, founding_files, signing_key
+from customhouse.app.initialise import COMMIT_KEY, EVIDENCE_KEY, Founding, founding_files, signing_key
 from customhouse.app.inspection import read_tree
 from customhouse.app.settings import Settings
 from customhouse.core.errors import SourceError, UsageError
+from customhouse.trust.provenance_level import LOCAL_TARGET
 
 MARKER = ".customhouse-demo"
 NAMESPACE = "fraud"
 FEATURES = 8
 TRAINER = "apexlogic.com/fraud/trainer"
 _SEED = "1"
+_EXPECTED = f"""\
+provenance: # what must have made this team's models; the gate holds their provenance against it
+  builders:
+    - {{id: "{LOCAL_TARGET}", level: 1, signers: [{EVIDENCE_KEY}]}}
+  expectations:
+    - name: fraud-detection
+      artifacts: ["pvc://models/fraud-detection/*"]
+      builders: ["{LOCAL_TARGET}"]
+      minLevel: 1
+      materials:
+        - {{name: dataset}}
+        - {{name: code, uri: "{TRAINER}@**"}}
+      otherMaterials: denied
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +170,7 @@ def build(root: Path, settings: Settings) -> Workspace:
         window_seconds=1,
     )
     files: dict[str, bytes | None] = dict(founding_files(founding, settings.keys, signers))
+    files[CONFIGURATION] = (files[CONFIGURATION] or b"") + _EXPECTED.encode()
     for item in _packaged().joinpath("training").iterdir():
         if item.name.endswith(".py"):
             files[f"training/{item.name}"] = item.read_bytes()
