@@ -246,6 +246,8 @@ _STATES = frozenset(
         ("torch.utils.data.dataset", "Subset"),
         ("torch.utils.data.dataset", "ConcatDataset"),
         ("scipy.spatial._kdtree", "KDTree"),
+        ("scipy.interpolate._interpolate", "RegularGridInterpolator"),
+        ("scipy.interpolate.interpolate", "RegularGridInterpolator"),
         ("scipy.stats._stats_py", "TtestResult"),
         ("scipy.stats.stats", "Ttest_indResult"),
         ("nltk.tokenize.punkt", "PunktLanguageVars"),
