@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from fuzz_scan import MAX_SEED, Fuzzer, follows, read_seeds
 
 from hostile_formats import hostile_models
 
 
+@pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")
 def test_a_short_run_breaks_no_promise(shared_data: Path) -> None:
     seeds = read_seeds([shared_data / "models" / "malicious", shared_data / "models" / "benign"])
     seeds += [(case.data, case.name) for case in list(hostile_models(bombs=False))[::9] if len(case.data) <= MAX_SEED]
