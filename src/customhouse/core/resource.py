@@ -97,7 +97,7 @@ class Declaration:
 
     def locate(self, pointer: str) -> Location:
         """The place of a JSON pointer, or of its nearest ancestor that has one."""
-        while pointer and self.marks:
+        while pointer:  # marks may be found when they are asked for: their number says nothing
             if pointer in self.marks:
                 return self.marks[pointer]
             pointer = pointer.rpartition("/")[0]
