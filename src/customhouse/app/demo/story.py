@@ -1,7 +1,7 @@
 """The demo's story as it is played: each step is carried out for real, checked and timed.
 
-What the steps do is in `story_release`, `story_denials`, `story_artifacts`, `story_operations`, `story_points` and `story_proof`; their
-order is in `script`. Here is what they share: waiting for something to be there, the gate, merging, counting.
+What the steps do is in the modules `story_*`, their order in `script`. Here is what they share: waiting for something
+to be there, the gate, merging, counting.
 """
 
 from __future__ import annotations
