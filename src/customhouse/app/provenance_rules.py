@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from customhouse._kit.digest import is_digest
@@ -141,6 +141,8 @@ class ReviewedHistory:
 
     is_ancestor: Callable[[str, str], bool]
     revision: str
+    known: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
+    """Answers so far: the webhook asks the same again and again, and a revision's past does not change."""
 
     @classmethod
     def of(cls, tree: Any, revision: str) -> ReviewedHistory | None:
@@ -151,10 +153,12 @@ class ReviewedHistory:
         """Whether `commit` is the revision or behind it. What cannot be asked is not."""
         if not _COMMIT.fullmatch(commit):
             return False
-        try:
-            return self.is_ancestor(commit, self.revision)
-        except CustomhouseError:
-            return False
+        if commit not in self.known:
+            try:
+                self.known[commit] = self.is_ancestor(commit, self.revision)
+            except CustomhouseError:
+                return False
+        return self.known[commit]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +178,12 @@ class ProvenanceJudge:
     def said(self, artifact: ArtifactRef, evidence: Evidence) -> dict[str, Any]:
         """`level`, its `level_reason`, and of what is expected the names that are `met` and what is `unmet`."""
         expectation = self.expected.of(artifact.role, artifact.reference)
+        if not evidence.verified:
+            # It counts for nothing, whatever it says: strangers' documents are not held against patterns here.
+            problem = f"not believed: {evidence.problem}"[:500]
+            place = "" if expectation is None else expectation.place("")
+            unmet = [{"check": "signature", "message": problem, "at": "", "place": place}]
+            return {"level": 0, "level_reason": problem, "met": [], "unmet": [] if expectation is None else unmet}
         statement = Statement(evidence.predicate, evidence.signer, evidence.verified, evidence.problem)
         found = verify_statement(statement, self.expected, expectation, self.reviewed)
         return {

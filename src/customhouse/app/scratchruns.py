@@ -5,6 +5,7 @@ What runs is what was hashed. The Job sees volumes that hold the declared inputs
 
 from __future__ import annotations
 
+import math
 import shutil
 import threading
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from customhouse.app.artifacts import Volumes
 from customhouse.app.governance import Governance
 from customhouse.app.mounted import Named
 from customhouse.control.source import Commits
-from customhouse.core.errors import CannotDecideError
+from customhouse.core.errors import CannotDecideError, UsageError
 from customhouse.core.plan import Action, ActionKind, HealthStatus
 from customhouse.core.resource import Declaration
 from customhouse.execution.objects import JobRun
@@ -88,6 +89,8 @@ def run_job(
     job: Declaration, scratch: Path, claims: Mapping[str, Path], images: Mapping[str, Path], limit_s: float
 ) -> float:
     """Run it to its end; the seconds that it took. Raises CannotDecideError when it fails, or does not end in time."""
+    if not 0 < limit_s < math.inf:
+        raise UsageError(f"a limit of {limit_s} s", hint="give --limit in seconds, more than 0")
     clock = wiring.clock()
     target = wiring.scratch_target(scratch / "state", claims, images)
     begun = clock.monotonic()

@@ -133,7 +133,7 @@ def _provenance(predicate: Mapping[str, Any]) -> dict[str, Any]:
             {
                 "name": _text(item.get("name") or item.get("uri")),
                 "digest": _digest(item.get("digest")),
-                "commit": _commit(item.get("digest")),
+                "commit": _commit(item),
             }
             for item in materials[:_MAX_ITEMS]
         ],
@@ -146,11 +146,15 @@ def _digest(value: Any) -> str | None:
     return text if is_digest(text) else None
 
 
-def _commit(value: Any) -> str | None:
+def _commit(item: Mapping[str, Any]) -> str | None:
     """Of a material in Git: the digits of its commit, which stand for all of its bytes."""
-    digests = _mapping(value)
-    # `sha1` is what builders called it before `gitCommit`; GitLab's runner files 40 digits under `sha256`.
-    found = digests.get("gitCommit") or digests.get("sha1") or digests.get("sha256")
+    digests, uri = _mapping(item.get("digest")), str(item.get("uri"))
+    found = digests.get("gitCommit")
+    # `sha1` is what builders called it before `gitCommit`, but a sha1 of other things is none; GitLab's runner files
+    # the 40 digits of a commit under `sha256`.
+    if found is None and (uri.startswith("git+") or ".git" in uri):
+        found = digests.get("sha1")
+    found = digests.get("sha256") if found is None else found
     return found if isinstance(found, str) and _GIT.fullmatch(found) else None
 
 

@@ -73,9 +73,9 @@ class Expectation:
 
     def covers(self, role: str, reference: str) -> bool:
         """Whether it is about an artifact."""
-        bare = reference.partition("@sha256:")[0]
+        spellings = _spellings(role, reference)
         return (not self.role or self.role == role) and any(
-            matches(pattern, bare) or matches(pattern, _untagged(bare)) for pattern in self.artifacts
+            matches(pattern, text) for pattern in self.artifacts for text in spellings
         )
 
     def place(self, key: str) -> str:
@@ -293,15 +293,41 @@ def _material_problem(item: Material, rule: MaterialRule, registered: set[str]) 
     return ""
 
 
+def _spellings(role: str, reference: str) -> tuple[str, ...]:
+    """A reference without its digest, as it is written and as it is meant: a detour must not lead past an expectation.
+
+    `pvc://models/./fraud//v1` is `pvc://models/fraud/v1`; of images also without the tag, with the registry that is
+    meant where none is written, the host in small letters and without the port that is meant anyway.
+    """
+    bare = reference.partition("@" if role == "image" else "@sha256:")[0]
+    scheme, mark, rest = bare.partition("://")
+    if not mark:
+        scheme, rest = "", bare
+    host, _, path = rest.partition("/")
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if role == "image" and not mark:
+        if not path or ("." not in host and ":" not in host and host != "localhost"):
+            # What a name without a host means: Docker Hub, and its own images below library.
+            parts = [host, *parts] if parts else ["library", host]
+            host = "docker.io"
+        host = host.lower().removesuffix(":443")
+        host = "docker.io" if host in ("index.docker.io", "registry-1.docker.io") else host
+        meant = ["/".join((host, *parts))]
+    else:
+        meant = [f"{scheme.lower()}{mark}{'/'.join((host, *parts))}"]
+    if role == "image" or scheme.lower() == "oci":
+        meant += [_untagged(text) for text in (bare, *meant)]
+    return tuple(dict.fromkeys((bare, *meant)))
+
+
 def _untagged(reference: str) -> str:
-    """An image's reference without its tag."""
     head, slash, last = reference.rpartition("/")
-    return f"{head}{slash}{last.partition(':')[0]}" if "://" not in last else reference
+    return f"{head}{slash}{last.partition(':')[0]}"
 
 
 def _pointer(place: str) -> str:
     """The dotted place of a parameter as a JSON pointer."""
-    parts = (part.replace("~1", ".").replace("~0", "~") for part in place.split("."))
+    parts = (part.replace("~2", "").replace("~1", ".").replace("~0", "~") for part in place.split("."))
     return "/".join(part.replace("~", "~0").replace("/", "~1") for part in parts)
 
 

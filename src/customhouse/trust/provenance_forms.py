@@ -25,6 +25,8 @@ V02 = "https://slsa.dev/provenance/v0.2"
 MAX_MATERIALS = 10_000
 """A container build of a monorepo resolves some thousands."""
 MAX_TEXT = 8192
+MAX_ADDRESS = 2048
+"""Of a material's name and uri: each is held against patterns."""
 MAX_PARAMETERS = 2000
 """Leaves of the external parameters; GitLab passes some 150 variables."""
 _HEX = re.compile(r"[0-9a-f]+", re.ASCII)
@@ -280,9 +282,10 @@ class _Reader:
                 if not _HEX.fullmatch(text) or len(text) > 256 or not _plausible(str(name), text):
                     self.fail(f"{place}/digest/{str(name)[:80]}", "not a digest in hex")
                 digests[str(name)[:80]] = text
-            found = Material(
-                self.optional_text(item, "name", place), self.optional_text(item, "uri", place), digests, place
-            )
+            name, uri = (self.optional_text(item, key, place) for key in ("name", "uri"))
+            if max(len(name), len(uri)) > MAX_ADDRESS:
+                self.fail(place, f"its name or uri is longer than {MAX_ADDRESS} characters")
+            found = Material(name, uri, digests, place)
             if not (found.uri or found.digests or "content" in item):
                 self.fail(place, "it names neither uri, digest nor content")
             yield found
@@ -297,8 +300,8 @@ class _Reader:
                 if len(queue) + len(value) > MAX_PARAMETERS:
                     self.fail("/buildDefinition/externalParameters", f"more than {MAX_PARAMETERS} parameters")
                 for key, item in value.items():
-                    # A dot in a key is written `~1`, so that two keys never mean one place.
-                    part = str(key).replace("~", "~0").replace(".", "~1")
+                    # A dot in a key is written `~1`, no key at all `~2`: two keys never mean one place, or none.
+                    part = str(key).replace("~", "~0").replace(".", "~1") or "~2"
                     queue.append((f"{place}.{part}" if place else part, item))
                 continue
             count += 1

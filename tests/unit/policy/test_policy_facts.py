@@ -215,6 +215,12 @@ def test_a_material_in_git_is_known_by_its_commit(name):
     assert seen["materials"] == [{"name": "git+https://example.com/a", "digest": None, "commit": "0" * 40}]
 
 
+def test_a_sha1_of_something_else_than_git_pins_nothing():
+    listed = [{"name": "dataset", "uri": "s3://data/rows", "digest": {"sha1": "0" * 40}}]
+    seen = summarise(EvidenceKind.PROVENANCE, {"buildDefinition": {"resolvedDependencies": listed}})
+    assert seen["materials"] == [{"name": "dataset", "digest": None, "commit": None}]
+
+
 @pytest.mark.parametrize("kind", list(EvidenceKind))
 @pytest.mark.parametrize(
     "junk", [{}, {"files": 3, "components": "x", "metrics": [], "runDetails": 1, "buildDefinition": []}]

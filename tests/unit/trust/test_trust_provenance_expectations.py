@@ -191,6 +191,32 @@ def test_an_expectation_covers_references_without_digest_and_tag() -> None:
 
 
 @pytest.mark.parametrize(
+    ("role", "pattern", "reference"),
+    [
+        ("model", "pvc://models/fraud/*", "pvc://models/./fraud//v1"),
+        ("model", "pvc://models/fraud/*", "PVC://models/fraud/v1/"),
+        ("image", "registry.example/acme/*", "Registry.Example:443/acme/app:1"),
+        ("image", "docker.io/library/*", "python:3"),
+        ("image", "docker.io/acme/*", f"acme/app@sha512:{'a' * 128}"),
+        ("image", "docker.io/acme/*", "index.docker.io/acme/app"),
+        ("image", "python", "python:3"),
+        ("model", "oci://registry.example/models/*", f"oci://registry.example/models/fraud:v1@sha256:{'a' * 64}"),
+        ("model", "oci://registry.example/models/fraud", "oci://registry.example/models/fraud:v1"),
+    ],
+)
+def test_another_spelling_does_not_lead_past_an_expectation(role: str, pattern: str, reference: str) -> None:
+    assert Expectation("e", (pattern,)).covers(role, reference)
+
+
+def test_a_parameter_without_a_name_is_seen() -> None:
+    changed = document()
+    changed["buildDefinition"]["externalParameters"][""] = "x"
+    assert unmet(changed) == {"parameters"}
+    changed["buildDefinition"]["externalParameters"][""] = {"workflow": {"ref": "refs/heads/main"}}
+    assert unmet(changed) == {"parameters"}
+
+
+@pytest.mark.parametrize(
     ("pattern", "text", "answer"),
     [
         ("https://github.com/acme/*", "https://github.com/acme/app", True),
