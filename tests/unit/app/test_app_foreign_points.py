@@ -258,7 +258,7 @@ def test_policies_that_do_not_compile_keep_a_generation_from_being_taken_over(tm
 def test_a_template_that_loops_decides_nothing_at_the_gate_and_hides_nobody_in_the_audit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hurried = RightEngine(GuardedForeign(timeout_s=0.5), None)
+    hurried = RightEngine(GuardedForeign(timeout_s=1.5), None)
     monkeypatch.setattr(wiring, "foreign_engine_beside", lambda engine, *, guarded: hurried)
     many = "numbers.range(1, 99999)[_]"
     body = f'a := {many}; b := {many}; a + b < 0; input.review.object.metadata.labels.loop; msg := "never"'
@@ -266,7 +266,7 @@ def test_a_template_that_loops_decides_nothing_at_the_gate_and_hides_nobody_in_t
     objects = [service(str(index)) for index in range(4)]
     assert [said(decision) for decision in gate(governing, tmp_path, *objects)] == [[]] * 4
     objects[2]["metadata"]["labels"] = {"loop": "yes"}
-    with pytest.raises(PolicyError, match=r"g/t\.yaml:1: Looping: .* no answer within 0\.5 s; it was ended"):
+    with pytest.raises(PolicyError, match=r"g/t\.yaml:1: Looping: .* no answer within 1\.5 s; it was ended"):
         gate(governing, tmp_path, *objects)
     report = audit(governing, tmp_path, *objects)
     assert [item.resource.name for item in report.undecided] == ["2"]
