@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import struct
+import tarfile
 import warnings
 from typing import Any
 
@@ -149,3 +151,35 @@ def test_names_without_end_are_not_looked_up_without_end() -> None:
     found = scan_bytes(data, "model.pkl", limits=Limits(steps=50_000))  # as 20,000 names are for the steps there are
     assert found.verdict is Verdict.MALICIOUS
     assert "limit-steps" in {finding.rule for finding in found.findings}
+
+
+def _safetensors() -> bytes:
+    """A whole safetensors file: its header's length is an opcode too (BINUNICODE), the tensor's name another (V)."""
+    data = (b"\n0" + EVIL).ljust(64, b"\0")
+    tensor = {"dtype": "U8", "shape": [len(data)], "data_offsets": [0, len(data)]}
+    header = json.dumps({"V": tensor}, separators=(",", ":")).encode().ljust(0x0558)
+    return struct.pack("<Q", len(header)) + header + data
+
+
+def _gif() -> bytes:
+    """A whole picture with its colours in a table."""
+    head = b"GIF89a" + b"\1\0" + b"\1N" + b"\x850N"
+    return head + (b"0" + EVIL).ljust(192, b"\0") + b"\x2c\0\0\0\0\1\0\1\0\0\x02\x02\x44\x01\0\x3b"
+
+
+def _tar() -> bytes:
+    """A whole archive whose first member has an odd name."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        member = tarfile.TarInfo(EVIL.decode())
+        member.size = 2
+        archive.addfile(member, io.BytesIO(b"hi"))
+    return made.getvalue()
+
+
+@pytest.mark.parametrize("data", [_safetensors(), _gif(), _tar()], ids=["safetensors", "gif", "tar"])
+def test_what_is_a_pickle_besides_what_it_reads_as_is_found(data: bytes) -> None:
+    assert _runs(data, pickle.Unpickler)
+    found = scan_bytes(data, "pytorch_model.bin")
+    assert found.verdict is Verdict.MALICIOUS
+    assert "polyglot" in {finding.rule for finding in found.findings}

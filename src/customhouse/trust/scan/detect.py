@@ -25,7 +25,7 @@ from customhouse.trust.scan.msgpack_data import inspect_msgpack, inspect_ubjson,
 from customhouse.trust.scan.npy import inspect_npy
 from customhouse.trust.scan.onnx import inspect_onnx, is_onnx
 from customhouse.trust.scan.onnx_tensors import inspect_onnx_tensor, is_onnx_tensor
-from customhouse.trust.scan.pickles import inspect_pickles, looks_like_pickle
+from customhouse.trust.scan.pickles import also_pickle, inspect_pickles, looks_like_pickle
 from customhouse.trust.scan.safetensors import inspect_safetensors, is_safetensors
 from customhouse.trust.scan.savedmodel import inspect_saved_model, is_saved_model
 from customhouse.trust.scan.sentencepiece import inspect_sentencepiece, is_sentencepiece
@@ -64,6 +64,8 @@ _FOREIGN = (
     (b"X\n\x00\x00\x00", "r-data"),
     (b"MATLAB 5.0 MAT-file", "matlab"),
 )
+_OPCODES = ("pickle", "joblib", "torch-legacy", "empty", "text", "json", "unknown")
+"""Formats whose bytes were read as opcodes, or tried so, before."""
 _SEARCHED = 32 << 20
 """Bytes at either end that are searched: a favour to the reader, the file is not clean anyway."""
 _PROGRAMS = ("elf", "windows-program", "mach-o", "java-or-mach-o", "webassembly", "lua-bytecode", "python-bytecode")
@@ -123,6 +125,8 @@ def dispatch(source: Source, look: Inspection) -> None:
     if not _guarded(_first_face, source, look):
         _guarded(_search_markers, source, look)
     _guarded(_second_face, source, look)
+    if look.format not in _OPCODES:
+        _guarded(also_pickle, source, look)
 
 
 def _guarded(read: Reader, source: Source, look: Inspection) -> bool:

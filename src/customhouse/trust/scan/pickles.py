@@ -28,6 +28,8 @@ _MAX_STREAM = 10_000
 _SHORT_LINE = {b"V": b"", b"S": b"''", b"F": b"0", b"I": b"0", b"L": b"0L", b"P": b"0", b"p": b"0", b"g": b"0"}
 """Opcodes of protocol 0 whose argument ends with its line, and a short one for each."""
 _LONG_LINES = 8
+_OPENERS = frozenset(bytes([code]) for code in b"()]}NIJKMLFGSTUVXBCc\x80\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x95\x96")
+"""Opcodes that need nothing before them, nor a loader that knows of persistent names."""
 
 
 def inspect_pickles(source: Source, look: Inspection) -> None:
@@ -224,6 +226,27 @@ def looks_like_pickle(source: Source, look: Inspection) -> bool:
             return False
         data, behind = shorter
     return True  # nor does prose have so many of them, each where an opcode stands
+
+
+def also_pickle(source: Source, look: Inspection) -> None:
+    """Find what is a pickle besides what it reads as: loaders that go by a name would run it.
+
+    Lengths and lines of a pickle jump over the head of many formats (GIF, tar, even safetensors), so the opcodes are
+    followed through all of the file.
+    """
+    machine: list[Machine] = []
+    whole: list[Outcome] = []
+
+    def trial(inner: Source, quiet: Inspection) -> None:
+        machine.append(Machine(inner, quiet, check=check_call))
+        whole.append(simulate(machine[0]))
+
+    if source.peek(0, 1) not in _OPENERS:
+        return
+    findings = look.quiet(source, look.name, trial)
+    bad = any(finding.severity is ScanSeverity.MALICIOUS for finding in findings)
+    if machine[0].called or bad or (whole and whole[0].named):
+        look.malicious("polyglot", f"reads as {look.format} and as a pickle that names what it runs")
 
 
 def _tried(data: bytes, look: Inspection) -> tuple[bool | None, int]:
