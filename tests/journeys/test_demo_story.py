@@ -42,6 +42,14 @@ def test_files_from_outside_are_judged_for_what_they_are(demo: DemoRun) -> None:
     assert "train.csv: differs" in said["a signed dataset verifies; with one flipped bit it does not"]
 
 
+def test_the_picture_says_who_signed_what_of_the_model_that_serves(demo: DemoRun) -> None:
+    said = demo.cli("status", "-o", "json", "--state", str(demo.state))
+    (serving,) = [row for row in json.loads(said.stdout)["releases"] if row["state"] == "serving"]
+    texts = [item["text"] for item in serving["evidence"]]
+    assert {"scan clean, by evidence", "provenance, SLSA Build L1, by evidence"} <= set(texts)
+    assert [item["kind"] for item in serving["evidence"]][:4] == ["scan", "signature", "bom", "provenance"]
+
+
 def test_no_request_fails_in_any_roll_or_rollback(demo: DemoRun) -> None:
     step = next(item for item in demo.document["steps"] if item["name"].startswith("no request failed"))
     sent, failed = re.findall(r"(\d+) requests, (\d+) failed", step["detail"])[0]

@@ -8,6 +8,16 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
+class EvidenceRow:
+    """One statement about a release's model, as the gate saw it. `text` says it in words, with the signer."""
+
+    kind: str
+    verified: bool
+    signer: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseRow:
     """One revision of a workload that runs or ran. Amounts are decimal text in `currency` of the Overview.
 
@@ -41,6 +51,8 @@ class ReleaseRow:
     """What was charged for this release this month, exact."""
     endpoint: str = ""
     """Where it answers (Open Inference Protocol v2); empty unless it gets traffic."""
+    evidence: tuple[EvidenceRow, ...] = ()
+    """What is said of its model, as the Decision that let it in has it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from customhouse.app.controlplane import ControlPlane, release_name
 from customhouse.app.governance import Governance
 from customhouse.app.memory import PENDING, RELEASE, key_of
 from customhouse.app.overview import ReleaseRow
+from customhouse.app.releaseevidence import ReleaseEvidence
 from customhouse.core.cost import HOURS_PER_MONTH, Charge
 from customhouse.core.errors import CustomhouseError
 from customhouse.core.observation import Observation
@@ -61,6 +62,7 @@ class ReleaseRows:
 
     def __init__(self, plane: ControlPlane) -> None:
         self._plane = plane
+        self._evidence = ReleaseEvidence(plane.store.decisions)
         self._known: dict[tuple[ResourceRef, str], _Known] = {}
         self._prices: tuple[Governance | None, dict[tuple[ResourceRef, str], str | None]] = (None, {})
 
@@ -140,6 +142,7 @@ class ReleaseRows:
             state="removed" if ref not in scene.declared and state != "rolled back" else state,
             charged=str(amount),
             endpoint=self._endpoint(ref) if weight else "",
+            evidence=self._evidence.of(ref, value["revision"], value["artifact"]) if value["artifact"] else (),
         )
 
     def _what(self, ref: ResourceRef, release: str) -> _Known:

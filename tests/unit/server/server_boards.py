@@ -9,6 +9,7 @@ from customhouse.app.overview import (
     Costs,
     DecisionRow,
     EventRow,
+    EvidenceRow,
     FindingRow,
     Overview,
     ProposalRow,
@@ -42,6 +43,10 @@ RELEASE = ReleaseRow(
     state="serving",
     charged="0.000593123456",
     endpoint="http://127.0.0.1:9/fraud/fraud-detection/v2/models/fraud-detection",
+    evidence=(
+        EvidenceRow("scan", True, "build", "scan clean, by build"),
+        EvidenceRow("provenance", False, "", "provenance not verified: <no key>"),
+    ),
 )
 DENIAL = DecisionRow(
     digest="sha256:" + "e5" * 32,

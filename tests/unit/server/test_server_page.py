@@ -24,6 +24,13 @@ def test_a_release_is_known_by_its_models_version() -> None:
     assert f'<code title="{RELEASE.artifact}">{"c3" * 6}</code>' in text
 
 
+def test_a_release_says_what_was_said_of_its_model() -> None:
+    text = rendered()
+    assert "evidence: 1 of 2 verified" in text
+    assert "scan clean, by build" in text
+    assert "provenance not verified: &lt;no key&gt;" in text
+
+
 def test_a_denial_says_why_and_what_to_do() -> None:
     text = rendered()
     for part in (DENIAL.reason, "Mirror it.", "rule trusted-registry, jobs/x.yaml:9:5", "and 1 more", "Add it."):
