@@ -179,3 +179,16 @@ def test_a_preparation_of_other_data_or_over_other_data_is_refused(place: Path, 
         raw.write("500,1\n")
     status, said = prepared(command)
     assert (status, "is declared" in said) == (3, True), said
+
+
+def test_provenance_names_the_commit_that_holds_the_job_and_none_where_the_file_is_another(
+    place: Path, command: Command
+) -> None:
+    (bundle,) = place.glob(".evidence/*/provenance.sigstore.json")
+    _, said = command("model", "provenance", str(bundle), "-o", "json")
+    assert git(place, "rev-parse", "HEAD") in said
+    job = place / "jobs" / "train-line.yaml"
+    job.write_text(job.read_text() + "# not committed\n")
+    attest(place)
+    _, said = command("model", "provenance", str(bundle), "-o", "json")
+    assert git(place, "rev-parse", "HEAD") not in said

@@ -12,14 +12,15 @@ from customhouse._kit.digest import is_digest
 from customhouse.app import wiring
 from customhouse.app.inspection import ModelCard, inspect
 from customhouse.app.modelbom import Sources
+from customhouse.app.settings import Settings
 from customhouse.app.wholefile import write_whole
 from customhouse.control.render import render
-from customhouse.core.errors import UsageError
+from customhouse.core.errors import SourceError, UsageError
 from customhouse.core.resource import PREFIX, Declaration
 from customhouse.core.workload import workload
 from customhouse.trust.bom import Material
 from customhouse.trust.keys import load_private
-from customhouse.trust.provenance import Build, Dependency
+from customhouse.trust.provenance import OWN_REPOSITORY, Build, Dependency
 from customhouse.trust.provenance_level import LOCAL_TARGET
 from customhouse.trust.scan import TreeScan, Wish, scan_paths
 
@@ -49,7 +50,7 @@ def scan(paths: Sequence[str], wish: Wish) -> TreeScan:
     return scan_paths([Path(path) for path in paths], wish=wish)
 
 
-def attest(request: AttestRequest, wish: Wish | None = None) -> dict[str, Any]:
+def attest(request: AttestRequest, settings: Settings, wish: Wish | None = None) -> dict[str, Any]:
     """Inspect a model and write its evidence into a work tree: `{"digest","verdict","files","hints"}`."""
     clock = wiring.clock()
     if not Path(request.repo).is_dir():
@@ -61,7 +62,7 @@ def attest(request: AttestRequest, wish: Wish | None = None) -> dict[str, Any]:
         version=request.version,
         datasets=datasets,
         evaluation=_json(request.evaluation) if request.evaluation else None,
-        build=_build(request.job, datasets) if request.job else None,
+        build=_build(request, datasets, settings) if request.job else None,
         given=request.sources.given(),
         shelf=shelf,
         images=request.sources.bills(),
@@ -102,17 +103,33 @@ def _json(path: str) -> Mapping[str, Any]:
     return value
 
 
-def _build(path: str, datasets: Sequence[Material]) -> Build:
-    if not Path(path).is_file():
-        raise UsageError(f"there is no file {path}", hint="--job names the manifest of the training Job")
-    declared = render({Path(path).name: Path(path).read_bytes()})
-    job = next((item for item in declared if item.ref.kind == "Job"), None)
+def _build(request: AttestRequest, datasets: Sequence[Material], settings: Settings) -> Build:
+    place = Path(request.job or "")
+    if not place.is_file():
+        raise UsageError(f"there is no file {place}", hint="--job names the manifest of the training Job")
+    data = place.read_bytes()
+    job = next((item for item in render({place.name: data}) if item.ref.kind == "Job"), None)
     if job is None:
-        raise UsageError(f"{path} declares no Job")
+        raise UsageError(f"{place} declares no Job")
+    commit = _declaring(request.repo, place, data, settings)
+    code = [Dependency("code", OWN_REPOSITORY, commit=commit)] if commit else []
+    named = [Dependency("dataset", item.name, item.digest) for item in datasets]
     now = wiring.clock().now()
-    return build_of(
-        job, [Dependency("dataset", item.name, item.digest) for item in datasets], now.isoformat(), now, now
-    )
+    return build_of(job, [*named, *code], now.isoformat(), now, now)
+
+
+def _declaring(repo: str, place: Path, data: bytes, settings: Settings) -> str:
+    """The commit that HEAD is, where it holds these very bytes as the Job's file; else nothing is said of a commit."""
+    root = next((up for up in (Path(repo).resolve(), *Path(repo).resolve().parents) if (up / ".git").exists()), None)
+    if root is None or not place.resolve().is_relative_to(root):
+        return ""
+    name = place.resolve().relative_to(root).as_posix()
+    try:
+        objects = wiring.commits(settings, str(root))
+        commit = objects.resolve("HEAD")
+        return commit if objects.files(commit, name).get(name) == data else ""
+    except SourceError:  # no commit yet, or no git here
+        return ""
 
 
 def build_of(job: Declaration, datasets: Sequence[Dependency], invocation: str, started: Any, finished: Any) -> Build:

@@ -40,12 +40,10 @@ from customhouse.execution.objects import JobRun, job_run
 from customhouse.trust.attestation import attest, evidence_path
 from customhouse.trust.custody import Link, LinkKind, Node, NodeKind, entry
 from customhouse.trust.keys import load_private
-from customhouse.trust.provenance import DATA_BUILD_TYPE, Build, Dependency, provenance
+from customhouse.trust.provenance import DATA_BUILD_TYPE, OWN_REPOSITORY, Build, Dependency, provenance
 from customhouse.trust.provenance_level import LOCAL_TARGET
 
 INPUTS, OUTPUTS = PREFIX + "data-inputs", PREFIX + "data-outputs"
-REPOSITORY = "git+self"
-"""The uri of the code's commit: the repository that declares the Job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +108,7 @@ def prepare(asked: Request, settings: Settings) -> dict[str, Any]:
         dependencies=(
             *(Dependency("dataset", item.name, item.digest) for item in read),
             Dependency("code", run.image, run.image_digest),
-            Dependency("code", REPOSITORY, commit=commit),
+            Dependency("code", OWN_REPOSITORY, commit=commit),
         ),
         builder=LOCAL_TARGET,
         invocation=f"{job.ref} {to_rfc3339(begun)}",

@@ -49,7 +49,7 @@ def attest(
     sources = Sources(card, libraries, environment, images)
     request = AttestRequest(path, repo, key, name, version, evaluation, dataset, job, sources)
     with shown(settings), looking(settings, [path], cache=cache) as wish:
-        done = inspected(request, wish)
+        done = inspected(request, settings, wish)
     for hint in done["hints"]:
         talk(settings, f"hint ({hint['kind']}): {hint['message']}")
     if done["verdict"] != "clean":

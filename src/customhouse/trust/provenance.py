@@ -18,6 +18,10 @@ DATA_BUILD_TYPE = "https://customhouse.dev/build/data-preparation/v1"
 _ROLES = ("dataset", "code", "image", "model")
 
 
+OWN_REPOSITORY = "git+self"
+"""The uri of a commit of the repository that declares the Job."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dependency:
     """What went into a build. `role` is dataset, code, image or model (a base model); `digest` is `sha256:…`.
