@@ -15,7 +15,7 @@ from customhouse._kit.clock import to_rfc3339
 from customhouse.core.errors import EvidenceError
 from customhouse.trust.provenance_forms import Material, Provenance, read_provenance
 from customhouse.trust.provenance_level import Builder, Level, level_of
-from customhouse.trust.provenance_patterns import matches
+from customhouse.trust.provenance_patterns import matches, says
 
 Reviewed = Callable[[str], bool]
 """Whether a commit is part of the reviewed history of this repository."""
@@ -257,7 +257,7 @@ def _parameters(said: Provenance, expectation: Expectation) -> Iterator[Check]:
                 )
     for name, pattern in expectation.parameters.items():
         found = said.parameters.get(name)
-        met = found is not None and matches(pattern, found)
+        met = found is not None and says(pattern, found)
         has = "is not there" if found is None else f"is {_cut(found)}"
         message = f"the parameter {name} {has}" + ("" if met else f"; it must be {pattern}")
         yield Check(f"parameter:{name}", met, message, f"{where}/{_pointer(name)}", expectation.place("parameters"))

@@ -6,7 +6,9 @@ Small letters and capitals differ. The whole text must match: `https://github.co
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 MAX_PATTERN = 1000
 MAX_WILDCARDS = 8
@@ -31,6 +33,35 @@ def matches(pattern: str, text: str) -> bool:
         if not ends:
             return False
     return len(text) in ends
+
+
+def says(pattern: str, text: str) -> bool:
+    """Whether a parameter is as expected. Where a JSON list is expected (a command), item by item.
+
+    As one text a wildcard would reach over the end of its argument: `["fit.py", "--seed=*"]` would let
+    `["fit.py", "--seed=1", "--rows=elsewhere"]` pass.
+    """
+    wanted = _list(pattern)
+    if wanted is None:
+        return matches(pattern, text)
+    found = _list(text)
+    return found is not None and len(found) == len(wanted) and all(map(_item_says, wanted, found))
+
+
+def _item_says(wanted: Any, found: Any) -> bool:
+    if isinstance(wanted, str) and isinstance(found, str):
+        return matches(wanted, found)
+    return json.dumps(wanted, sort_keys=True) == json.dumps(found, sort_keys=True)
+
+
+def _list(text: str) -> list[Any] | None:
+    if not text.startswith("["):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, list) else None
 
 
 def _within_segments(ends: set[int], text: str) -> set[int]:

@@ -19,7 +19,7 @@ from customhouse.trust.provenance_expectations import (
     verify_statement,
 )
 from customhouse.trust.provenance_level import LOCAL_TARGET, Builder, level_of
-from customhouse.trust.provenance_patterns import matches, problem_of
+from customhouse.trust.provenance_patterns import matches, problem_of, says
 
 DATA = f"sha256:{documents.SHA['d']}"
 BUILDERS = (Builder("https://github.com/acme/fraud/.github/workflows/build.yml@refs/heads/*", 3, ("ci",), "c.yaml:3"),)
@@ -241,3 +241,27 @@ def test_patterns(pattern: str, text: str, answer: bool) -> None:
 )
 def test_patterns_that_would_believe_everybody_are_refused(pattern: str) -> None:
     assert problem_of(pattern, address=True)
+
+
+@pytest.mark.parametrize(
+    ("said", "met"),
+    [
+        ('["python", "fit.py", "--out=/models/line/v1", "--seed=1"]', True),
+        ('["python", "fit.py", "--out=/models/line/v1", "--rows=elsewhere", "--seed=1"]', False),
+        ('["python", "fit.py", "--out=/models/line/v1\\", \\"--rows=elsewhere", "--seed=1"]', True),
+        ('["python", "fit.py", "--out=/models/line/", "--seed=1"]', True),
+        ('["python", "fit.py", "--seed=1"]', False),
+        ('["python", "fit.py", "--out=/models/line/v1", ["--seed=1"]]', False),
+        ("python fit.py --out=/models/line/v1 --seed=1", False),
+        ("[" * 50_000, False),
+    ],
+)
+def test_a_wildcard_in_a_command_stays_within_its_argument(said: str, met: bool) -> None:
+    assert says('["python", "fit.py", "--out=/models/line/*", "--seed=1"]', said) is met
+
+
+def test_a_pattern_that_is_no_list_is_one_text() -> None:
+    assert says("refs/tags/*", "refs/tags/v1")
+    assert not says("refs/tags/*", '["refs/tags/v1"]')
+    assert not says("[a-*", "b")
+    assert says("[a-*", "[a-b")
