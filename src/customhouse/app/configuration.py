@@ -16,6 +16,7 @@ from customhouse.app.audit_spec import AuditSpec
 from customhouse.app.forge_settings import ForgeSpec
 from customhouse.app.policyspecs import BundleSource, CanarySpec, bundles_of, canary_of
 from customhouse.app.provenance_rules import expected_of
+from customhouse.app.scan_names import ScanSpec, scan_of
 from customhouse.app.tiering import check_known, environments_of, tiers_of
 from customhouse.app.trusting import TrustSpec
 from customhouse.control.rendering import RenderEntry
@@ -87,6 +88,8 @@ class Configuration:
     """Whose evidence counts besides that of keys, and where it is asked for."""
     provenance: Expected = field(default_factory=Expected)
     """Who may build what from what."""
+    scan: ScanSpec = field(default_factory=ScanSpec)
+    """Names of the organisation's own that the model scanner knows."""
     provider: str = "aws"
     region: str = "us-east-1"
     price_book: str | None = None
@@ -163,10 +166,7 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
         waivers=policy.get("waivers"),
         allowed_signers=trust.get("allowedSigners"),
         gpg_keys=tuple(trust.get("gpgKeys") or ()),
-        keys=tuple(
-            TrustKey(key["name"], key["publicKey"], tuple(EvidenceKind(kind) for kind in key["kinds"]))
-            for key in trust.get("keys") or ()
-        ),
+        keys=_keys(trust),
         trust=TrustSpec.parse(trust),
         provenance=expected_of(
             document.get("provenance") or {},
@@ -175,6 +175,7 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
             {*key_names, *TrustSpec.parse(trust).signers()},
             checker.fail,
         ),
+        scan=scan_of(document, checker.fail),
         provider=prices.get("provider", default.provider),
         region=prices.get("region", default.region),
         price_book=prices.get("book"),
@@ -190,6 +191,13 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
     )
     _check_names(configuration, marks, file)
     return configuration
+
+
+def _keys(trust: Mapping[str, Any]) -> tuple[TrustKey, ...]:
+    return tuple(
+        TrustKey(key["name"], key["publicKey"], tuple(EvidenceKind(kind) for kind in key["kinds"]))
+        for key in trust.get("keys") or ()
+    )
 
 
 def _budgets(document: Mapping[str, Any]) -> tuple[BudgetSpec, ...]:

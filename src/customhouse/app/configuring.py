@@ -12,7 +12,7 @@ from typing import Any
 from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.money import Money
 from customhouse.app import wiring
-from customhouse.app.configuration import FILE, Configuration, schema
+from customhouse.app.configuration import FILE, BudgetSpec, Configuration, schema
 from customhouse.app.governance import read_configuration, read_document
 from customhouse.app.provenance_rules import provenance_document
 from customhouse.app.settings import Settings
@@ -149,21 +149,14 @@ def as_document(configuration: Configuration) -> dict[str, Any]:
             **configuration.trust.to_document(),
         },
         "provenance": provenance_document(configuration.provenance),
+        "scan": {"names": [item.to_json() for item in configuration.scan.names]},
         "prices": {
             "provider": configuration.provider,
             "region": configuration.region,
             "book": configuration.price_book,
             "maxAgeDays": configuration.price_max_age_days,
         },
-        "budgets": [
-            {
-                "name": budget.name,
-                "monthly": str(budget.monthly),
-                "namespaces": list(budget.namespaces),
-                "labels": dict(budget.labels),
-            }
-            for budget in configuration.budgets
-        ],
+        "budgets": [_budget(budget) for budget in configuration.budgets],
         "optimiser": {
             "autonomy": configuration.autonomy,
             "minimumWindows": configuration.minimum_windows,
@@ -174,6 +167,15 @@ def as_document(configuration: Configuration) -> dict[str, Any]:
         "audit": configuration.audit.to_json(),
     }
     return {name: _without_none(value) for name, value in document.items() if value is not None}
+
+
+def _budget(budget: BudgetSpec) -> dict[str, Any]:
+    return {
+        "name": budget.name,
+        "monthly": str(budget.monthly),
+        "namespaces": list(budget.namespaces),
+        "labels": dict(budget.labels),
+    }
 
 
 def _tier(tier: TierSpec) -> dict[str, Any]:

@@ -198,7 +198,10 @@ class Desk:
         known = {**{f"{folder}{name}": data for name, data in attached.items()}, **stored}
         # Who is believed is read here, with `cryptography`: most runs have no evidence to look at.
         believed = self._governing.believed
-        found = read_filed(known, digest, believed, self._clock.now(), files, self._name(artifact))
+        now, rules = self._clock.now(), self._governing.configuration.scan
+        read = read_filed(known, digest, believed, now, files, self._name(artifact))
+        # A scan may rest on names that a branch vouches for: only those of the revision that judges count.
+        found = tuple(rules.believed(item, now) for item in read)
         return _Seen(files, found, hashed - start, self._stopwatch.moment() - hashed)
 
     def _progress(self, _: int) -> None:

@@ -104,13 +104,15 @@ def inspect(
     Each file is read once (or remembered, if the wish says by whom). The evidence is of the digest of what was read: of
     files that change afterwards it says nothing. Raises ArtifactError when the files cannot be read.
     """
-    seen = read_model(path, replace(wish or Wish(), sha256=True, scan=True, describe=True))
+    asked = replace(wish or Wish(), sha256=True, scan=True, describe=True)
+    seen = read_model(path, asked)
     require_files(seen, str(path))
     files, scan = seen.files, seen.scan
     digest = files.digest
     found: dict[EvidenceKind, bytes] = {}
     # 1. What is in the files.
-    found[EvidenceKind.SCAN] = _signed(card, digest, EvidenceKind.SCAN, scan_predicate(files, scan), key, now)
+    scanned = scan_predicate(files, scan, asked.limits.names)
+    found[EvidenceKind.SCAN] = _signed(card, digest, EvidenceKind.SCAN, scanned, key, now)
     # 2. What it is made of.
     bom = _bom(seen, card, now)
     found[EvidenceKind.BOM] = _signed(card, digest, EvidenceKind.BOM, bom, key, now)
@@ -148,8 +150,15 @@ def _bom(seen: Read, card: ModelCard, now: datetime) -> dict[str, Any]:
         libraries=(*installed_libraries(card.libraries), *card.shelf),
         images=card.images,
         metrics=tuple(_metrics(card.evaluation or {})),
-        properties={"customhouse:scan:verdict": seen.scan.verdict.value},
+        properties=scan_properties(seen.scan),
     )
+
+
+def scan_properties(scan: TreeScan) -> dict[str, str]:
+    """What a bill says of the scan: the verdict, and the organisation's own names that it rests on."""
+    added = sorted({name for file in scan.files for name in file.added})
+    rests = {"customhouse:scan:added-names": " ".join(added)} if added else {}
+    return {"customhouse:scan:verdict": scan.verdict.value, **rests}
 
 
 def _evaluation(card: ModelCard) -> dict[str, Any]:

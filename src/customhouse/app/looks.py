@@ -13,9 +13,9 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,11 @@ from customhouse._kit.clock import Clock
 from customhouse._kit.progress import Meter
 from customhouse._kit.reading import Digests, Stamp
 from customhouse.app import wiring
+from customhouse.app.configuration import FILE as CONFIGURATION
 from customhouse.app.inspection import size_of
 from customhouse.app.sealedfile import SealedFile
 from customhouse.app.settings import Settings
+from customhouse.core.errors import ConfigError
 from customhouse.trust.scan import (
     Description,
     FileScan,
@@ -37,6 +39,8 @@ from customhouse.trust.scan import (
     Wish,
     rules_digest,
 )
+from customhouse.trust.scan.additions import digest_of
+from customhouse.trust.scan.names import Use
 
 FILE = "looks.json"
 FOLDER = "cache"
@@ -44,6 +48,7 @@ MAX_BYTES = 64 * 1024 * 1024
 MAX_FILES = 100_000
 MAX_FINDINGS = 20
 """A scan with more is not remembered: such a file is not scanned often."""
+_MAX_CONFIGURATION = 4 * 1024 * 1024
 _RACY_NS = 2_000_000_000
 _PAUSE_S = 2.0
 """How long what was found out may be lost when the run is killed; longer only where writing takes long."""
@@ -117,7 +122,9 @@ class Looks:
         return {}
 
     def _ruling(self, limits: Limits) -> str:
-        return f"{rules_digest()} {limits} {self._rules}"
+        # The names in one order and by their digest: there may be a thousand, and each record repeats this.
+        names = digest_of("", limits.names)
+        return f"{rules_digest()} {replace(limits, names={})} {names} {self._rules}"
 
 
 def _record(stamp: Stamp, look: Look, ruling: str) -> _Record:
@@ -133,6 +140,7 @@ def _record(stamp: Stamp, look: Look, ruling: str) -> _Record:
             "format": scan.format,
             "verdict": scan.verdict.value,
             "findings": [finding.to_json() for finding in scan.findings],
+            "added": sorted(scan.added),
             "references": dict(look.references),
             "described": look.described,
             "description": None if look.description is None else look.description.to_json(),
@@ -149,7 +157,8 @@ def _look(record: _Record, size: int, ruling: str) -> Look:
         ScanFinding(row["rule"], ScanSeverity(row["severity"]), row["message"], int(row["offset"]), row["member"])
         for row in said["findings"]
     )
-    scan = FileScan("", said["format"], Verdict(said["verdict"]), findings, size)
+    added = frozenset(str(name) for name in said["added"])
+    scan = FileScan("", said["format"], Verdict(said["verdict"]), findings, size, added=added)
     references = {str(name): int(need) for name, need in said["references"].items()}
     told = said["description"]
     words = None if told is None else Description.from_json(told)
@@ -157,8 +166,11 @@ def _look(record: _Record, size: int, ruling: str) -> Look:
 
 
 @contextmanager
-def looking(settings: Settings, paths: Sequence[str], *, cache: bool = True) -> Iterator[Wish]:
+def looking(settings: Settings, paths: Sequence[str], *, cache: bool = True, repo: str | None = None) -> Iterator[Wish]:
     """What a look at models needs: digests of both kinds, who remembers earlier looks, who is told how far it is.
+
+    And the names that `scan.names` adds: of `--config`, else of the work tree `repo`. Beside what is scanned nothing is
+    looked for: a stranger's folder would vouch for itself. Raises ConfigError.
 
     Nothing is remembered inside of what is looked at (that would change it), nor where nobody has a state and there is
     too little to read for it to matter.
@@ -169,7 +181,24 @@ def looking(settings: Settings, paths: Sequence[str], *, cache: bool = True) -> 
     kept = settings.state_named or settings.state.is_dir() or size >= _WORTH
     memory = Looks(settings.state, settings.keys, wiring.clock()) if cache and kept and not inside else None
     try:
-        yield Wish(blake3=True, clock=wiring.clock(), memory=memory, told=Meter("reading", size))
+        limits = Limits(names=_names(settings, places, repo))
+        yield Wish(blake3=True, limits=limits, clock=wiring.clock(), memory=memory, told=Meter("reading", size))
     finally:
         if memory is not None:
             memory.save()
+
+
+def _names(settings: Settings, places: Sequence[Path], repo: str | None) -> Mapping[str, Use]:
+    place = settings.config
+    if place is None and repo is not None:
+        root = Path(repo)
+        # Evidence of a whole work tree would rest on what the tree says of itself.
+        if not any(root.resolve().is_relative_to(item.resolve()) for item in places):
+            place = root / CONFIGURATION
+    if place is None or not place.is_file():
+        return {}
+    if place.stat().st_size > _MAX_CONFIGURATION:
+        raise ConfigError("it is over 4 MiB", where=str(place), hint="split it, or name another with --config")
+    from customhouse.app.governance import read_configuration  # only who has one needs what reads it
+
+    return read_configuration(place.read_bytes(), place.name).scan.uses(wiring.clock().now())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from customhouse.app import wiring
-from customhouse.app.inspection import read_model, require_files
+from customhouse.app.inspection import read_model, require_files, scan_properties
 from customhouse.core.errors import UsageError
 from customhouse.trust.bom import model_bom
 from customhouse.trust.bom_diff import compare
@@ -89,7 +89,7 @@ def bill(request: BomRequest, wish: Wish) -> tuple[dict[str, Any], tuple[Hint, .
         spec_version=(request.form == "cyclonedx" and request.spec_version) or "1.6",
         libraries=libraries,
         images=images,
-        properties={"customhouse:scan:verdict": seen.scan.verdict.value},
+        properties=scan_properties(seen.scan),
     )
     return (in_spdx(document) if request.form == "spdx" else document), told
 

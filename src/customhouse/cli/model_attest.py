@@ -48,7 +48,7 @@ def attest(
 
     sources = Sources(card, libraries, environment, images)
     request = AttestRequest(path, repo, key, name, version, evaluation, dataset, job, sources)
-    with shown(settings), looking(settings, [path], cache=cache) as wish:
+    with shown(settings), looking(settings, [path], cache=cache, repo=repo) as wish:
         done = inspected(request, settings, wish)
     for hint in done["hints"]:
         talk(settings, f"hint ({hint['kind']}): {hint['message']}")

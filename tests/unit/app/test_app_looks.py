@@ -18,6 +18,7 @@ from customhouse.app.looks import FILE, FOLDER, MAX_FINDINGS, Looks, looking
 from customhouse.app.settings import Settings
 from customhouse.core.errors import ArtifactError
 from customhouse.trust.scan import Inspected, Limits, Verdict, Wish, inspect_tree, scan_tree
+from customhouse.trust.scan.names import Use
 
 HEADER = json.dumps({"w": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}, "__metadata__": {"format": "pt"}})
 
@@ -182,3 +183,42 @@ def test_nothing_is_remembered_inside_of_a_model_nor_where_there_is_no_state(mod
         assert wish.memory is not None
     with looking(replace(nowhere, state_named=True), [str(model)], cache=False) as wish:
         assert wish.memory is None
+
+
+def test_a_verdict_that_rests_on_an_added_name_is_remembered_for_that_name_alone(tmp_path: Path) -> None:
+    model, state = tmp_path / "model.pkl", tmp_path / "state"
+    model.write_bytes(b"\x80\x02cacme.models\nRanker\n)\x81}b.")
+
+    def verdict(names: dict[str, Use]) -> tuple[Verdict, frozenset[str], int]:
+        memory = Looks(state, state / "keys", later())
+        wish = Wish(limits=Limits(names=names), memory=memory)
+        (file,) = scan_tree(model, wish=wish).files
+        memory.save()
+        return file.verdict, file.added, memory.reused
+
+    ranker = {"acme.models.Ranker": Use.STATE, "acme.models.Other": Use.STATE}
+    size = model.stat().st_size
+    assert verdict(ranker) == (Verdict.CLEAN, frozenset({"acme.models.Ranker"}), 0)
+    assert verdict(dict(reversed(ranker.items()))) == (Verdict.CLEAN, frozenset({"acme.models.Ranker"}), size)
+    assert verdict({})[0] is Verdict.SUSPICIOUS
+    assert verdict({"acme.models.Ranker": Use.VALUE})[0] is Verdict.SUSPICIOUS
+    assert verdict(ranker)[0] is Verdict.CLEAN
+
+
+def test_names_are_those_of_the_work_tree_and_never_of_what_is_looked_at(tmp_path: Path) -> None:
+    declared = "apiVersion: customhouse.dev/v1\npolicy: {requireSignedCommits: false}\nscan:\n  names:\n"
+    declared += "    - {name: a.B, use: state, reason: r, owner: o}\n"
+    declared += "    - {name: a.Gone, use: state, reason: r, owner: o, expires: 2020-01-01}\n"
+    own, strange = tmp_path / "own", tmp_path / "strange"
+    for folder in (own, strange):
+        folder.mkdir()
+        (folder / "customhouse.yaml").write_text(declared)
+    settings = Settings(state=tmp_path / "state")
+
+    def names(settings: Settings, path: Path, repo: Path | None) -> dict[str, Use]:
+        with looking(settings, [str(path)], repo=None if repo is None else str(repo)) as wish:
+            return dict(wish.limits.names)
+
+    assert names(settings, strange, own) == {"a.B": Use.STATE}
+    assert names(settings, strange, strange) == names(settings, strange, None) == names(settings, tmp_path, own) == {}
+    assert names(replace(settings, config=own / "customhouse.yaml"), own, None) == {"a.B": Use.STATE}

@@ -119,9 +119,26 @@ def test_the_lists_name_nothing_that_runs_code() -> None:
 def test_a_name_that_the_organisation_vouches_for_is_clean_unless_it_is_dangerous() -> None:
     data = b"\x80\x02cmy_models\nNet\n)\x81}b."
     assert scan_bytes(data).verdict is Verdict.SUSPICIOUS
-    assert scan_bytes(data, limits=Limits(names=frozenset({"my_models.Net"}))).verdict is Verdict.CLEAN
+    known_here = Limits(names={"my_models.Net": Use.STATE})
+    found = scan_bytes(data, limits=known_here)
+    assert found.verdict is Verdict.CLEAN
+    assert found.added == {"my_models.Net"}
+    assert [finding.rule for finding in found.findings] == ["declared-name"]
+    assert "my_models.Net (state)" in found.findings[0].message
+    called = b"\x80\x02cmy_models\nNet\n)R."
+    assert scan_bytes(called, limits=known_here).verdict is Verdict.SUSPICIOUS  # for its state only
+    assert scan_bytes(called, limits=Limits(names={"my_models.Net": Use.CALL})).verdict is Verdict.CLEAN
     evil = b"cos\nsystem\n(X\x01\x00\x00\x00xtR."
-    assert scan_bytes(evil, limits=Limits(names=frozenset({"posix.system", "os.system"}))).verdict is Verdict.MALICIOUS
+    vouched = Limits(names={"posix.system": Use.CALL, "os.system": Use.CALL})
+    assert scan_bytes(evil, limits=vouched).verdict is Verdict.MALICIOUS
+
+
+def test_what_a_verdict_rests_on_is_whole_whatever_else_is_found() -> None:
+    names = {f"my_models.Net{number}": Use.STATE for number in range(300)}
+    data = b"\x80\x02(" + b"".join(b"c" + name.replace(".", "\n").encode() + b"\n)\x81" for name in names) + b"t."
+    found = scan_bytes(data, limits=Limits(names=names, findings=5))
+    assert found.verdict is Verdict.CLEAN
+    assert found.added == set(names)
 
 
 def test_a_large_vocabulary_needs_few_steps_and_little_time() -> None:

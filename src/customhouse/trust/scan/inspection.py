@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO
 
 from customhouse._kit.clock import Clock
+from customhouse.trust.scan.names import Use
 from customhouse.trust.scan.source import FileBacking, Source, UnreadableError
 from customhouse.trust.scan.verdict import ScanFinding, ScanSeverity
 
@@ -35,8 +36,8 @@ class Limits:
     findings: int = 200
     seconds: float = 120.0
     """A backstop on the monotonic clock; the counts above are meant to end first."""
-    names: frozenset[str] = frozenset()
-    """Classes and functions (`module.name`) that the organisation vouches for in customhouse.yaml."""
+    names: Mapping[str, Use] = field(default_factory=dict)
+    """Classes and functions (`module.name`) that the organisation vouches for: `scan.names` of customhouse.yaml."""
 
 
 @dataclass(slots=True)
@@ -57,6 +58,8 @@ class Budget:
     references: dict[str, int] = field(default_factory=dict)
     """Files beside this one that it reads, and the bytes of each that it needs."""
     seen: set[tuple[str, str, str]] = field(default_factory=set)
+    added: set[str] = field(default_factory=set)
+    """Names met that only `limits.names` knows. Not a finding: those have an end, and this must be whole."""
 
     def spend(self, steps: int = 1) -> None:
         """Raises UnreadableError when steps or time are used up."""
@@ -184,6 +187,7 @@ class Inspection:
             pass
         finally:
             self.budget.steps = trial.steps
+            self.budget.added |= trial.added
         return trial.findings
 
     def refer(self, name: str, size: int) -> None:

@@ -16,9 +16,11 @@ from customhouse._kit.clock import Clock, SystemClock
 from customhouse._kit.digest import FileEntry, Tree, tree
 from customhouse._kit.reading import side_by_side
 from customhouse.core.errors import ArtifactError
+from customhouse.trust.scan.additions import by_use, digest_of
 from customhouse.trust.scan.description import Description
 from customhouse.trust.scan.files import entries
 from customhouse.trust.scan.inspection import Limits
+from customhouse.trust.scan.names import Use
 from customhouse.trust.scan.onepass import Look, Wish, look_at, scan_source
 from customhouse.trust.scan.source import Source
 from customhouse.trust.scan.verdict import FileScan, ScanFinding, ScanSeverity, TreeScan, Verdict, verdict_of
@@ -126,9 +128,10 @@ def scan_paths(
     return TreeScan(tuple(files))
 
 
-def scan_predicate(tree: Tree, scan: TreeScan) -> dict[str, Any]:
+def scan_predicate(tree: Tree, scan: TreeScan, told: Mapping[str, Use] | None = None) -> dict[str, Any]:
     """The predicate of scan evidence (https://customhouse.dev/attestations/scan/v1), bound to the tree's digest.
 
+    `told` are the names that the scan was told of (`Limits.names`): `added_names` says on which of them it rests.
     Raises ArtifactError when the scan is of other files or other bytes than the tree.
     """
     listed = {entry.path: entry for entry in tree.files}
@@ -141,8 +144,15 @@ def scan_predicate(tree: Tree, scan: TreeScan) -> dict[str, Any]:
     for file in scan.files:
         if file.digest is not None and file.digest != listed[file.path].digest:
             raise ArtifactError("the file changed between scan and digest", where=file.path, hint="scan it again")
+    uses = told or {}
+    added = {name: uses[name] for file in scan.files for name in file.added}
     return {
-        "scanner": {"name": "customhouse", "version": SCANNER_VERSION, "rules_digest": rules_digest()},
+        "scanner": {
+            "name": "customhouse",
+            "version": SCANNER_VERSION,
+            "rules_digest": digest_of(rules_digest(), uses),
+        },
+        **({"added_names": by_use(added)} if added else {}),
         "subject_digest": tree.digest,
         "verdict": scan.verdict.value,
         "counts": {verdict.value: sum(file.verdict is verdict for file in scan.files) for verdict in Verdict},

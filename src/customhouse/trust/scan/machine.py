@@ -235,8 +235,8 @@ class Machine:
         use = known(module, name)
         if not self.script and module.partition(".")[0] == "__torch__":
             use = None  # outside of torch's own archives a pickle imports it like any other module
-        if use is None and f"{module}.{name}" in self.look.budget.limits.names:
-            use = None if suspect(module, name) is ScanSeverity.MALICIOUS else Use.CALL
+        if use is None:
+            use = self._added(module, name)
         named = Named(module, name, use)
         if len(self.met) < 10_000:
             self.met[spelled] = named
@@ -252,6 +252,15 @@ class Machine:
                 why = f"names {shown(named)}, which is not known safe; {_CONVERT}"
                 self.look.suspicious("pickle-unknown-global", why, self.at)
         return named
+
+    def _added(self, module: str, name: str) -> Use | None:
+        """What the organisation vouches for; never what can run code."""
+        budget, full = self.look.budget, f"{module}.{name}"
+        use = budget.limits.names.get(full)
+        if use is None or use is Use.CHECKED or suspect(module, name) is ScanSeverity.MALICIOUS:
+            return None
+        budget.added.add(full)
+        return use
 
     def call(self, callee: Value, arguments: Value) -> None:
         """REDUCE, INST and OBJ: push the result of a call and judge it."""

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from customhouse._kit.clock import Clock, SystemClock
 from customhouse._kit.reading import Digests, Hasher, Stamp, Told, digests_of, read_digests
+from customhouse.trust.scan.additions import note_of
 from customhouse.trust.scan.description import Description, describe
 from customhouse.trust.scan.detect import dispatch
 from customhouse.trust.scan.files import RefusedError, open_source
@@ -96,8 +97,9 @@ def scan_source(
     budget = Budget(limits, clock, started=clock.monotonic())
     look = Inspection("", budget, dispatch, title=title)
     look.scan(source)
-    findings = tuple(budget.findings)
-    return FileScan(name, look.format, verdict_of(findings), findings, source.size), dict(budget.references)
+    findings = (*budget.findings, *note_of(budget.added, limits.names))
+    scan = FileScan(name, look.format, verdict_of(findings), findings, source.size, added=frozenset(budget.added))
+    return scan, dict(budget.references)
 
 
 def _complete(source: Source, descriptor: int, title: str, wish: Wish, known: Look | None) -> Look:
@@ -146,9 +148,7 @@ def _tell(wish: Wish, size: int) -> None:
 def _named(look: Look, name: str) -> Look:
     if look.scan is None:
         return look
-    scan = look.scan
-    named = FileScan(name, scan.format, scan.verdict, scan.findings, scan.size, look.digests.sha256 or None)
-    return replace(look, scan=named)
+    return replace(look, scan=replace(look.scan, path=name, digest=look.digests.sha256 or None))
 
 
 def _refused(name: str, rule: str, why: str) -> Look:

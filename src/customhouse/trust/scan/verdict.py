@@ -60,6 +60,9 @@ class FileScan:
     digest: str | None = None
     """`sha256:…` of the bytes that were scanned, from the same open file; None when they could not all be read."""
 
+    added: frozenset[str] = frozenset()
+    """Names that it rests on and that only the organisation vouches for."""
+
     def to_json(self) -> dict[str, Any]:
         """One row of `model scan`."""
         return {
