@@ -23,7 +23,7 @@ from customhouse.app.governance import Governance, governance
 from customhouse.app.memory import Memory
 from customhouse.app.settings import Settings
 from customhouse.core.decision import Point
-from customhouse.core.errors import TamperError
+from customhouse.core.errors import CannotDecideError, TamperError
 from customhouse.core.ports import DecisionLog
 from customhouse.core.resource import Declaration, ResourceRef
 from customhouse.trust.attestation import FOLDER
@@ -35,6 +35,7 @@ Key = tuple[str, str, str, str]
 """(group, kind, namespace, name): an object is itself under every version of its API."""
 _RECORDED = 10_000
 _MAX_EVIDENCE = 256 * 1024 * 1024
+"""Bytes, of `--config`'s folder and of the index each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class AdmissionContext:
     evidence: Mapping[str, bytes] = field(default_factory=dict)
     asked: frozenset[str] = frozenset()
     """What (`host/repository@digest`) the local index knows the attached statements of, be it none."""
+    partial: frozenset[str] = frozenset()
+    """The digests of which not everything that is there was read: what is missing might speak against them."""
 
     _folders: dict[str, dict[str, bytes]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -65,7 +68,15 @@ class AdmissionContext:
             self._folders.setdefault(path.rpartition("/")[0], {})[path] = data
 
     def filed(self, digest: str) -> Mapping[str, bytes]:
-        """The files about one digest."""
+        """The files about one digest. Raises CannotDecideError when not all of them were read."""
+        if digest in self.partial:
+            raise CannotDecideError(
+                f"of what is filed about {digest} not all of it was read: there are more than "
+                f"{_MAX_EVIDENCE >> 20} MiB of evidence, or a file of it cannot be read",
+                where=f"{FOLDER}/{digest.removeprefix('sha256:')}",
+                hint=f"remove the evidence of what no longer runs below {FOLDER}/ and below {EVIDENCE}/ of the state; "
+                "`customhouse image evidence --index` asks for an image again",
+            )
         return self._folders.get(f"{FOLDER}/{digest.removeprefix('sha256:')}", {})
 
     def files(self, rev: str, prefix: str = "") -> Mapping[str, bytes]:
@@ -94,8 +105,9 @@ def load_context(settings: Settings, repo: str | None) -> AdmissionContext:
     if repo is None:
         governing = governance(None, None, settings.config, wiring.shelf(settings))
         folder = (settings.config.parent if settings.config else Path()) / FOLDER
-        evidence = dict(_filed(folder)) if settings.config else {}
-        return _with_index(AdmissionContext(governing, spend_of(settings, governing), evidence=evidence), settings)
+        evidence, partial = _filed(folder) if settings.config else ({}, frozenset())
+        context = AdmissionContext(governing, spend_of(settings, governing), evidence=evidence, partial=partial)
+        return _with_index(context, settings)
     objects = wiring.commits(settings, repo)
     if not (settings.state / wiring.STORE_FILE).exists():
         revision = objects.resolve("HEAD")
@@ -123,15 +135,21 @@ def _with_index(context: AdmissionContext, settings: Settings) -> AdmissionConte
         return context
     found: dict[str, bytes] = {}
     asked: set[str] = set()
+    partial = set(context.partial)
     size = 0
     for digest, entry in index.entries():
-        folder = f"{FOLDER}/{digest.removeprefix('sha256:')}"
+        if entry is None or size > _MAX_EVIDENCE:
+            partial.add(digest)  # another registry's statement of it may have been read: it is half of what is known
+            continue
         size += sum(map(len, entry.files.values()))
         if size > _MAX_EVIDENCE:
-            break  # what is missing then is a miss, and a miss is a refusal
+            partial.add(digest)
+            continue
+        folder = f"{FOLDER}/{digest.removeprefix('sha256:')}"
         found.update({f"{folder}/{name}": data for name, data in entry.files.items()})
         asked.add(f"{entry.name}@{digest}")
-    return replace(context, evidence={**found, **context.evidence}, asked=frozenset(asked))
+    asked = {item for item in asked if item.rpartition("@")[2] not in partial}
+    return replace(context, evidence={**found, **context.evidence}, asked=frozenset(asked), partial=frozenset(partial))
 
 
 def state_of(settings: Settings, repo: str | None, opened: Store | None) -> str:
@@ -198,14 +216,21 @@ def _stamp(path: Path) -> str:
     return f"{path} {found.st_ino} {found.st_size} {found.st_mtime_ns}"
 
 
-def _filed(folder: Path) -> Iterator[tuple[str, bytes]]:
+def _filed(folder: Path) -> tuple[dict[str, bytes], frozenset[str]]:
+    """The files below a folder, and the digests of which some could not be read or would not fit."""
+    found: dict[str, bytes] = {}
+    partial: set[str] = set()
     size = 0
     for item in sorted(folder.rglob("*")):
-        if item.is_file() and not item.is_symlink():
-            size += item.stat().st_size
-            if size > _MAX_EVIDENCE:
-                return  # what is missing then is a miss, and a miss is a refusal
-            yield f"{FOLDER}/{item.relative_to(folder).as_posix()}", item.read_bytes()
+        if not item.is_file() or item.is_symlink():
+            continue
+        inside = item.relative_to(folder)
+        size += item.stat().st_size
+        if size > _MAX_EVIDENCE:
+            partial.add(f"sha256:{inside.parts[0]}")
+        else:
+            found[f"{FOLDER}/{inside.as_posix()}"] = item.read_bytes()
+    return found, frozenset(partial)
 
 
 def _recorded(log: DecisionLog, declared: tuple[Declaration, ...]) -> Iterator[tuple[Key, Recorded]]:

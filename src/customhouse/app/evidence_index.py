@@ -106,14 +106,14 @@ class EvidenceIndex:
         found = _entry(self._place(digest, name))
         return found if found is not None and found.name == name else None
 
-    def entries(self) -> Iterator[tuple[str, Indexed]]:
-        """Every entry, with its digest."""
+    def entries(self) -> Iterator[tuple[str, Indexed | None]]:
+        """Every entry, with its digest; None for one that cannot be read."""
         if not self._folder.is_dir():
             return
         for item in sorted(self._folder.iterdir()):
             digest = f"sha256:{item.name}"
             if is_digest(digest):
-                yield from ((digest, entry) for entry in _entries(item))
+                yield from ((digest, _entry(place)) for place in sorted(item.iterdir()) if (place / ENTRY).exists())
 
     def files_of(self, digest: str) -> Mapping[str, bytes]:
         """What is filed about a digest, wherever it lies."""
