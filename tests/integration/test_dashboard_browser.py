@@ -129,13 +129,13 @@ def test_the_page_waits_for_a_control_plane_that_starts(browser: Browser, server
 
 
 def test_what_the_reader_opened_and_where_the_focus_is_stays(tab: Tab, board: FreshBoard) -> None:
-    tab.value("document.querySelector('summary').focus()")
+    tab.value("document.querySelector('#decisions summary').focus()")
     tab.key("Enter")
-    tab.until("document.querySelector('details').open")
+    tab.until("document.querySelector('#decisions details').open")
     new = replace(DENIAL, digest="sha256:" + "98" * 32, subject="Another", reason="Something else")
     board.show(replace(PICTURE, decisions=(new, DENIAL), ledger_size=2002))
     tab.until("document.getElementById('decisions').innerText.includes('Another')")
-    assert tab.value("[...document.querySelectorAll('details')].map((one) => one.open)") == [False, True]
+    assert tab.value("[...document.querySelectorAll('#decisions details')].map((one) => one.open)") == [False, True]
     assert DENIAL.reason in tab.value("document.activeElement.textContent")
 
 
