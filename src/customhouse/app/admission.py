@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import customhouse.trust.filed  # noqa: F401 - what reads evidence is loaded before the first request, not in it
 from customhouse._kit.clock import Clock, to_rfc3339
 from customhouse._kit.frozen import quickly_made
 from customhouse._kit.money import Money, total
@@ -64,7 +65,6 @@ from customhouse.policy.pods import artifacts as named_artifacts
 from customhouse.policy.projection import project
 from customhouse.policy.surroundings import Surroundings
 from customhouse.trust.attestation import FOLDER
-from customhouse.trust.filed import read_filed
 
 _STATES_FOR = timedelta(seconds=30)
 """How long the state of the budgets is kept (charges come once a minute) and what was verified (certificates end)."""
@@ -433,7 +433,8 @@ class Admission:
             self._evidence.clear()  # who asks chooses the names
         known = self._evidence.get(key)
         if known is None or not timedelta() <= now - known[0] < _STATES_FOR:
-            known = self._evidence[key] = (now, read_filed(files, artifact.digest, self._believed, now, name=key[1]))
+            said = self._governing.statements(files, artifact.digest, now, name=key[1])
+            known = self._evidence[key] = (now, said)
         return known[1]
 
     def _broken_glass(self, review: Review, outcome: Outcome, now: datetime) -> Outcome:

@@ -192,16 +192,10 @@ class Desk:
         if not attached and not stored:
             return _Seen(files, (), hashed - start, self._stopwatch.moment() - hashed)
         from customhouse.trust.attestation import FOLDER
-        from customhouse.trust.filed import read_filed
 
         folder = f"{FOLDER}/{digest.removeprefix('sha256:')}/"
         known = {**{f"{folder}{name}": data for name, data in attached.items()}, **stored}
-        # Who is believed is read here, with `cryptography`: most runs have no evidence to look at.
-        believed = self._governing.believed
-        now, rules = self._clock.now(), self._governing.configuration.scan
-        read = read_filed(known, digest, believed, now, files, self._name(artifact))
-        # A scan may rest on names that a branch vouches for: only those of the revision that judges count.
-        found = tuple(rules.believed(item, now) for item in read)
+        found = self._governing.statements(known, digest, self._clock.now(), files, self._name(artifact))
         return _Seen(files, found, hashed - start, self._stopwatch.moment() - hashed)
 
     def _progress(self, _: int) -> None:

@@ -29,7 +29,11 @@ from customhouse.policy.tiers import MAX_EXCEPTION_DAYS
 from customhouse.policy.waiver import Waiver, parse_waivers
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from customhouse._kit.digest import Tree
     from customhouse.app.policyshelf import Shelf
+    from customhouse.core.evidence import Evidence
     from customhouse.trust.keys import TrustRoot
     from customhouse.trust.roots import Roots
 
@@ -70,6 +74,19 @@ class Governance:
         from customhouse.trust.roots import Roots
 
         return self.others or Roots(keys=self.roots)
+
+    def statements(
+        self, files: Mapping[str, bytes], digest: str, at: datetime, tree: Tree | None = None, name: str = ""
+    ) -> tuple[Evidence, ...]:
+        """The evidence about `digest` among `files`, as this revision believes it (`trust.filed.read_filed`).
+
+        The one way to it for the gate, the webhook and the audit: whoever signed a scan that rests on a branch's own
+        names, only those of the revision that judges count. Raises EvidenceError.
+        """
+        from customhouse.trust.filed import read_filed  # with `cryptography`: most runs have no evidence to look at
+
+        rules = self.configuration.scan
+        return tuple(rules.believed(item, at) for item in read_filed(files, digest, self.believed, at, tree, name))
 
     @property
     def floating(self) -> bool:

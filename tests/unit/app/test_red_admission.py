@@ -16,6 +16,7 @@ from customhouse.app.admission_context import AdmissionContext, Recorded, key_of
 from customhouse.app.admission_review import Review
 from customhouse.app.configuration import CURRENCY
 from customhouse.app.governance import Governance, governance
+from customhouse.app.scan_names import AddedName, ScanSpec
 from customhouse.core.change import Actor, ActorKind, Change, Operation, Revision, SignatureState
 from customhouse.core.cost import WorkloadCost
 from customhouse.core.evidence import ArtifactRef, EvidenceKind
@@ -54,14 +55,21 @@ def governing(key: PrivateKey) -> Governance:
     return replace(governance(None, None), others=Roots((TrustRoot("ci", key.public.pem()),)))
 
 
-def scan(verdict: str, key: PrivateKey) -> bytes:
-    said = {"scanner": {"name": "s", "version": "1"}, "verdict": verdict, "files": []}
+def scan(verdict: str, key: PrivateKey, **more: Any) -> bytes:
+    said = {"scanner": {"name": "s", "version": "1"}, "verdict": verdict, "files": [], **more}
     return attest("app", DIGEST, EvidenceKind.SCAN, said, key, issued_at=NOW)
 
 
 def verdicts_at_admission(
     governing: Governance, engine: RegorusEngine, recorded: dict[str, bytes], filed: dict[str, bytes]
 ) -> list[str]:
+    """The verdicts of the scans at admission."""
+    return [item["summary"]["verdict"] for item in scans_at_admission(governing, engine, recorded, filed)]
+
+
+def scans_at_admission(
+    governing: Governance, engine: RegorusEngine, recorded: dict[str, bytes], filed: dict[str, bytes]
+) -> list[dict[str, Any]]:
     """What the Facts say of scans when the evidence was `recorded` at the gate, and is `filed` at admission."""
     ref = ResourceRef.of(OBJECT)
     declaration = Declaration(ref, OBJECT, Location("apps/api.yaml"))
@@ -87,7 +95,7 @@ def verdicts_at_admission(
     assert outcome.kind == "recorded", outcome.reason
     assert outcome.facts is not None
     (told,) = outcome.facts.document["artifacts"]
-    return [item["summary"]["verdict"] for item in told["evidence"] if item["kind"] == "scan"]
+    return [item for item in told["evidence"] if item["kind"] == "scan"]
 
 
 def test_a_bad_statement_about_what_had_none_is_seen(
@@ -109,3 +117,20 @@ def test_a_bad_statement_is_seen_where_the_good_one_was_recorded_twice(
 def test_what_was_withdrawn_no_longer_counts(governing: Governance, engine: RegorusEngine, key: PrivateKey) -> None:
     recorded = {f"{PLACE}/scan.sigstore.json": scan("clean", key)}
     assert verdicts_at_admission(governing, engine, recorded, {}) == []
+
+
+def test_a_scan_that_rests_on_a_name_of_ones_own_counts_only_while_it_is_declared(
+    governing: Governance, engine: RegorusEngine, key: PrivateKey
+) -> None:
+    added = [{"name": "acme.Ranker", "use": "state"}]
+    filed = {f"{PLACE}/scan.sigstore.json": scan("clean", key, added_names=added)}
+    name = AddedName("acme.Ranker", "state", "it was read", "risk")
+
+    def believed(*names: AddedName) -> list[bool]:
+        rules = replace(governing, configuration=replace(governing.configuration, scan=ScanSpec(names)))
+        return [item["verified"] for item in scans_at_admission(rules, engine, filed, filed)]
+
+    assert believed(name) == [True]
+    assert believed() == [False]
+    assert believed(replace(name, use="call")) == [False]
+    assert believed(replace(name, expires=NOW)) == [False]
