@@ -101,6 +101,8 @@ class _Budget:
             raise ArtifactError(
                 f"more than {MAX_STATEMENTS} statements or {MAX_TOTAL >> 20} MiB of them are attached",
                 where=self._where,
+                hint="look at them with `oras discover` or `cosign tree` and delete what is not needed, or restrict "
+                "who may push there",
             )
 
 
@@ -109,7 +111,7 @@ def _gathered(
 ) -> tuple[dict[str, bytes], list[str]]:
     found: dict[str, bytes] = {}
     ignored: list[str] = []
-    for said, make in _attached(registry, repository, digest, where, budget):
+    for said, make in _attached(registry, repository, digest, where, budget, ignored):
         budget.look()
         try:
             made = make()
@@ -149,27 +151,37 @@ class _Layer:
 
 
 def _attached(
-    registry: Registry, repository: str, digest: str, where: str, budget: _Budget
+    registry: Registry, repository: str, digest: str, where: str, budget: _Budget, ignored: list[str]
 ) -> Iterator[tuple[str, _Layer]]:
+    """What is attached, not yet fetched; a document that cannot be read is added to `ignored`, and is no evidence.
+
+    Raises ArtifactError when the registry does not answer: then it is not known what there is.
+    """
     for referrer in registry.referrers(repository, digest):
         budget.look()
         if referrer.media_type not in MEDIA_TYPES or not _may_matter(referrer.artifact_type):
             continue
-        document = read_json(registry.manifest(repository, referrer.digest), f"{where} {referrer.digest}")
-        if _subject(document) == digest and not is_index(document):
-            yield from _layers(registry, repository, document, f"{where} {referrer.digest[:19]}…")
+        body = registry.manifest(repository, referrer.digest)
+        yield from _layers(registry, repository, body, f"{where} {referrer.digest[:19]}…", ignored, digest)
     for suffix in (".sig", ".att"):
-        body = registry.tagged(repository, f"{digest.replace(':', '-')}{suffix}")
-        if body is not None:
-            yield from _layers(registry, repository, read_json(body, where), f"{where} {suffix}")
+        tagged = registry.tagged(repository, f"{digest.replace(':', '-')}{suffix}")
+        if tagged is not None:
+            yield from _layers(registry, repository, tagged, f"{where} {suffix}", ignored)
 
 
 def _layers(
-    registry: Registry, repository: str, document: Mapping[str, Any], where: str
+    registry: Registry, repository: str, body: bytes, where: str, ignored: list[str], subject: str | None = None
 ) -> Iterator[tuple[str, _Layer]]:
-    if "layers" not in document:
+    """The layers of an attached manifest: of one about `subject`, where that is given."""
+    try:
+        document = read_json(body, where)
+        if "layers" not in document or (subject is not None and (_subject(document) != subject or is_index(document))):
+            return
+        layers = listed(document, "layers", where)
+    except ArtifactError as error:
+        ignored.append(f"{where}: {error.message}")
         return
-    for layer in listed(document, "layers", where)[: MAX_STATEMENTS + 1]:
+    for layer in layers[: MAX_STATEMENTS + 1]:
         yield where, _Layer(registry, repository, layer, where)
 
 
