@@ -8,7 +8,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -21,6 +21,8 @@ LARGE = 32 << 20
 MAX_WORKERS = 8
 """More threads only take turns at the disk and at the memory bus."""
 _BUFFERS = 4
+_SPARSE_FROM = 1 << 30
+_SPARSE = 16
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -40,6 +42,10 @@ class Hasher(Protocol):
 
 class NotRegularError(ValueError):
     """A link, a device, a socket: what is no regular file; the message names it."""
+
+
+class SparseError(NotRegularError):
+    """A file that is mostly a hole: to be read for hours, and no model; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ class Stamp:
 def opened(path: Path) -> Iterator[int]:
     """A descriptor of a regular file; no link is followed, no pipe blocks.
 
-    Raises NotRegularError, and OSError when it cannot be opened.
+    Raises NotRegularError, SparseError, and OSError when it cannot be opened.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -85,13 +91,47 @@ def opened(path: Path) -> Iterator[int]:
             raise NotRegularError(f"{path}: not a regular file") from error
         raise
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
             raise NotRegularError(f"{path}: not a regular file")
+        if _is_hollow(descriptor, found):
+            raise SparseError(
+                f"{path}: a sparse file, {found.st_blocks * 512} of its {found.st_size} bytes are stored; finish its "
+                "download, or remove it"
+            )
         if hasattr(os, "posix_fadvise"):  # the system then reads ahead twice as far
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _is_hollow(descriptor: int, found: os.stat_result) -> bool:
+    """Whether less than a sixteenth of a file of more than 1 GiB is stored.
+
+    The count of blocks alone is no proof: some network file systems give none, and others compress. Only a file system
+    that knows of a hole besides (lseek(2), SEEK_HOLE) is believed.
+    """
+    if found.st_size <= _SPARSE_FROM or found.st_blocks * 512 >= found.st_size // _SPARSE:
+        return False
+    try:
+        hole = os.lseek(descriptor, 0, os.SEEK_HOLE)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    except (OSError, AttributeError):
+        return False
+    return hole < found.st_size
+
+
+def devices_in_memory() -> frozenset[int]:
+    """The devices of file systems that never store anything (proc_pid_mountinfo(5): field 3, and the type)."""
+    found = set()
+    with suppress(OSError), open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            head, _, tail = line.partition(" - ")
+            if tail.partition(" ")[0] in ("tmpfs", "ramfs", "hugetlbfs"):
+                major, _, minor = head.split()[2].partition(":")
+                found.add(os.makedev(int(major), int(minor)))
+    return frozenset(found)
 
 
 def read_digests(

@@ -5,6 +5,9 @@ that was killed goes on where it was. Kept in the state (`cache/looks.json`), ne
 key of the state. A record is of one file's device, inode, size and both times; a scan is of the scanner's own source
 and its limits too. What changed within two seconds of being read is not remembered, as Git does it.
 
+What lies in memory alone (tmpfs) is not remembered: written through a mapping it never gets another time. On a disk it
+gets one when the page is stored, seconds later.
+
 Not for whoever believes evidence: the gate and the serving process read the bytes.
 """
 
@@ -21,7 +24,7 @@ from typing import Any
 
 from customhouse._kit.clock import Clock
 from customhouse._kit.progress import Meter
-from customhouse._kit.reading import Digests, Stamp
+from customhouse._kit.reading import Digests, Stamp, devices_in_memory
 from customhouse.app import wiring
 from customhouse.app.configuration import FILE as CONFIGURATION
 from customhouse.app.inspection import size_of
@@ -66,6 +69,7 @@ class Looks:
         """`rules` names what else than the scanner's source and its limits a verdict rests on, if anything does."""
         self._file = SealedFile(state / FOLDER / FILE, keys, MAX_BYTES)
         self._clock, self._rules = clock, rules
+        self._in_memory = devices_in_memory()
         self._lock = threading.Lock()
         self._known = self._load()
         self._new = False
@@ -89,7 +93,7 @@ class Looks:
     def keep(self, path: Path, stamp: Stamp, limits: Limits, look: Look) -> None:
         """As the port says; written to the state every few seconds."""
         now = int(self._clock.now().timestamp() * 1_000_000_000)
-        if now - max(stamp.changed, stamp.modified) < _RACY_NS:
+        if stamp.device in self._in_memory or now - max(stamp.changed, stamp.modified) < _RACY_NS:
             return
         record = _record(stamp, look, self._ruling(limits))
         with self._lock:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from customhouse._kit.clock import Clock
 from customhouse._kit.digest import FileEntry, Tree, file_digest, is_digest, tree
-from customhouse._kit.reading import opened
+from customhouse._kit.reading import devices_in_memory, opened
 from customhouse.app.sealedfile import KEY, SealedFile
 
 FOLDER = "cache"
@@ -92,25 +92,13 @@ class Remembered:
 def _stored(path: Path, device: int) -> bool:
     """Whether all that was written to the file is stored, so that the next write to it changes its times."""
     try:
-        if device in _in_memory():
+        if device in devices_in_memory():
             return False
         with opened(path) as descriptor:
             os.fsync(descriptor)
     except (OSError, ValueError):
         return False
     return True
-
-
-def _in_memory() -> frozenset[int]:
-    """The devices of file systems that never store anything (proc_pid_mountinfo(5): field 3, and the type)."""
-    found = set()
-    with suppress(OSError), open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            head, _, tail = line.partition(" - ")
-            if tail.partition(" ")[0] in ("tmpfs", "ramfs", "hugetlbfs"):
-                major, _, minor = head.split()[2].partition(":")
-                found.add(os.makedev(int(major), int(minor)))
-    return frozenset(found)
 
 
 def _stamp(path: Path) -> _Stamp | None:

@@ -14,6 +14,7 @@ import pytest
 
 from customhouse._kit.clock import FixedClock
 from customhouse._kit.reading import Stamp
+from customhouse.app import looks
 from customhouse.app.looks import FILE, FOLDER, MAX_FINDINGS, Looks, looking
 from customhouse.app.settings import Settings
 from customhouse.core.errors import ArtifactError
@@ -126,6 +127,15 @@ def test_what_was_changed_just_now_is_not_remembered(model: Path, tmp_path: Path
     inspect_tree(model, Wish(memory=memory))
     memory.save()
     assert not (state / FOLDER / FILE).exists()
+
+
+def test_what_lies_in_memory_alone_is_not_remembered(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a file can be changed through a mapping, and no time of it says so."""
+    monkeypatch.setattr(looks, "devices_in_memory", lambda: frozenset((model.stat().st_dev,)))
+    look(model, tmp_path / "state")
+    assert look(model, tmp_path / "state")[1].reused == 0
 
 
 def test_a_run_that_is_killed_leaves_what_it_had_finished(model: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from blake3 import blake3
 
 from customhouse._kit import reading
 from customhouse._kit.progress import Meter, listening
-from customhouse._kit.reading import CHUNK, NotRegularError, digests_of, opened, read_digests, side_by_side
+from customhouse._kit.reading import CHUNK, NotRegularError, SparseError, digests_of, opened, read_digests, side_by_side
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, 3 * CHUNK + 7])
@@ -112,3 +112,18 @@ def test_a_meter_tells_whole_mebibytes_once() -> None:
         for _ in range(6):
             meter(1 << 19)
     assert said == [("reading, MiB", n, 3) for n in (1, 2, 3)]
+
+
+def test_a_file_that_is_mostly_a_hole_is_refused_and_one_that_is_small_or_stored_is_not(tmp_path: Path) -> None:
+    hollow, small, full = tmp_path / "hollow", tmp_path / "small", tmp_path / "full"
+    for place, size in ((hollow, 1 << 40), (small, 1 << 30)):
+        with place.open("wb") as handle:
+            handle.truncate(size)
+    if hollow.stat().st_blocks:  # pragma: no cover - a file system without holes
+        pytest.skip("the file system stores holes")
+    with pytest.raises(SparseError, match="a sparse file, 0 of its 1099511627776 bytes are stored"), opened(hollow):
+        raise AssertionError
+    full.write_bytes(b"x" * CHUNK)
+    for place in (small, full):
+        with opened(place) as descriptor:
+            assert os.lseek(descriptor, 0, os.SEEK_CUR) == 0

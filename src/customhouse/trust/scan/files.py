@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from customhouse._kit.digest import MAX_FILES
-from customhouse._kit.reading import NotRegularError, opened
+from customhouse._kit.reading import NotRegularError, SparseError, opened
 from customhouse.core.errors import ArtifactError
 from customhouse.trust.scan.source import FileBacking, Source
 
@@ -31,6 +31,8 @@ def open_source(path: Path) -> Iterator[tuple[Source, int]]:
     try:
         with opened(path) as descriptor:
             yield Source(FileBacking(descriptor), 0, os.fstat(descriptor).st_size), descriptor
+    except SparseError as error:
+        raise RefusedError("sparse", str(error).removeprefix(f"{path}: ")) from error
     except NotRegularError as error:
         what = "a symbolic link; copy the file it names" if path.is_symlink() else "not a regular file"
         raise RefusedError("not-a-file", what) from error
