@@ -79,7 +79,8 @@ class ScanSpec:
             return found
         more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         listed = ", ".join(text[:200] for text in wrong[:_SHOWN])
-        why = f"it rests on names that scan.names of the base revision does not vouch for: {listed}{more}; merge them there first"
+        why = f"it rests on names that scan.names of the base revision does not vouch for: {listed}{more}"
+        why += "; merge them there first"
         return replace(found, verified=False, problem=found.problem or why)
 
 
