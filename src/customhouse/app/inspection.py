@@ -28,6 +28,8 @@ from customhouse.trust.scan import Inspected as Read
 from customhouse.trust.scan import TreeScan, Wish, inspect_tree, scan_predicate
 from customhouse.trust.signing import sign_model
 
+_READABLE = "a model is regular files that you may read, with names in UTF-8: rename, copy or remove what is none"
+
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
@@ -73,7 +75,7 @@ def read_tree(path: Path) -> Tree:
     except FileNotFoundError as error:
         raise ArtifactError("there is nothing there", where=str(path)) from error
     except (TreeError, OSError) as error:
-        raise ArtifactError(f"cannot be read: {error}", where=str(path)) from error
+        raise ArtifactError(f"cannot be read: {error}", where=str(path), hint=_READABLE) from error
 
 
 def read_model(path: Path, wish: Wish) -> Read:
@@ -83,7 +85,7 @@ def read_model(path: Path, wish: Wish) -> Read:
     except FileNotFoundError as error:
         raise ArtifactError("there is nothing there", where=str(path)) from error
     except (TreeError, OSError) as error:
-        raise ArtifactError(f"cannot be read: {error}", where=str(path)) from error
+        raise ArtifactError(f"cannot be read: {error}", where=str(path), hint=_READABLE) from error
 
 
 def require_files(seen: Read, where: str) -> None:

@@ -33,6 +33,8 @@ def scan(
         found = look(paths, wish)
     for file in found.files:
         talk(settings, f"{file.path}: {file.verdict.value}")
+    if not found.files:
+        talk(settings, f"{', '.join(paths)}: no file is there; name the folder that the model's files are in")
     if output == "json":
         write_json(found.to_json())
     else:

@@ -149,7 +149,11 @@ def _signer(key: PrivateKey, certificates: Sequence[bytes]) -> dict[str, Any]:
 
 def read_bundle(data: bytes, where: str = "bundle") -> Bundle:
     """Read a bundle without trusting it. Raises EvidenceError (with `where`) when it is malformed."""
-    document = strict_json.parse(data, where)
+    try:
+        document = strict_json.parse(data, where)
+    except EvidenceError as error:
+        hint = "it is a Sigstore bundle (JSON), as `customhouse model sign --out` and `model attest` write it"
+        raise EvidenceError(error.message, where=where, hint=hint) from error
     if not isinstance(document, dict) or document.get("mediaType") != BUNDLE_TYPE:
         raise EvidenceError("not a Sigstore bundle v0.3", where=where, hint=f"mediaType must be {BUNDLE_TYPE}")
     envelope = _mapping(document, "dsseEnvelope", where)

@@ -284,6 +284,13 @@ def load_private(path: Path, password: bytes | None = None) -> PrivateKey:
         return PrivateKey(serialization.load_pem_private_key(pem, password), str(path))
     except (ValueError, TypeError, UnsupportedAlgorithm):
         # Not chained: the library's text could quote what it could not parse.
+        if password is None and b"ENCRYPTED" in pem:
+            raise ConfigError(
+                "the private key is encrypted with a password, and is asked for without one",
+                where=str(path),
+                hint="`image sign` takes cosign's cosign.key with COSIGN_PASSWORD; other keys are PEM without a "
+                f"password, kept by mode 0600: openssl pkey -in {path} -out plain.pem",
+            ) from None
         raise ConfigError(
             "not a PEM private key, or its password is wrong", where=str(path), hint="PKCS#8 PEM is expected"
         ) from None

@@ -107,8 +107,9 @@ def test_an_encrypted_key_needs_its_password(tmp_path: Path) -> None:
     path.chmod(0o600)
     assert load_private(path, b"open sesame").public == PrivateKey(handle).public
     for password in (None, b"wrong"):
-        with pytest.raises(ConfigError, match="password"):
+        with pytest.raises(ConfigError, match="password") as raised:
             load_private(path, password)
+        assert ("openssl pkey -in" in raised.value.hint) == (password is None)
 
 
 def test_other_kinds_of_keys_are_refused(tmp_path: Path) -> None:

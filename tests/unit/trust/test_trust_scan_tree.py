@@ -136,3 +136,14 @@ def test_predicate_refuses_a_file_that_changed_after_the_scan(folder: Path) -> N
     (folder / "b.pkl").unlink()
     with pytest.raises(ArtifactError, match="different files"):
         scan_predicate(tree(folder), scan)
+
+
+def test_a_name_that_nothing_can_be_signed_of_is_said_and_hides_nothing_in_the_file(tmp_path: Path) -> None:
+    try:
+        (tmp_path / "a\udcff.txt").write_text("hello")
+        (tmp_path / "b\udcff.pkl").write_bytes(b"cos\nsystem\n(S'id'\ntR.")
+    except OSError:  # pragma: no cover - a file system with names in UTF-8 alone
+        pytest.skip("the file system takes no such name")
+    text, evil = scan_tree(tmp_path).files
+    assert (text.verdict, [finding.rule for finding in text.findings]) == (Verdict.UNSCANNABLE, ["file-name"])
+    assert evil.verdict is Verdict.MALICIOUS

@@ -148,7 +148,14 @@ def _tell(wish: Wish, size: int) -> None:
 def _named(look: Look, name: str) -> Look:
     if look.scan is None:
         return look
-    return replace(look, scan=replace(look.scan, path=name, digest=look.digests.sha256 or None))
+    scan = replace(look.scan, path=name, digest=look.digests.sha256 or None)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        why = "its name is not UTF-8, so nothing can be signed of it; rename it"
+        findings = (*scan.findings, ScanFinding("file-name", ScanSeverity.UNSCANNABLE, why))
+        scan = replace(scan, findings=findings, verdict=verdict_of(findings))
+    return replace(look, scan=scan)
 
 
 def _refused(name: str, rule: str, why: str) -> Look:
