@@ -33,6 +33,7 @@ EXPECTED = """provenance:
       materials:
         - {name: dataset, registered: true}
         - {name: code, uri: "registry.example/train@**"}
+        - {name: code, uri: "git+self"}
       otherMaterials: denied
 """
 
@@ -44,6 +45,7 @@ def declare(shell: Shell, level: int = 0) -> None:
         text = text.replace("tiers:\n", f"tiers:\n  definitions: {{experiment: {{provenanceLevel: {level}}}}}\n")
     shell.write("customhouse.yaml", f"{text}\n{EXPECTED % DATA}")
     shell.write("job.yaml", JOB % ("c" * 64))
+    shell.commit("the Job")
     attest(shell, DATA)
     shell.commit("what is expected")
 
