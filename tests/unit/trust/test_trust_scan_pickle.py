@@ -210,3 +210,20 @@ def test_printable_pickle_that_breaks_after_its_call_is_no_text() -> None:
     scan = scan_bytes(b"cevil.module\nrun_all\n(tR and then prose")
     assert scan.format == "pickle"
     assert scan.verdict is not Verdict.CLEAN
+
+
+@pytest.mark.parametrize("storm", [b"20", b"N0", b"(1", b"h\x000"])
+def test_opcodes_that_no_framework_writes_in_numbers_use_up_the_steps_soon(storm: bytes) -> None:
+    said = scan_bytes(b"\x80\x04Nq\x00" + storm * 2_500 + b".", limits=Limits(steps=40_000))
+    assert [finding.rule for finding in said.findings] == ["limit-steps"]
+
+
+def test_tuples_in_themselves_are_read_within_the_steps_of_others() -> None:
+    """What the thrown away opcodes are for: `pickle` writes POP and POP_MARK for each of these."""
+    inside: list[object] = []
+    for size in (1, 2, 3, 5):
+        members: list[object] = []
+        members += [(members, *range(size - 1))]
+        inside.append(members)
+    said = scan_bytes(pickle.dumps([pickle.loads(pickle.dumps(inside)) for _ in range(500)]))
+    assert said.verdict is Verdict.CLEAN

@@ -112,7 +112,7 @@ class Items:
         """APPEND(S)."""
         self.count += len(values)
         if len(self.texts) < _KEEP_LIST:
-            self.texts.extend(value for value in values if isinstance(value, str))
+            self.texts += [value for value in values if isinstance(value, str)]
 
 
 @dataclass(slots=True)

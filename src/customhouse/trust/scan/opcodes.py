@@ -24,7 +24,7 @@ from customhouse.trust.scan.machine import (
     shown,
 )
 from customhouse.trust.scan.source import UnreadableError
-from customhouse.trust.scan.stretches import KEEP_ITEMS, run_ahead
+from customhouse.trust.scan.stretches import KEEP_ITEMS, THROWN, run_ahead
 
 Move = Callable[[Machine], None]
 _MAX_ENTRIES = 4_000_000
@@ -231,10 +231,21 @@ def _frame(m: Machine) -> None:
 
 
 def _pop(m: Machine) -> None:
+    m.look.spend(THROWN)
     if m.marks and m.marks[-1] == len(m.stack):
         m.marks.pop()
     else:
         m.pop()
+
+
+def _pop_mark(m: Machine) -> None:
+    m.look.spend(THROWN)
+    m.marked()
+
+
+def _dup(m: Machine) -> None:
+    m.look.spend(THROWN)
+    m.push(m.top())
 
 
 def _tuple(m: Machine, items: list[Value]) -> None:
@@ -315,8 +326,8 @@ def _next_buffer(m: Machine) -> None:
 MOVES: Mapping[int, Move] = {
     ord("("): _mark,
     ord("0"): _pop,
-    ord("1"): lambda m: m.marked().clear(),
-    ord("2"): lambda m: m.push(m.top()),
+    ord("1"): _pop_mark,
+    ord("2"): _dup,
     ord("N"): lambda m: m.push(None),
     0x88: lambda m: m.push(True),
     0x89: lambda m: m.push(False),

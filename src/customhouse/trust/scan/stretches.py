@@ -9,6 +9,8 @@ from customhouse.trust.scan.machine import KEEP_TEXT, NUMBER, Items, Machine, Ta
 KEEP_ITEMS = 64
 _MADE = 2
 """What making or filling a container costs in steps, beside a constant."""
+THROWN = 16
+"""What POP, POP_MARK and DUP cost in steps: no framework writes DUP, and the others for tuples in themselves alone."""
 _LONGEST = 300
 """Bytes of the longest opcode that `run_ahead` moves over, and a little more."""
 _ON_TOP: Mapping[int, int] = {0x85: 1, 0x86: 2, 0x87: 3, 0x61: 2, 0x73: 3, 0x30: 1}
@@ -81,7 +83,7 @@ def run_ahead(machine: Machine) -> int:  # noqa: C901, PLR0912, PLR0915 - a bran
                 break
             floor = machine.marks[-1] if machine.marks else 0
             position += 1
-            steps += _MADE
+            steps += THROWN if code == 0x30 else _MADE
         elif code in b"pgVI":
             end = buffer.find(b"\n", position, edge)
             if end < 0 or not _line(machine, code, buffer[position + 1 : end]):
@@ -104,8 +106,18 @@ def _gather(machine: Machine, code: int, floor: int) -> bool:
         if code == 0x30:
             stack.pop()
             return True
-        if code in (0x61, 0x73):
-            return _fill(machine, stack[-count], count - 1, Items if code == 0x61 else Table)
+        if code == 0x61:
+            target = stack[-2]
+            if type(target) is not Items:
+                return False
+            value = stack.pop()
+            if isinstance(value, str):
+                target.extend([value])
+            else:
+                target.count += 1
+            return True
+        if code == 0x73:
+            return _fill(machine, stack[-3], 2, Table)
         stack[-count:] = [tuple(stack[-count:])]
         return True
     if not machine.marks:
