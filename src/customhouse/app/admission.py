@@ -419,8 +419,9 @@ class Admission:
         if not trust.registries:
             return False
         found = reference_of(artifact)
-        asked = found is not None and trust.asks(found.name)
-        return asked and artifact.digest not in self._context.asked
+        if found is None or not trust.asks(found.name):
+            return False
+        return f"{found.name}@{artifact.digest}" not in self._context.asked
 
     def _statements(self, artifact: ArtifactRef, now: datetime) -> tuple[Evidence, ...]:
         files = {} if artifact.digest is None else self._context.filed(artifact.digest)

@@ -397,3 +397,15 @@ def test_an_object_with_many_containers_is_decided_as_by_the_interpreter(
     assert found.decision.body() == again.decision.body()
     assert len(found.decision.findings) > 100
     assert admission(governing, engine).validate(asked(manifest())).answer.allowed, "the machine goes on"
+
+
+def test_an_image_that_was_asked_for_and_has_nothing_attached_is_judged(
+    governing: Governance, engine: RegorusEngine
+) -> None:
+    trust = replace(governing.configuration.trust, registries=("apexlogic.com",))
+    asking = replace(governing, configuration=replace(governing.configuration, trust=trust))
+    unknown = admission(asking, engine).validate(asked(manifest()))
+    assert "nothing is filed here" in unknown.answer.message
+    known = admission(asking, engine, asked=frozenset((GOOD,))).validate(asked(manifest()))
+    assert "nothing is filed here" not in known.answer.message
+    assert known.decision is not None
