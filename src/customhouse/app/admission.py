@@ -60,7 +60,7 @@ from customhouse.observability.budgets import budget_change
 from customhouse.observability.estimate import ChangeCost, change_costs
 from customhouse.policy.facts import ArtifactEvidence, BudgetImpact, FactsContext, build_facts
 from customhouse.policy.gate import Gate
-from customhouse.policy.limits import digest_of
+from customhouse.policy.limits import body_digest
 from customhouse.policy.pods import artifacts as named_artifacts
 from customhouse.policy.projection import project
 from customhouse.policy.surroundings import Surroundings
@@ -473,7 +473,7 @@ _SYSTEM = Actor(ActorKind.PERSON, "admission")
 
 
 def _outcome(decision: Decision, facts: Facts | None, kind: str) -> Outcome:
-    digest = digest_of(decision.body())
+    digest = body_digest(decision)
     if decision.verdict is Verdict.DENY:
         return Outcome(Answer(False, denial_text(decision, digest)), kind, decision, facts, digest=digest)
     warnings = warnings_of(decision) if decision.verdict is Verdict.WARN else ()

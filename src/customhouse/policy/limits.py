@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any
 
 from customhouse._kit.digest import bytes_digest, json_digest
+from customhouse.core.decision import Decision
 
 _LEAVES = frozenset({str, int, bool, type(None)})
 _PLAIN = _LEAVES | {dict, list}
@@ -23,8 +24,6 @@ def written(value: Any, *, depth: int, plain: Sequence[Any] = ()) -> bytes | Non
     keys that are no text, lone surrogates, types of others and numbers beyond 2^53-1. `plain` are parts of the object
     that are known to have no fractions and to be flat: they are not walked through again.
     """
-    import orjson
-
     if type(value) is not dict:
         return None
     left = {id(part) for part in plain}  # they are held by the object
@@ -44,6 +43,12 @@ def written(value: Any, *, depth: int, plain: Sequence[Any] = ()) -> bytes | Non
             left = left if len(unknown) == len(objects) else left - {id(item) for item in objects}
             objects = unknown
         lists = [item for item in members if type(item) is list] if list in kinds else []
+    return _dumped(value)
+
+
+def _dumped(value: dict[str, Any]) -> bytes | None:
+    import orjson
+
     try:
         text = orjson.dumps(
             value, option=orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER | orjson.OPT_PASSTHROUGH_SUBCLASS
@@ -53,10 +58,11 @@ def written(value: Any, *, depth: int, plain: Sequence[Any] = ()) -> bytes | Non
     return text if text.isascii() or not _BEYOND.search(text) else None
 
 
-def digest_of(value: Any, *, depth: int = 100) -> str:
-    """`json_digest` of an object, by the quick writer where it writes it. Raises CanonicalError as that does."""
-    text = written(value, depth=depth)
-    return json_digest(value) if text is None else bytes_digest(text)
+def body_digest(decision: Decision) -> str:
+    """`Decision.digest`. By their types bodies hold texts and nulls alone, so they are not walked through first."""
+    body = decision.body()
+    text = _dumped(body)
+    return json_digest(body) if text is None else bytes_digest(text)
 
 
 def surely_within(value: Any, *, depth: int, longest: int | None, largest: int) -> int:  # noqa: C901, PLR0912 - one hot loop
