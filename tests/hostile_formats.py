@@ -24,6 +24,7 @@ from importlib import import_module
 from pathlib import Path
 
 from hostile_containers import CONTAINERS, TEXT, sevenzipped, tarred, torched, zipped
+from protobuf_writer import field, onnx_model, onnx_node
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,40 +163,16 @@ def _keras() -> Iterator[Hostile]:
 
 
 def _keras_metadata(layer: dict[str, object]) -> bytes:
-    node = _field(2, 1) + _field(3, b"root") + _field(4, b"_tf_keras_layer") + _field(5, json.dumps(layer).encode())
-    return _field(1, node + _field(6, _field(1, 2)))
+    node = field(2, 1) + field(3, b"root") + field(4, b"_tf_keras_layer") + field(5, json.dumps(layer).encode())
+    return field(1, node + field(6, field(1, 2)))
 
 
 # Protocol buffers: ONNX, TensorFlow, Core ML
 
 
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def _field(number: int, body: bytes | int) -> bytes:
-    if isinstance(body, int):
-        return _varint(number << 3) + _varint(body)
-    return _varint(number << 3 | 2) + _varint(len(body)) + body
-
-
-def _node(operator: str, domain: str = "", attribute: bytes = b"") -> bytes:
-    body = _field(1, b"x") + _field(2, b"y") + _field(4, operator.encode())
-    body += _field(7, domain.encode()) if domain else b""
-    return _field(1, body + (_field(5, attribute) if attribute else b""))
-
-
-def _onnx(graph: bytes, extra: bytes = b"") -> bytes:
-    return _field(1, 8) + _field(7, graph) + _field(8, _field(2, 17)) + extra
-
-
 def _external(location: str) -> bytes:
-    pair = _field(1, b"location") + _field(2, location.encode())
-    return _field(1, 2) + _field(2, 1) + _field(8, b"w") + _field(13, pair) + _field(14, 1)
+    pair = field(1, b"location") + field(2, location.encode())
+    return field(1, 2) + field(2, 1) + field(8, b"w") + field(13, pair) + field(14, 1)
 
 
 OPERATORS = [
@@ -243,42 +220,42 @@ def _protobuf() -> Iterator[Hostile]:
         "",
     ):
         tensor = _external(path)
-        inside = _node("If", attribute=_field(1, b"then") + _field(6, _field(5, tensor)))
-        constant = _node("Constant", attribute=_field(1, b"value") + _field(5, tensor))
-        yield Hostile("onnx-external", "m.onnx", _onnx(_node("Add") + _field(5, tensor)))
-        yield Hostile("onnx-external-subgraph", "m.onnx", _onnx(inside))
-        yield Hostile("onnx-external-constant", "m.onnx", _onnx(constant))
-        yield Hostile("onnx-external-training", "m.onnx", _onnx(_node("Add"), _field(20, _field(1, _field(5, tensor)))))
-        yield Hostile("onnx-external-sparse", "m.onnx", _onnx(_node("Add") + _field(15, _field(1, tensor))))
+        inside = onnx_node("If", attribute=field(1, b"then") + field(6, field(5, tensor)))
+        constant = onnx_node("Constant", attribute=field(1, b"value") + field(5, tensor))
+        yield Hostile("onnx-external", "m.onnx", onnx_model(onnx_node("Add") + field(5, tensor)))
+        yield Hostile("onnx-external-subgraph", "m.onnx", onnx_model(inside))
+        yield Hostile("onnx-external-constant", "m.onnx", onnx_model(constant))
+        yield Hostile(
+            "onnx-external-training", "m.onnx", onnx_model(onnx_node("Add"), field(20, field(1, field(5, tensor))))
+        )
+        yield Hostile("onnx-external-sparse", "m.onnx", onnx_model(onnx_node("Add") + field(15, field(1, tensor))))
     for operator, domain in (
         ("PyOp", "ai.onnx.contrib"),
         ("X", "mine.domain"),
         ("Evil", ""),
         ("EPContext", "com.microsoft"),
     ):
-        yield Hostile("onnx-operator", "m.onnx", _onnx(_node(operator, domain)))
-        function = _field(25, _field(1, b"f") + _field(10, b"local") + _field(7, _node(operator, domain)[2:]))
-        yield Hostile("onnx-function", "m.onnx", _onnx(_node("f", "local"), function))
-    huge = _field(1, 1 << 40) + _field(2, 1) + _field(8, b"w") + _field(9, b"abcd")
-    yield Hostile("onnx-huge", "m.onnx", _onnx(_node("Add") + _field(5, huge)))
+        yield Hostile("onnx-operator", "m.onnx", onnx_model(onnx_node(operator, domain)))
+        function = field(25, field(1, b"f") + field(10, b"local") + field(7, onnx_node(operator, domain)[2:]))
+        yield Hostile("onnx-function", "m.onnx", onnx_model(onnx_node("f", "local"), function))
+    huge = field(1, 1 << 40) + field(2, 1) + field(8, b"w") + field(9, b"abcd")
+    yield Hostile("onnx-huge", "m.onnx", onnx_model(onnx_node("Add") + field(5, huge)))
     for operator in OPERATORS:
-        node = _field(1, _field(1, b"n") + _field(2, operator.encode()))
-        library = _field(
-            2, _field(1, _field(1, _field(1, b"f")) + _field(3, _field(1, b"n") + _field(2, operator.encode())))
-        )
+        node = field(1, field(1, b"n") + field(2, operator.encode()))
+        library = field(2, field(1, field(1, field(1, b"f")) + field(3, field(1, b"n") + field(2, operator.encode()))))
         yield Hostile("tensorflow-graph", "graph.pb", node)
-        yield Hostile("tensorflow-saved-model", "saved_model.pb", _field(1, 1) + _field(2, _field(2, node)))
-        yield Hostile("tensorflow-function", "saved_model.pb", _field(1, 1) + _field(2, _field(2, library)))
+        yield Hostile("tensorflow-saved-model", "saved_model.pb", field(1, 1) + field(2, field(2, node)))
+        yield Hostile("tensorflow-function", "saved_model.pb", field(1, 1) + field(2, field(2, library)))
         yield Hostile("tensorflow-text", "g.pbtxt", f'node {{\n  name: "n"\n  op: "{operator}"\n}}\n'.encode())
         yield Hostile("tflite-flex", "m.tflite", tflite_model(f"Flex{operator}"))
     yield Hostile("tflite-custom", "m.tflite", tflite_model("MyOperator"))
-    custom = _field(555, _field(10, b"MyClass"))
-    linked = _field(556, _field(1, _field(1, _field(1, b"../other"))))
-    network = _field(500, _field(1, _field(1, b"l") + _field(500, _field(10, b"MyLayer"))))
+    custom = field(555, field(10, b"MyClass"))
+    linked = field(556, field(1, field(1, field(1, b"../other"))))
+    network = field(500, field(1, field(1, b"l") + field(500, field(10, b"MyLayer"))))
     for technique, model in (("custom", custom), ("linked", linked), ("layer", network)):
-        whole = _field(1, 4) + _field(2, _field(1, b"")) + model
+        whole = field(1, 4) + field(2, field(1, b"")) + model
         yield Hostile(f"coreml-{technique}", "m.mlmodel", whole)
-        pipeline = _field(1, 4) + _field(2, b"\x0a\x00") + _field(202, _field(1, whole))
+        pipeline = field(1, 4) + field(2, b"\x0a\x00") + field(202, field(1, whole))
         yield Hostile(f"coreml-pipeline-{technique}", "m.mlmodel", pipeline)
 
 

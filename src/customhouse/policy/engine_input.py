@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from customhouse._kit.canonical import CanonicalError, canonical_json
@@ -20,3 +21,17 @@ def input_bytes(document: Any, limit: int = MAX_INPUT) -> bytes:
     if len(text) > limit:
         raise PolicyError(f"the input is {len(text)} bytes; the limit is {limit}")
     return text
+
+
+def batches(texts: Sequence[bytes], most: int, most_bytes: int) -> Iterator[list[bytes]]:
+    """The texts in order, at most so many and so many bytes at a time; one that is larger goes alone."""
+    batch: list[bytes] = []
+    size = 0
+    for text in texts:
+        if batch and (len(batch) == most or size + len(text) > most_bytes):
+            yield batch
+            batch, size = [], 0
+        batch.append(text)
+        size += len(text)
+    if batch:
+        yield batch

@@ -11,99 +11,76 @@ import numpy as np
 import pytest
 
 from customhouse.trust.scan import FileScan, Verdict, scan_bytes
+from protobuf_writer import field, onnx_model, onnx_node
 
 
 def _rules(scan: FileScan) -> set[str]:
     return {finding.rule for finding in scan.findings}
 
 
-def _field(number: int, body: bytes | int) -> bytes:
-    if isinstance(body, int):
-        return _varint(number << 3) + _varint(body)
-    return _varint(number << 3 | 2) + _varint(len(body)) + body
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def _node(operator: str, domain: str = "", attribute: bytes = b"") -> bytes:
-    body = _field(1, b"x") + _field(2, b"y") + _field(4, operator.encode())
-    body += _field(7, domain.encode()) if domain else b""
-    return _field(1, body + (_field(5, attribute) if attribute else b""))
-
-
-def _onnx(graph: bytes, extra: bytes = b"") -> bytes:
-    return _field(1, 8) + _field(7, graph) + _field(8, _field(2, 17)) + extra
-
-
 def _external(location: str) -> bytes:
-    pair = _field(1, b"location") + _field(2, location.encode())
-    return _field(5, _field(1, 2) + _field(2, 1) + _field(8, b"w") + _field(13, pair) + _field(14, 1))
+    pair = field(1, b"location") + field(2, location.encode())
+    return field(5, field(1, 2) + field(2, 1) + field(8, b"w") + field(13, pair) + field(14, 1))
 
 
 def test_onnx_of_standard_operators_is_clean() -> None:
-    scan = scan_bytes(_onnx(_node("MatMul") + _node("Add") + _node("Normalizer", "ai.onnx.ml")))
+    scan = scan_bytes(onnx_model(onnx_node("MatMul") + onnx_node("Add") + onnx_node("Normalizer", "ai.onnx.ml")))
     assert (scan.format, scan.verdict) == ("onnx", Verdict.CLEAN)
 
 
 @pytest.mark.parametrize("location", ["/etc/passwd", "../../w.bin", "..\\w.bin", "C:\\w.bin", "file:///etc/passwd", ""])
 def test_onnx_data_outside_of_the_folder_is_malicious(location: str) -> None:
-    scan = scan_bytes(_onnx(_node("Add") + _external(location)))
+    scan = scan_bytes(onnx_model(onnx_node("Add") + _external(location)))
     assert scan.verdict is Verdict.MALICIOUS
     assert "onnx-external-data" in _rules(scan)
 
 
 def test_onnx_external_data_in_a_constant_node_is_judged_too() -> None:
     tensor = _external("/etc/shadow")[2:] if len(_external("/etc/shadow")) < 130 else b""
-    attribute = _field(1, b"value") + _field(5, tensor)
-    assert scan_bytes(_onnx(_node("Constant", attribute=attribute))).verdict is Verdict.MALICIOUS
+    attribute = field(1, b"value") + field(5, tensor)
+    assert scan_bytes(onnx_model(onnx_node("Constant", attribute=attribute))).verdict is Verdict.MALICIOUS
 
 
 def test_onnx_operators_of_other_domains_are_suspicious_unless_the_model_defines_them() -> None:
-    assert "onnx-custom-domain" in _rules(scan_bytes(_onnx(_node("Do", "evil.corp"))))
-    assert "onnx-unknown-operator" in _rules(scan_bytes(_onnx(_node("Exec"))))
-    assert scan_bytes(_onnx(_node("PyOp", "ai.onnx.contrib"))).verdict is Verdict.MALICIOUS
-    function = _field(25, _field(1, b"Do") + _field(10, b"own") + _field(7, _node("Relu")[2:]))
-    assert scan_bytes(_onnx(_node("Do", "own"), function)).verdict is Verdict.CLEAN
+    assert "onnx-custom-domain" in _rules(scan_bytes(onnx_model(onnx_node("Do", "evil.corp"))))
+    assert "onnx-unknown-operator" in _rules(scan_bytes(onnx_model(onnx_node("Exec"))))
+    assert scan_bytes(onnx_model(onnx_node("PyOp", "ai.onnx.contrib"))).verdict is Verdict.MALICIOUS
+    function = field(25, field(1, b"Do") + field(10, b"own") + field(7, onnx_node("Relu")[2:]))
+    assert scan_bytes(onnx_model(onnx_node("Do", "own"), function)).verdict is Verdict.CLEAN
 
 
 def test_onnx_subgraphs_are_walked() -> None:
-    branch = _field(1, b"then_branch") + _field(6, _node("Exec"))
-    assert "onnx-unknown-operator" in _rules(scan_bytes(_onnx(_node("If", attribute=branch))))
+    branch = field(1, b"then_branch") + field(6, onnx_node("Exec"))
+    assert "onnx-unknown-operator" in _rules(scan_bytes(onnx_model(onnx_node("If", attribute=branch))))
 
 
 def test_onnx_cut_short_is_not_clean() -> None:
-    data = _onnx(_node("MatMul") + _external("w.bin"))
+    data = onnx_model(onnx_node("MatMul") + _external("w.bin"))
     for end in range(1, len(data)):
         assert scan_bytes(data[:end]).verdict is not Verdict.CLEAN or end < 3, end
 
 
 def test_onnx_with_relative_data_asks_for_the_folder() -> None:
-    scan = scan_bytes(_onnx(_node("Add") + _external("w.bin")))
+    scan = scan_bytes(onnx_model(onnx_node("Add") + _external("w.bin")))
     assert scan.verdict is Verdict.UNSCANNABLE
     assert "folder" in scan.findings[-1].message
 
 
 def _graph(*operators: str) -> bytes:
-    return b"".join(_field(1, _field(1, b"n") + _field(2, name.encode())) for name in operators)
+    return b"".join(field(1, field(1, b"n") + field(2, name.encode())) for name in operators)
 
 
 @pytest.mark.parametrize("operator", ["ReadFile", "WriteFile", "PyFunc", "EagerPyFunc"])
 def test_tensorflow_operators_that_reach_outside_are_malicious(operator: str) -> None:
-    saved = _field(1, 1) + _field(2, _field(1, _field(4, b"serve")) + _field(2, _graph("Const", operator)))
+    saved = field(1, 1) + field(2, field(1, field(4, b"serve")) + field(2, _graph("Const", operator)))
     assert scan_bytes(saved).verdict is Verdict.MALICIOUS
     assert scan_bytes(_graph("Const", operator)).verdict is Verdict.MALICIOUS
-    inner = _field(2, _field(1, _field(1, b"f") + _field(3, _graph(operator)[2:])))
-    assert scan_bytes(_field(1, 1) + _field(2, _field(2, inner))).verdict is Verdict.MALICIOUS
+    inner = field(2, field(1, field(1, b"f") + field(3, _graph(operator)[2:])))
+    assert scan_bytes(field(1, 1) + field(2, field(2, inner))).verdict is Verdict.MALICIOUS
 
 
 def test_tensorflow_arithmetic_is_clean() -> None:
-    saved = _field(1, 1) + _field(2, _field(1, _field(4, b"serve")) + _field(2, _graph("Const", "MatMul", "SaveV2")))
+    saved = field(1, 1) + field(2, field(1, field(4, b"serve")) + field(2, _graph("Const", "MatMul", "SaveV2")))
     assert scan_bytes(saved).verdict is Verdict.CLEAN
 
 

@@ -15,24 +15,11 @@ import pytest
 from customhouse.trust.scan import Verdict, scan_bytes, scan_tree
 from hostile_containers import sevenzipped, tarred, zipped
 from hostile_formats import tflite_model
+from protobuf_writer import field, varint
 
 TEXT = b"a text of some length, to be packed\n" * 20
 TENSOR = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
 SAFETENSORS = struct.pack("<Q", len(TENSOR)) + TENSOR + bytes(4)
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def _field(number: int, body: bytes | int) -> bytes:
-    if isinstance(body, int):
-        return _varint(number << 3) + _varint(body)
-    return _varint(number << 3 | 2) + _varint(len(body)) + body
 
 
 def _png() -> bytes:
@@ -64,27 +51,27 @@ def _index(shards: int = 1, shard: int = 0, size: int = 8) -> bytes:
     """A checkpoint's table: one block of a header and a tensor, an index block, a footer."""
 
     def block(*pairs: tuple[bytes, bytes]) -> bytes:
-        rows = b"".join(b"\x00" + _varint(len(key)) + _varint(len(value)) + key + value for key, value in pairs)
+        rows = b"".join(b"\x00" + varint(len(key)) + varint(len(value)) + key + value for key, value in pairs)
         return rows + struct.pack("<II", 0, 1)
 
-    data = block((b"", _field(1, shards)), (b"w", _field(1, 1) + _field(3, shard) + _field(5, size)))
-    index = block((b"x", _varint(0) + _varint(len(data))))
-    footer = _varint(0) + _varint(0) + _varint(len(data) + 5) + _varint(len(index))
+    data = block((b"", field(1, shards)), (b"w", field(1, 1) + field(3, shard) + field(5, size)))
+    index = block((b"x", varint(0) + varint(len(data))))
+    footer = varint(0) + varint(0) + varint(len(data) + 5) + varint(len(index))
     packed = data + bytes(5) + index + bytes(5)
     return packed + footer.ljust(40, b"\x00") + bytes.fromhex("57fb808b247547db")
 
 
-PIECES = b"".join(_field(1, _field(1, b"tok%d" % n) + b"\x15" + struct.pack("<f", -n)) for n in range(9))
+PIECES = b"".join(field(1, field(1, b"tok%d" % n) + b"\x15" + struct.pack("<f", -n)) for n in range(9))
 SOUND = {
     "7z": ("m.7z", sevenzipped(SAFETENSORS, "m.safetensors")),
     "7z-lzma2": ("m.7z", sevenzipped(SAFETENSORS, "m.safetensors", method="lzma2", encoded=True)),
     "msgpack": ("flax_model.msgpack", b"\x82\xa1a\x93\x01\x02\xc0\xa1b\xc4\x03xyz"),
     "ubjson": ("m.ubj", b"{L" + (1).to_bytes(8, "big") + b"a[$d#L" + (2).to_bytes(8, "big") + bytes(8) + b"}"),
-    "sentencepiece": ("tok.model", PIECES + _field(2, _field(4, 9)) + _field(3, b"")),
-    "onnx-tensor": ("input_0.pb", _field(1, 2) + _field(2, 1) + _field(9, bytes(8))),
+    "sentencepiece": ("tok.model", PIECES + field(2, field(4, 9)) + field(3, b"")),
+    "onnx-tensor": ("input_0.pb", field(1, 2) + field(2, 1) + field(9, bytes(8))),
     "tfrecord": ("x.tfrecord", _records(b"abc", b"")),
     "png": ("p.png", _png()),
-    "coreml": ("m.mlmodel", _field(1, 4) + _field(2, _field(1, b"")) + _field(300, _field(1, b""))),
+    "coreml": ("m.mlmodel", field(1, 4) + field(2, field(1, b"")) + field(300, field(1, b""))),
     "coreml-weights": (
         "weight.bin",
         struct.pack("<II", 1, 2) + bytes(56) + struct.pack("<IIQQ", 0xDEADBEEF, 1, 64, 128) + bytes(40) + bytes(64),

@@ -7,13 +7,13 @@ Nothing in the engine can be interrupted from inside, and it holds the interpret
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from customhouse._kit.companion import Companion, CompanionError
 from customhouse._kit.digest import json_digest
 from customhouse.core.errors import PolicyError
-from customhouse.policy.engine_input import input_bytes
+from customhouse.policy.engine_input import batches, input_bytes
 
 TIMEOUT_S = 10.0
 """Of one evaluation, the compilation of its bundle included; the packaged rules take about a millisecond."""
@@ -60,7 +60,7 @@ class GuardedEngine:
         """
         key = self._key(modules, data)
         values: list[Any] = []
-        for texts in _batches([input_bytes(document) for document in documents]):
+        for texts in batches([input_bytes(document) for document in documents], _BATCH, _BATCH_BYTES):
             joined = b",".join(texts)
             asked = b"A" + b'{"key":%s,"query":%s,"documents":[%s]}' % (_text(key), _text(query), joined)
             values += map(_value, self._answer(key, modules, data, asked))
@@ -95,19 +95,6 @@ class GuardedEngine:
     def _bundle(self, key: str, modules: Mapping[str, str], data: Mapping[str, Any]) -> bytes:
         said = {"key": key, "modules": dict(modules), "data": dict(data), "compiled": self._compiled}
         return b"B" + json.dumps(said).encode()
-
-
-def _batches(texts: Sequence[bytes]) -> Iterator[list[bytes]]:
-    batch: list[bytes] = []
-    size = 0
-    for text in texts:
-        if batch and (len(batch) == _BATCH or size + len(text) > _BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(text)
-        size += len(text)
-    if batch:
-        yield batch
 
 
 def _value(answer: Mapping[str, Any]) -> Any:

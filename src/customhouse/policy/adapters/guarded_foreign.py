@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 
 from customhouse._kit.companion import MAX_FRAME, Companion, CompanionError
 from customhouse.core.errors import PolicyError
-from customhouse.policy.engine_input import input_bytes
+from customhouse.policy.engine_input import batches, input_bytes
 from customhouse.policy.foreign import UNDEFINED, EndedError, Program
 
 TIMEOUT_S = 10.0
@@ -48,7 +48,7 @@ class GuardedForeign:
         told = {"program": self._number(program), "data": self._data_number(data), "queries": list(queries)}
         head = json.dumps(told).encode()[:-1]
         rows: list[list[Any]] = []
-        for texts in _batches([input_bytes(document) for document in documents]):
+        for texts in batches([input_bytes(document) for document in documents], _BATCH, _BATCH_BYTES):
             answer = self._answer(b'F%s,"documents":[%s]}' % (head, b",".join(texts)), program, data, told)
             rows += [[cell[0] if cell else UNDEFINED for cell in row] for row in answer]
         return rows
@@ -118,16 +118,3 @@ def _program(number: int, program: Program) -> bytes:
 
 def _of_data(number: int, data: Mapping[str, Any]) -> bytes:
     return b'D{"number":%d,"data":%s}' % (number, input_bytes(data, _MAX_DATA))
-
-
-def _batches(texts: Sequence[bytes]) -> Iterator[list[bytes]]:
-    batch: list[bytes] = []
-    size = 0
-    for text in texts:
-        if batch and (len(batch) == _BATCH or size + len(text) > _BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(text)
-        size += len(text)
-    if batch:
-        yield batch
