@@ -87,7 +87,8 @@ def _health(record: ServiceRecord, gateway: Mapping[str, Any] | None) -> Health:
         return Health(HealthStatus.DEGRADED, f"{failing.id}: {failing.reason}{kept}")
     if ready < wanted:
         return Health(HealthStatus.PROGRESSING, f"{ready} of {wanted} replicas are ready")
-    if record.candidate is not None and not record.shifted:
+    # One that is declared whole (no canary share) is about to become stable at the next tick: not yet what is declared.
+    if record.candidate is not None and (not record.shifted or revision.serving.percent is None):
         return Health(HealthStatus.PROGRESSING, "ready; its traffic is about to be shifted")
     return Health(HealthStatus.HEALTHY, f"{ready} of {wanted} replicas are ready")
 
