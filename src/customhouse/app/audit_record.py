@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from customhouse._kit.digest import bytes_digest, json_digest
-from customhouse.app import wiring
+from customhouse.app import journal, wiring
 from customhouse.app.admission_context import key_of
 from customhouse.app.audit import Audited, AuditReport
 from customhouse.app.memory import GATES_ONLY
@@ -156,19 +156,7 @@ def _part(ref: ResourceRef) -> str:
 
 def _entry(item: Audited, scene: str) -> Entry:
     decision = item.decision
-    reason = next((finding.message for finding in decision.findings if finding.waiver is None), "every rule is met")
-    body: Mapping[str, object] = {
-        "text": f"audit of {scene}: {decision.verdict.value} {decision.resource}: {reason}"[:1000],
-        "verdict": decision.verdict.value,
-        "resource": decision.resource.to_json(),
-        "decision": decision.digest,
-        "facts": decision.facts_digest,
-        "bundle": decision.bundle_digest,
-        "rules": sorted({finding.rule for finding in decision.findings}),
-        "waivers": sorted({finding.waiver for finding in decision.findings if finding.waiver}),
-        "way": item.way,
-        "scene": scene,
-    }
+    body = {**journal.decision_body(decision, f"audit of {scene}: "), "way": item.way, "scene": scene}
     made = Node.of(NodeKind.DECISION, decision.digest, time=decision.decided_at)
     key = f"audit:{decision.resource}:{decision.digest[7:19]}"
     return entry("audit", key, decision.decided_at, "customhouse", nodes=[made], body=body)

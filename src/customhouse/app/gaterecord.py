@@ -43,22 +43,11 @@ def _entries(judgement: Judgement) -> Iterator[Entry]:
 def _uncommitted(author: str, decision: Decision) -> Entry:
     """A judgement of files that no commit names yet: it stands for itself, and allows nothing to be deployed."""
     made = Node.of(NodeKind.DECISION, decision.digest, time=decision.decided_at)
-    reason = next((finding.message for finding in decision.findings if finding.waiver is None), "every rule is met")
     return entry(
         "decision",
         f"decision:{decision.revision}:{decision.resource}:{decision.point.value}:{decision.digest[7:19]}",
         decision.decided_at,
         author,
         nodes=[made],
-        body={
-            "text": f"{decision.verdict.value} {decision.resource}: {reason}"[:1000],
-            "verdict": decision.verdict.value,
-            "resource": decision.resource.to_json(),
-            "decision": decision.digest,
-            "facts": decision.facts_digest,
-            "bundle": decision.bundle_digest,
-            "rules": sorted({finding.rule for finding in decision.findings}),
-            "waivers": sorted({finding.waiver for finding in decision.findings if finding.waiver}),
-            "signer": None,
-        },
+        body={**journal.decision_body(decision), "signer": None},
     )

@@ -79,7 +79,6 @@ def judged(revision: Revision, decision: Decision, facts: Facts) -> Iterator[Ent
         models.append(model)
         for item in artifact["evidence"]:
             yield _evidence(model, item, decision.decided_at)
-    reason = next((finding.message for finding in decision.findings if finding.waiver is None), "every rule is met")
     yield entry(
         "decision",
         # The same commit judged again later (history was moved back to it) is another judgement.
@@ -91,18 +90,23 @@ def judged(revision: Revision, decision: Decision, facts: Facts) -> Iterator[Ent
             Link.between(commit, made, LinkKind.JUDGED_BY),
             *(Link.between(model, commit, LinkKind.DECLARED_IN) for model in models),
         ],
-        body={
-            "text": f"{decision.verdict.value} {decision.resource}: {reason}"[:1000],
-            "verdict": decision.verdict.value,
-            "resource": decision.resource.to_json(),
-            "decision": decision.digest,
-            "facts": decision.facts_digest,
-            "bundle": decision.bundle_digest,
-            "rules": sorted({finding.rule for finding in decision.findings}),
-            "waivers": sorted({finding.waiver for finding in decision.findings if finding.waiver}),
-            "signer": revision.signer,
-        },
+        body={**decision_body(decision), "signer": revision.signer},
     )
+
+
+def decision_body(decision: Decision, at: str = "") -> dict[str, Any]:
+    """What every Entry of a Decision says of it, wherever it was made; `at` begins the sentence for people."""
+    reason = next((finding.message for finding in decision.findings if finding.waiver is None), "every rule is met")
+    return {
+        "text": f"{at}{decision.verdict.value} {decision.resource}: {reason}"[:1000],
+        "verdict": decision.verdict.value,
+        "resource": decision.resource.to_json(),
+        "decision": decision.digest,
+        "facts": decision.facts_digest,
+        "bundle": decision.bundle_digest,
+        "rules": sorted({finding.rule for finding in decision.findings}),
+        "waivers": sorted({finding.waiver for finding in decision.findings if finding.waiver}),
+    }
 
 
 def _evidence(model: Node, item: Mapping[str, Any], at: datetime) -> Entry:
