@@ -27,11 +27,12 @@ class CompanionError(Exception):
 class Companion:
     """One child at a time, started with the first request (or `start`). May be used by several threads: they queue.
 
-    `module` is run as `python -m MODULE` and calls `serve`. It gets no environment but the one given.
+    `module` is run as `python -P -m MODULE` and calls `serve`. It gets no environment but the one given.
     """
 
     def __init__(self, module: str, *, environment: Mapping[str, str] | None = None) -> None:
-        self._command = [sys.executable, "-m", module]
+        # -P: the working directory may be a checkout of strangers, and must not decide what is imported.
+        self._command = [sys.executable, "-P", "-m", module]
         self._environment = dict(environment or {})
         self._child: subprocess.Popen[bytes] | None = None
         self._finish: weakref.finalize[..., Companion] | None = None
