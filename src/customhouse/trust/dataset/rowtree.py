@@ -174,11 +174,15 @@ def _fold(parts: Sequence[tuple[int, bytes]]) -> bytes:
     return result
 
 
-def verify_range(proof: RangeProof, root_digest: str, rows: Sequence[bytes] | None = None) -> None:
-    """Check that [start, end) belongs to the rows under `root_digest`; with `rows` (their bytes) that it is these.
+def verify_range(proof: RangeProof, registered: RowTree, rows: Sequence[bytes] | None = None) -> None:
+    """Check that [start, end) belongs to the registered rows; with `rows` (their bytes) that it is these.
 
-    Raises TamperError: another number of hashes than the range has, another root, or other rows.
+    How many rows there are comes from the register, since a root alone does not say it. Raises TamperError: another
+    number of hashes than the range has, another root, or other rows.
     """
+    root_digest = registered.root
+    if proof.rows != registered.rows:
+        raise TamperError(f"the proof is of {proof.rows} rows, and {registered.rows} are registered")
     if not (is_digest(root_digest) and 0 <= proof.start < proof.end <= proof.rows):
         raise TamperError(f"rows {proof.start} to {proof.end} of {proof.rows}: no such range")
     cuts = (_aligned(0, proof.start), _aligned(proof.start, proof.end), _aligned(proof.end, proof.rows))
