@@ -10,6 +10,7 @@ from customhouse.app import journal, wiring
 from customhouse.app.inspection import read_tree
 from customhouse.app.settings import Settings
 from customhouse.core.errors import UsageError
+from customhouse.trust.custody_rows import KEPT, row_tree
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?")
 
@@ -24,6 +25,7 @@ def register(settings: Settings, path: str, name: str, actor: str | None) -> dic
     files = read_tree(Path(path))
     if not files.files:
         raise UsageError(f"{path} is an empty folder", hint="there is nothing to register")
+    rows = row_tree(Path(path), files)
     entry = journal.dataset_registered(
         name,
         files.digest,
@@ -31,10 +33,14 @@ def register(settings: Settings, path: str, name: str, actor: str | None) -> dic
         files=len(files.files),
         at=wiring.clock().now(),
         actor=actor or _person(settings),
+        rows=rows.entered() if rows.files else None,
     )
     with wiring.store(settings) as opened:
         ledger = wiring.ledger(settings, opened, write=True)
         before = ledger.size
+        kept = rows.to_document() if rows.files else None
+        if kept is not None:  # before its entry, as everywhere
+            opened.state.put({f"{KEPT}{files.digest}": kept})
         (receipt,) = ledger.append([entry])
     return {
         "name": name,
