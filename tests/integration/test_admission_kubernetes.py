@@ -71,8 +71,8 @@ class World:
 
     def entries(self, state: Path) -> list[dict[str, Any]]:
         settings = Settings(state)
-        if not (state / wiring.STORE_FILE).exists():
-            return []  # the clerk has written nothing yet
+        if not (state / wiring.STORE_FILE).exists() or not (settings.keys / f"{wiring.LEDGER_KEY}.pub").exists():
+            return []  # the clerk has written nothing yet: first the store, then the key, then entries
         with wiring.store(settings, create=False) as opened:
             ledger = wiring.ledger(settings, opened, write=False)
             return [dict(entry.body, kind=entry.kind, actor=entry.actor) for _, entry in ledger.entries()]
