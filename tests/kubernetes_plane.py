@@ -95,7 +95,7 @@ class ControlPlane:
         for document in wanted:
             self.until(lambda one=document: _established(self.call("GET", f"{place}/{one['metadata']['name']}")))
 
-    def until(self, asked: Callable[[], Any], seconds: float = 30) -> Any:
+    def until(self, asked: Callable[[], Any], seconds: float = 60) -> Any:
         """The first true answer. A refusal counts as "not yet"."""
         end = time.monotonic() + seconds
         refusal: Exception | None = None

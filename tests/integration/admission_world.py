@@ -136,7 +136,7 @@ class Webhook:
         text = self.ask("/metrics")[1].decode()
         return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
 
-    def until_ready(self, text: str, seconds: float = 30.0) -> None:
+    def until_ready(self, text: str, seconds: float = 60.0) -> None:
         """Have everything read anew until `/readyz` says this."""
         end = time.monotonic() + seconds
         while text not in (said := self.ask("/readyz")[1].decode()):

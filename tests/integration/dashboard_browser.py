@@ -124,7 +124,7 @@ class Tab:
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
-    def until(self, expression: str, seconds: float = 10.0) -> float:
+    def until(self, expression: str, seconds: float = 60.0) -> float:
         """Wait until an expression holds; how long that took, in seconds."""
         began = time.monotonic()
         while not self.value(expression):

@@ -62,7 +62,7 @@ class World:
         ref = ResourceRef.of(manifest)
         return self.target.read([ref])[ref]
 
-    def until(self, manifest: Any, status: HealthStatus = HealthStatus.HEALTHY, seconds: float = 10.0) -> LiveObject:
+    def until(self, manifest: Any, status: HealthStatus = HealthStatus.HEALTHY, seconds: float = 60.0) -> LiveObject:
         return eventually(
             lambda: (live := self.live(manifest)).health.status is status and live,
             seconds,
@@ -105,7 +105,7 @@ def live_of(world: World, manifest: Any) -> Any:
     return live.health, live.status["local"], world.target.problem
 
 
-def eventually(probe: Callable[[], Any], seconds: float = 10.0, explain: Callable[[], Any] = lambda: "") -> Any:
+def eventually(probe: Callable[[], Any], seconds: float = 60.0, explain: Callable[[], Any] = lambda: "") -> Any:
     """The first true answer of `probe`; fails with `explain()` when none comes."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -425,7 +425,7 @@ def test_the_shipped_manifests_are_taken_by_the_api_server_and_their_role_is_the
             def agreed(review: dict[str, Any] = review, allowed: bool = allowed) -> bool:
                 return bool(world.plane.call("POST", path, review)["status"]["allowed"] == allowed)
 
-            assert world.plane.until(agreed, 10), attributes
+            assert world.plane.until(agreed), attributes
     finally:
         for place in made:
             world.plane.call("DELETE", place)

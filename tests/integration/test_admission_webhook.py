@@ -80,7 +80,7 @@ def webhook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webhook]:
     assert running.stop() == 0
 
 
-def _until(asked: Callable[[], Any], seconds: float = 30.0) -> Any:
+def _until(asked: Callable[[], Any], seconds: float = 60.0) -> Any:
     pause = threading.Event()
     for _ in range(int(seconds / 0.02)):
         if found := asked():

@@ -72,7 +72,7 @@ class Shop:
         ref = ResourceRef.of(manifest)
         (result,) = self.target.apply([Action(ActionKind.PATCH, ref, manifest)])
         assert result.ok, result.message
-        end = time.monotonic() + 15
+        end = time.monotonic() + 60
         while (live := self.target.read([ref])[ref]).health.status is not HealthStatus.HEALTHY:
             assert time.monotonic() < end, live.health
             time.sleep(0.02)

@@ -181,7 +181,7 @@ class UpWorld:
             )
         return self.process
 
-    def end(self, how: int = signal.SIGTERM, seconds: float = 10.0) -> int:
+    def end(self, how: int = signal.SIGTERM, seconds: float = 60.0) -> int:
         assert self.process is not None
         self.process.send_signal(how)
         return self.process.wait(seconds)
@@ -194,14 +194,14 @@ class UpWorld:
         place = self.state / "overview.json"
         return json.loads(place.read_text()) if place.exists() else {}
 
-    def until(self, look: Callable[[], Any], seconds: float = 20.0) -> Any:
+    def until(self, look: Callable[[], Any], seconds: float = 60.0) -> Any:
         def probe() -> Any:
             assert self.process is None or self.process.poll() is None, f"up ended: {self.said()[-2000:]}"
             return look()
 
         return eventually(probe, seconds, lambda: (self.said()[-1500:], self.overview().get("problem")))
 
-    def deployed(self, commit: str, seconds: float = 20.0) -> dict[str, Any]:
+    def deployed(self, commit: str, seconds: float = 60.0) -> dict[str, Any]:
         """Wait until a commit is what is deployed, and its release has all the traffic."""
 
         def look() -> dict[str, Any] | None:
@@ -216,7 +216,7 @@ class UpWorld:
         self.start()
         self.deployed(commit)
 
-    def problem(self, *words: str, seconds: float = 20.0) -> str:
+    def problem(self, *words: str, seconds: float = 60.0) -> str:
         """Wait until the problem speaks of every word."""
 
         def look() -> str:
