@@ -23,6 +23,8 @@ class EvidenceKind(StrEnum):
     PRICE_ESTIMATE = "price-estimate"
     FORECAST = "forecast"
     POLICY_BUNDLE = "policy-bundle"
+    VULNERABILITIES = "vulnerabilities"
+    VEX = "vex"
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ PREDICATE_TYPES: Mapping[EvidenceKind, str] = {
     EvidenceKind.PRICE_ESTIMATE: "https://customhouse.dev/attestations/price-estimate/v1",
     EvidenceKind.FORECAST: "https://customhouse.dev/attestations/forecast/v1",
     EvidenceKind.POLICY_BUNDLE: "https://customhouse.dev/attestations/policy-bundle/v1",
+    EvidenceKind.VULNERABILITIES: "https://in-toto.io/attestation/vulns/v0.2",
+    EvidenceKind.VEX: "https://openvex.dev/ns/v0.2.0",
 }
 _KINDS = {predicate_type: kind for kind, predicate_type in PREDICATE_TYPES.items()}
 SUFFIX = ".sigstore.json"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -41,7 +41,11 @@ _KINDS: Mapping[str, EvidenceKind] = {
     "https://spdx.dev/Document/v2.2": EvidenceKind.BOM,
     "https://spdx.dev/Document/v2.3": EvidenceKind.BOM,
     VULNERABILITIES: EvidenceKind.SCAN,
+    "https://in-toto.io/attestation/vulns/v0.1": EvidenceKind.VULNERABILITIES,
+    "https://openvex.dev/ns": EvidenceKind.VEX,
 }
+OTHERS = frozenset(_KINDS) - frozenset(PREDICATE_TYPES.values()) - {SIGN_TYPE}
+"""Predicate types that stand for a kind and are not the one that is written here."""
 _WHEN: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "https://cyclonedx.org/bom": (("metadata", "timestamp"),),
     "https://spdx.dev/Document": (("creationInfo", "created"),),
@@ -53,6 +57,10 @@ _WHEN: Mapping[str, tuple[tuple[str, ...], ...]] = {
     ),
     "https://slsa.dev/provenance/v0.2": (("metadata", "buildFinishedOn"), ("metadata", "buildStartedOn")),
     VULNERABILITIES: (("metadata", "scanFinishedOn"), ("metadata", "scanStartedOn")),
+    "https://in-toto.io/attestation/vulns/v0.1": (("metadata", "scanFinishedOn"),),
+    "https://in-toto.io/attestation/vulns/v0.2": (("metadata", "scanFinishedOn"),),
+    "https://openvex.dev/ns": (("timestamp",),),
+    "https://openvex.dev/ns/v0.2.0": (("timestamp",),),
 }
 """Where a predicate says when it was made, for statements that say it nowhere else; the signer answers for it."""
 _MAX_SUBJECTS = 1000
@@ -162,8 +170,29 @@ def read_simple(data: bytes, digest: str, roots: Roots, at: datetime, where: str
     )
 
 
-def read_attestation(data: bytes, digest: str, roots: Roots, at: datetime, where: str) -> Evidence | None:
+def read_vulnerabilities(data: bytes, digest: str, roots: Roots, at: datetime, where: str) -> tuple[Evidence, ...]:
+    """A bundle as `read_attestation` reads it; cosign's report of vulnerabilities is two statements.
+
+    It is a scan, as it always was, for signers who may sign that, and what a tier's thresholds judge, for those who may
+    sign vulnerabilities. Where it counts as the second, its findings deny by the thresholds and not by the scan.
+    """
+    scan = read_attestation(data, digest, roots, at, where)
+    if scan is None or scan.predicate_type != VULNERABILITIES:
+        return () if scan is None else (scan,)
+    report = read_attestation(data, digest, roots, at, where, EvidenceKind.VULNERABILITIES)
+    if report is None:
+        return (scan,)
+    if report.verified and scan.predicate["verdict"] == "suspicious":
+        scan = replace(scan, predicate={**scan.predicate, "verdict": "clean", "findings": []})
+    return (scan, report)
+
+
+def read_attestation(
+    data: bytes, digest: str, roots: Roots, at: datetime, where: str, wanted: EvidenceKind | None = None
+) -> Evidence | None:
     """A bundle about an image as Evidence; None for a predicate that no rule asks for. Raises EvidenceError.
+
+    `wanted` is the kind that it is taken for, instead of what its predicate type stands for.
 
     1. read; 2. what it says, and whether that is of a kind that counts; 3. who signed it, for that kind; 4. whether
     one of its subjects is `digest`.
@@ -179,7 +208,7 @@ def read_attestation(data: bytes, digest: str, roots: Roots, at: datetime, where
     payload = _base64(envelope.get("payload"), "the payload", where)
     # 2.
     said = read_statement(payload, where)
-    kind = _KINDS.get(said.predicate_type)
+    kind = _KINDS.get(said.predicate_type) if wanted is None else wanted
     if kind is None:
         return None
     # 3.
@@ -194,7 +223,15 @@ def read_attestation(data: bytes, digest: str, roots: Roots, at: datetime, where
         problem = problem or f"it speaks of {next(iter(said.subjects))}, not of what it is filed under"
     issued = signer.at or _time(_mapping(annotations).get(ISSUED_AT)) or _when(said)
     return Evidence(
-        digest, kind, said.predicate_type, _plain(said), issued, signer.name, not problem, bytes_digest(data), problem
+        digest,
+        kind,
+        said.predicate_type,
+        _plain(said) if wanted is None else said.predicate,
+        issued,
+        signer.name,
+        not problem,
+        bytes_digest(data),
+        problem,
     )
 
 

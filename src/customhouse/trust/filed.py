@@ -84,10 +84,10 @@ def _read(data: bytes, path: str, asked: _Asked) -> tuple[Evidence, ...]:
         said = cosign.read_statement(bundle.payload, path)
         if said.predicate_type in _MODEL_SIGNATURES:
             return tuple(_model_signature(data, bundle, said, path, asked))
-        if bundle.method == "key" and said.version == 1 and said.predicate_type != cosign.SIGN_TYPE:
+        foreign = said.predicate_type == cosign.SIGN_TYPE or said.predicate_type in cosign.OTHERS
+        if bundle.method == "key" and said.version == 1 and not foreign:
             return attestation.collect({path: data}, digest, roots.keys, asked.tree)
-    read = cosign.read_attestation(data, digest, roots, at, path)
-    return () if read is None else (read,)
+    return cosign.read_vulnerabilities(data, digest, roots, at, path)
 
 
 def _model_signature(data: bytes, bundle: Bundle, said: cosign.Said, path: str, asked: _Asked) -> Iterator[Evidence]:

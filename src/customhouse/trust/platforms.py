@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +23,8 @@ from customhouse.trust import strict_json
 from customhouse.trust.oci import MAX_MANIFEST, Descriptor, is_index, listed, read_json
 
 SUFFIX = ".index.json"
+PLATFORM = "customhouse.dev/platform"
+"""Key under which a predicate about vulnerabilities names the image in the index that it is about."""
 MAX_PLATFORMS = 32
 _MAX_BYTES = 96 * 1024 * 1024
 
@@ -74,7 +76,26 @@ def read_platforms(data: bytes, digest: str, read: Reader, where: str) -> tuple[
     found: list[Evidence] = []
     for kind in (EvidenceKind.BOM, EvidenceKind.SCAN, EvidenceKind.PROVENANCE, EvidenceKind.SIGNATURE):
         found.extend(_folded(kind, images, said, digest))
-    return tuple(found)
+    return (*found, *_marked(images, said, digest))
+
+
+def _marked(images: Sequence[Descriptor], said: Mapping[str, Sequence[Evidence]], digest: str) -> Iterator[Evidence]:
+    """What is said of vulnerabilities in each platform, marked with the platform it is about.
+
+    That one is not affected says nothing of another. A platform of which nothing is said has a statement that does not
+    verify.
+    """
+    kinds = (EvidenceKind.VULNERABILITIES, EvidenceKind.VEX)
+    every = [item for image in images for item in said[image.digest] if item.kind in kinds]
+    reports = [item for item in every if item.kind is EvidenceKind.VULNERABILITIES]
+    for image in images:
+        own = [item for item in said[image.digest] if item.kind in kinds]
+        for item in own:
+            yield replace(item, subject=digest, predicate={**item.predicate, PLATFORM: image.digest})
+        if reports and not any(item.kind is EvidenceKind.VULNERABILITIES for item in own):
+            problem = f"there is none for {image.platform or image.digest}"
+            marked = {PLATFORM: image.digest}
+            yield replace(reports[0], subject=digest, predicate=marked, verified=False, problem=problem, signer=None)
 
 
 def _folded(
