@@ -18,7 +18,7 @@ from customhouse.store.measurements import MeasurementTable
 from customhouse.store.schema import HEAD
 from customhouse.store.state import DocumentTable
 
-_OLDER: frozenset[str] = frozenset()
+_OLDER: frozenset[str] = frozenset({"0001"})
 """Versions that a migration leads away from (all but HEAD)."""
 
 

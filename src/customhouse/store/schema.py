@@ -20,7 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration; a test holds it to Alembic's own answer. Known here so that opening need not import Alembic."""
 
 metadata = MetaData()
@@ -43,6 +43,30 @@ ledger_checkpoints = Table(
     metadata,
     Column("size", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
     Column("origin", Text, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("note", Text, nullable=False),
+)
+ledger_tiles = Table(
+    "ledger_tiles",
+    metadata,
+    # Level 1 and above of C2SP tlog-tiles, 256 hashes a row at most; level 0 are the entries' own leaf hashes.
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("hashes", LargeBinary, nullable=False),
+)
+ledger_cosignatures = Table(
+    "ledger_cosignatures",
+    metadata,
+    Column("size", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("witness", Text, primary_key=True),
+    Column("line", Text, nullable=False),
+)
+ledger_witnessed = Table(
+    "ledger_witnessed",
+    metadata,
+    # What this machine, as a witness, has seen of other ledgers.
+    Column("origin", Text, primary_key=True),
+    Column("size", BigInteger().with_variant(Integer, "sqlite"), nullable=False),
     Column("root", LargeBinary, nullable=False),
     Column("note", Text, nullable=False),
 )

@@ -7,25 +7,39 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
+from customhouse._kit.hashtree import (
+    EMPTY_ROOT,
+    HASH_BYTES,
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    CompactRange,
+    leaf_hash,
+    node_hash,
+)
 from customhouse.core.errors import TamperError
 
-HASH_BYTES = 32
-EMPTY_ROOT = hashlib.sha256(b"").digest()
+__all__ = [
+    "EMPTY_ROOT",
+    "HASH_BYTES",
+    "CompactRange",
+    "MerkleTree",
+    "NodeReader",
+    "TiledTree",
+    "consistency_proof",
+    "inclusion_proof",
+    "leaf_hash",
+    "node_hash",
+    "range_root",
+    "root",
+    "verify_consistency",
+    "verify_inclusion",
+]
 
 NodeReader = Callable[[int, int], bytes]
 """(level, index) → the hash of the complete subtree that covers leaves [index << level, (index + 1) << level)."""
-
-
-def leaf_hash(data: bytes) -> bytes:
-    """The hash of one leaf's data."""
-    return hashlib.sha256(b"\x00" + data).digest()
-
-
-def node_hash(left: bytes, right: bytes) -> bytes:
-    """The hash of an inner node."""
-    return hashlib.sha256(b"\x01" + left + right).digest()
 
 
 class MerkleTree:
@@ -90,32 +104,36 @@ class MerkleTree:
         return consistency_proof(old, self.size if new is None else new, self.node)
 
 
-class CompactRange:
-    """The root of a stream of leaves in O(log n) memory: the peaks of RFC 6962's tree, largest first."""
+class TiledTree:
+    """A tree that lies elsewhere, read by tiles (C2SP tlog-tiles) as they are needed; the latest used are kept.
 
-    __slots__ = ("_peaks", "size")
+    `read` gives the joined hashes of one tile level: (tile level, start, end) → at most end - start of them.
+    """
 
-    def __init__(self) -> None:
-        self.size = 0
-        self._peaks: list[bytes] = []
+    __slots__ = ("_kept", "_read")
 
-    def append(self, leaf: bytes) -> None:
-        """Add one leaf hash; complete subtrees of equal size merge."""
-        merges = self.size
-        while merges & 1:
-            leaf = node_hash(self._peaks.pop(), leaf)
-            merges >>= 1
-        self._peaks.append(leaf)
-        self.size += 1
+    _MOST = 256
+    """Tiles kept: 16 KiB each."""
 
-    def root(self) -> bytes:
-        """The root over all leaves so far."""
-        if not self._peaks:
-            return EMPTY_ROOT
-        result = self._peaks[-1]
-        for peak in reversed(self._peaks[:-1]):
-            result = node_hash(peak, result)
-        return result
+    def __init__(self, read: Callable[[int, int, int], bytes]) -> None:
+        self._read = read
+        self._kept: OrderedDict[tuple[int, int], MerkleTree] = OrderedDict()
+
+    def node(self, level: int, index: int) -> bytes:
+        """The hash of a complete subtree (a NodeReader). Raises IndexError when its tile is not long enough."""
+        tile_level, above = divmod(level, TILE_HEIGHT)
+        first = index << above
+        number, place = divmod(first, TILE_WIDTH)
+        tile = self._kept.get((tile_level, number))
+        if tile is None or tile.size < place + (1 << above):
+            start = number * TILE_WIDTH
+            joined = self._read(tile_level, start, start + TILE_WIDTH)
+            tile = MerkleTree(joined[i : i + HASH_BYTES] for i in range(0, len(joined), HASH_BYTES))
+            self._kept[tile_level, number] = tile
+            if len(self._kept) > self._MOST:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end((tile_level, number))
+        return tile.node(above, place >> above)
 
 
 def root(leaves: Iterable[bytes]) -> bytes:
