@@ -15,7 +15,8 @@ from customhouse.core.errors import UsageError
 from customhouse.core.release import Release
 from customhouse.core.resource import Manifest
 from customhouse.core.workload import workload
-from customhouse.trust.custody import graph, proof_json, trace
+from customhouse.trust.custody import graph
+from customhouse.trust.custody_trace import proof_json, trace
 from customhouse.trust.ledger import MAX_PROBLEMS, LedgerReport
 
 

@@ -5,7 +5,7 @@ An Entry that takes part carries, beside its own body, what it is about and how 
     {"nodes": [{"id","kind","name","digest","time","aliases"}], "links": [{"from","to","kind"}], …}
 
 A link goes from cause to effect (dataset → training-run → model → deployment → charge). `entry` writes such an Entry;
-`graph` reads any number of them, with Evidence, into one Graph (a pure function); `trace` walks it both ways.
+`graph` reads any number of them, with Evidence, into one Graph (a pure function); `custody_trace.trace` walks it.
 
 A node's id is `<kind>:<name>`, so that every Entry that speaks of the same thing means the same node. The name of what
 has a digest is that digest (`model:sha256:…`); people's names for it go into `aliases`.
@@ -13,12 +13,7 @@ has a digest is that digest (`model:sha256:…`); people's names for it go into 
 
 from __future__ import annotations
 
-import base64
-import difflib
-import heapq
-import hmac
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -26,17 +21,13 @@ from typing import Any
 
 from customhouse._kit.clock import from_rfc3339, to_rfc3339
 from customhouse._kit.digest import is_digest
-from customhouse.core.errors import TamperError, UsageError
+from customhouse.core.errors import UsageError
 from customhouse.core.evidence import Evidence, EvidenceKind
-from customhouse.core.ledger import Entry, Receipt
-from customhouse.trust.keys import PublicKey
-from customhouse.trust.ledger import parse_entry
-from customhouse.trust.merkle import leaf_hash, verify_inclusion
-from customhouse.trust.note import open_checkpoint
+from customhouse.core.ledger import Entry
 from customhouse.trust.provenance import dependencies
 
-MIN_PREFIX = 4
-_MOST_SHOWN = 5
+CLAIM = "claim"
+"""The kind of an Entry that passes on what somebody else says: what rests on such entries alone is not proved."""
 
 
 class NodeKind(StrEnum):
@@ -55,6 +46,12 @@ class NodeKind(StrEnum):
     USAGE = "usage"
     CHARGE = "charge"
     PROPOSAL = "proposal"
+    POD = "pod"
+    PREDICTIONS = "predictions"
+    INVOICE_LINE = "invoice-line"
+    POLICY_BUNDLE = "policy-bundle"
+    WAIVER = "waiver"
+    VULNERABILITY = "vulnerability"
 
 
 class LinkKind(StrEnum):
@@ -73,6 +70,14 @@ class LinkKind(StrEnum):
     CHARGED = "charged"
     REPLACED_BY = "replaced-by"
     PROPOSED = "proposed"
+    CONSIDERED_IN = "considered-in"
+    JUDGED_UNDER = "judged-under"
+    RAN_AS = "ran-as"
+    ANSWERED = "answered"
+    MEASURED = "measured"
+    BILLED_AS = "billed-as"
+    BASE_OF = "base-of"
+    FOUND_IN = "found-in"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +160,10 @@ class Graph:
     nodes: Mapping[str, Node]
     links: frozenset[Link]
     sources: Mapping[str | Link, frozenset[int]]
+    claimed: frozenset[int]
+    """The entries that only pass on what somebody else says."""
+    evidence: Mapping[int, str]
+    """Entry → digest of the signed statement that it is about."""
     downstream: Mapping[str, tuple[Link, ...]] = field(repr=False)
     upstream: Mapping[str, tuple[Link, ...]] = field(repr=False)
 
@@ -167,8 +176,12 @@ def graph(entries: Iterable[tuple[int, Entry]], evidence: Iterable[Evidence] = (
     """
     draft = _Draft()
     for index, item in entries:
+        if item.kind == CLAIM:
+            draft.claimed.add(index)
         for node in _nodes(item):
             draft.add(node, index)
+            if item.kind == NodeKind.EVIDENCE == node.kind:
+                draft.evidence[index] = node.digest
         for link in _links(item):
             draft.connect(link, index)
     for statement in evidence:
@@ -187,6 +200,8 @@ class _Draft:
         self._nodes: dict[str, Node] = {}
         self._links: set[Link] = set()
         self._sources: dict[str | Link, set[int]] = {}
+        self.claimed: set[int] = set()
+        self.evidence: dict[int, str] = {}
 
     def add(self, node: Node, index: int | None = None) -> None:
         self._nodes[node.id] = _merge(self._nodes.get(node.id), node)
@@ -212,149 +227,11 @@ class _Draft:
             self._nodes,
             frozenset(self._links),
             {key: frozenset(indexes) for key, indexes in self._sources.items()},
+            frozenset(self.claimed),
+            self.evidence,
             {key: tuple(items) for key, items in downstream.items()},
             {key: tuple(items) for key, items in upstream.items()},
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """What leads to a thing and what came of it, with the proof of every ledger entry that says so."""
-
-    reference: str
-    found: tuple[str, ...]
-    nodes: tuple[Node, ...]
-    links: tuple[Link, ...]
-    entries: tuple[int, ...]
-    proofs: tuple[tuple[Receipt, Entry], ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """`{"nodes":[…],"edges":[{"from","to","kind"}],"proofs":[…],"reference","found"}` (DESIGN section 5)."""
-        return {
-            "reference": self.reference,
-            "found": list(self.found),
-            "nodes": [node.to_json() for node in self.nodes],
-            "edges": [link.to_json() for link in self.links],
-            "proofs": [proof_json(receipt, item) for receipt, item in self.proofs],
-        }
-
-
-def proof_json(receipt: Receipt, item: Entry) -> dict[str, Any]:
-    """One inclusion proof, complete enough to be checked without the ledger (hashes in base64)."""
-    return {
-        "index": receipt.index,
-        "entry": item.to_bytes().decode(),
-        "leaf_hash": base64.b64encode(receipt.leaf_hash).decode(),
-        "proof": [base64.b64encode(step).decode() for step in receipt.proof],
-        "checkpoint": receipt.checkpoint.note,
-    }
-
-
-def check_proof(document: Mapping[str, Any], origin: str, key: PublicKey) -> Entry:
-    """The Entry that a `proof_json` document proves, checked without the ledger, with its public key only.
-
-    Raises TamperError when the checkpoint is not signed, the path does not lead to it, or the entry is another one.
-    """
-    try:
-        data = str(document["entry"]).encode()
-        leaf = base64.b64decode(document["leaf_hash"], validate=True)
-        path = [base64.b64decode(step, validate=True) for step in document["proof"]]
-        index, note = int(document["index"]), str(document["checkpoint"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise TamperError("not an inclusion proof") from error
-    if not hmac.compare_digest(leaf_hash(data), leaf):
-        raise TamperError("the entry is not the one that was proved", where=f"entry {index}")
-    checkpoint = open_checkpoint(note, origin, key)
-    verify_inclusion(index, checkpoint.size, leaf, path, checkpoint.root)
-    return parse_entry(data)
-
-
-def trace(known: Graph, reference: str, prove: Callable[[int], tuple[Receipt, Entry]] | None = None) -> Trace:
-    """Everything upstream and downstream of what `reference` names, oldest first.
-
-    A reference is a node's id, name or digest, an alias, or at least MIN_PREFIX digits that begin a digest or commit.
-    `prove` gives the proof and the Entry of an index (the ledger's); without it there are no proofs.
-    Raises UsageError when nothing, or several different things, are meant: with the nearest names.
-    """
-    found = resolve(known, reference)
-    reached = set(found)
-    passed: set[Link] = set()
-    for ways, end in ((known.upstream, "source"), (known.downstream, "target")):
-        queue, seen = deque(found), set(found)
-        while queue:
-            for link in ways.get(queue.popleft(), ()):
-                passed.add(link)
-                following = str(getattr(link, end))
-                if following not in seen:
-                    seen.add(following)
-                    queue.append(following)
-        reached |= seen
-    order = _in_order(known, reached, passed)
-    place = {node: number for number, node in enumerate(order)}
-    spoken: list[str | Link] = [*reached, *passed]
-    numbers = tuple(sorted({index for key in spoken for index in known.sources.get(key, ())}))
-    return Trace(
-        reference=reference,
-        found=found,
-        nodes=tuple(known.nodes[node] for node in order),
-        links=tuple(sorted(passed, key=lambda link: (place[link.source], place[link.target], link.kind))),
-        entries=numbers,
-        proofs=() if prove is None else tuple(prove(index) for index in numbers),
-    )
-
-
-def resolve(known: Graph, reference: str) -> tuple[str, ...]:
-    """The ids of the nodes that a reference names; see `trace`. One name may stand for several (all of one thing)."""
-    wanted = reference.strip()
-    if not wanted:
-        raise UsageError("name something to trace", hint="a digest, a resource, a commit")
-    exact = [node.id for node in known.nodes.values() if wanted in (node.id, node.name, node.digest, *node.aliases)]
-    if exact:
-        return tuple(sorted(exact))
-    prefix = wanted.lower().removeprefix("sha256:")
-    if len(prefix) >= MIN_PREFIX and all(letter in "0123456789abcdef" for letter in prefix):
-        begun: dict[str, list[str]] = {}
-        for node in known.nodes.values():
-            name = node.digest or node.name
-            if name.removeprefix("sha256:").startswith(prefix):
-                begun.setdefault(name, []).append(node.id)
-        if len(begun) == 1:
-            return tuple(sorted(next(iter(begun.values()))))
-        if begun:
-            shown = ", ".join(sorted(ids[0] for ids in begun.values())[:_MOST_SHOWN])
-            raise UsageError(f"{reference[:80]!r} is the beginning of {len(begun)} things", hint=f"one of: {shown}")
-    names = {name for node in known.nodes.values() for name in (node.id, node.name, *node.aliases)}
-    near = difflib.get_close_matches(wanted, sorted(names), n=_MOST_SHOWN, cutoff=0.5)
-    hint = f"nearest: {', '.join(near)}" if near else "`customhouse history` shows what there is"
-    raise UsageError(f"nothing is known of {reference[:80]!r}", hint=hint)
-
-
-def _in_order(known: Graph, reached: set[str], passed: set[Link]) -> list[str]:
-    """Causes before effects; among equals the older, then the id. A cycle (which is odd) is broken by age."""
-    waiting = dict.fromkeys(reached, 0)
-    for link in passed:
-        if link.source != link.target:
-            waiting[link.target] += 1
-
-    def age(node: str) -> tuple[str, str]:
-        at = known.nodes[node].time
-        return ("~" if at is None else to_rfc3339(at), node)
-
-    order: list[str] = []
-    ready = [age(node) for node, count in waiting.items() if count == 0]
-    heapq.heapify(ready)
-    while waiting:
-        if not ready:  # only a cycle is left
-            ready.append(min(age(node) for node in waiting))
-        _, node = heapq.heappop(ready)
-        order.append(node)
-        del waiting[node]
-        for link in known.downstream.get(node, ()):
-            if link in passed and link.target in waiting:
-                waiting[link.target] -= 1
-                if waiting[link.target] == 0:
-                    heapq.heappush(ready, age(link.target))
-    return order
 
 
 def _merge(before: Node | None, node: Node) -> Node:

@@ -22,7 +22,8 @@ from customhouse.store import open_store
 from customhouse.trust.adapters.tiles import publish, verify
 from customhouse.trust.attestation import attest, read_evidence
 from customhouse.trust.bundle import PAYLOAD_TYPE, pae
-from customhouse.trust.custody import graph, trace
+from customhouse.trust.custody import graph
+from customhouse.trust.custody_trace import trace
 from customhouse.trust.keys import TrustRoot, generate
 from customhouse.trust.ledger import Ledger, parse_entry
 from customhouse.trust.note import NoteKey, open_note

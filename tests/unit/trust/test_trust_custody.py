@@ -16,7 +16,8 @@ from customhouse.core.evidence import Evidence, EvidenceKind
 from customhouse.core.ledger import Entry
 from customhouse.store import open_store
 from customhouse.trust.attestation import attest, read_evidence
-from customhouse.trust.custody import Link, LinkKind, Node, NodeKind, check_proof, entry, graph, resolve, trace
+from customhouse.trust.custody import Link, LinkKind, Node, NodeKind, entry, graph
+from customhouse.trust.custody_trace import check_proof, resolve, trace
 from customhouse.trust.keys import TrustRoot, generate
 from customhouse.trust.ledger import Ledger
 from customhouse.trust.provenance import Build, Dependency, provenance
@@ -118,7 +119,14 @@ def test_the_json_is_that_of_the_command_line(known: Any) -> None:
         "name": DATA,
         "aliases": ["transactions/2026-02"],
     }
-    assert shown["edges"][0] == {"from": f"dataset:{DATA}", "to": "training-run:run-1", "kind": "input-of"}
+    assert shown["edges"][0] == {
+        "from": f"dataset:{DATA}",
+        "to": "training-run:run-1",
+        "kind": "input-of",
+        "state": "proved",
+        "entries": [1],
+        "evidence": [],
+    }
     assert shown["proofs"] == []
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from customhouse.app import wiring
 from customhouse.app.demo.story import Story
 from customhouse.app.inspection import read_tree
-from customhouse.trust.custody import graph, trace
+from customhouse.trust.custody import graph
+from customhouse.trust.custody_trace import trace
 from customhouse.trust.keys import load_public
 
 
