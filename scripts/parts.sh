@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the real parts that tests run against: from Debian gpg, ssh-keygen, openssl, chromium, docker-registry, wrk; built from Go's module proxy opa,
+# Installs the real parts that tests run against: from Debian gpg, ssh-keygen, openssl, chromium, docker-registry, wrk, postgresql; built from Go's module proxy opa,
 # conftest, gator, kustomize, helm, cosign, notation, jsonnet, gitea and a Kubernetes control plane (kube-apiserver, etcd, kwok …).
 # Idempotent; what it builds is kept outside the tree, so a second run and a second clone are quick.
 # From PyPI, into an environment of its own: model_signing (pip).
@@ -38,6 +38,24 @@ debian() { # program package...
     fi
     updated=yes
     rm -f "$log"
+  fi
+}
+
+# Debian keeps PostgreSQL's server programs off PATH, a folder a version; the newest is linked where tests look.
+postgres_server() {
+  local folder program
+  if ! command -v initdb >/dev/null && [[ -z $(compgen -G '/usr/lib/postgresql/*/bin/initdb') ]]; then
+    debian initdb postgresql
+  fi
+  folder=$(compgen -G '/usr/lib/postgresql/*/bin' | sort -V | tail -n 1 || true)
+  if [[ -n $folder ]]; then
+    mkdir -p "$parts/bin"
+    for program in initdb pg_ctl postgres; do ln -sfn "$folder/$program" "$parts/bin/$program"; done
+    say "postgres: $folder"
+  elif command -v initdb >/dev/null; then
+    say "postgres: $(command -v initdb)"
+  else
+    missing=1
   fi
 }
 
@@ -174,6 +192,7 @@ debian openssl openssl
 debian chromium chromium fonts-dejavu-core
 debian docker-registry docker-registry
 debian wrk wrk
+postgres_server
 go_program opa github.com/open-policy-agent/opa opa
 go_program conftest github.com/open-policy-agent/conftest conftest
 go_program gator github.com/open-policy-agent/gatekeeper/v3/cmd/gator gator

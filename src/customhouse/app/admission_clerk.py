@@ -119,7 +119,7 @@ class _Watcher:
 
     def _state(self) -> str | None:
         try:
-            if self._store is None and self._repo is not None and (self._settings.state / wiring.STORE_FILE).exists():
+            if self._store is None and self._repo is not None and wiring.has_store(self._settings):
                 self._store = wiring.store(self._settings)
             return state_of(self._settings, self._repo, self._store)
         except (CustomhouseError, OSError):
@@ -130,7 +130,7 @@ class _Books:
     """The store and the ledger, opened when the first record comes."""
 
     def __init__(self, settings: Settings) -> None:
-        new = not (settings.state / wiring.STORE_FILE).exists()
+        new = not wiring.has_store(settings)
         self.store: Store = wiring.store(settings)
         if new:
             # Nobody keeps a record of what is spent in a state that a webhook makes: that is not nothing.

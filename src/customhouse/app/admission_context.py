@@ -109,7 +109,7 @@ def load_context(settings: Settings, repo: str | None) -> AdmissionContext:
         context = AdmissionContext(governing, spend_of(settings, governing), evidence=evidence, partial=partial)
         return _with_index(context, settings)
     objects = wiring.commits(settings, repo)
-    if not (settings.state / wiring.STORE_FILE).exists():
+    if not wiring.has_store(settings):
         revision = objects.resolve("HEAD")
         governing = governance(objects, revision, settings.config, wiring.shelf(settings))
         declared = declarations_of(objects, revision, governing.configuration.paths)

@@ -137,7 +137,7 @@ def answer_of(decision: Decision) -> str:
 def open_record(settings: Settings, scene: str) -> Iterator[AuditRecord]:
     """The record in a state, which is made when there is none. Raises StateError."""
     settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    new = not (settings.state / wiring.STORE_FILE).exists()
+    new = not wiring.has_store(settings)
     with wiring.store(settings) as opened:
         if new:
             opened.state.put({GATES_ONLY: True})

@@ -45,7 +45,7 @@ def checkup(settings: Settings) -> list[dict[str, str]]:
 
 
 def _state(settings: Settings) -> dict[str, str]:
-    if not (settings.state / wiring.STORE_FILE).exists():
+    if not wiring.has_store(settings):
         return {"name": "state", "state": "absent", "detail": f"nothing in {settings.state} yet"}
     try:
         with wiring.store(settings, create=False) as opened:

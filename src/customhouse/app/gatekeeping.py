@@ -161,7 +161,7 @@ def spend_of(settings: Settings, governing: Governance, objects: Commits | None 
     from customhouse.app.memory import GATES_ONLY, Memory
     from customhouse.app.spend import month_charges
 
-    if (settings.state / wiring.STORE_FILE).exists():
+    if wiring.has_store(settings):
         with wiring.store(settings) as opened:
             memory = Memory(opened.state)
             # A state that only gates have written to knows nothing of what was spent: that is not nothing.

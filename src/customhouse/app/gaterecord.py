@@ -20,7 +20,7 @@ from customhouse.trust.custody import Node, NodeKind, entry
 def enter(settings: Settings, judgement: Judgement) -> None:
     """Record a judgement; a control plane may be at work on the same state. Raises StateError: it cannot be written."""
     settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    new = not (settings.state / wiring.STORE_FILE).exists()
+    new = not wiring.has_store(settings)
     with wiring.store(settings) as opened:
         if new:
             opened.state.put({GATES_ONLY: True})

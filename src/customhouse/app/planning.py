@@ -39,7 +39,7 @@ def plan(settings: Settings, repo: str, revision: str) -> dict[str, Any]:
 
 def _inventory(settings: Settings) -> inventories.Inventory:
     """What was applied; nothing where no control plane ever ran. Asking makes no state."""
-    if not (settings.state / wiring.STORE_FILE).exists():
+    if not wiring.has_store(settings):
         return inventories.Inventory(TARGET, SOURCE)
     with wiring.store(settings) as opened:
         return inventories.load(opened.state, TARGET, SOURCE)

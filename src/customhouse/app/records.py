@@ -91,7 +91,7 @@ def checkpoint_note(settings: Settings) -> str:
 
 def decision_of(settings: Settings, prefix: str) -> dict[str, Any] | None:
     """The stored Decision whose digest begins so, with its Facts; None when there is none or no state."""
-    if not (settings.state / wiring.STORE_FILE).exists():
+    if not wiring.has_store(settings):
         return None
     with wiring.store(settings, create=False) as opened:
         found = opened.decisions.find(prefix)

@@ -28,6 +28,8 @@ class Settings:
     config: Path | None = None
     state_named: bool = False
     """Whether the state was asked for by name (a flag, or the environment): `gate` records only then."""
+    store: str = field(default="", repr=False)
+    """The URL of a database server that holds the store instead of a file in `state`; it may hold a password."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The process environment: adapters pick out what the programs that they start may see."""
 
@@ -50,7 +52,7 @@ def read_settings(
     config: str | None = None,
     repo: str | None = None,
 ) -> Settings:
-    """Combine flags (None: not given) with CUSTOMHOUSE_STATE, CUSTOMHOUSE_ENGINE, CUSTOMHOUSE_CONFIG and NO_COLOR.
+    """Combine flags (None: not given) with CUSTOMHOUSE_STATE, _STORE, _ENGINE, _CONFIG and NO_COLOR.
 
     Where no state directory is named, a local repository that has one (`customhouse init` makes it) brings its own;
     otherwise it is that of the working directory.
@@ -69,8 +71,31 @@ def read_settings(
         colour="NO_COLOR" not in os.environ and sys.stdout.isatty(),
         config=Path(file) if file else None,
         state_named=bool(state or os.environ.get("CUSTOMHOUSE_STATE")),
+        store=_store(os.environ),
         environment=dict(os.environ),
     )
+
+
+def _store(environment: Mapping[str, str]) -> str:
+    """CUSTOMHOUSE_STORE, with CUSTOMHOUSE_STORE_PASSWORD in it. What is wrong is said without showing either."""
+    url = environment.get("CUSTOMHOUSE_STORE", "")
+    if not url:
+        return ""
+    scheme, separator, rest = url.partition("://")
+    if not separator or not scheme.startswith("postgresql"):
+        raise UsageError(
+            "CUSTOMHOUSE_STORE is no address of a PostgreSQL server",
+            hint="postgresql://user@host/database (pip install 'customhouse[postgres]'); without it a file is used",
+        )
+    # Nobody should have to know which of SQLAlchemy's drivers is shipped.
+    scheme = "postgresql+pg8000" if scheme == "postgresql" else scheme
+    password = environment.get("CUSTOMHOUSE_STORE_PASSWORD", "")
+    user, at, place = rest.partition("@")
+    if password and at and ":" not in user:
+        from urllib.parse import quote
+
+        rest = f"{user}:{quote(password, safe='')}@{place}"
+    return f"{scheme}://{rest}"
 
 
 def _default_state(repo: str | None) -> Path:

@@ -194,10 +194,20 @@ def evidence_index(
     return EvidenceIndex(settings.state / FOLDER, configuration.trust, clock(), opened, keep=kept)
 
 
+def has_store(settings: Settings) -> bool:
+    """Whether there is a store to read: the file of the state directory, or a server that the environment names."""
+    return bool(settings.store) or (settings.state / STORE_FILE).exists()
+
+
 def store(settings: Settings, *, create: bool = True) -> Store:
-    """The state of `--state`. Raises UsageError when it is only to be read and there is none, StateError."""
+    """The state of `--state`, or of the server that CUSTOMHOUSE_STORE names.
+
+    Raises UsageError when it is only to be read and there is none, StateError.
+    """
     from customhouse.store import open_store
 
+    if settings.store:
+        return open_store(settings.store)
     place = settings.state / STORE_FILE
     if not create and not place.exists():
         raise UsageError(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from customhouse._kit.http import is_loopback
 from customhouse.core.errors import StateError
 
 BUSY_TIMEOUT_MS = 10_000
@@ -25,6 +28,9 @@ _ADVICE = (
     ("unable to open", "the database cannot be opened", "check that the folder exists and may be written"),
     ("no such table", "the schema is not complete", "restore a backup"),
     ("does not exist", "the database or a table does not exist", "create the database first"),
+    ("communication error", "the database server is out of reach", "start it, or correct the URL"),
+    ("can't create a connection", "the database server is out of reach", "start it, or correct the URL"),
+    ("password authentication failed", "the database server refuses the login", "check the user and the password"),
     ("connection to server", "the database server is out of reach", "start it, or correct the URL"),
     ("connection refused", "the database server is out of reach", "start it, or correct the URL"),
 )
@@ -32,11 +38,17 @@ _ADVICE = (
 
 def translate(error: Exception, where: str) -> StateError:
     """A driver's error in our words, with what to do."""
-    text = str(getattr(error, "orig", None) or error)
+    text = _said(getattr(error, "orig", None) or error)
     for marker, message, hint in _ADVICE:
         if marker in text.lower():
             return StateError(message, where=where, hint=hint)
     return StateError(f"the database refused: {text.splitlines()[0][:300]}", where=where)
+
+
+def _said(error: BaseException) -> str:
+    """The driver's words. pg8000 gives the fields of the server's message, of which M is for people."""
+    fields = error.args[0] if error.args else None
+    return str(fields.get("M", fields)) if isinstance(fields, dict) else str(error)
 
 
 class Database:
@@ -84,14 +96,37 @@ class Database:
         self.engine.dispose()
 
 
+def _encrypted(url: URL) -> tuple[URL, dict[str, Any]]:
+    """TLS with a verified certificate to any host but this one; `?sslmode=disable` gives it up, `sslrootcert` trusts.
+
+    Both words are libpq's. pg8000 knows neither, so they are taken out of the address.
+    """
+    if url.get_driver_name() != "pg8000":
+        return url, {}
+    mode, authority = (str(url.query.get(name, "")) for name in ("sslmode", "sslrootcert"))
+    url = url.difference_update_query(["sslmode", "sslrootcert"])
+    if mode not in ("", "disable", "verify-full"):
+        raise exc.ArgumentError("sslmode is verify-full (the default beyond this machine) or disable")
+    if mode == "disable" or not url.host or (is_loopback(url.host) and not mode):
+        return url, {}
+    return url, {"ssl_context": ssl.create_default_context(cafile=authority or None)}
+
+
 def _engine(url: URL, where: str, *, durable: bool) -> Engine:
     try:
         if url.get_backend_name() != "sqlite":
-            return create_engine(url, pool_pre_ping=True)
+            url, arguments = _encrypted(url)
+            return create_engine(url, pool_pre_ping=True, connect_args=arguments)
         engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+    except OSError as error:  # the file of certificates
+        raise StateError(f"sslrootcert cannot be read: {error.strerror}", where=where) from error
     except (exc.ArgumentError, ImportError) as error:
+        if isinstance(error, exc.ArgumentError) and "sslmode" in str(error):
+            raise StateError(str(error), where=where) from error
         raise StateError(
-            f"no driver for {url.drivername}", where=where, hint="install it, or use a SQLite file"
+            f"no driver for {url.drivername}",
+            where=where,
+            hint="pip install 'customhouse[postgres]', or use a SQLite file",
         ) from error
 
     def configure(connection: object, _record: ConnectionPoolEntry) -> None:
