@@ -81,10 +81,12 @@ class Receipts(Sequence[Receipt]):
 class _Waiting:
     """Entries of one caller until the transaction that takes them is over."""
 
-    __slots__ = ("checkpoint", "error", "indexes", "items")
+    __slots__ = ("checkpoint", "error", "indexes", "items", "leads", "ready")
 
     def __init__(self, items: Sequence[tuple[Entry, bytes]]) -> None:
         self.items = items
+        self.leads = False
+        self.ready = threading.Event()
         self.indexes: Sequence[int] = ()
         self.checkpoint: Checkpoint | None = None
         self.error: BaseException | None = None
@@ -110,6 +112,7 @@ class Ledger:
         self._published: Checkpoint | None = None
         self._queue: list[_Waiting] = []
         self._queue_lock = threading.Lock()
+        self._led = False
         self._lock = threading.RLock()
 
     @property
@@ -127,12 +130,24 @@ class Ledger:
         """
         self._may_write()
         mine = _Waiting([(entry, _leaf_data(entry)) for entry in entries])
-        with self._queue_lock:
-            self._queue.append(mine)
-        with self._lock:
-            # Whoever had the lock before may have written these entries along with its own.
-            if mine.checkpoint is None and mine.error is None:
-                self._write(self._next())
+        try:
+            with self._queue_lock:
+                self._queue.append(mine)
+                mine.leads, self._led = not self._led, True
+            if not mine.leads:
+                mine.ready.wait()  # until another one has written it, or it is this one's turn to write
+        except BaseException:
+            with self._queue_lock:
+                self._queue = [waiting for waiting in self._queue if waiting is not mine]
+            if mine.leads:
+                self._hand_on()
+            raise
+        if mine.leads:
+            try:
+                with self._lock:
+                    self._write(self._next())
+            finally:
+                self._hand_on()
         if mine.error is not None:
             raise mine.error
         assert mine.checkpoint is not None  # noqa: S101 - `_write` sets one of the two
@@ -247,15 +262,27 @@ class Ledger:
         """One transaction for all of them; its failure is the failure of each."""
         try:
             indexes, checkpoint = self._seal_all([item for waiting in group for item in waiting.items])
-        except BaseException as error:
+            first = 0
             for waiting in group:
-                waiting.error = error
+                waiting.indexes = indexes[first : first + len(waiting.items)]
+                waiting.checkpoint = checkpoint
+                first += len(waiting.items)
+        except BaseException as error:
+            shared = error if isinstance(error, Exception) else StateError("the writing thread was interrupted")
+            for waiting in group:
+                waiting.error = shared
             raise
-        first = 0
-        for waiting in group:
-            waiting.indexes = indexes[first : first + len(waiting.items)]
-            waiting.checkpoint = checkpoint
-            first += len(waiting.items)
+        finally:
+            for waiting in group:
+                waiting.ready.set()
+
+    def _hand_on(self) -> None:
+        """The first of those that came in between writes next: there is always one who does while anybody waits."""
+        with self._queue_lock:
+            self._led = bool(self._queue)
+            if self._queue:
+                self._queue[0].leads = True
+                self._queue[0].ready.set()
 
     def _seal_all(self, items: Sequence[tuple[Entry, bytes]]) -> tuple[Sequence[int], Checkpoint]:
         published: list[Checkpoint] = []
