@@ -252,12 +252,15 @@ def charged(charges: Iterable[Charge], start: datetime, end: datetime, run: str 
 
 def rows_digest(rows: Sequence[Charge]) -> str:
     """What an entry binds of its Charges, in the order they were stored; `app.crosscheck` makes it again."""
-    return json_digest(
-        [
-            [str(row.resource), row.release, to_rfc3339(row.start), to_rfc3339(row.end), row.category, str(row.amount)]
-            for row in rows
-        ]
-    )
+    return json_digest(rows_document(rows))
+
+
+def rows_document(rows: Sequence[Charge]) -> list[Any]:
+    """What that digest is made of; a custody export takes it along."""
+    return [
+        [str(row.resource), row.release, to_rfc3339(row.start), to_rfc3339(row.end), row.category, str(row.amount)]
+        for row in rows
+    ]
 
 
 def proposed(proposal: Proposal, branch: str, commit: str, at: datetime) -> Entry:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from customhouse.app.policyshelf import Shelf
     from customhouse.app.sources import SourceTree
     from customhouse.control.adapters.git import GitRepository
+    from customhouse.control.adapters.git_proof import RawObjects
     from customhouse.control.rendering import Renderer
     from customhouse.control.source import Commits
     from customhouse.core.forge import Forge
@@ -233,6 +234,21 @@ def repository(settings: Settings, location: str, branch: str = "main") -> GitRe
 
     name = bytes_digest(location.encode())[7:23]
     return GitRepository(location, settings.state / "git" / f"{name}.git", branch, environment=settings.environment)
+
+
+def mirrors(settings: Settings, repo: str | None = None) -> tuple[RawObjects, ...]:
+    """What is known of Git without asking a remote: the mirrors of the state, and a local repository that is named."""
+    from customhouse.control.adapters.git_objects import GitObjects
+    from customhouse.control.adapters.git_program import Git
+    from customhouse.control.adapters.git_proof import RawObjects
+
+    folders = sorted((settings.state / "git").glob("*.git"))
+    found = [RawObjects(GitObjects(Git(folder, settings.environment))) for folder in folders]
+    if repo is not None:
+        opened = commits(settings, repo)
+        if isinstance(opened, GitObjects):
+            found.append(RawObjects(opened))
+    return tuple(found)
 
 
 class _Uncommitted:
