@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from customhouse.control.source import Commits
     from customhouse.core.forge import Forge
     from customhouse.core.ports import PolicyEngine
+    from customhouse.execution.adapters.inference import Inference
     from customhouse.execution.adapters.kubernetes.client import KubernetesCluster
     from customhouse.execution.adapters.local.jobs import SecretProvider
     from customhouse.execution.adapters.local.target import LocalTarget
     from customhouse.policy.foreign_engine import RightEngine
     from customhouse.policy.gatekeeper_cel import CelEngine
     from customhouse.policy.testrun import CoveringEngine
+    from customhouse.store.advisories import Advisories
     from customhouse.store.database import Store
     from customhouse.trust.adapters.registries.oci import OciRegistry
     from customhouse.trust.keys import PublicKey
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from customhouse.trust.sigstore.keyless import Post
 
 STORE_FILE = "state.db"
+ADVISORIES_FILE = "advisories.sqlite"
 ADMITTED = "admitted"
 LEDGER_KEY = "ledger"
 LEDGER_ORIGIN = "customhouse.dev/ledger"
@@ -217,6 +220,13 @@ def store(settings: Settings, *, create: bool = True) -> Store:
     return open_store(place)
 
 
+def advisories(settings: Settings, db: str | None = None, *, create: bool = False) -> Advisories:
+    """The advisories of `--state`, or of a file. Raises StateError when there are none and `create` is not said."""
+    from customhouse.store.advisories import open_advisories
+
+    return open_advisories(Path(db) if db else settings.state / ADVISORIES_FILE, create=create)
+
+
 def ledger(settings: Settings, opened: Store, *, write: bool) -> Ledger:
     """The ledger of a store. Writing makes its key (mode 0600) the first time."""
     from customhouse.trust.keys import load_public, open_pair
@@ -304,6 +314,13 @@ def scratch_target(state: Path, volumes: Mapping[str, Path], images: Mapping[str
     from customhouse.execution.adapters.local.target import LocalSettings, LocalTarget
 
     return LocalTarget(LocalSettings(state, volumes, images), clock())
+
+
+def inference(path: Path, digest: str, *, seconds: float, memory: int) -> Inference:
+    """A model that is evaluated, loaded by a process of its own if its files have that digest. To be closed."""
+    from customhouse.execution.adapters.inference import Inference
+
+    return Inference(path, digest, clock(), seconds=seconds, memory=memory)
 
 
 def cluster(settings: Settings, kubeconfig: Path | None = None, context: str | None = None) -> KubernetesCluster:
