@@ -16,6 +16,7 @@ from customhouse.app.configuration import FILE, BudgetSpec, Configuration, schem
 from customhouse.app.governance import read_configuration, read_document
 from customhouse.app.provenance_rules import provenance_document
 from customhouse.app.settings import Settings
+from customhouse.app.vulnerability_limits import limits_document
 from customhouse.control.rendering import RenderEntry
 from customhouse.core.errors import UsageError
 from customhouse.core.resource import Location
@@ -200,6 +201,7 @@ def _tier(tier: TierSpec) -> dict[str, Any]:
         "scaleToZero": tier.scale_to_zero,
         "ttlRequired": tier.ttl_required,
         "maxTtlDays": tier.max_ttl_days,
+        "vulnerabilities": limits_document(tier.vulnerabilities),
         "checks": dict(tier.checks),
         "relaxations": [_relaxation(item) for item in tier.relaxations],
     }

@@ -14,6 +14,7 @@ from customhouse.app.policyrules import Rules, own_folders
 from customhouse.app.provenance_rules import ProvenanceJudge, ReviewedHistory
 from customhouse.app.sources import SourceTree
 from customhouse.app.trusting import TrustSpec, roots_of
+from customhouse.app.vulnerability_rules import VulnerabilityJudge
 from customhouse.control import yaml_nodes
 from customhouse.control.owners import PLACES as OWNERS
 from customhouse.control.yaml_values import Read, Reader
@@ -119,6 +120,7 @@ class Governance:
             max_exception_days=self.configuration.max_exception_days,
             frameworks=self.configuration.frameworks,
             provenance=ProvenanceJudge(self.configuration.provenance, self.history),
+            vulnerabilities=VulnerabilityJudge(),
         )
 
 

@@ -133,6 +133,18 @@ def attach(settings: Settings, text: str, kind: EvidenceKind, predicate: str, by
     return {**found.to_json(), "kind": kind.value, "signed_at": to_rfc3339(now), "attached": [attached]}
 
 
+def attach_statement(settings: Settings, text: str, said: bytes, predicate_type: str, by: By) -> str:
+    """Sign an in-toto Statement about an image that is made already, and attach it; the attached manifest's digest."""
+    found = resolve(settings, text)
+    registry = wiring.registry(settings, found.reference.host)
+    return _attach(registry, found, _sealed(said, _private(settings, by), by), predicate_type)
+
+
+def sealed(settings: Settings, said: bytes, by: By) -> bytes:
+    """A Statement as a Sigstore bundle, signed by a key or keyless."""
+    return _sealed(said, _private(settings, by), by)
+
+
 def _dated(now: datetime) -> dict[str, Any]:
     return {ISSUED_AT: to_rfc3339(now)}
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from customhouse._kit.clock import from_rfc3339
 from customhouse._kit.money import Money
+from customhouse.app.vulnerability_limits import limits_of
 from customhouse.core.resource import PREFIX, Declaration, ResourceRef
 from customhouse.policy.bundle import builtin_bundle
 from customhouse.policy.projection import CLUSTER_SCOPED
@@ -96,6 +97,7 @@ def tiers_of(definitions: Mapping[str, Any], currency: str, fail: Fail) -> Mappi
             scale_to_zero=given.get("scaleToZero", start.scale_to_zero),
             ttl_required=given.get("ttlRequired", start.ttl_required),
             max_ttl_days=given.get("maxTtlDays", start.max_ttl_days),
+            vulnerabilities=limits_of(given.get("vulnerabilities") or {}, start.vulnerabilities, place, fail),
             checks={**start.checks, **_checks(given.get("checks") or {}, start.checks, f"{place}/checks", fail)},
             relaxations=tuple(_relaxations(given.get("relaxations") or (), f"{place}/relaxations", fail)),
         )

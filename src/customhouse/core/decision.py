@@ -45,6 +45,8 @@ class Finding:
     pointer: str = ""
     cost_delta: Money | None = None
     waiver: str | None = None
+    advisories: tuple[str, ...] = ()
+    """Names of the vulnerability that it is about, which a waiver may name; outside the body: the message has them."""
 
     def body(self) -> dict[str, Any]:
         """What counts for the Decision's digest."""

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from customhouse._kit.clock import from_rfc3339, to_rfc3339
 from customhouse._kit.frozen import quickly_made
@@ -26,6 +26,7 @@ from customhouse.core.workload import workload
 from customhouse.policy.frameworks import release
 from customhouse.policy.pods import artifacts as named_artifacts
 from customhouse.policy.projection import check_bounds, is_plain, project
+from customhouse.policy.statements import ProvenanceFacts, VulnerabilityFacts
 from customhouse.policy.summary import summarise
 from customhouse.policy.tiers import (
     MAX_EXCEPTION_DAYS,
@@ -37,17 +38,8 @@ from customhouse.policy.tiers import (
 
 _TTL = PREFIX + "ttl"
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_OF_VULNERABILITIES = (EvidenceKind.VULNERABILITIES, EvidenceKind.VEX)
 DEFAULT_LABELS = ("owner", "team", "project", "cost-centre")
-
-
-class ProvenanceFacts(Protocol):
-    """What reviewed configuration says of provenance. Pure: the same statement gives the same answer."""
-
-    def wanted(self, artifact: ArtifactRef) -> dict[str, Any] | None:
-        """The expectation that covers an artifact (`name`, `place`, `max_age_days`); None: nothing is expected."""
-
-    def said(self, artifact: ArtifactRef, evidence: Evidence) -> dict[str, Any]:
-        """`level`, `level_reason`, `met` and `unmet` of one statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +58,7 @@ class PolicySettings:
     max_exception_days: int = MAX_EXCEPTION_DAYS
     """How long a relaxation or a waiver may last."""
     provenance: ProvenanceFacts | None = None
+    vulnerabilities: VulnerabilityFacts | None = None
     frameworks: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
     """Framework to its lowest version and the version it has to stay below; None: no bound."""
 
@@ -300,6 +293,7 @@ def _tier(context: FactsContext) -> dict[str, Any]:
             "scale_to_zero": spec.scale_to_zero,
             "ttl_required": spec.ttl_required,
             "max_ttl_days": spec.max_ttl_days,
+            "vulnerabilities": spec.vulnerabilities.to_facts(),
         },
     }
 
@@ -378,6 +372,10 @@ def _artifact(artifact: ArtifactRef, evidence: Sequence[Evidence], context: Fact
     ordered = sorted(evidence, key=lambda item: (item.kind.value, item.digest))
     expected = context.settings.provenance
     wanted = None if expected is None else expected.wanted(artifact)
+    limits = context.tier.spec.vulnerabilities
+    reporter = context.settings.vulnerabilities
+    about = [_about(item, artifact) for item in ordered if item.kind in _OF_VULNERABILITIES]
+    known = reporter.known(artifact, about, context.as_of, limits.vex_max_age_days) if reporter and about else None
     return {
         "role": artifact.role,
         "reference": artifact.reference,
@@ -385,6 +383,7 @@ def _artifact(artifact: ArtifactRef, evidence: Sequence[Evidence], context: Fact
         "pinned": artifact.pinned,
         "pointer": artifact.pointer,
         **({} if wanted is None else {"provenance": wanted}),
+        **({} if known is None else {"vulnerabilities": known}),
         "evidence": [_evidence(item, artifact, context.as_of, expected) for item in ordered],
     }
 
@@ -392,26 +391,29 @@ def _artifact(artifact: ArtifactRef, evidence: Sequence[Evidence], context: Fact
 def _evidence(
     item: Evidence, artifact: ArtifactRef, as_of: datetime, expected: ProvenanceFacts | None
 ) -> dict[str, Any]:
-    # A statement about other bytes proves nothing about these, however well it is signed.
-    fits = artifact.digest is not None and _hex(item.subject) == _hex(artifact.digest)
-    verified = item.verified and fits
-    problem = item.problem
-    if not fits:
-        problem = f"it speaks of {item.subject}, not of {artifact.digest or 'an artifact without a digest'}"
+    item = _about(item, artifact)
     summary = summarise(item.kind, item.predicate)
     if item.kind is EvidenceKind.PROVENANCE and expected is not None:
-        summary |= expected.said(artifact, replace(item, verified=verified, problem=problem))
+        summary |= expected.said(artifact, item)
     return {
         "kind": item.kind.value,
         "predicate_type": item.predicate_type,
-        "verified": verified,
+        "verified": item.verified,
         "signer": item.signer,
         "issued_at": None if item.issued_at is None else to_rfc3339(item.issued_at),
         "age_seconds": None if item.issued_at is None else int((as_of - item.issued_at).total_seconds()),
         "digest": item.digest,
-        "problem": problem[:1000],
+        "problem": item.problem[:1000],
         "summary": summary,
     }
+
+
+def _about(item: Evidence, artifact: ArtifactRef) -> Evidence:
+    """A statement about other bytes proves nothing about these, however well it is signed."""
+    if artifact.digest is not None and _hex(item.subject) == _hex(artifact.digest):
+        return item
+    problem = f"it speaks of {item.subject}, not of {artifact.digest or 'an artifact without a digest'}"
+    return replace(item, verified=False, problem=problem)
 
 
 def _hex(digest: str) -> str:

@@ -29,7 +29,8 @@ _SEVERITIES = {
 }
 _CATEGORIES = {item.value: item for item in Category}
 _REQUIRED = frozenset({"rule", "category", "severity", "message", "fix", "pointer"})
-_ALLOWED = _REQUIRED | {"cost_delta_micro"}
+_ALLOWED = _REQUIRED | {"cost_delta_micro", "advisories"}
+_MOST_ADVISORIES = 32
 _Order = tuple[int, str, str, str, str, str, int]
 _Known = TypeVar("_Known")
 
@@ -158,7 +159,7 @@ def _finding(item: Any, ref: ResourceRef, currency: str) -> tuple[_Order, Findin
     if (type(item) is not dict and not isinstance(item, Mapping)) or not _REQUIRED <= item.keys() <= _ALLOWED:
         raise PolicyError(
             f"a rule answered {str(item)[:200]}, which is no finding",
-            hint=f"a finding has {', '.join(sorted(_REQUIRED))} and may have cost_delta_micro",
+            hint=f"a finding has {', '.join(sorted(_REQUIRED))} and may have cost_delta_micro and advisories",
         )
     rule, message, fix, pointer = texts = (item["rule"], item["message"], item["fix"], item["pointer"])
     if set(map(type, texts)) != {str} or max(map(len, texts)) > MAX_TEXT or not rule:
@@ -166,11 +167,18 @@ def _finding(item: Any, ref: ResourceRef, currency: str) -> tuple[_Order, Findin
     delta = item.get("cost_delta_micro")
     if delta is not None and (isinstance(delta, bool) or not isinstance(delta, int)):
         raise PolicyError(f"rule {rule}: cost_delta_micro is {delta!r}, not a whole number")
+    advisories = item.get("advisories", ())
+    if advisories and (
+        type(advisories) is not list
+        or len(advisories) > _MOST_ADVISORIES
+        or not all(type(name) is str and len(name) <= MAX_TEXT for name in advisories)
+    ):
+        raise PolicyError(f"rule {rule}: advisories is no list of names, or too long a one")
     category = _known(_CATEGORIES, item["category"], "Category", rule)
     rank, severity = _known(_SEVERITIES, item["severity"], "Severity", rule)
     cost = None if delta is None else Money(delta * MICRO_IN_PICO, currency)
     key = (rank, item["category"], rule, pointer, message, fix, 0 if cost is None else cost.pico)
-    return key, Finding(rule, category, severity, ref, message, fix, pointer, cost)
+    return key, Finding(rule, category, severity, ref, message, fix, pointer, cost, advisories=tuple(advisories))
 
 
 def _known(words: Mapping[str, _Known], word: Any, what: str, rule: str) -> _Known:

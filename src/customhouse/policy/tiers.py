@@ -70,6 +70,41 @@ def standing(begins: datetime | None, expires: datetime, as_of: datetime, max_da
 
 
 @dataclass(frozen=True, slots=True)
+class VulnerabilityLimits:
+    """Which known vulnerabilities a tier puts up with, of what is reported about its models and images.
+
+    `deny` and `warn` are severities (`critical`, `high`, `medium`, `low`, `negligible`) from which on a finding denies
+    or warns; None: none does.
+    """
+
+    deny: str | None = "high"
+    warn: str | None = "medium"
+    unknown: str = "warn"
+    """What a vulnerability does whose severity nobody knows: `deny`, `warn` or `allow`."""
+    fixable_only: bool = True
+    """Whether only what has a fix denies; what has none then warns."""
+    unfixed_grace_days: int | None = None
+    """Days since it became public for which what has no fix only warns; None: it denies at once. Where only what has a
+    fix denies, they say nothing."""
+    max_age_days: int | None = 30
+    """How old a report, and the database that it was made with, may be."""
+    vex_max_age_days: int | None = 365
+    """How old a statement that something is not affected may be."""
+
+    def to_facts(self) -> dict[str, Any]:
+        """As rules see them."""
+        return {
+            "deny": self.deny,
+            "warn": self.warn,
+            "unknown": self.unknown,
+            "fixable_only": self.fixable_only,
+            "unfixed_grace_days": self.unfixed_grace_days,
+            "max_age_days": self.max_age_days,
+            "vex_max_age_days": self.vex_max_age_days,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class TierSpec:
     """What a tier allows and asks for. None, or nothing in a tuple, means: no rule of its own."""
 
@@ -105,6 +140,7 @@ class TierSpec:
     ttl_required: bool = False
     """Whether a workload has to say when it ends (annotation or label customhouse.dev/ttl)."""
     max_ttl_days: int | None = None
+    vulnerabilities: VulnerabilityLimits = field(default_factory=VulnerabilityLimits)
     checks: Mapping[str, str] = field(default_factory=dict)
     """Rule id to severity, where it is not the rule's own."""
     relaxations: tuple[Relaxation, ...] = ()
@@ -169,8 +205,15 @@ _EXPERIMENT = {
     "ingress-without-tls": "warning",
     "network-default-deny": "note",
     "pod-token-mounted": "note",
+    "vulnerability-report-partial": "note",
+    "vulnerability-report-stale": "warning",
 }
-_STANDARD = {"image-evidence-missing": "warning", "network-default-deny": "warning", "pod-token-mounted": "warning"}
+_STANDARD = {
+    "image-evidence-missing": "warning",
+    "network-default-deny": "warning",
+    "pod-token-mounted": "warning",
+    "vulnerability-report-partial": "warning",
+}
 _GPUS = ("T4", "L4", "A10G", "A10", "L40S", "A100-40GB", "A100-80GB", "H100", "H200")
 
 BUILTIN_TIERS: Mapping[str, TierSpec] = {
@@ -182,6 +225,7 @@ BUILTIN_TIERS: Mapping[str, TierSpec] = {
         required_image_evidence=MODEL_EVIDENCE,
         monitoring=("readiness", "metrics"),
         scale_to_zero="forbidden",
+        vulnerabilities=VulnerabilityLimits(unknown="deny", fixable_only=False, unfixed_grace_days=30, max_age_days=7),
     ),
     "standard": TierSpec(
         gpu_classes=_GPUS[:4],
@@ -197,6 +241,8 @@ BUILTIN_TIERS: Mapping[str, TierSpec] = {
         max_replicas=64,
         required_evidence=MODEL_EVIDENCE,
         required_image_evidence=MODEL_EVIDENCE,
+        vulnerabilities=VulnerabilityLimits(deny="critical", warn="high"),
+        checks={"vulnerability-report-partial": "warning"},
     ),
     "experiment": TierSpec(
         gpu_classes=_GPUS[:2],
@@ -206,6 +252,7 @@ BUILTIN_TIERS: Mapping[str, TierSpec] = {
         required_image_evidence=MODEL_EVIDENCE,
         ttl_required=True,
         max_ttl_days=90,
+        vulnerabilities=VulnerabilityLimits(deny="critical", warn="high"),
         checks=_EXPERIMENT,
     ),
 }

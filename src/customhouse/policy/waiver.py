@@ -21,7 +21,7 @@ from customhouse.core.resource import Location, ResourceRef
 from customhouse.policy.tiers import MAX_EXCEPTION_DAYS, standing
 
 _KEYS = {"id", "rules", "owner", "reason", "ticket", "expires", "scope"}
-_OPTIONAL = {"from"}
+_OPTIONAL = {"from", "advisories"}
 _SCOPE_KEYS = {"kind", "namespace", "name"}
 _WILD = re.compile(r"\[[^\]]*\]|[*?]")
 """What in a shell pattern stands for other characters; a scope has to have some of its own."""
@@ -63,10 +63,16 @@ class Waiver:
     scope: Scope
     begins: datetime | None = None
     max_days: int = MAX_EXCEPTION_DAYS
+    advisories: tuple[str, ...] = ()
+    """Vulnerabilities that it is about, by any of their names; without any, all that its rules find."""
 
     def speaks_of(self, finding: Finding) -> bool:
         """Whether the finding is in the waiver's scope, at whatever time."""
-        return finding.rule in self.rules and self.scope.covers(finding.resource)
+        if finding.rule not in self.rules or not self.scope.covers(finding.resource):
+            return False
+        return not self.advisories or not {name.upper() for name in self.advisories}.isdisjoint(
+            name.upper() for name in finding.advisories
+        )
 
     def state(self, as_of: datetime) -> str:
         """`active`, or why it does not hold at a moment."""
@@ -86,6 +92,7 @@ class Waiver:
             "ticket": self.ticket,
             **({} if self.begins is None else {"from": to_rfc3339(self.begins)}),
             **({} if self.max_days == MAX_EXCEPTION_DAYS else {"max_days": self.max_days}),
+            **({"advisories": list(self.advisories)} if self.advisories else {}),
             "expires": to_rfc3339(self.expires),
             "scope": {"kind": self.scope.kind, "namespace": self.scope.namespace, "name": self.scope.name},
         }
@@ -118,7 +125,7 @@ def parse_waivers(
     marks: Mapping[str, Location] | None = None,
     max_days: int = MAX_EXCEPTION_DAYS,
 ) -> tuple[Waiver, ...]:
-    """Waivers as configuration writes them: id, rules, owner, reason, ticket, from, expires (RFC 3339), scope.
+    """Waivers as configuration writes them: id, rules, owner, reason, ticket, from, expires (RFC 3339), scope, advisories.
 
     `marks` are the places of the file's JSON pointers: errors then name file, line and column.
 
@@ -145,7 +152,7 @@ def _parse(value: Mapping[str, Any], place: Callable[..., str]) -> Waiver:
         raise ConfigError(
             f"missing or unknown: {', '.join(sorted(map(str, wrong)))}",
             where=place(),
-            hint=f"a waiver has {', '.join(sorted(_KEYS))}, and may have from",
+            hint=f"a waiver has {', '.join(sorted(_KEYS))}, and may have from and advisories",
         )
     texts = {key: value[key] for key in ("id", "owner", "reason", "ticket", "expires")}
     if bad := [key for key, item in texts.items() if not isinstance(item, str) or not item.strip()]:
@@ -155,6 +162,11 @@ def _parse(value: Mapping[str, Any], place: Callable[..., str]) -> Waiver:
         raise ConfigError("rules is a list of rule ids", where=place("rules"))
     if any(character in rule for rule in rules for character in "*?["):
         raise ConfigError("rules takes no patterns: name every rule that is waived", where=place("rules"))
+    advisories = value.get("advisories", ())
+    if not isinstance(advisories, (list, tuple)) or not all(isinstance(name, str) and name for name in advisories):
+        raise ConfigError("advisories is a list of names such as CVE-2024-1234", where=place("advisories"))
+    if "advisories" in value and not advisories:
+        raise ConfigError("advisories is empty", where=place("advisories"), hint="name one, or leave the key out")
     expires = _moment(texts["expires"], "expires", place)
     begins = None if value.get("from") is None else _moment(value["from"], "from", place)
     if begins is not None and begins >= expires:
@@ -168,6 +180,7 @@ def _parse(value: Mapping[str, Any], place: Callable[..., str]) -> Waiver:
         expires,
         _scope(value["scope"], place("scope")),
         begins,
+        advisories=tuple(advisories),
     )
 
 

@@ -183,8 +183,11 @@ findings contains lib.error("compliance", "image-provenance", image.pointer, mes
 # Signing needs no more than a key; every other statement says something that a file holds.
 command(image, "signature") := sprintf("image sign %s --key KEY", [image.reference])
 
+command(image, kind) := sprintf("vuln attest REPORT --image %s --key KEY", [image.reference]) if kind == "vulnerabilities"
+
 command(image, kind) := sprintf("image attest %s --key KEY --kind %s --predicate FILE", [image.reference, kind]) if {
 	kind != "signature"
+	kind != "vulnerabilities"
 }
 
-called(kind) := object.get({"bom": "bill of materials"}, kind, kind)
+called(kind) := object.get({"bom": "bill of materials", "vulnerabilities": "report of vulnerabilities"}, kind, kind)

@@ -128,6 +128,12 @@ findings contains lib.judged(finding) if {
 }
 
 findings contains lib.judged(finding) if {
+	count([artifact | some artifact in input.artifacts; count(artifact.evidence) > 0]) > 0
+	some finding in data.customhouse.rules.vulnerabilities.findings
+	lib.kept(finding)
+}
+
+findings contains lib.judged(finding) if {
 	some finding in data.customhouse.rules.spend.findings
 	lib.kept(finding)
 }

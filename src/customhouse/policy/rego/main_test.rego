@@ -88,6 +88,14 @@ test_findings_of_every_topic_about_tiers_are_joined if {
 	}
 }
 
+test_findings_about_vulnerabilities_are_joined if {
+	item := {"author": "Ada", "problem": "older than 365 days"}
+	known := {"reports": [], "missing": [], "findings": [], "left_out": [], "excused": [], "ignored": [item], "heard": []}
+	model := object.union(fixtures.model, {"vulnerabilities": known})
+	found := customhouse.findings with input as object.union(fixtures.service, {"artifacts": [model]})
+	fixtures.rules(found) == {"vulnerability-excuse-ignored"}
+}
+
 test_findings_about_roles_are_joined if {
 	rule := {"api_groups": [], "resources": ["pods"], "urls": [], "verbs": ["*"], "pointer": "/rules/0"}
 	document := fixtures.with_object("rbac.authorization.k8s.io/v1", "ClusterRole", {"rules": [rule]})

@@ -238,6 +238,7 @@ called := object.union(
 		"provenance": "provenance",
 		"evaluation": "evaluation",
 		"data-validation": "data validation",
+		"vulnerabilities": "report of vulnerabilities",
 	},
 )
 
@@ -246,5 +247,6 @@ command := object.union(
 	{
 		"evaluation": "model attest PATH --key KEY --evaluation FILE",
 		"provenance": "model attest PATH --key KEY --job FILE",
+		"vulnerabilities": "vuln attest REPORT --subject DIGEST --key KEY",
 	},
 )
