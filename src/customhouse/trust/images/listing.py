@@ -26,6 +26,7 @@ _SECRET_FILES = re.compile(
     r"\.pypirc|\.kube/config|\.config/gcloud/application_default_credentials\.json|\.huggingface/token|"
     r"\.cache/huggingface/token|\.vault-token|\.env)$"
 )
+_TEST_DATA = re.compile(r"(?:^|/)(?:site|dist)-packages/[^/]+/(?:.+/)?tests?/")
 _RELEASES = ("etc/os-release", "usr/lib/os-release")
 _MAX_PLACES = 50
 
@@ -51,7 +52,8 @@ class Listing:
     distribution: Distribution = field(default_factory=Distribution)
     packages: list[Listed] = field(default_factory=list)
     removed: list[Listed] = field(default_factory=list)
-    models: list[tuple[int, FileScan]] = field(default_factory=list)
+    models: list[tuple[int, FileScan, bool]] = field(default_factory=list)
+    """Layer, scan, and whether a later layer hides it (of those only what is not clean)."""
     unread: list[tuple[str, str]] = field(default_factory=list)
     """Where, and why."""
     secrets: list[tuple[str, int, bool]] = field(default_factory=list)
@@ -67,8 +69,15 @@ class Listing:
 
     @property
     def verdict(self) -> Verdict | None:
-        """The worst of the models in it; None without any."""
-        found = {scan.verdict for _, scan in self.models}
+        """The worst of the models that are there; None without any.
+
+        Test data of installed libraries (numpy ships pickles that no model is) counts when it is malicious.
+        """
+        found = {
+            scan.verdict
+            for _, scan, hidden in self.models
+            if not hidden and (scan.verdict is Verdict.MALICIOUS or not _TEST_DATA.search(scan.path))
+        }
         order = (Verdict.MALICIOUS, Verdict.SUSPICIOUS, Verdict.UNSCANNABLE, Verdict.CLEAN)
         return next((verdict for verdict in order if verdict in found), None)
 
@@ -124,7 +133,7 @@ class _Gathering:
             if content.reader is Reader.PROGRAM and content.packages:
                 result.programs += 1
             if content.scan is not None:
-                result.models.append((mark[0], _at(content.scan, path)))
+                result.models.append((mark[0], _at(content.scan, path), False))
             for found in content.packages:
                 if content.reader is Reader.NPM_LOCK and self._is_installed(path):
                     continue
@@ -224,7 +233,7 @@ class _Gathering:
                             Listed(item.found, item.path, number, item.ecosystem, item.purl, "", by)
                         )
                 if content.scan is not None and content.scan.verdict is not Verdict.CLEAN:
-                    self._result.models.append((number, _at(content.scan, f"{content.path} (removed)")))
+                    self._result.models.append((number, content.scan, True))
 
     def _files(self) -> None:
         for _, node in self._image.files():
