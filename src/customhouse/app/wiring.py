@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from customhouse.app.settings import Settings
 from customhouse.core.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
+    from customhouse._kit.http import Answer
     from customhouse.app.configuration import Configuration
     from customhouse.app.evidence_index import EvidenceIndex
     from customhouse.app.policyshelf import Shelf
@@ -36,11 +37,13 @@ if TYPE_CHECKING:
     from customhouse.trust.keys import PublicKey
     from customhouse.trust.ledger import Ledger, LedgerReport
     from customhouse.trust.sigstore.keyless import Post
+    from customhouse.trust.witness import Witness
 
 STORE_FILE = "state.db"
 ADVISORIES_FILE = "advisories.sqlite"
 ADMITTED = "admitted"
 LEDGER_KEY = "ledger"
+WITNESS_KEY = "witness"
 LEDGER_ORIGIN = "customhouse.dev/ledger"
 
 
@@ -182,6 +185,25 @@ def registry(settings: Settings, host: str) -> OciRegistry:
     return OciRegistry(host, given)
 
 
+def model_store(settings: Settings, scheme: str) -> ModelStore:
+    """Where references of a scheme lie, with the access that the environment gives. Raises KeyError for no such one."""
+    return MODEL_STORES[scheme](settings)
+
+
+def s3(settings: Settings) -> S3Store:
+    """Amazon S3, or the endpoint that AWS_ENDPOINT_URL(_S3) names."""
+    from customhouse.trust.adapters.registries.aws_access import aws_access
+    from customhouse.trust.adapters.registries.s3 import S3Store
+
+    found = aws_access(settings.environment)
+    authority = settings.environment.get("AWS_CA_BUNDLE") or None
+    return S3Store(clock(), found.keys, region=found.region, endpoint=found.endpoint, authority=authority)
+
+
+MODEL_STORES: Mapping[str, Callable[[Settings], ModelStore]] = {"s3": s3}
+"""Schemes of references to files that a store lists (an OCI registry has manifests, and a way of its own)."""
+
+
 def evidence_index(
     settings: Settings, configuration: Configuration, *, ask: bool = True, keep: bool | None = None
 ) -> EvidenceIndex | None:
@@ -235,6 +257,24 @@ def ledger(settings: Settings, opened: Store, *, write: bool) -> Ledger:
     if not write:
         return Ledger(opened.ledger, load_public(settings.keys / f"{LEDGER_KEY}.pub"), LEDGER_ORIGIN, clock())
     return Ledger(opened.ledger, open_pair(settings.keys, LEDGER_KEY), LEDGER_ORIGIN, clock())
+
+
+def witness(settings: Settings, opened: Store, name: str, logs: Sequence[str]) -> Witness:
+    """A witness of other logs, given as verifier keys. Its own key (mode 0600) is made the first time."""
+    from customhouse.trust.keys import open_pair
+    from customhouse.trust.note import NoteKey
+    from customhouse.trust.witness import Witness
+
+    known = [NoteKey.from_vkey(log.strip()) for log in logs]
+    return Witness(opened.witnessed, open_pair(settings.keys, WITNESS_KEY), name, known, clock())
+
+
+def witness_post(url: str, body: bytes) -> Answer:
+    """The way to a witness: ten seconds, no second try, no redirect, a short answer. Raises HttpError."""
+    from customhouse._kit.http import request
+
+    kind = {"Content-Type": "text/plain; charset=utf-8"}
+    return request("POST", url, headers=kind, body=body, timeout_s=10.0, max_bytes=64 * 1024, retries=0)
 
 
 def repository(settings: Settings, location: str, branch: str = "main") -> GitRepository:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import click
 
 from customhouse.app.settings import Settings
+from customhouse.cli.ledger_witness import witness
 from customhouse.cli.output import common, formats, talk, write_json, write_text
 
 
 @click.group()
 def ledger() -> None:
     """Verify and prove the tamper-evident ledger."""
+
+
+ledger.add_command(witness)
 
 
 @ledger.command()
@@ -53,3 +57,12 @@ def checkpoint(settings: Settings) -> None:
     from customhouse.app.records import checkpoint_note
 
     write_text(checkpoint_note(settings))
+
+
+@ledger.command()
+@common
+def key(settings: Settings) -> None:
+    """Print the ledger's verifier key: what a witness or a stranger needs to check its checkpoints."""
+    from customhouse.app.ledger_witness_role import log_vkey
+
+    write_text(log_vkey(settings))

@@ -7,6 +7,8 @@ import threading
 from dataclasses import dataclass
 from types import TracebackType
 
+from starlette.types import ASGIApp
+
 from customhouse.core.errors import TargetError
 from customhouse.server.application import Board, application
 
@@ -31,9 +33,15 @@ class Address:
 class Server:
     """A context manager: listens when entered (TargetError: the port is taken), ends within two seconds."""
 
-    def __init__(self, board: Board, host: str = "127.0.0.1", port: int = 0) -> None:
-        self._board = board
+    def __init__(
+        self, board: Board | None, host: str = "127.0.0.1", port: int = 0, *, app: ASGIApp | None = None
+    ) -> None:
+        """Serves the dashboard over `board`, or `app` instead."""
         self._ending = threading.Event()
+        if app is None:
+            assert board is not None  # noqa: S101 - one of the two is given
+            app = application(board, ending=self._ending.is_set)
+        self._app = app
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -54,7 +62,7 @@ class Server:
         import uvicorn
 
         config = uvicorn.Config(
-            application(self._board, ending=self._ending.is_set),
+            self._app,
             log_level="warning",
             access_log=False,
             lifespan="off",

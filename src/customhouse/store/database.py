@@ -17,6 +17,7 @@ from customhouse.store.ledger_rows import LedgerTable
 from customhouse.store.measurements import MeasurementTable
 from customhouse.store.schema import HEAD
 from customhouse.store.state import DocumentTable
+from customhouse.store.witness_rows import CosignatureTable, WitnessTable
 
 _OLDER: frozenset[str] = frozenset({"0001"})
 """Versions that a migration leads away from (all but HEAD)."""
@@ -29,6 +30,8 @@ class Store:
         self._databases = (database, measured)
         self.place = database.where
         self.ledger = LedgerTable(database)
+        self.cosignatures = CosignatureTable(database)
+        self.witnessed = WitnessTable(database)
         self.decisions: DecisionLog = DecisionTable(database)
         self.state: StateStore = DocumentTable(database)
         self.releases: ReleaseLog = ReleaseTable(database)

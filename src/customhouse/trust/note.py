@@ -65,8 +65,7 @@ def sign_note(text: str, name: str, key: PrivateKey) -> str:
     """The note with one signature line. `text` ends with a newline and holds no other control characters."""
     _check_text(text)
     signer = NoteKey(name, key.public)
-    signature = base64.b64encode(signer.key_hash + key.sign(text.encode())).decode()
-    return f"{text}\n{_DASH}{name} {signature}\n"
+    return f"{text}\n{signature_line(name, signer.key_hash + key.sign(text.encode()))}\n"
 
 
 def open_note(note: str, *verifiers: NoteKey) -> str:
@@ -74,6 +73,23 @@ def open_note(note: str, *verifiers: NoteKey) -> str:
 
     Raises TamperError when it is malformed, a known key's signature is wrong, or no known key signed.
     """
+    text, signatures = note_parts(note)
+    known = {(key.name, key.key_hash): key for key in verifiers}
+    good = False
+    for name, raw, _ in signatures:
+        verifier = known.get((name, raw[:4]))
+        if verifier is None:
+            continue
+        if not verifier.key.verify(text.encode(), raw[4:]):
+            raise TamperError(f"note: the signature of {name} does not verify")
+        good = True
+    if not good:
+        raise TamperError("note: no signature of a known key", hint="check the ledger's key and origin")
+    return text
+
+
+def note_parts(note: str) -> tuple[str, list[tuple[str, bytes, str]]]:
+    """(text, [(name, key hash and signature, the line)]) of a note; nothing is verified. Raises TamperError."""
     if len(note.encode("utf-8", "surrogatepass")) > MAX_NOTE_BYTES:
         raise TamperError("note: larger than 1 MiB")
     body, separator, tail = note.rpartition("\n\n")
@@ -84,19 +100,12 @@ def open_note(note: str, *verifiers: NoteKey) -> str:
     lines = tail[:-1].split("\n")
     if len(lines) > MAX_SIGNATURES:
         raise TamperError("note: too many signatures")
-    known = {(key.name, key.key_hash): key for key in verifiers}
-    good = False
-    for line in lines:
-        name, raw = _signature_line(line)
-        verifier = known.get((name, raw[:4]))
-        if verifier is None:
-            continue
-        if not verifier.key.verify(text.encode(), raw[4:]):
-            raise TamperError(f"note: the signature of {name} does not verify")
-        good = True
-    if not good:
-        raise TamperError("note: no signature of a known key", hint="check the ledger's key and origin")
-    return text
+    return text, [(*_signature_line(line), line) for line in lines]
+
+
+def signature_line(name: str, raw: bytes) -> str:
+    """The line (without newline) of a signature: `raw` is the key's hash and the signature."""
+    return f"{_DASH}{name} {base64.b64encode(raw).decode()}"
 
 
 def _signature_line(line: str) -> tuple[str, bytes]:
@@ -132,13 +141,17 @@ def sign_checkpoint(origin: str, size: int, root: bytes, key: PrivateKey) -> Che
     return Checkpoint(origin, size, root, sign_note(checkpoint_body(origin, size, root), origin, key))
 
 
-def open_checkpoint(note: str, origin: str, key: PublicKey) -> Checkpoint:
-    """Verify a checkpoint note and read it.
+def open_checkpoint(note: str, origin: str, *keys: PublicKey) -> Checkpoint:
+    """Verify a checkpoint note and read it; one of `keys` must have signed it under the origin's name.
 
     Raises TamperError when the signature, the form or the origin is wrong. Extension lines after the third are kept
     under the signature and not read.
     """
-    text = open_note(note, NoteKey(origin, key))
+    return read_checkpoint(open_note(note, *(NoteKey(origin, key) for key in keys)), origin, note)
+
+
+def read_checkpoint(text: str, origin: str, note: str) -> Checkpoint:
+    """The checkpoint that the text of a note says; no signature is looked at. Raises TamperError."""
     lines = text[:-1].split("\n")
     if len(lines) < 3 or not all(lines):
         raise TamperError("checkpoint: not three lines")
