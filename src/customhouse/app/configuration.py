@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from customhouse._kit.money import Money
 from customhouse.app.admission_rules import AdmissionSpec, Scheduling, bad_expiry, schedulings
 from customhouse.app.audit_spec import AuditSpec
+from customhouse.app.evaluation_plans import PlanEntry, entries_of
 from customhouse.app.forge_settings import ForgeSpec
 from customhouse.app.policyspecs import BundleSource, CanarySpec, bundles_of, canary_of
 from customhouse.app.provenance_rules import expected_of
@@ -88,6 +89,8 @@ class Configuration:
     """Whose evidence counts besides that of keys, and where it is asked for."""
     provenance: Expected = field(default_factory=Expected)
     """Who may build what from what."""
+    evaluation: tuple[PlanEntry, ...] = ()
+    """By which plans models are evaluated."""
     scan: ScanSpec = field(default_factory=ScanSpec)
     """Names of the organisation's own that the model scanner knows."""
     provider: str = "aws"
@@ -175,6 +178,7 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
             {*key_names, *TrustSpec.parse(trust).signers()},
             checker.fail,
         ),
+        evaluation=entries_of(document, checker.fail),
         scan=scan_of(document, checker.fail),
         provider=prices.get("provider", default.provider),
         region=prices.get("region", default.region),
@@ -236,6 +240,11 @@ def _check_names(configuration: Configuration, marks: Mapping[str, Location], fi
 
 _AMOUNT = "^[0-9]+([.][0-9]+)?$"
 """How the schema writes an amount of money."""
+
+
+def check_document(value: Any, rule: Mapping[str, Any], marks: Mapping[str, Location], file: str) -> None:
+    """Hold a document against a JSON Schema of ours. Raises ConfigError with the place of what is wrong."""
+    _Checker(marks, file).check(value, rule, "")
 
 
 class _Checker:
