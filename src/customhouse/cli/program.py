@@ -31,6 +31,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "artifact": ("artifact:artifact", "Sign and verify files and datasets."),
     "image": ("image:image", "Resolve, sign and verify images in registries, and fetch their evidence."),
     "bom": ("bom:bom", "Compare and measure bills of materials."),
+    "vuln": ("vuln:vuln", "Import advisories, match packages against them, and sign reports."),
     "data": ("data:data", "Register datasets by digest, and prepare them."),
     "webhook": ("webhook:webhook", "Answer admission reviews of a Kubernetes API server."),
     "policy": ("policy:policy", "Test, lint, build, pull and replay the rules; verify suites."),
