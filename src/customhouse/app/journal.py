@@ -14,7 +14,7 @@ from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.digest import json_digest
 from customhouse._kit.money import total
 from customhouse.core.change import Revision
-from customhouse.core.cost import Charge
+from customhouse.core.cost import Charge, Usage
 from customhouse.core.decision import Decision
 from customhouse.core.facts import Facts
 from customhouse.core.ledger import Entry
@@ -25,6 +25,11 @@ from customhouse.trust.custody import Link, LinkKind, Node, NodeKind, entry
 
 DATASET = PREFIX + "dataset"
 ACTOR = "customhouse"
+_ARTIFACTS = (NodeKind.MODEL, NodeKind.IMAGE, NodeKind.DATASET, NodeKind.CODE)
+_MOST_LINKS = 60
+"""Of one entry: with nodes of some 500 bytes and links of 250, half of what an entry may hold."""
+_MOST_BYTES = 40_000
+_MOST_PODS = 20
 
 
 def commit_node(revision: str) -> Node:
@@ -72,30 +77,41 @@ def dataset_registered(
 
 
 def judged(revision: Revision, decision: Decision, facts: Facts) -> Iterator[Entry]:
-    """The Decision on one Change of a commit, and the evidence that it rests on."""
+    """The Decision on one Change of a commit, and all that it rests on: artifacts, evidence, bundle, waivers."""
     commit = commit_node(revision.id)
     made = Node.of(NodeKind.DECISION, decision.digest, time=decision.decided_at)
-    models = []
+    nodes, links = [commit, made], [Link.between(commit, made, LinkKind.JUDGED_BY)]
+    rests: list[Link] = []
     for artifact in facts.document["artifacts"]:
-        if artifact["role"] != "model" or not artifact["digest"]:
+        if artifact["role"] not in _ARTIFACTS or not artifact["digest"]:
             continue
-        model = model_node(artifact["digest"], artifact["reference"])
-        models.append(model)
+        thing = Node.of(artifact["role"], artifact["digest"], artifact["reference"][:300])
+        nodes.append(thing)
+        links.append(Link.between(thing, commit, LinkKind.DECLARED_IN))
         for item in artifact["evidence"]:
-            yield _evidence(model, item, decision.decided_at)
+            yield _evidence(thing, item, decision.decided_at)
+            rests.append(Link(f"{NodeKind.EVIDENCE}:{item['digest']}", made.id, LinkKind.CONSIDERED_IN))
+    links.append(Link(f"{NodeKind.POLICY_BUNDLE}:{decision.bundle_digest}", made.id, LinkKind.JUDGED_UNDER))
+    waivers = sorted({finding.waiver for finding in decision.findings if finding.waiver})
+    rests += [Link(f"{NodeKind.WAIVER}:{name}", made.id, LinkKind.JUDGED_UNDER) for name in waivers]
+    # The same commit judged again later (history was moved back to it) is another judgement.
+    key = f"decision:{revision.id}:{decision.resource}:{decision.point.value}:{decision.digest[7:19]}"
+    fits = len(nodes) + len(links) + len(rests) <= _MOST_LINKS
     yield entry(
         "decision",
-        # The same commit judged again later (history was moved back to it) is another judgement.
-        f"decision:{revision.id}:{decision.resource}:{decision.point.value}:{decision.digest[7:19]}",
+        key,
         decision.decided_at,
         revision.author,
-        nodes=[commit, made, *models],
-        links=[
-            Link.between(commit, made, LinkKind.JUDGED_BY),
-            *(Link.between(model, commit, LinkKind.DECLARED_IN) for model in models),
-        ],
+        nodes=nodes[:_MOST_LINKS],
+        links=[*links[:_MOST_LINKS], *(rests if fits else ())],
         body={**decision_body(decision), "signer": revision.signer},
     )
+    more = [] if fits else [*links[_MOST_LINKS:], *rests]
+    for number, start in enumerate(range(0, len(more), _MOST_LINKS)):
+        body = {"text": f"more that {decision.verdict.value} {decision.resource} rests on"[:1000]}
+        part = more[start : start + _MOST_LINKS]
+        basis = f"decision-basis:{key.removeprefix('decision:')}:{number}"
+        yield entry("decision-basis", basis, decision.decided_at, revision.author, links=part, body=body)
 
 
 def decision_body(decision: Decision, at: str = "") -> dict[str, Any]:
@@ -113,10 +129,10 @@ def decision_body(decision: Decision, at: str = "") -> dict[str, Any]:
     }
 
 
-def _evidence(model: Node, item: Mapping[str, Any], at: datetime) -> Entry:
+def _evidence(about: Node, item: Mapping[str, Any], at: datetime) -> Entry:
     kind = item["kind"]
-    said = Node.of(NodeKind.EVIDENCE, item["digest"], f"{kind}/{model.digest[7:19]}")
-    nodes, links = [model, said], [Link.between(model, said, LinkKind.ATTESTED_BY)]
+    said = Node.of(NodeKind.EVIDENCE, item["digest"], f"{kind}/{about.digest[7:19]}")
+    nodes, links = [about, said], [Link.between(about, said, LinkKind.ATTESTED_BY)]
     # Only provenance that verified may say where a model comes from.
     if kind == "provenance" and item["verified"]:
         run = _run_of(item["summary"].get("job"))
@@ -124,14 +140,14 @@ def _evidence(model: Node, item: Mapping[str, Any], at: datetime) -> Entry:
             if part["digest"] and part["name"] in (NodeKind.DATASET, NodeKind.CODE, NodeKind.IMAGE, NodeKind.MODEL):
                 source = Node.of(part["name"], part["digest"])
                 nodes.append(source)
-                links.append(Link.between(source, run or model, LinkKind.INPUT_OF))
+                links.append(Link.between(source, run or about, LinkKind.INPUT_OF))
         if run is not None:
             nodes.append(run)
-            links.append(Link.between(run, model, LinkKind.PRODUCED))
+            links.append(Link.between(run, about, LinkKind.PRODUCED))
     state = "verified" if item["verified"] else f"not verified: {item['problem']}"
-    body = {"text": f"{kind} of {model.digest[7:19]}, {state}"[:500], "signer": item["signer"], "kind": kind}
+    body = {"text": f"{kind} of {about.digest[7:19]}, {state}"[:500], "signer": item["signer"], "kind": kind}
     # One file may speak of several models, or be laid where it does not belong: each time is an event of its own.
-    key = f"evidence:{item['digest']}:{item['verified']}:{model.digest[7:19]}"
+    key = f"evidence:{item['digest']}:{item['verified']}:{about.digest[7:19]}"
     return entry("evidence", key, at, ACTOR, nodes=nodes, links=links, body=body)
 
 
@@ -248,6 +264,61 @@ def charged(charges: Iterable[Charge], start: datetime, end: datetime, run: str 
     body = {"text": f"{amount} {amount.currency} for {len(by_release)} releases", "rows": rows_digest(rows)}
     key = f"charge:{interval}:{run}" if run else f"charge:{interval}"
     return entry("charge", key, end, ACTOR, nodes=nodes, links=links, body=body)
+
+
+def measured(rows: Iterable[Usage], pods: Mapping[tuple[ResourceRef, str], Sequence[str]]) -> Iterator[Entry]:
+    """What ran and what was asked of it in one interval: pods, predictions, usage, each on the way to its charge.
+
+    `pods` are the processes that were seen of a release. Requests are counted, none is named.
+    """
+    parts: list[tuple[list[Node], list[Link]]] = []
+    size, number = 0, 0
+    interval = ""
+    for row in rows:
+        interval = f"{to_rfc3339(row.start)}/{to_rfc3339(row.end)}"
+        part = _measured(row, pods.get((row.resource, row.release), ()), interval)
+        length = sum(400 + len(node.name) for node in part[0]) + 300 * len(part[1])
+        if parts and size + length > _MOST_BYTES:
+            yield _usage_entry(parts, interval, number, row.end)
+            parts, size, number = [], 0, number + 1
+        parts.append(part)
+        size += length
+        end = row.end
+    if parts:
+        yield _usage_entry(parts, interval, number, end)
+
+
+def _measured(row: Usage, pods: Sequence[str], interval: str) -> tuple[list[Node], list[Link]]:
+    name = f"{row.resource.namespace}/{row.resource.name}@{row.release[7:19]}"
+    running, money = f"{NodeKind.DEPLOYMENT}:{name}", f"{NodeKind.CHARGE}:{name}:{interval}"
+    used = Node(
+        NodeKind.USAGE,
+        f"{name}:{interval}",
+        aliases=(f"{row.replica_milliseconds} ms of replicas, {row.cpu_used_microseconds} us of CPU",),
+    )
+    nodes, links = [used], [Link(used.id, money, LinkKind.CHARGED)]
+    before = used
+    if row.requests:
+        said = f"{row.requests} predictions, {row.errors} errors"
+        before = Node(NodeKind.PREDICTIONS, f"{name}:{interval}", aliases=(said,))
+        nodes.append(before)
+        links.append(Link.between(before, used, LinkKind.MEASURED))
+    how = LinkKind.ANSWERED if row.requests else LinkKind.USED
+    for pod in pods[:_MOST_PODS]:
+        one = Node(NodeKind.POD, f"{row.resource.namespace}/{pod}", aliases=(pod,))
+        nodes.append(one)
+        links += [Link(running, one.id, LinkKind.RAN_AS), Link.between(one, before, how)]
+    if not pods:
+        links.append(Link(running, before.id, how))
+    return nodes, links
+
+
+def _usage_entry(parts: Sequence[tuple[list[Node], list[Link]]], interval: str, number: int, at: datetime) -> Entry:
+    nodes, links = [node for part in parts for node in part[0]], [link for part in parts for link in part[1]]
+    body = {"text": f"what {len(parts)} releases used in {interval}"}
+    # The interval of a Job is its own, and another Job may have the same one to the microsecond.
+    key = f"usage:{interval}:{json_digest(sorted(node.id for node in nodes))[7:19]}:{number}"
+    return entry("usage", key, at, ACTOR, nodes=nodes, links=links, body=body)
 
 
 def rows_digest(rows: Sequence[Charge]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -72,11 +72,14 @@ class Metering:
             return Charged({CHARGING: None} if fixed is not None else {}, ())
         if fixed is None:
             self._memory.put({CHARGING: to_rfc3339(end)})
-        report = metrics.usage(self._series(start), self._declared, start, end)
+        series = self._series(start)
+        report = metrics.usage(series, self._declared, start, end)
         charges = self.price(governing, report.rows)
         self._measurements.charge(charges)
-        entries = (journal.charged(charges, start, end),) if charges else ()
-        return Charged({CHARGED: to_rfc3339(end), CHARGING: None}, entries)
+        entries = list(journal.measured(report.rows, _pods(series, start, end)))
+        if charges:
+            entries.append(journal.charged(charges, start, end))
+        return Charged({CHARGED: to_rfc3339(end), CHARGING: None}, tuple(entries))
 
     @property
     def interrupted(self) -> bool:
@@ -129,7 +132,8 @@ class Metering:
         )
         charges = self.price(governing, (row,))
         self._measurements.charge(charges)
-        return (journal.charged(charges, start, end, str(ref)),)
+        ran = {(ref, release): (f"{ref.name}-{to_rfc3339(start)}",)}
+        return (*journal.measured((row,), ran), journal.charged(charges, start, end, str(ref)))
 
     def _series(self, start: datetime) -> list[Observation]:
         since = to_rfc3339(start - _LOOK_BACK)
@@ -138,6 +142,17 @@ class Metering:
     def _declared(self, ref: ResourceRef, release: str) -> Workload | None:
         found = self._memory.get(_workload_key(ref, release))
         return None if found is None else workload(found["manifest"], ref)
+
+
+def _pods(
+    series: Iterable[Observation], start: datetime, end: datetime
+) -> dict[tuple[ResourceRef, str], tuple[str, ...]]:
+    """The processes that were seen in an interval, by what they ran."""
+    found: dict[tuple[ResourceRef, str], set[str]] = {}
+    for seen in series:
+        if seen.instance and start <= seen.at < end:
+            found.setdefault((seen.resource, seen.release), set()).add(seen.instance)
+    return {key: tuple(sorted(names)) for key, names in found.items()}
 
 
 def _is_service(seen: Observation) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +15,7 @@ from customhouse.core.errors import UsageError
 from customhouse.core.release import Release
 from customhouse.core.resource import Manifest
 from customhouse.core.workload import workload
-from customhouse.trust.custody import graph
-from customhouse.trust.custody_trace import proof_json, trace
+from customhouse.trust.custody_trace import Walk, proof_json
 from customhouse.trust.ledger import MAX_PROBLEMS, LedgerReport
 
 
@@ -55,13 +54,18 @@ def _source(manifest: Manifest) -> str:
     return next(iter([*models, *(artifact.reference for artifact in named)]), "")
 
 
-def trace_of(settings: Settings, reference: str) -> dict[str, Any]:
+def trace_of(
+    settings: Settings,
+    reference: str,
+    walk: Walk | None = None,
+    kinds: Collection[str] = (),
+    *,
+    repo: str | None = None,
+) -> dict[str, Any]:
     """The chain of custody of anything, with a proof for every ledger entry that it rests on."""
-    with wiring.store(settings, create=False) as opened:
-        ledger = wiring.ledger(settings, opened, write=False)
-        entries = dict(ledger.entries())
-        found = trace(graph(entries.items()), reference, lambda index: (ledger.prove(index), entries[index]))
-        return found.to_json()
+    from customhouse.app.custody import traced
+
+    return traced(settings, reference, walk or Walk(), repo=repo).only(kinds).to_json()
 
 
 def verify_ledger(settings: Settings, progress: Callable[[str, int, int], None] | None = None) -> LedgerReport:

@@ -36,6 +36,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "webhook": ("webhook:webhook", "Answer admission reviews of a Kubernetes API server."),
     "policy": ("policy:policy", "Test, lint, build, pull and replay the rules; verify suites."),
     "trace": ("trace:trace", "Walk the chain of custody from any node."),
+    "verify": ("verify:verify", "Verify a custody export offline."),
     "ledger": ("ledger:ledger", "Verify and prove the ledger."),
     "optimise": ("optimise:optimise", "Recommend and propose right sizes."),
 }

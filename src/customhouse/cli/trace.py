@@ -2,25 +2,108 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from customhouse.app.settings import Settings
-from customhouse.cli.output import common, formats, write_json, write_table, write_text
+from customhouse.cli.output import common, formats, talk, write_json, write_table, write_text
 
 
 @click.command()
 @click.argument("reference")
-@formats("json")
+@click.option("--up", is_flag=True, help="Only what led to it.")
+@click.option("--down", is_flag=True, help="Only what came of it.")
+@click.option("--depth", type=click.IntRange(0), metavar="N", help="At most N links far.")
+@click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Show nodes of this kind alone; may be repeated.")
+@click.option("--repo", metavar="PATH", help="A local repository to look into, beside those that the state mirrors.")
+@click.option("--export", "file", metavar="FILE", help="Write what a stranger verifies with `customhouse verify FILE`.")
+@click.option(
+    "--since", metavar="CHECKPOINT", help="With --export: prove the ledger's growth from this checkpoint too."
+)
+@formats("json", "dot", "mermaid")
 @common
-def trace(reference: str, output: str, settings: Settings) -> None:
-    """Walk the chain of custody from any node, both ways: a digest, a resource, a commit, a training run."""
+def trace(
+    reference: str,
+    up: bool,
+    down: bool,
+    depth: int | None,
+    kinds: tuple[str, ...],
+    repo: str | None,
+    file: str | None,
+    since: str | None,
+    output: str,
+    settings: Settings,
+) -> None:
+    """Walk the chain of custody from any node, both ways.
+
+    REFERENCE is a digest or its beginning, a commit, a resource (name, namespace/name), a pod, a charge, a decision, a
+    name that people use, kind:name, an entry (entry:12), rows of a dataset (NAME#rows=100-200), or a file.
+    """
+    from customhouse.app.custody import Walk
+
+    walk = Walk(up=up or not down, down=down or not up, depth=depth)
+    if file is not None:
+        from customhouse.app.custody import export_to
+
+        done = export_to(settings, reference, walk, file, repo=repo, since=since)
+        for missing in done.left_out:
+            talk(settings, f"not in the file: {missing}")
+        write_text(f"{file}: {len(done.data)} bytes, {len(done.traced.entries)} ledger entries with their proofs")
+        write_text(f"verify it with: customhouse verify {file} --key '{done.vkey}'")
+        return
     from customhouse.app.records import trace_of
 
-    found = trace_of(settings, reference)
+    found = trace_of(settings, reference, walk, kinds, repo=repo)
     if output == "json":
         write_json(found)
-        return
+    elif output == "table":
+        _tables(found)
+    else:
+        write_text(_dot(found) if output == "dot" else _mermaid(found))
+
+
+def _tables(found: dict[str, Any]) -> None:
     rows = [[node["time"] or "", node["kind"], node["name"], ", ".join(node["aliases"])] for node in found["nodes"]]
     write_table("", ["Time", "Kind", "What", "Also known as"], rows)
-    write_table("", ["From", "How", "To"], [[edge["from"], edge["kind"], edge["to"]] for edge in found["edges"]])
+    links = [[edge["from"], edge["kind"], edge["to"], _rests(edge)] for edge in found["edges"]]
+    write_table("", ["From", "How", "To", "Rests on"], links)
     write_text(f"{len(found['nodes'])} nodes, {len(found['edges'])} links, {len(found['proofs'])} entries proved")
+
+
+def _rests(edge: dict[str, Any]) -> str:
+    """Entries by their numbers, signed statements by their digests, or that it is somebody's word."""
+    entries = edge["entries"]
+    named = ", ".join(map(str, entries[:3])) + (f" and {len(entries) - 3} more" if len(entries) > 3 else "")
+    said = f"; evidence {edge['evidence'][0][7:19]}…" if edge["evidence"] else ""
+    return f"{'entry' if edge['state'] == 'proved' else 'only claimed, entry'} {named}{said}"
+
+
+def _quoted(text: str) -> str:
+    """A text that ends neither a string of DOT nor one of Mermaid."""
+    return "".join(letter if letter.isprintable() and letter not in '"\\<>&#`' else "_" for letter in text)[:120]
+
+
+def _label(node: dict[str, Any]) -> str:
+    shown = node["name"][7:19] if node["name"].startswith("sha256:") else node["name"]
+    return _quoted(f"{node['kind']} {node['aliases'][0] if node['aliases'] else shown}")
+
+
+def _dot(found: dict[str, Any]) -> str:
+    numbers = {node["id"]: number for number, node in enumerate(found["nodes"])}
+    lines = ["digraph custody {", "  rankdir=LR;", "  node [shape=box];"]
+    lines += [f'  n{numbers[node["id"]]} [label="{_label(node)}"];' for node in found["nodes"]]
+    for edge in found["edges"]:
+        style = "" if edge["state"] == "proved" else ", style=dashed"
+        lines.append(f'  n{numbers[edge["from"]]} -> n{numbers[edge["to"]]} [label="{_quoted(edge["kind"])}"{style}];')
+    return "\n".join([*lines, "}"])
+
+
+def _mermaid(found: dict[str, Any]) -> str:
+    numbers = {node["id"]: number for number, node in enumerate(found["nodes"])}
+    lines = ["flowchart LR"]
+    lines += [f'  n{numbers[node["id"]]}["{_label(node)}"]' for node in found["nodes"]]
+    for edge in found["edges"]:
+        arrow = "-->" if edge["state"] == "proved" else "-.->"
+        lines.append(f"  n{numbers[edge['from']]} {arrow}|{_quoted(edge['kind'])}| n{numbers[edge['to']]}")
+    return "\n".join(lines)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from customhouse.control.adapters.git_objects import GitObjects
 from customhouse.core.errors import SourceError
@@ -56,6 +56,36 @@ class RawObjects:
                     reached.append(path)
             open_paths = following
         return {name: self._raw(name) for name in needed}, tuple(sorted(reached))
+
+    def file(self, commit: str, path: str) -> bytes | None:
+        """One small file of a commit; None when there is none."""
+        raw, reached = self.proof(commit, [path])
+        if not reached:
+            return None
+        at, parts = _tree_of(self._content(commit, b"commit") or b""), path.split("/")
+        for part in parts:
+            at = _entry(self._content(at, b"tree") or b"", part, len(at) // 2)[1]
+        return self._content(at, b"blob") if raw else None
+
+    def paths(self, commit: str, folder: str) -> tuple[str, ...]:
+        """The paths of a commit below a folder."""
+        return tuple(self._source.files(commit, folder))
+
+    def changed(self, commit: str) -> tuple[str, ...]:
+        """The paths that a commit changed against its first parent; all of them for the first one."""
+        content = self._content(commit, b"commit") or b""
+        parents = [
+            line.split()[1].decode() for line in content.split(b"\n\n")[0].split(b"\n") if line[:7] == b"parent "
+        ]
+        known = parents and self.commits(parents[:1])
+        return self._source.changed(parents[0] if known else None, commit)
+
+    def touching(self, path: str) -> Sequence[str]:
+        """The commits of any branch that touched a path, the newest first; none for what is no path."""
+        if not path or path.startswith(("-", "/")) or any(ord(letter) < 32 for letter in path):
+            return ()
+        listed = self._source.git.run("rev-list", "--all", f"--max-count={_MAX_COMMITS}", "--", path, accept=(0, 128))
+        return listed.stdout.decode("ascii", "replace").split() if listed.status == 0 else ()
 
     def below(self, commits: Collection[str], folder: str) -> Iterator[tuple[str, bytes]]:
         """(path, bytes) of every file that any of the commits has below a folder, each content once."""
@@ -119,12 +149,3 @@ def _entry(tree: bytes, name: str, width: int) -> tuple[bytes, str]:
             return tree[at:space], tree[end + 1 : end + 1 + width].hex()
         at = end + 1 + width
     return b"", ""
-
-
-def gathered(sources: Iterable[RawObjects], commits: Collection[str]) -> Mapping[str, RawObjects]:
-    """Which repository has which commit; the first one that does."""
-    found: dict[str, RawObjects] = {}
-    for source in sources:
-        for name in source.commits(name for name in commits if name not in found):
-            found[name] = source
-    return found

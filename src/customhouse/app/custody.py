@@ -1,0 +1,298 @@
+"""Custody: what a trace and an export are made of, gathered from the state, from Git and from the ledger.
+
+Nothing is believed for where it lies: the entries are proved, what hangs on them has the digest that they name.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from customhouse._kit.canonical import canonical_json
+from customhouse._kit.clock import from_rfc3339, to_rfc3339
+from customhouse._kit.digest import bytes_digest
+from customhouse.app import journal, wiring
+from customhouse.app.configuration import FILE
+from customhouse.app.custody_names import meant
+from customhouse.app.settings import Settings
+from customhouse.core.errors import ConfigError, CustomhouseError, SourceError, UsageError
+from customhouse.core.ledger import Entry
+from customhouse.trust.custody import LinkKind, NodeKind, graph
+from customhouse.trust.custody_export import Attachments, write_export
+from customhouse.trust.custody_trace import GraphNames, Trace, Walk, trace_from
+from customhouse.trust.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from customhouse.core.cost import Charge
+    from customhouse.store import Store
+    from customhouse.trust.keys import PublicKey
+    from customhouse.trust.roots import Roots
+
+__all__ = ["Exported", "GitProofs", "Walk", "export", "export_to", "governing", "traced"]
+
+_MAX_PATHS = 64
+"""Declarations of one commit that are taken along."""
+_DECLARED = (".yaml", ".yml", ".json", ".jsonnet", ".tpl", ".toml")
+_EVIDENCE = ".evidence"
+
+
+class GitProofs(Protocol):
+    """One repository, asked for what proves its files (`control.adapters.git_proof`)."""
+
+    def commits(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those of the ids that are commits here."""
+
+    def proof(self, commit: str, paths: Collection[str]) -> tuple[dict[str, bytes], tuple[str, ...]]:
+        """(raw objects by id, the paths that they lead to)."""
+
+    def file(self, commit: str, path: str) -> bytes | None:
+        """One small file."""
+
+    def paths(self, commit: str, folder: str) -> tuple[str, ...]:
+        """The paths below a folder."""
+
+    def changed(self, commit: str) -> tuple[str, ...]:
+        """The paths that a commit changed."""
+
+    def below(self, commits: Collection[str], folder: str) -> Iterator[tuple[str, bytes]]:
+        """(path, bytes) of every file that any of the commits has below a folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A custody export, and what could not be taken along."""
+
+    data: bytes
+    traced: Trace
+    left_out: tuple[str, ...]
+    vkey: str
+    fingerprint: str
+
+
+def traced(settings: Settings, reference: str, walk: Walk, *, repo: str | None = None) -> Trace:
+    """What a reference names, all that led to it and all that came of it, each entry proved."""
+    with wiring.store(settings, create=False) as opened:
+        ledger = wiring.ledger(settings, opened, write=False)
+        entries = dict(ledger.entries())
+        known = graph(entries.items())
+        found = meant(reference, GraphNames(known), entries.get, wiring.mirrors(settings, repo))
+        return trace_from(known, reference, found.nodes, lambda index: (ledger.prove(index), entries[index]), walk)
+
+
+def export_to(
+    settings: Settings, reference: str, walk: Walk, file: str, *, repo: str | None = None, since: str | None = None
+) -> Exported:
+    """`export` into a file, whole or not at all. Raises UsageError when it cannot be written."""
+    from customhouse.app.wholefile import write_whole
+
+    done = export(settings, reference, walk, repo=repo, since=since)
+    try:
+        write_whole(Path(file), done.data)
+    except OSError as error:
+        raise UsageError(f"cannot be written: {error.strerror}", where=file) from error
+    return done
+
+
+def export(
+    settings: Settings, reference: str, walk: Walk, *, repo: str | None = None, since: str | None = None
+) -> Exported:
+    """One file with everything about a reference that a stranger needs. Raises UsageError, StateError, TamperError."""
+    from customhouse.trust.keys import load_private
+    from customhouse.trust.note import NoteKey
+
+    place = settings.keys / f"{wiring.LEDGER_KEY}.key"
+    with wiring.store(settings, create=False) as opened:
+        if not place.exists():
+            raise UsageError(
+                "the ledger's private key is not here, and an export is sealed by it",
+                where=str(place),
+                hint="export where the ledger is written; the file is then verified anywhere",
+            )
+        key = load_private(place)
+        ledger = wiring.ledger(settings, opened, write=True)
+        entries = dict(ledger.entries())
+        known = graph(entries.items())
+        sources = wiring.mirrors(settings, repo)
+        named = meant(reference, GraphNames(known), entries.get, sources)
+        found = trace_from(known, reference, named.nodes, None, walk)
+        proved = replace(found, proofs=tuple((ledger.prove(index), entries[index]) for index in found.entries))
+        gathering = _Gathering(settings, opened, found, entries, sources)
+        attachments = replace(gathering.everything(), consistency=_consistency(ledger, key.public, since))
+        data = write_export(proved, attachments, ledger.origin, key)
+        vkey = NoteKey(ledger.origin, key.public)
+        return Exported(data, found, gathering.left_out(attachments), vkey.vkey, vkey.key.key_id)
+
+
+def _consistency(ledger: Ledger, key: PublicKey, since: str | None) -> Mapping[str, Any] | None:
+    """The proof from a checkpoint that the stranger kept (a file)."""
+    if since is None:
+        return None
+    import base64
+
+    from customhouse.trust.note import open_checkpoint
+
+    note = _read(Path(since)).decode("utf-8", "replace")
+    kept = open_checkpoint(note, ledger.origin, key)
+    size = ledger.checkpoint().size
+    if not 0 < kept.size <= size:
+        raise UsageError(f"the checkpoint has {kept.size} entries, and this ledger {size}", where=since)
+    proof = [base64.b64encode(step).decode() for step in ledger.consistency(kept.size, size)]
+    return {"size": kept.size, "proof": proof}
+
+
+def _read(place: Path) -> bytes:
+    try:
+        return place.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", where=str(place)) from error
+
+
+class _Gathering:
+    """Collects what hangs on the entries of one trace."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        opened: Store,
+        traced: Trace,
+        entries: Mapping[int, Entry],
+        sources: Collection[GitProofs],
+    ) -> None:
+        self._settings, self._store, self._traced = settings, opened, traced
+        self._entries = {index: entries[index] for index in traced.entries}
+        self._where: dict[str, GitProofs] = {}
+        for source in sources:
+            wanted = sorted(self._names(NodeKind.COMMIT) - self._where.keys())
+            self._where.update(dict.fromkeys(source.commits(wanted), source))
+
+    def _names(self, kind: str) -> set[str]:
+        return {node.name for node in self._traced.nodes if node.kind == kind}
+
+    def everything(self) -> Attachments:
+        """All that was found."""
+        commits, objects = self._commits()
+        return Attachments(
+            evidence=self._evidence(),
+            decisions=self._decisions(),
+            commits=commits,
+            objects=objects,
+            charges=self._charges(),
+        )
+
+    def left_out(self, found: Attachments) -> tuple[str, ...]:
+        """What an entry names and nobody here has: the export says so too."""
+        missing = [
+            *(f"commit {name[:12]}" for name in sorted(self._names(NodeKind.COMMIT) - found.commits.keys())),
+            *(f"evidence {name[:19]}…" for name in sorted(self._names(NodeKind.EVIDENCE) - found.evidence.keys())),
+            *(f"decision {name[:19]}…" for name in sorted(self._names(NodeKind.DECISION) - found.decisions.keys())),
+        ]
+        charged = {index for index, item in self._entries.items() if item.kind == "charge"}
+        missing += [f"rows of the charge in entry {index}" for index in sorted(charged - found.charges.keys())]
+        return tuple(missing)
+
+    # 6
+    def _decisions(self) -> dict[str, tuple[str, str]]:
+        found = {}
+        for digest in self._names(NodeKind.DECISION):
+            rows = self._store.decisions.find(digest)
+            if rows:
+                body, facts = (canonical_json(rows[0][name]).decode() for name in ("body", "facts"))
+                found[digest] = (body, facts)
+        return found
+
+    # 7
+    def _commits(self) -> tuple[dict[str, tuple[tuple[str, ...], tuple[str, ...]]], dict[str, bytes]]:
+        commits: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        objects: dict[str, bytes] = {}
+        for name, source in sorted(self._where.items()):
+            rules = self._rules(source, name)
+            changed = [path for path in source.changed(name) if _is_declared(path)][:_MAX_PATHS]
+            raw, reached = source.proof(name, {*rules, *changed})
+            objects.update(raw)
+            commits[name] = (
+                tuple(path for path in reached if path in rules),
+                tuple(path for path in reached if path not in rules),
+            )
+        return commits, objects
+
+    def _rules(self, source: GitProofs, commit: str) -> set[str]:
+        """customhouse.yaml and the files that it names to say who is trusted; nothing where it cannot be read."""
+        from customhouse.app.governance import read_configuration
+
+        data = source.file(commit, FILE)
+        if data is None:
+            return set()
+        try:
+            configuration = read_configuration(data)
+        except CustomhouseError:
+            return {FILE}
+        named = {FILE, *(key.public_key for key in configuration.keys), *configuration.trust.files()}
+        if configuration.allowed_signers:
+            named.add(configuration.allowed_signers)
+        store = configuration.trust.notary_store
+        return named | (set(source.paths(commit, store)) if store else set())
+
+    # 8
+    def _evidence(self) -> dict[str, tuple[str, bytes]]:
+        from customhouse.app.evidence_index import FOLDER, EvidenceIndex
+        from customhouse.app.trusting import TrustSpec
+
+        wanted = self._names(NodeKind.EVIDENCE)
+        found: dict[str, tuple[str, bytes]] = {}
+        by_source: dict[GitProofs, list[str]] = defaultdict(list)
+        for commit, source in self._where.items():
+            by_source[source].append(commit)
+        for source, commits in by_source.items():
+            for path, data in source.below(sorted(commits), _EVIDENCE):
+                digest = bytes_digest(data)
+                if digest in wanted and (digest not in found or path < found[digest][0]):
+                    found[digest] = (path, data)
+        index = EvidenceIndex(self._settings.state / FOLDER, TrustSpec(), wiring.clock())
+        subjects = {link.source for link in self._traced.links if link.kind == LinkKind.ATTESTED_BY}
+        for subject in sorted(subjects) if wanted - found.keys() else ():
+            for name, data in index.files_of(subject.partition(":")[2]).items():
+                digest = bytes_digest(data)
+                if digest in wanted and digest not in found:
+                    found[digest] = (name, data)
+        return found
+
+    # 10
+    def _charges(self) -> dict[int, str]:
+        wanted = {item.key: index for index, item in self._entries.items() if item.kind == "charge"}
+        if not wanted:
+            return {}
+        since = min(from_rfc3339(key.removeprefix("charge:").partition("/")[0]) for key in wanted)
+        groups: dict[str, list[Charge]] = defaultdict(list)
+        for row in self._store.measurements.charges(to_rfc3339(since)):
+            key = f"charge:{to_rfc3339(row.start)}/{to_rfc3339(row.end)}"
+            groups[f"{key}:{row.resource}" if row.resource.kind == "Job" else key].append(row)
+        found = {}
+        for key, index in wanted.items():
+            text = canonical_json(journal.rows_document(groups.get(key, ()))).decode()
+            if bytes_digest(text.encode()) == self._entries[index].body.get("rows"):
+                found[index] = text
+        return found
+
+
+def _is_declared(path: str) -> bool:
+    return path.endswith(_DECLARED) and not path.startswith(f"{_EVIDENCE}/")
+
+
+def governing(read: Callable[[str], bytes], folder: Callable[[str], Mapping[str, bytes]]) -> tuple[Roots, bytes | None]:
+    """Whom the customhouse.yaml among some files trusts: what `custody_check_parts` asks for. Raises ConfigError."""
+    from customhouse.app.governance import read_configuration
+    from customhouse.app.trusting import roots_of
+    from customhouse.trust.keys import TrustRoot
+
+    configuration = read_configuration(read(FILE))
+    keys = tuple(TrustRoot(key.name, read(key.public_key), frozenset(key.kinds)) for key in configuration.keys)
+    signers = read(configuration.allowed_signers) if configuration.allowed_signers else None
+    try:
+        return roots_of(configuration.trust, keys, read, folder), signers
+    except SourceError as error:
+        raise ConfigError(error.message, where=error.where) from error
