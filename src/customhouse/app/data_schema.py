@@ -36,8 +36,9 @@ def read_schema(path: Path) -> Schema:
         raise UsageError(f"the schema cannot be read: {error.strerror}", where=str(path)) from error
     read = read_document(data, path.name)
     check_document(read.value, published(), read.marks, path.name)
+    document: Any = read.value
     try:
-        return schema_of(read.value, bytes_digest(data))
+        return schema_of(document, bytes_digest(data))
     except SchemaError as error:
         place = error.pointer
         while place and place not in read.marks:

@@ -1,54 +1,188 @@
-"""`customhouse data register`: a dataset enters the chain of custody by its digest."""
+"""`customhouse data register`: a dataset enters the chain of custody by its digest, once it is validated.
+
+What fails is not entered. The same digest under the same name is entered once, however often it is asked for; the same
+name with another digest is its next version, and the ledger links the two.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from customhouse.app import journal, wiring
+from customhouse._kit.digest import is_digest, same_digest
+from customhouse.app import wiring
+from customhouse.app.data_validation import Report, Request, validate_data
 from customhouse.app.inspection import read_tree
 from customhouse.app.settings import Settings
-from customhouse.core.errors import UsageError
-from customhouse.trust.custody_rows import KEPT, row_tree
+from customhouse.core.errors import TamperError, UsageError
+from customhouse.core.ledger import Entry
+from customhouse.trust.custody import Link, LinkKind, Node, NodeKind, entry
+from customhouse.trust.ledger import Ledger
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?")
+_KIND = "dataset"
 
 
-def register(settings: Settings, path: str, name: str, actor: str | None) -> dict[str, Any]:
-    """`{"name","digest","files","size","entry","registered"}`; `registered` False: this digest was there before.
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One registration of a name, as the ledger has it."""
 
-    Raises ArtifactError for files that cannot be read, UsageError for an empty folder or a name that is none.
+    index: int
+    digest: str
+    body: dict[str, Any]
+
+
+def register(
+    settings: Settings,
+    asked: Request,
+    name: str,
+    actor: str | None,
+    origins: Sequence[str] = (),
+) -> tuple[dict[str, Any], Report]:
+    """Validate and enter; what was entered, and the report.
+
+    `{"name","digest","files","size","rows","version","entry","registered","validated","passed"}`; `registered` False:
+    this digest was there before, or it failed (then `entry` is null). `origins` are digests or names of datasets, or
+    places (`s3://…`), that it was made of. Raises ArtifactError for files that cannot be read, UsageError for an empty
+    folder or a name that is none.
     """
-    if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is not a name", hint="letters, digits and . _ / - between them, 128 at the most")
-    files = read_tree(Path(path))
-    if not files.files:
-        raise UsageError(f"{path} is an empty folder", hint="there is nothing to register")
-    rows = row_tree(Path(path), files)
-    entry = journal.dataset_registered(
-        name,
-        files.digest,
-        size=files.size,
-        files=len(files.files),
-        at=wiring.clock().now(),
-        actor=actor or _person(settings),
-        rows=rows.entered() if rows.files else None,
-    )
+    _require_name(name)
+    report = validate_data(asked)
+    passed = report.passed or report.nothing_read
+    said: dict[str, Any] = {
+        "name": name,
+        "digest": report.digest,
+        "files": len(report.files.files),
+        "size": report.files.size,
+        "rows": report.validated.rows,
+        "version": None,
+        "entry": None,
+        "registered": False,
+        "validated": not report.nothing_read,
+        "passed": passed,
+    }
+    if not passed:
+        return said, report
     with wiring.store(settings) as opened:
         ledger = wiring.ledger(settings, opened, write=True)
-        before = ledger.size
-        kept = rows.to_document() if rows.files else None
-        if kept is not None:  # before its entry, as everywhere
-            opened.state.put({f"{KEPT}{files.digest}": kept})
-        (receipt,) = ledger.append([entry])
-    return {
-        "name": name,
-        "digest": files.digest,
-        "files": len(files.files),
-        "size": files.size,
+        before = versions(ledger, name)
+        same = next((item for item in before if item.digest == report.digest), None)
+        if same is not None:
+            return said | {"version": same.body.get("version", 1), "entry": same.index}, report
+        made = _entry(name, report, before, _origins(ledger, origins), actor or _person(settings))
+        size = ledger.size
+        (receipt,) = ledger.append([made])
+    return said | {
+        "version": made.body["version"],
         "entry": receipt.index,
-        "registered": receipt.index >= before,
+        "registered": receipt.index >= size,
+    }, report
+
+
+def _require_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is not a name", hint="letters, digits and . _ / - between them, 128 at the most")
+
+
+def _entry(name: str, report: Report, before: Sequence[Version], origins: Sequence[Node], actor: str) -> Entry:
+    found = report.validated
+    made = Node.of(NodeKind.DATASET, report.digest, name, f"{name}@{len(before) + 1}")
+    nodes, links = [made, *origins], [Link.between(origin, made, LinkKind.PRODUCED) for origin in origins]
+    if before:
+        last = Node.of(NodeKind.DATASET, before[-1].digest, name)
+        nodes.append(last)
+        links.append(Link.between(last, made, LinkKind.REPLACED_BY))
+    if report.nothing_read:
+        state = "not validated (no rows that can be read)"
+    else:
+        schema = "" if found.schema else ", without a schema"
+        state = f"validated{schema}, {len(found.findings)} findings"
+    body: dict[str, Any] = {
+        "text": f"dataset {name}, {len(report.files.files)} files, {report.files.size} bytes, {state}",
+        "size": report.files.size,
+        "files": len(report.files.files),
+        "version": len(before) + 1,
+        "validated": not report.nothing_read,
+        "schema": found.schema or None,
+        "findings": sorted({item.rule for item in found.findings}),
+        "sensitive": [item.column for item in found.sensitive][:100],
+        **({} if report.nothing_read else {"row_tree": found.tree.to_json()}),
+    }
+    clock = wiring.clock().now()
+    return entry(_KIND, f"dataset:{name}:{report.digest}", clock, actor, nodes=nodes, links=links, body=body)
+
+
+def versions(ledger: Ledger, name: str) -> list[Version]:
+    """All registrations of a name, the oldest first."""
+    found = []
+    for index, item in ledger.entries():
+        if item.kind != _KIND:
+            continue
+        nodes = item.body.get("nodes") or ({},)
+        if name in nodes[0].get("aliases", ()):
+            found.append(Version(index, str(nodes[0].get("digest", "")), dict(item.body)))
+    return found
+
+
+def _origins(ledger: Ledger, origins: Sequence[str]) -> list[Node]:
+    """Datasets by digest or registered name, and places elsewhere."""
+    found = []
+    for origin in origins:
+        if is_digest(origin):
+            found.append(Node.of(NodeKind.DATASET, origin))
+        elif "://" in origin:
+            found.append(Node("source", origin[:500]))
+        else:
+            known = versions(ledger, origin)
+            if not known:
+                raise UsageError(
+                    f"no dataset is registered as {origin[:100]!r}", hint="a digest, a registered name, or a URL"
+                )
+            found.append(Node.of(NodeKind.DATASET, known[-1].digest, origin))
+    return found
+
+
+def verify(settings: Settings, name: str, path: str) -> dict[str, Any]:
+    """Whether a path holds what was registered: `{"name","digest","version","entry","latest"}`.
+
+    Raises UsageError for a name that nobody registered, TamperError (exit 5) for other bytes, with what is known of
+    the difference.
+    """
+    _require_name(name.partition("@")[0])
+    plain, _, wanted = name.partition("@")
+    with wiring.store(settings, create=False) as opened:
+        known = versions(wiring.ledger(settings, opened, write=False), plain)
+    if wanted:
+        known = [item for item in known if wanted in (str(item.body.get("version", 1)), item.digest)]
+    if not known:
+        raise UsageError(
+            f"no dataset is registered as {name[:100]!r}", hint="`customhouse data register PATH --name …`"
+        )
+    files = read_tree(Path(path))
+    same = next((item for item in reversed(known) if same_digest(item.digest, files.digest)), None)
+    if same is None:
+        last = known[-1]
+        size, count = last.body.get("size"), last.body.get("files")
+        changed = []
+        if count != len(files.files):
+            changed.append(f"{len(files.files)} files, not {count}")
+        if size != files.size:
+            changed.append(f"{files.size} bytes, not {size}")
+        detail = "; ".join(changed) or "as many files and bytes, and other ones"
+        raise TamperError(
+            f"{path} is not {name}: its digest is {files.digest}, registered is {last.digest} (ledger entry "
+            f"{last.index}): {detail}",
+            hint="fetch it again, or register it as a new version after looking at what changed",
+        )
+    return {
+        "name": plain,
+        "digest": same.digest,
+        "version": same.body.get("version", 1),
+        "entry": same.index,
+        "latest": same is known[-1],
     }
 
 

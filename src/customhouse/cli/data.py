@@ -2,36 +2,191 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from customhouse.app.settings import Settings
 from customhouse.cli.long_work import shown
-from customhouse.cli.output import common, formats, talk, write_json, write_text
+from customhouse.cli.output import common, formats, talk, write_json, write_table, write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from customhouse.app.data_validation import Report, Request
 
 
 @click.group()
 def data() -> None:
-    """Register datasets by digest, and prepare them by declared Jobs."""
+    """Validate datasets, register them by digest, and prepare them by declared Jobs."""
+
+
+def _asked(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say what a dataset has to be."""
+    for option in (
+        click.option("--reference", metavar="FILE", help="Report (JSON) of other data, to tell what drifted from it."),
+        click.option("--label", metavar="COLUMN", help="The label's column, where no schema says it."),
+        click.option("--split", metavar="NAME=FILES,…", help="Which files are which split: train=a.csv,test=b*.csv."),
+        click.option(
+            "--schema", metavar="FILE", help="Schema (YAML); default dataset.schema.yaml in the folder, if it is there."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _request(path: str, schema: str | None, split: str | None, label: str | None, reference: str | None) -> Request:
+    from customhouse.app.data_validation import Request
+
+    splits = {}
+    for part in (split or "").split(",") if split else ():
+        name, equals, pattern = part.partition("=")
+        if not (name.strip() and equals and pattern.strip()):
+            raise click.UsageError(f"--split: {part!r} is not NAME=FILES")
+        splits[name.strip()] = pattern.strip()
+    return Request(path, schema or "", label or "", splits, reference or "")
+
+
+@data.command()
+@click.argument("path")
+@_asked
+@click.option("--infer", is_flag=True, help="Write a schema that the data meet, to begin with, instead of a report.")
+@click.option("--attest", "name", metavar="NAME", help="Sign what was found, about the dataset of this name.")
+@click.option("--key", metavar="FILE", help="Private key (PEM) that signs it.")
+@click.option("--repo", default=".", show_default=True, help="Repository that the evidence goes to (.evidence/).")
+@formats("json", "markdown", "html")
+@common
+@click.pass_context
+def validate(
+    ctx: click.Context,
+    path: str,
+    schema: str | None,
+    split: str | None,
+    label: str | None,
+    reference: str | None,
+    infer: bool,
+    name: str | None,
+    key: str | None,
+    repo: str,
+    output: str,
+    settings: Settings,
+) -> None:
+    """Check a file or folder: schema, duplicates, leaks between splits, signs of poisoning, sensitive columns.
+
+    Reads CSV (also gzip), JSON Lines, NumPy arrays, pictures by their headers, texts, and Parquet with the extra
+    `parquet`. Exit status: 0, 1 when it fails, 3 when it cannot be read.
+    """
+    from customhouse.app.data_validation import attest_report, inferred_schema, validate_data
+
+    if (name is None) != (key is None):
+        raise click.UsageError("--attest NAME and --key FILE go together")
+    with shown(settings):
+        report = validate_data(_request(path, schema, split, label, reference))
+    if infer:
+        write_text(inferred_schema(report))
+        return
+    _write(report, output)
+    if report.nothing_read:
+        talk(settings, "no file holds rows that can be read: nothing was validated")
+    if name is not None and key is not None:
+        talk(settings, f"signed: {attest_report(report, name, key, repo)}")
+    if not report.passed:
+        ctx.exit(1)
+
+
+def _write(report: Report, output: str) -> None:
+    from customhouse.cli import data_report
+
+    said = report.to_json()
+    if output == "json":
+        write_json(said)
+    elif output == "markdown":
+        write_text(data_report.markdown(said))
+    elif output == "html":
+        write_text(data_report.html(said))
+    else:
+        write_text(f"{said['digest']}  {said['path']}")
+        write_text(data_report.headline(said))
+        _findings(said)
+
+
+def _findings(said: Mapping[str, Any]) -> None:
+    rows = [
+        (
+            item["severity"],
+            item["rule"],
+            item["column"] or item["file"],
+            item["message"] + (f" {item['fix']}" if item["fix"] else ""),
+            ", ".join(item["rows"][:5]),
+        )
+        for item in said["findings"]
+    ]
+    write_table("", ("severity", "rule", "where", "what", "first rows"), rows)
 
 
 @data.command()
 @click.argument("path")
 @click.option("--name", required=True, metavar="NAME", help="What the dataset is called.")
 @click.option("--by", metavar="WHO", help="Who registers it (default: GIT_AUTHOR_NAME and _EMAIL, else the user).")
+@click.option(
+    "--from", "origins", multiple=True, metavar="ORIGIN", help="Digest, registered name or URL it comes from."
+)
+@_asked
 @formats("json")
 @common
-def register(path: str, name: str, by: str | None, output: str, settings: Settings) -> None:
-    """Record a file or folder in the ledger by its digest, which models are then trained on and traced to."""
+@click.pass_context
+def register(
+    ctx: click.Context,
+    path: str,
+    name: str,
+    by: str | None,
+    origins: tuple[str, ...],
+    schema: str | None,
+    split: str | None,
+    label: str | None,
+    reference: str | None,
+    output: str,
+    settings: Settings,
+) -> None:
+    """Validate a file or folder, and record it in the ledger by its digest; what fails is not recorded.
+
+    Models are then trained on it and traced to it. Exit status: 0, 1 when it fails, 3 when it cannot be read.
+    """
     from customhouse.app.datasets import register as enter
 
     with shown(settings):
-        found = enter(settings, path, name, by)
+        found, report = enter(settings, _request(path, schema, split, label, reference), name, by, origins)
+    if output == "json":
+        write_json(found | {"findings": [item.to_json() for item in report.validated.findings]})
+    else:
+        write_text(f"{found['digest']}  {found['name']}: {found['files']} files, {found['size']} bytes")
+        _findings(report.to_json())
+    if not found["passed"]:
+        talk(settings, "not registered: it failed the validation")
+        ctx.exit(1)
+    if not found["validated"]:
+        talk(settings, "no file holds rows that can be read: it is registered without a validation")
+    state = "entered" if found["registered"] else "was entered before"
+    talk(settings, f"{state}: version {found['version']}, ledger entry {found['entry']}")
+
+
+@data.command()
+@click.argument("name")
+@click.argument("path")
+@formats("json")
+@common
+def verify(name: str, path: str, output: str, settings: Settings) -> None:
+    """Check that PATH holds what was registered as NAME (or NAME@VERSION). Exit status: 0, or 5 for other bytes."""
+    from customhouse.app.datasets import verify as held
+
+    with shown(settings):
+        found = held(settings, name, path)
     if output == "json":
         write_json(found)
     else:
-        write_text(f"{found['digest']}  {found['name']}: {found['files']} files, {found['size']} bytes")
-    state = "entered" if found["registered"] else "was entered before"
-    talk(settings, f"{state}: ledger entry {found['entry']}")
+        write_text(f"{found['digest']}  {found['name']}@{found['version']}")
+    if not found["latest"]:
+        talk(settings, "a later version is registered")
 
 
 @data.command()
