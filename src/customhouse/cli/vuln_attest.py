@@ -30,7 +30,9 @@ def moment(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--repo", default=".", show_default=True, help="Work tree that the evidence is written into (--subject).")
 @signers
 @click.option("--database-as-of", callback=moment, metavar="TIME", help="How old the database was, if it does not say.")
-@click.option("--scanned-at", callback=moment, metavar="TIME", help="When it was made, where the report does not say it.")
+@click.option(
+    "--scanned-at", callback=moment, metavar="TIME", help="When it was made, where the report does not say it."
+)
 @click.option("--other-digest", is_flag=True, help="Take a report that names another digest (made before the push).")
 @formats("json")
 @common
