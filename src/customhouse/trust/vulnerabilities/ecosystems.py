@@ -35,6 +35,23 @@ _PURL_TYPES = {
 }
 NO_PACKAGES = frozenset({"huggingface", "mlflow", "oci", "docker", "swid", "file", "github", "gitlab", "bitbucket"})
 """Types of package URLs that name models, images and repositories: no ecosystem has advisories by such names."""
+DISTRIBUTIONS = {
+    "debian": "Debian",
+    "ubuntu": "Ubuntu",
+    "alpine": "Alpine",
+    "wolfi": "Wolfi",
+    "chainguard": "Chainguard",
+    "rocky": "Rocky Linux",
+    "almalinux": "AlmaLinux",
+    "rhel": "Red Hat",
+    "opensuse-leap": "openSUSE",
+    "sles": "SUSE",
+    "openeuler": "openEuler",
+    "mageia": "Mageia",
+    "azurelinux": "Azure Linux",
+    "photon": "Photon OS",
+}
+"""ID of os-release → OSV's family."""
 _LOWER = frozenset({"PyPI", "NuGet", "Packagist", "GitHub Actions", "SwiftURL"})
 _RPM_FAMILIES = {
     "rocky": "Rocky Linux",
