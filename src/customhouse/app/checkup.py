@@ -41,7 +41,22 @@ def checkup(settings: Settings) -> list[dict[str, str]]:
             {"name": "disk space", "state": state, "detail": f"{free // 2**20} MiB free at the state directory"}
         )
     rows.append(_state(settings))
+    if rows[-1]["state"] == "ok":
+        rows.append(_witnesses(settings))
     return rows
+
+
+def _witnesses(settings: Settings) -> dict[str, str]:
+    from customhouse.app.ledger_witness_role import watch_now
+
+    try:
+        found = watch_now(settings)
+    except CustomhouseError as error:
+        return {"name": "witnesses", "state": "missing", "detail": str(error)}
+    if found.problem:
+        return {"name": "witnesses", "state": "missing", "detail": found.problem}
+    state = "ok" if found.witnesses else "absent"
+    return {"name": "witnesses", "state": state, "detail": "; ".join(found.lines())}
 
 
 def _state(settings: Settings) -> dict[str, str]:

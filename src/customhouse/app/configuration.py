@@ -15,6 +15,7 @@ from customhouse.app.admission_rules import AdmissionSpec, Scheduling, bad_expir
 from customhouse.app.audit_spec import AuditSpec
 from customhouse.app.evaluation_plans import PlanEntry, entries_of
 from customhouse.app.forge_settings import ForgeSpec
+from customhouse.app.ledger_spec import LedgerSpec, ledger_of
 from customhouse.app.policyspecs import BundleSource, CanarySpec, bundles_of, canary_of
 from customhouse.app.provenance_rules import expected_of
 from customhouse.app.scan_names import ScanSpec, scan_of
@@ -104,6 +105,8 @@ class Configuration:
     admission: AdmissionSpec = field(default_factory=AdmissionSpec)
     audit: AuditSpec = field(default_factory=AuditSpec)
     forge: ForgeSpec | None = None
+    ledger: LedgerSpec = field(default_factory=LedgerSpec)
+    """Who watches the ledger."""
     scheduling: Mapping[str, Scheduling] = field(default_factory=dict)
     """What the mutating webhook puts on pods, by tier."""
 
@@ -190,6 +193,7 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
         window_seconds=optimiser.get("windowSeconds", default.window_seconds),
         admission=AdmissionSpec.parse(admission),
         forge=ForgeSpec.parse(document.get("forge")),
+        ledger=ledger_of(document, checker.fail),
         audit=AuditSpec.parse(document.get("audit") or {}),
         scheduling=schedulings(tiers.get("definitions") or {}),
     )

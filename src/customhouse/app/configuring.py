@@ -164,6 +164,7 @@ def as_document(configuration: Configuration) -> dict[str, Any]:
             "windowSeconds": configuration.window_seconds,
         },
         "forge": None if configuration.forge is None else configuration.forge.to_json(),
+        "ledger": configuration.ledger.to_json() if configuration.ledger.witnesses else None,
         "admission": configuration.admission.to_json(),
         "audit": configuration.audit.to_json(),
     }

@@ -18,6 +18,7 @@ from customhouse.app.exclusive import Exclusive
 from customhouse.app.following import Books, Following
 from customhouse.app.governance import Governance
 from customhouse.app.identity import IDENTITY
+from customhouse.app.ledger_watch import WitnessClerk
 from customhouse.app.memory import JOB, PENDING, REFUSED, REMOVING, Memory, key_of, ref_of
 from customhouse.app.metering import Metering
 from customhouse.app.outbox import Outbox
@@ -62,6 +63,7 @@ class ControlPlane:
             self.ledger = wiring.ledger(settings, self.store, write=True)
             self.memory = Memory(self.store.state)
             self.outbox = Outbox(self.memory, self.ledger)
+            self.witnesses = WitnessClerk(self.ledger, self.store, wiring.witness_post, self.clock)
             self.rollouts = Rollouts(self.memory)
             self.metering = Metering(self.memory, self.store.measurements)
             self._standing = Standing(settings, self.source, self.memory)
@@ -105,6 +107,7 @@ class ControlPlane:
     def close(self, *, keep_serving: bool = False) -> None:
         """End the target (unless it is to go on serving) and close the state."""
         self.target.stop(keep_serving=keep_serving)
+        self.witnesses.close()
         self.store.close()
         self._exclusive.release()
 
@@ -150,7 +153,9 @@ class ControlPlane:
         refused = self.memory.get(REFUSED)
         if refused is not None and refused["revision"] == self.head:
             problems.append(refused["text"])
-        problem = "; ".join([*problems, *held, *self._degraded()])
+        self.witnesses.poke(self.governing().configuration.ledger)
+        watched = [self.witnesses.problem] if self.witnesses.problem else []
+        problem = "; ".join([*problems, *held, *self._degraded(), *watched])
         self.changes += problem != self.problem
         self.problem = problem
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,11 @@ class LedgerSpec:
         }
 
 
-def check_ledger(spec: LedgerSpec, fail: Any) -> None:
-    """Names once, keys that can be read, a quorum that can be reached; `fail(pointer, message)` raises."""
+def ledger_of(document: Mapping[str, Any], fail: Callable[[str, str], NoReturn]) -> LedgerSpec:
+    """The section of a checked document: names once, keys that can be read, a quorum that can be reached."""
+    spec = LedgerSpec.parse(document.get("ledger"))
+    if not spec.witnesses and not spec.quorum:
+        return spec
     from customhouse.core.errors import ConfigError
     from customhouse.trust.cosignature import CosignerKey
 
@@ -60,3 +63,4 @@ def check_ledger(spec: LedgerSpec, fail: Any) -> None:
             fail(f"/ledger/witnesses/{index}/key", error.message)
     if spec.quorum > len(spec.witnesses):
         fail("/ledger/quorum", f"quorum is {spec.quorum}, and {len(spec.witnesses)} witnesses are named")
+    return spec
