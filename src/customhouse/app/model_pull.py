@@ -1,4 +1,4 @@
-"""Models from where they lie: `oci://`, `https://` and files resolve to a digest once, and are verified when they come.
+"""Models from where they lie: `oci://`, `s3://`, `https://` and files resolve once, and are verified when they come.
 
 What is written out is recorded in a lock (`model.lock.json` beside the folder, or `--lock`): the reference, its digest,
 and the digest of the files. Pulling again by a lock gives the same files or an error. Blobs are kept below the state
@@ -12,9 +12,9 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -26,6 +26,7 @@ from customhouse.app.registry_images import resolve
 from customhouse.app.settings import Settings
 from customhouse.core.errors import ArtifactError, StateError, TamperError, UsageError
 from customhouse.trust.oci import Descriptor, is_index, listed, read_json
+from customhouse.trust.remote import Located, RemoteFile
 from customhouse.trust.unpack import MODELCAR, TITLE, UNPACK, Limits, unpack_tar, write_file
 
 CACHE = "blobs"
@@ -45,9 +46,13 @@ class Pulled:
     files: int
     size: int
     at: str
+    pins: tuple[RemoteFile, ...] = ()
+    """Each file as a store lists it, with the digest that came and what gives these bytes again."""
+    claims: Mapping[str, Any] = field(default_factory=dict)
+    """What the store says beside: licence, base model, approval. Nothing rests on it."""
 
     def to_json(self) -> dict[str, Any]:
-        """The lock."""
+        """The lock; `pins` and `claims` only where there are any."""
         return {
             "reference": self.reference,
             "digest": self.digest,
@@ -55,6 +60,8 @@ class Pulled:
             "files": self.files,
             "size": self.size,
             "resolved_at": self.at,
+            **({"pins": [file.to_json() for file in self.pins]} if self.pins else {}),
+            **({"claims": dict(self.claims)} if self.claims else {}),
         }
 
 
@@ -73,9 +80,13 @@ def pull(
     if place.exists():
         raise UsageError(f"{out} is there already", hint="name a folder that is not there yet")
     draft = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
+    located = None
     try:
         draft.mkdir(parents=True)
-        if reference.startswith("oci://"):
+        if reference.partition("://")[0] in wiring.MODEL_STORES:
+            located = _stored(settings, reference, draft, kept)
+            named, found = _as_it_is(located.reference, draft, reference, digest)
+        elif reference.startswith("oci://"):
             named, found = _oci(settings, reference, draft, platform)
         elif reference.startswith(("https://", "http://")):
             named, found = _https(settings, reference, draft, digest)
@@ -88,6 +99,8 @@ def pull(
         if kept is not None and not same_digest(whole, str(kept["tree"])):
             raise TamperError(f"the files have the digest {whole}, {kept['tree']} is locked", where=reference)
         done = Pulled(named, found, whole, len(files.files), files.size, to_rfc3339(wiring.clock().now()))
+        if located is not None:
+            done = replace(done, pins=located.files, claims=located.claims)
         if lock is not None and kept is None:
             Path(lock).write_text(json.dumps(done.to_json(), indent=2) + "\n", encoding="utf-8")
         draft.rename(place)
@@ -96,6 +109,42 @@ def pull(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return done
+
+
+def _stored(settings: Settings, text: str, folder: Path, kept: Mapping[str, Any] | None) -> Located:
+    """The files of a store that lists them, written out; the digest of each is in what comes back."""
+    plain = text.rpartition("@")[0] if is_digest(text.rpartition("@")[2]) else text
+    store = wiring.model_store(settings, text.partition("://")[0])
+    if kept is not None and kept.get("pins"):
+        pins = kept["pins"] if isinstance(kept["pins"], list) else [None]
+        claims = kept.get("claims") if isinstance(kept.get("claims"), dict) else {}
+        located = Located(plain, tuple(RemoteFile.from_json(item, "the lock") for item in pins), claims or {})
+    else:
+        located = store.locate(plain)
+    total = sum(file.size for file in located.files)
+    if total > MAX_FILE:
+        raise ArtifactError(f"the store says that it has {total} bytes; {MAX_FILE} are the most", where=text)
+    limits, taken = Limits(size=_ROOM + total), []
+    for file in located.files:
+
+        def fetch(take: Callable[[bytes], object], file: RemoteFile = file) -> None:
+            store.fetch(located, file, take)
+
+        blob, digest = _taken(settings, file.digest, fetch)
+        with blob.open("rb") as data:
+            write_file(file.path, data, folder, limits, text)
+        taken.append(replace(file, digest=digest))
+    return replace(located, files=tuple(taken))
+
+
+def _as_it_is(reference: str, folder: Path, asked: str, digest: str | None) -> tuple[str, str]:
+    """The reference with the digest of the files, held against the one that was asked for. Raises TamperError."""
+    found = tree(folder).digest
+    said = asked.rpartition("@")[2]
+    for wanted in (digest, said if is_digest(said) else None):
+        if wanted is not None and not same_digest(found, wanted):
+            raise TamperError(f"the files have the digest {found}, {wanted} was expected", where=asked)
+    return f"{reference}@{found}", found
 
 
 def _oci(settings: Settings, text: str, folder: Path, platform: str | None) -> tuple[str, str]:
@@ -192,27 +241,35 @@ def _local(path: str, folder: Path, digest: str | None) -> tuple[str, str]:
 
 def _cached(settings: Settings, digest: str, fetch: Callable[[Callable[[bytes], object]], None]) -> Path:
     """The blob with this digest, from the cache where it still has it, else fetched. Raises ArtifactError."""
-    place = settings.state / CACHE / "sha256" / digest.removeprefix("sha256:")
-    if place.is_file():
+    return _taken(settings, digest, fetch)[0]
+
+
+def _taken(
+    settings: Settings, digest: str | None, fetch: Callable[[Callable[[bytes], object]], None]
+) -> tuple[Path, str]:
+    """A blob in the cache and its digest, which is `digest` where that is known before."""
+    folder = settings.state / CACHE / "sha256"
+    if digest is not None and (place := folder / digest.removeprefix("sha256:")).is_file():
         if same_digest(_digest_of(place), digest):
-            return place
+            return place, digest
         place.unlink()  # a disk that rots, or a hand that writes
-    place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = folder / f".{secrets.token_hex(8)}"
     try:
         with draft.open("wb") as handle:
             fetch(handle.write)
         found = _digest_of(draft)
-        if not same_digest(found, digest):
+        if digest is not None and not same_digest(found, digest):
             raise TamperError(
                 f"what came has the digest {found}, {digest} was expected",
                 hint="it was changed where it lies; do not use it",
             )
+        place = folder / found.removeprefix("sha256:")
         os.replace(draft, place)
     finally:
         with suppress(OSError):
             draft.unlink()
-    return place
+    return place, found
 
 
 def _digest_of(place: Path) -> str:
@@ -244,9 +301,10 @@ def _by_lock(kept: dict[str, Any], reference: str, digest: str | None) -> tuple[
     name = locked.rpartition("@")[0] or locked
     asked = reference.rpartition("@")[0] if is_digest(reference.rpartition("@")[2]) else reference
     head, colon, tag = asked.rpartition(":")
-    same = asked in (name, locked) or (colon and "/" not in tag and head == name)
+    same = asked in (name, locked, name.partition("?")[0]) or (colon and "/" not in tag and head == name)
     if not same:
         raise UsageError(f"the lock is of {locked}", where=reference, hint="remove the lock to resolve it anew")
     if digest is not None and digest != kept["digest"]:
         raise TamperError(f"the lock says {kept['digest']}, and {digest} is asked for", where=reference)
-    return (locked, None) if locked.startswith("oci://") else (reference, str(kept["digest"]))
+    listed = locked.partition("://")[0] in ("oci", *wiring.MODEL_STORES)
+    return (locked, None) if listed else (reference, str(kept["digest"]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     from customhouse.store.advisories import Advisories
     from customhouse.store.database import Store
     from customhouse.trust.adapters.registries.oci import OciRegistry
+    from customhouse.trust.adapters.registries.s3 import S3Store
     from customhouse.trust.keys import PublicKey
     from customhouse.trust.ledger import Ledger, LedgerReport
+    from customhouse.trust.remote import ModelStore
     from customhouse.trust.sigstore.keyless import Post
     from customhouse.trust.witness import Witness
 
