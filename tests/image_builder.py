@@ -1,4 +1,4 @@
-"""Images made by hand for tests: layers of named files, packed as one likes, as a layout, an archive or in a registry."""
+"""Images made by hand for tests: layers of named files, as a layout, as an archive or in a registry."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ Item = bytes | str | tuple[str, str] | None
 """A file's bytes; text; ("link" | "hard", target); None: a folder."""
 
 
-def entry(name: str, kind: bytes = tarfile.REGTYPE, size: int = 0, link: str = "", mode: int = 0o644) -> tarfile.TarInfo:
+def entry(
+    name: str, kind: bytes = tarfile.REGTYPE, size: int = 0, link: str = "", mode: int = 0o644
+) -> tarfile.TarInfo:
     item = tarfile.TarInfo(name)
     item.type, item.size, item.linkname, item.mode = kind, size, link, mode
     return item
@@ -56,9 +58,12 @@ class ImageBuilder:
         self.annotations: dict[str, str] = {}
 
     def layer(
-        self, files: Mapping[str, Item] | Iterable[tuple[str, Item]] | bytes, command: str = "", packed: bytes | None = None,
+        self,
+        files: Mapping[str, Item] | Iterable[tuple[str, Item]] | bytes,
+        command: str = "",
+        packed: bytes | None = None,
         media_type: str = LAYER + "+gzip",
-    ) -> ImageBuilder:  # fmt: skip
+    ) -> ImageBuilder:
         plain = files if isinstance(files, bytes) else tar_of(files)
         self.layers.append((gzipped(plain) if packed is None else packed, plain, media_type))
         self.history.append({"created_by": command})

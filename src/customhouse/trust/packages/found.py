@@ -58,7 +58,7 @@ class Found:
         elif kind == "golang" and self.version[:1].isdigit() and self.name != "stdlib":
             return f"pkg:golang/{quote(name, safe='/._-~')}@v{_part(self.version)}"
         shown = "/".join(_part(part) for part in name.split("/"))
-        query = "&".join(f"{key}={quote(text, safe='._-~+')}" for key, text in sorted(marks.items()) if text)
+        query = "&".join(f"{key}={quote(text, safe='._-~')}" for key, text in sorted(marks.items()) if text)
         version = f"@{_part(self.version)}" if self.version else ""
         return f"pkg:{kind}/{shown}{version}{'?' + query if query else ''}"
 
@@ -106,4 +106,4 @@ class Reading:
 
 
 def _part(text: str) -> str:
-    return quote(text, safe="._-~:+")
+    return quote(text, safe="._-~:")
