@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from customhouse._kit.digest import bytes_digest
 from customhouse.app.configuration import CURRENCY, FILE, Configuration, parse
+from customhouse.app.evaluation_plans import EvaluationJudge
 from customhouse.app.foreign_source import ForeignSource
 from customhouse.app.policyrules import Rules, own_folders
 from customhouse.app.provenance_rules import ProvenanceJudge, ReviewedHistory
@@ -66,6 +67,8 @@ class Governance:
     """Files of Gatekeeper's and conftest's policies."""
     history: ReviewedHistory | None = field(default=None, compare=False, repr=False)
     """The commits that were reviewed; None for files, which have no history."""
+    evaluation: EvaluationJudge = field(default_factory=EvaluationJudge)
+    """By which plans models are evaluated."""
     alerts: tuple[str, ...] = ()
     """Why a last good bundle is used and not what its source has now."""
 
@@ -120,6 +123,7 @@ class Governance:
             max_exception_days=self.configuration.max_exception_days,
             frameworks=self.configuration.frameworks,
             provenance=ProvenanceJudge(self.configuration.provenance, self.history),
+            evaluation=self.evaluation,
             vulnerabilities=VulnerabilityJudge(),
         )
 
@@ -221,7 +225,7 @@ def declared_governance(tree: SourceTree, revision: str) -> Mapping[str, str]:
 
 
 def set_aside(tree: SourceTree, revision: str) -> tuple[str, ...]:
-    """What a revision's customhouse.yaml names as its own: the file of waivers, and the bundle's folder with a `/`.
+    """What a revision's customhouse.yaml names as its own: waivers, plans, and the bundle's folder with a `/`.
 
     These are YAML too, and no Declarations: nothing in them is judged as one, and nothing in them runs. Raises
     ConfigError.
@@ -232,7 +236,8 @@ def set_aside(tree: SourceTree, revision: str) -> tuple[str, ...]:
     configuration = read_configuration(data)
     own = (*own_folders(configuration), *((configuration.conftest,) if configuration.conftest else ()))
     folders = [f"{folder.strip('/')}/" for folder in own]
-    return tuple(name for name in (configuration.waivers, *folders) if name)
+    plans = (entry.file for entry in configuration.evaluation)
+    return tuple(name for name in (configuration.waivers, *plans, *folders) if name)
 
 
 def as_declaration(files: Mapping[str, str]) -> Declaration | None:
@@ -254,7 +259,7 @@ def as_declaration(files: Mapping[str, str]) -> Declaration | None:
 
 def _digests(configuration: Configuration, files: _Files | _Beside) -> Mapping[str, str]:
     named = [*(key.public_key for key in configuration.keys), *configuration.trust.files()]
-    named += [*configuration.gpg_keys]
+    named += [*configuration.gpg_keys, *(entry.file for entry in configuration.evaluation)]
     named += [path for path in (configuration.allowed_signers, configuration.waivers) if path]
     named += [configuration.price_book] if configuration.price_book else []
     found = {FILE: bytes_digest(files.read(FILE)), **{path: bytes_digest(files.read(path)) for path in named}}
@@ -322,4 +327,10 @@ def _assemble(configuration: Configuration, files: _Files | _Beside, shelf: Shel
         foreign=_foreign(configuration, files),
         alerts=tuple(rules.alerts),
         history=files.history if isinstance(files, _Files) else None,
+        evaluation=EvaluationJudge.of(
+            configuration.evaluation,
+            files.read,
+            lambda data, file: read_document(data, file).value,
+            configuration.provenance.datasets,
+        ),
     )

@@ -18,10 +18,11 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "provenance": ("model_provenance:provenance", "Say what provenance says, and whether it is what is expected."),
     "lineage": ("model_lineage:lineage", "Say what MLflow, OpenLineage and DVC claim of where a model comes from."),
     "reproduce": ("model_reproduce:reproduce", "Train a model again from its provenance, and compare."),
+    "evaluate": ("model_evaluate:evaluate", "Measure a model on held-out data, and judge declared bounds."),
     "attest": ("model_attest:attest", "Inspect a model and write the evidence that the gate asks for."),
 }
 
 
 @click.group(cls=Verbs, verbs=VERBS)
 def model() -> None:
-    """Scan, sign, verify and describe models. Nothing loads a model; `reproduce` runs the Job that made it."""
+    """Scan, sign, verify and describe models. `evaluate` loads one that scanned clean, in a process of its own."""

@@ -23,6 +23,7 @@ from customhouse.core.facts import SCHEMA, Facts
 from customhouse.core.forge import Review
 from customhouse.core.resource import PREFIX, ResourceRef
 from customhouse.core.workload import workload
+from customhouse.policy.evaluation_facts import EvaluationFacts, asked_of_evaluations, planned, registered
 from customhouse.policy.frameworks import release
 from customhouse.policy.pods import artifacts as named_artifacts
 from customhouse.policy.projection import check_bounds, is_plain, project
@@ -58,6 +59,7 @@ class PolicySettings:
     max_exception_days: int = MAX_EXCEPTION_DAYS
     """How long a relaxation or a waiver may last."""
     provenance: ProvenanceFacts | None = None
+    evaluation: EvaluationFacts | None = None
     vulnerabilities: VulnerabilityFacts | None = None
     frameworks: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
     """Framework to its lowest version and the version it has to stay below; None: no bound."""
@@ -282,6 +284,7 @@ def _tier(context: FactsContext) -> dict[str, Any]:
             "required_evidence": list(spec.required_evidence),
             "evidence_max_age_days": spec.evidence_max_age_days,
             "required_image_evidence": list(spec.required_image_evidence),
+            **asked_of_evaluations(spec),
             "provenance_level": spec.provenance_level,
             "image_provenance_level": spec.image_provenance_level,
             "prescanned_images": list(spec.prescanned_images),
@@ -384,17 +387,18 @@ def _artifact(artifact: ArtifactRef, evidence: Sequence[Evidence], context: Fact
         "pointer": artifact.pointer,
         **({} if wanted is None else {"provenance": wanted}),
         **({} if known is None else {"vulnerabilities": known}),
-        "evidence": [_evidence(item, artifact, context.as_of, expected) for item in ordered],
+        **planned(artifact, context.settings.evaluation),
+        "evidence": [_evidence(item, artifact, context.as_of, context.settings) for item in ordered],
     }
 
 
-def _evidence(
-    item: Evidence, artifact: ArtifactRef, as_of: datetime, expected: ProvenanceFacts | None
-) -> dict[str, Any]:
+def _evidence(item: Evidence, artifact: ArtifactRef, as_of: datetime, settings: PolicySettings) -> dict[str, Any]:
     item = _about(item, artifact)
     summary = summarise(item.kind, item.predicate)
-    if item.kind is EvidenceKind.PROVENANCE and expected is not None:
-        summary |= expected.said(artifact, item)
+    if item.kind is EvidenceKind.PROVENANCE and settings.provenance is not None:
+        summary |= settings.provenance.said(artifact, item)
+    if item.kind is EvidenceKind.EVALUATION:
+        summary |= registered(summary, settings.evaluation)
     return {
         "kind": item.kind.value,
         "predicate_type": item.predicate_type,

@@ -115,7 +115,18 @@ def _evaluation(predicate: Mapping[str, Any]) -> dict[str, Any]:
             if isinstance(value, (int, float, str)) and not isinstance(value, bool)
         },
         "passed": predicate["passed"] if isinstance(predicate.get("passed"), bool) else None,
-        "dataset": _text(predicate.get("dataset")) if isinstance(predicate.get("dataset"), str) else None,
+        "dataset": _text(predicate.get("dataset")),
+        "within": _text(_mapping(predicate.get("data")).get("within")),
+        "trained_on": _text(_mapping(predicate.get("train")).get("digest")),
+        "leak": bool(_mapping(predicate.get("leakage")).get("leak")),
+        "plan": _text(_mapping(predicate.get("plan")).get("digest")),
+        "measured": sorted({str(kind)[:64] for kind in _items(predicate.get("measured"))})[:_MAX_ITEMS],
+        "failed": [
+            f"{row.get('metric')} must be {row.get('must')}: {row.get('problem')}"[:_MAX_TEXT]
+            for row in _items(predicate.get("bounds"))
+            if isinstance(row, Mapping) and row.get("met") is not True
+        ][:_MAX_ITEMS],
+        "bounds": len(_items(predicate.get("bounds"))),
     }
 
 

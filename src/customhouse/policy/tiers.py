@@ -120,6 +120,11 @@ class TierSpec:
     required_evidence: tuple[str, ...] = MODEL_EVIDENCE
     """Values of `EvidenceKind` that every model artifact needs, verified."""
     evidence_max_age_days: int | None = None
+    required_evaluation: tuple[str, ...] = ()
+    """Kinds of measurement that an evaluation must hold, within its bounds: `performance`, `fairness` …."""
+    evaluation_max_age_days: int | None = None
+    evaluation_data_registered: bool = False
+    """Whether a model has to be evaluated on a dataset that reviewed configuration names."""
     required_image_evidence: tuple[str, ...] = ()
     """Values of `EvidenceKind` that every container image needs, verified."""
     provenance_level: int | None = None

@@ -134,6 +134,12 @@ findings contains lib.judged(finding) if {
 }
 
 findings contains lib.judged(finding) if {
+	count(input.artifacts) > 0
+	some finding in data.customhouse.rules.evaluation.findings
+	lib.kept(finding)
+}
+
+findings contains lib.judged(finding) if {
 	some finding in data.customhouse.rules.spend.findings
 	lib.kept(finding)
 }

@@ -33,6 +33,13 @@ test_findings_of_all_topics_are_joined if {
 	}
 }
 
+test_findings_about_evaluations_are_joined if {
+	plan := {"plan": "fraud", "file": "fraud.yaml", "digest": fixtures.digest}
+	model := object.union(fixtures.model, {"evaluation": plan})
+	found := customhouse.findings with input as object.union(fixtures.service, {"artifacts": [model]})
+	fixtures.rules(found) == {"evaluation-plan"}
+}
+
 test_findings_about_provenance_are_joined if {
 	model := object.union(fixtures.model, {"provenance": {"name": "all", "place": "customhouse.yaml:1:1", "max_age_days": null}})
 	found := customhouse.findings with input as object.union(fixtures.service, {"artifacts": [model]})

@@ -193,9 +193,14 @@ findings contains lib.error("compliance", "model-evaluation", model.pointer, mes
 	item.kind == "evaluation"
 	item.verified
 	item.summary.passed == false
-	message := sprintf("The evaluation of the model %s did not pass.", [model.reference])
+	message := sprintf("The evaluation of the model %s did not pass%s.", [model.reference, failed(item.summary)])
 	fix := "Train a better model, or change the declared bounds by review."
 }
+
+# Evaluations of other programs, and Facts of an earlier version, name no bounds.
+failed(summary) := "" if count(object.get(summary, "failed", [])) == 0
+
+failed(summary) := sprintf(": %s", [concat("; ", array.slice(summary.failed, 0, 3))]) if count(summary.failed) > 0
 
 # METADATA
 # title: Provenance names a builder and its materials
@@ -245,7 +250,7 @@ called := object.union(
 command := object.union(
 	{kind: "model attest PATH --key KEY" | some kind in required},
 	{
-		"evaluation": "model attest PATH --key KEY --evaluation FILE",
+		"evaluation": "model evaluate PATH --data FILE --attest --key KEY",
 		"provenance": "model attest PATH --key KEY --job FILE",
 		"vulnerabilities": "vuln attest REPORT --subject DIGEST --key KEY",
 	},

@@ -69,7 +69,7 @@ test_evidence_missing_fires_for_every_kind_with_the_command_that_makes_it if {
 		some finding in found
 		contains(finding.fix, "`customhouse model attest PATH --key KEY` and commit")
 	}
-	every kind, option in {"evaluation": "--evaluation FILE", "provenance": "--job FILE"} {
+	every kind, option in {"evaluation": "model evaluate PATH", "provenance": "--job FILE"} {
 		found := models.findings with input as object.union(fixtures.service, required([kind]))
 		fixtures.rules(found) == {"evidence-missing"}
 		some finding in found
@@ -157,6 +157,14 @@ test_model_evaluation_fires_when_it_failed if {
 	items := array.concat(fixtures.model.evidence, [fixtures.evidence("evaluation", {"passed": false})])
 	found := models.findings with input as object.union(fixtures.with_evidence(items), required(["evaluation"]))
 	fixtures.rules(found) == {"model-evaluation"}
+}
+
+test_model_evaluation_names_the_bounds_that_do_not_hold if {
+	failed := {"passed": false, "failed": ["roc_auc must be at least 0.9: 0.8 is below 0.9"]}
+	items := array.concat(fixtures.model.evidence, [fixtures.evidence("evaluation", failed)])
+	found := models.findings with input as object.union(fixtures.with_evidence(items), required(["evaluation"]))
+	some finding in found
+	contains(finding.message, "did not pass: roc_auc must be at least 0.9: 0.8 is below 0.9.")
 }
 
 test_model_evaluation_is_silent_when_it_passed if {

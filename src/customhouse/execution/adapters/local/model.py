@@ -174,7 +174,10 @@ def _session(data: bytes, external: Mapping[str, bytes], threads: int, where: st
 
 def _spec(node: Any) -> TensorSpec:
     if node.type not in _DATATYPES:
-        raise ArtifactError(f"{node.name} is a {node.type}; only tensors are served")
+        raise ArtifactError(
+            f"{node.name} is a {node.type}; only tensors are served",
+            hint="export it with tensors as outputs (skl2onnx: options={'zipmap': False})",
+        )
     return TensorSpec(
         node.name, _DATATYPES[node.type], tuple(size if isinstance(size, int) else -1 for size in node.shape)
     )
