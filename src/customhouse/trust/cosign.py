@@ -274,7 +274,15 @@ def _plain(said: Said) -> Mapping[str, Any]:
 def _component(package: Mapping[str, Any]) -> dict[str, Any]:
     licence = package.get("licenseConcluded")
     known = isinstance(licence, str) and licence not in ("NOASSERTION", "NONE")
-    return {"type": "library", "licenses": [{"license": {"id": licence}}] if known else []}
+    listed = package.get("externalRefs")
+    references = [_mapping(item) for item in listed] if isinstance(listed, list) else []
+    purls = [item.get("referenceLocator") for item in references if item.get("referenceType") == "purl"]
+    named = {"name": package.get("name"), "version": package.get("versionInfo"), "purl": next(iter(purls), None)}
+    return {
+        "type": "library",
+        "licenses": [{"license": {"id": licence}}] if known else [],
+        **{key: value for key, value in named.items() if isinstance(value, str)},
+    }
 
 
 def vulnerability_scan(predicate: Mapping[str, Any]) -> dict[str, Any]:
