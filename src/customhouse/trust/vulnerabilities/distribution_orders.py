@@ -31,7 +31,7 @@ def dpkg(text: str) -> tuple[Any, ...]:
 def _debian(text: str) -> tuple[Any, ...]:
     """Words and numbers in turns. The last (0,) is the end, which only a `~` is before."""
     parts: list[Any] = []
-    for word, number in _DEBIAN_PARTS.findall(text):
+    for word, number in _DEBIAN_PARTS.findall(text or "0"):  # no revision is revision 0
         if word or number:
             parts += [(*(_weight(letter) for letter in word), 0), int(number or 0)]
     return (*parts, (0,))
