@@ -41,7 +41,12 @@ def texts(value: Any) -> Any:
 
 
 def require_model(document: Mapping[str, Any], digest: str) -> None:
-    """Raises ArtifactError for an evaluation that names another model's digest."""
+    """Raises ArtifactError for an evaluation of another model, and for one of ours that somebody cut up."""
+    if document.get("schema") == SCHEMA:
+        listed = document.get("metrics")
+        items = list(listed.values()) if isinstance(listed, Mapping) else [None]
+        if not all(isinstance(item, Mapping) and item.keys() >= {"value", "low", "high"} for item in items):
+            raise ArtifactError("the evaluation's metrics are not as they were written", hint="evaluate once more")
     said = document.get("model_digest")
     if isinstance(said, str) and is_digest(said) and not same_digest(said, digest):
         raise ArtifactError(
@@ -74,5 +79,6 @@ def _parts(name: str) -> tuple[str, str]:
 def weighed(given: Given, document: Mapping[str, Any]) -> Given:
     """What people gave, with the limits that the evaluation found."""
     known = given.considerations or Considerations()
-    limits = (*known.limitations, *(str(text) for text in document.get("limitations") or ()))
+    found = document.get("limitations")
+    limits = (*known.limitations, *(map(str, found) if isinstance(found, Sequence) else ()))
     return replace(given, considerations=replace(known, limitations=limits))

@@ -15,6 +15,8 @@ from typing import Any
 
 from customhouse._kit.digest import Tree, TreeError, tree
 from customhouse._kit.progress import Meter
+from customhouse.app.evaluation_document import SCHEMA as EVALUATED
+from customhouse.app.evaluation_document import bill_metrics, predicate_of, require_model, texts, weighed
 from customhouse.core.errors import ArtifactError
 from customhouse.core.evidence import EvidenceKind
 from customhouse.trust.attestation import attest, evidence_path
@@ -124,7 +126,8 @@ def inspect(
         found[EvidenceKind.PROVENANCE] = _signed(card, digest, EvidenceKind.PROVENANCE, said, key, now)
     # 4. How good it is.
     if card.evaluation is not None:
-        measured = _evaluation(card)
+        require_model(card.evaluation, digest)
+        measured = _evaluation(card.evaluation)
         found[EvidenceKind.EVALUATION] = _signed(card, digest, EvidenceKind.EVALUATION, measured, key, now)
     # 5. The signature over the files, last: it stands for all that was inspected.
     found[EvidenceKind.SIGNATURE] = sign_model(files, card.name, key, now)
@@ -148,7 +151,7 @@ def _bom(seen: Read, card: ModelCard, now: datetime) -> dict[str, Any]:
         task=card.task,
         datasets=card.datasets,
         training_code=card.code,
-        given=card.given,
+        given=_given(card),
         libraries=(*installed_libraries(card.libraries), *card.shelf),
         images=card.images,
         metrics=tuple(_metrics(card.evaluation or {})),
@@ -163,24 +166,26 @@ def scan_properties(scan: TreeScan) -> dict[str, str]:
     return {"customhouse:scan:verdict": scan.verdict.value, **rests}
 
 
-def _evaluation(card: ModelCard) -> dict[str, Any]:
-    measured = dict(card.evaluation or {})
+def _given(card: ModelCard) -> Given:
+    return weighed(card.given, card.evaluation) if card.evaluation and _is_own(card.evaluation) else card.given
+
+
+def _is_own(evaluation: Mapping[str, Any] | None) -> bool:
+    """Whether `model evaluate` wrote it, and not another program."""
+    return evaluation is not None and evaluation.get("schema") == EVALUATED
+
+
+def _evaluation(measured: Mapping[str, Any]) -> dict[str, Any]:
+    if _is_own(measured):
+        return predicate_of(measured)
     # Facts and bills carry decimal text: a float has more than one spelling.
-    return {**_texts(measured), "metrics": {item.type: str(item.value) for item in _metrics(measured)}}
-
-
-def _texts(value: Any) -> Any:
-    if isinstance(value, bool) or value is None or isinstance(value, (str, int)):
-        return value
-    if isinstance(value, float):
-        return repr(value)
-    if isinstance(value, Mapping):
-        return {str(key): _texts(item) for key, item in value.items()}
-    return [_texts(item) for item in value]
+    return {**texts(dict(measured)), "metrics": {item.type: str(item.value) for item in _metrics(measured)}}
 
 
 def _metrics(evaluation: Mapping[str, Any]) -> Sequence[Metric]:
     """Numbers of `holdout` (or `metrics`): plain, or with `value`, `low` and `high`."""
+    if _is_own(evaluation):
+        return bill_metrics(evaluation)
     listed = evaluation.get("metrics") or evaluation.get("holdout") or {}
     found = []
     for name, value in sorted(listed.items()) if isinstance(listed, Mapping) else ():

@@ -344,7 +344,7 @@ h1{font-size:1.6rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .5rem;border-bott
 .verdict{font-weight:600}.good{color:var(--good)}.bad{color:var(--bad)}.none{color:var(--soft)}
 .t{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem}
 th,td{text-align:left;padding:.25rem .9rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:top;
-overflow-wrap:anywhere}
+overflow-wrap:break-word;min-width:3rem;max-width:32rem}
 td{font-variant-numeric:tabular-nums}ul{padding-left:1.2rem}
 svg{width:20rem;max-width:100%}svg rect{fill:none;stroke:var(--line)}svg text{fill:var(--soft);font-size:11px}
 svg .d{stroke:var(--soft);stroke-dasharray:4 4}svg .i{stroke:var(--soft);stroke-width:2}svg circle{fill:var(--ink)}

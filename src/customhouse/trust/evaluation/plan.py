@@ -305,7 +305,7 @@ class _Reader:
         return Axis(said["column"], self.numbers(f"{at}/cuts", said.get("cuts") or (), -math.inf, math.inf))
 
     def bound(self, at: str, item: Any, place: Callable[[str], str]) -> Bound:
-        said = self.object(at, item, {"metric", "atLeast", "atMost", "on"})
+        said = self.object(at, item, {"metric", "atLeast", "atMost", "counts"})
         if not isinstance(said.get("metric"), str):
             self.fail(at, "metric is missing")
         low, high = (
@@ -313,8 +313,8 @@ class _Reader:
         )
         if low is None and high is None:
             self.fail(at, f"the bound on {said['metric']!r} has neither atLeast nor atMost")
-        if "on" not in said and low is not None and high is not None:
-            self.fail(at, "a bound with both ends says on which it counts: `on: value`, or write two bounds")
+        if "counts" not in said and low is not None and high is not None:
+            self.fail(at, "a bound with both ends says what counts: `counts: value`, or write two bounds")
         # The careful end: what is at least so good has to be so at the low end of the interval.
-        on = self.word(f"{at}/on", said.get("on", "low" if low is not None else "high"), ("low", "high", "value"))
+        on = self.word(f"{at}/counts", said.get("counts", "low" if low is not None else "high"), ("low", "high", "value"))
         return Bound(said["metric"], low, high, on or "value", place(at))

@@ -20,7 +20,6 @@ UNITS = (1000.0, 0.001, 60.0)
 """Kilo- or milli-, and minutes for hours: what pipelines mix up."""
 MAX_FEATURES = 100
 """A wrong unit is tried on so many features; each costs a question about the whole sample."""
-_COARSE = 16
 
 
 def stability(
@@ -61,13 +60,18 @@ def stability(
     if dropout > 0.0:
         lost = stream(settings.seed, "dropout").random(rows.shape) < dropout
         measured(f"dropout@{dropout:g}", np.where(lost, np.median(rows, axis=0), rows))
-    step = space.size / _COARSE
-    measured("coarse", np.where(space.whole, rows, space.low + np.rint((rows - space.low) / step) * step))
+    measured("two_digits", _two_digits(rows))
     worst = _wrong_units(predict, rows, truth, scores, space, metric, settings)
     if worst is not None:
         metrics["unit.drop"] = worst[0]
         table.append({"disturbance": "unit", "drop": worst[0].to_json(), "feature": worst[1], "factor": worst[2]})
     return metrics, {"metric": metric, "rows": truth.rows, "table": table}
+
+
+def _two_digits(rows: Array) -> Array:
+    """Rounded to two significant digits, as an export or a form may do it."""
+    size = np.power(10.0, np.floor(np.log10(np.where(rows == 0.0, 1.0, np.abs(rows)))) - 1.0)
+    return np.asarray(np.rint(rows / size) * size, dtype=np.float64)
 
 
 def _wrong_units(
