@@ -14,16 +14,17 @@ import platform as machine
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from customhouse._kit.progress import tell
 from customhouse.app import wiring
 from customhouse.app.layer_memory import LayerMemory
+from customhouse.app.model_signing import By
 from customhouse.app.settings import Settings
 from customhouse.core.errors import ArtifactError, UsageError
-from customhouse.core.vulnerability import Package, Rating, Report
+from customhouse.core.vulnerability import Package, Report
 from customhouse.trust.images.bounds import Bounds, LayerError
 from customhouse.trust.images.configuration import ImageConfiguration, read_configuration
 from customhouse.trust.images.layer import Layer, read_layer
@@ -33,7 +34,7 @@ from customhouse.trust.images.places import Archive, Blobs, LayoutFolder, Parts,
 from customhouse.trust.oci import Descriptor, Reference, read_json
 from customhouse.trust.packages.found import SYSTEMS
 from customhouse.trust.packages.readers import Reader
-from customhouse.trust.scan import Limits, Verdict
+from customhouse.trust.scan import Limits
 from customhouse.trust.scan.source import FileBacking, Source
 
 _LAYERS = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
@@ -84,7 +85,7 @@ class ImageScan:
     listing: Listing
     tag: str = ""
     """The tag that was resolved; empty where a digest was named."""
-    report: Report | None = field(default=None)
+    report: Report | None = None
 
     @property
     def complete(self) -> bool:
@@ -101,15 +102,10 @@ class ImageScan:
         """What a statement about the whole image may call it: its digests."""
         return (self.pinned, self.parts.index, self.parts.config.digest)
 
-    def exit_status(self, threshold: Rating | None) -> int:
-        """1 for a vulnerability (from `threshold` on) or a model that is not clean, else 3 for what is not known."""
-        worst, report = self.listing.verdict, self.report
-        if worst in (Verdict.MALICIOUS, Verdict.SUSPICIOUS):
-            return 1
-        if report is not None and any(threshold is None or item.rating.reaches(threshold) for item in report.open):
-            return 1
-        decided = self.complete and worst is not Verdict.UNSCANNABLE and (report is None or report.complete)
-        return 0 if decided else 3
+    @property
+    def problems(self) -> list[str]:
+        """What could not be read, as one line each."""
+        return [f"{where}: {why}" for where, why in self.listing.unread]
 
     def layer_documents(self) -> list[dict[str, Any]]:
         """The layers as JSON."""
@@ -436,3 +432,25 @@ def write_bill(scan: ImageScan, place: Path) -> None:
         place.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot be written: {error.strerror}", where=str(place)) from error
+
+
+def attest_scan(settings: Settings, scan: ImageScan, by: By) -> dict[str, Any]:
+    """Sign what the advisories say of an image in a registry, and attach it there. Raises what `vuln attest` does.
+
+    What could not be read is a gap of the report, so that no rule takes it for the whole truth.
+    """
+    from customhouse.app.vulnerability_attest import Asked, attest_vulnerabilities
+
+    if scan.report is None:
+        raise UsageError("nothing was looked up", hint="`customhouse vuln import` brings advisories in")
+    if "@sha256:" not in scan.name:
+        raise UsageError(
+            "only an image in a registry has a place for it",
+            where=scan.name,
+            hint="-o json of the scan, then: vuln attest --subject DIGEST",
+        )
+    unread = [{"ecosystem": where, "packages": 0, "reason": why} for where, why in scan.listing.unread]
+    said = scan.report.to_json()
+    return attest_vulnerabilities(
+        settings, {**said, "unknown": [*said["unknown"], *unread]}, Asked(by, image=scan.name), scan.name
+    )

@@ -2,78 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from customhouse import __version__
-from customhouse._kit.digest import bytes_digest
+from customhouse._kit.clock import SystemClock
+from customhouse._kit.digest import json_digest
+from customhouse.cli.report_rows import one_line
+from customhouse.cli.vuln_sarif import vulnerabilities_sarif
+from customhouse.core.vulnerability import Report
 
-_LEVELS = {
-    "critical": "error",
-    "high": "error",
-    "medium": "warning",
-    "low": "note",
-    "none": "note",
-    "unknown": "warning",
+if TYPE_CHECKING:
+    from customhouse.app.image_scan import ImageScan
+
+_VERDICTS = {
+    "malicious": ("error", "9.0", "A model that does harm when it is loaded"),
+    "suspicious": ("warning", "6.0", "A model that is not known to be safe"),
+    "unscannable": ("warning", "4.0", "A model that is not understood"),
 }
-_VERDICTS = {"malicious": "error", "suspicious": "warning", "unscannable": "warning"}
 
 
-def image_sarif(said: Mapping[str, Any]) -> dict[str, Any]:
-    """One run of one tool, of the document that `-o json` prints."""
-    results = list(_results(said))
-    ids = sorted({item["ruleId"] for item in results})
-    for item in results:
-        item["ruleIndex"] = ids.index(item["ruleId"])
-    return {
-        "$schema": "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
-        "version": "2.1.0",
-        "runs": [
-            {
-                "tool": {
-                    "driver": {"name": "Customhouse", "version": __version__, "rules": [{"id": name} for name in ids]}
-                },
-                "automationDetails": {"id": "customhouse-image-scan/"},
-                "columnKind": "unicodeCodePoints",
-                "invocations": [{"executionSuccessful": bool(said["complete"])}],
-                "results": results,
-                "properties": {"reference": said["reference"], "digest": said["digest"], "complete": said["complete"]},
-            }
-        ],
+def image_sarif(scan: ImageScan) -> dict[str, Any]:
+    """One run of one tool; what could not be read is a notification of it."""
+    report = scan.report or Report(SystemClock().now(), 0)
+    document = vulnerabilities_sarif(report, scan.problems)
+    (run,) = document["runs"]
+    run["automationDetails"] = {"id": "customhouse-image/"}
+    rules, results = run["tool"]["driver"]["rules"], run["results"]
+    for verdict, result in _models(scan):
+        if result["ruleId"] not in [rule["id"] for rule in rules]:
+            rules.append(_rule(result["ruleId"], *_VERDICTS[verdict]))
+        results.append({**result, "ruleIndex": [rule["id"] for rule in rules].index(result["ruleId"])})
+    run["properties"] |= {
+        "reference": scan.name,
+        "digest": scan.digest,
+        "lookedUp": scan.report is not None,
+        "complete": scan.complete and (scan.report is None or report.complete),
+        "clean": not results and scan.complete and scan.report is not None and report.clean,
     }
+    return document
 
 
-def _results(said: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    report = said.get("vulnerabilities") or {}
-    for item in report.get("findings", ()):
-        package = item["package"]
-        fix = f"Fixed in {item['fixed']}." if item["fixed"] else "No fix is known."
-        text = f"{package['name']} {package['version']}: {item['summary'] or item['id']}. {fix}"
-        result = _result(item["id"], _LEVELS[item["rating"]], text, package["file"], package["purl"])
-        if item.get("suppressed"):
-            why = " ".join(
-                part for part in (item["suppressed"]["justification"], item["suppressed"]["statement"]) if part
-            )
-            result["suppressions"] = [{"kind": "external", "justification": why or item["suppressed"]["status"]}]
-        yield result
-    for item in said["models"]:
-        level = _VERDICTS.get(item["verdict"])
-        if level is not None and not item["hidden"]:
-            why = "; ".join(finding["message"] for finding in item["findings"]) or item["verdict"]
-            yield _result(f"model-{item['verdict']}", level, f"{item['path']}: {why}", f"/{item['path']}", item["path"])
-    for item in said["unread"]:
-        yield _result("image-unread", "warning", f"{item['where']}: {item['why']}", item["where"], item["where"])
+def _models(scan: ImageScan) -> Iterator[tuple[str, dict[str, Any]]]:
+    for _, model, hidden in scan.listing.models:
+        verdict = model.verdict.value
+        if hidden or verdict not in _VERDICTS:
+            continue
+        why = "; ".join(finding.message for finding in model.findings) or verdict
+        mark = json_digest([verdict, model.path])[7:39]
+        text = one_line(f"{model.path}: {why}", 1000).replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]")
+        place = quote(model.path, safe="/")
+        yield (
+            verdict,
+            {
+                "ruleId": f"model-{verdict}",
+                "level": _VERDICTS[verdict][0],
+                "message": {"text": text or "-"},
+                "locations": [{"physicalLocation": {"artifactLocation": {"uri": place}}}],
+                "partialFingerprints": {"primaryLocationLineHash": f"{mark}:1", "customhouse/v1": mark},
+            },
+        )
 
 
-def _result(rule: str, level: str, text: str, path: str, mark: str) -> dict[str, Any]:
-    place = path.lstrip("/") if path.startswith("/") else "image"
-    fingerprint = bytes_digest("\0".join([rule, path, mark]).encode("utf-8", "backslashreplace"))[7:39]
-    plain = " ".join(text.split()).replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]")
+def _rule(name: str, level: str, score: str, title: str) -> dict[str, Any]:
     return {
-        "ruleId": rule,
-        "level": level,
-        "message": {"text": plain[:2000] or "-"},
-        "locations": [{"physicalLocation": {"artifactLocation": {"uri": quote(place, safe="/")}}}],
-        "partialFingerprints": {"primaryLocationLineHash": f"{fingerprint}:1", "customhouse/v1": fingerprint},
+        "id": name,
+        "name": "".join(word[:1].upper() + word[1:] for word in name.split("-")),
+        "shortDescription": {"text": title},
+        "fullDescription": {"text": title},
+        "help": {"text": f"{title}. `customhouse model scan` says more of the file."},
+        "defaultConfiguration": {"level": level},
+        "properties": {"tags": ["security", "model"], "precision": "very-high", "security-severity": score},
     }

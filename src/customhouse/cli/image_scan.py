@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from customhouse.app.settings import Settings
+from customhouse.cli.image_write import signers
 from customhouse.cli.long_work import cached, shown
 from customhouse.cli.output import common, formats, plural, talk, write_json, write_table, write_text
+from customhouse.cli.vuln_scan import ACCEPTABLE, exit_status, show_report
 from customhouse.core.vulnerability import MAX_AGE_DAYS, Rating
 
 if TYPE_CHECKING:
@@ -39,6 +41,14 @@ _SHOWN = 40
     help="Advisories that are older decide nothing.",
 )
 @click.option(
+    "--accept",
+    multiple=True,
+    type=click.Choice(ACCEPTABLE),
+    help="What may stay open without exit status 3 (`unrated`: without 1 under --fail-on).",
+)
+@click.option("--attest", is_flag=True, help="Sign what the advisories say (--key …) and attach it to the image.")
+@signers
+@click.option(
     "--match/--no-match", default=None, help="Look packages up in the advisories (default: if there are any)."
 )
 @cached
@@ -54,6 +64,11 @@ def scan(
     vex: tuple[str, ...],
     db: str | None,
     max_age_days: int,
+    accept: tuple[str, ...],
+    attest: bool,
+    key: str | None,
+    identity_token: str | None,
+    trust_config: str | None,
     match: bool | None,
     cache: bool,
     output: str,
@@ -65,9 +80,10 @@ def scan(
     of several by @DIGEST or :TAG behind it). Exit status: 1 for a vulnerability or a model that is not clean, else 3
     when something could not be read or decided, else 0.
     """
-    from customhouse.app.image_scan import look_up, scan_image, write_bill
+    from customhouse.app.image_scan import attest_scan, look_up, scan_image, write_bill
+    from customhouse.app.model_signing import By
 
-    asked = bool(match or fail_on or vex or db)
+    asked = bool(match or fail_on or vex or db or attest)
     with shown(settings):
         found = scan_image(settings, image, platform=platform, cache=cache)
         if match is not False:
@@ -80,10 +96,24 @@ def scan(
     elif output == "sarif":
         from customhouse.cli.image_sarif import image_sarif
 
-        write_json(image_sarif(found.to_json()))
+        write_json(image_sarif(found))
     else:
         _tables(found)
-    ctx.exit(found.exit_status(None if fail_on is None else Rating(fail_on)))
+    if attest:
+        done = attest_scan(settings, found, By(key, token=identity_token, services=trust_config))
+        talk(settings, f"signed, and attached as {done.get('attached', done.get('file'))}")
+    ctx.exit(_status(found, fail_on, accept))
+
+
+def _status(found: ImageScan, fail_on: str | None, accept: tuple[str, ...]) -> int:
+    """1 for a model that is not clean or a vulnerability that counts, else 3 for what is not known, else 0."""
+    worst = "" if found.listing.verdict is None else found.listing.verdict.value
+    if worst in ("malicious", "suspicious"):
+        return 1
+    unread = not found.complete or worst == "unscannable"
+    if found.report is None:
+        return 3 if unread and "unread" not in accept else 0
+    return exit_status(found.report, fail_on, accept, problems=unread)
 
 
 def _say(found: ImageScan, settings: Settings) -> None:
@@ -139,7 +169,8 @@ def _tables(found: ImageScan) -> None:
         if not hidden
     ]
     write_table("", ["Model", "Format", "Verdict", "Findings"], models)
-    _vulnerabilities(found)
+    if found.report is not None:
+        show_report(found.report)
     if listing.unread:
         write_table("", ["Not read", "Why"], [[where, why] for where, why in listing.unread[:_SHOWN]])
         write_text("incomplete: what is not listed is not known to be absent")
@@ -160,26 +191,3 @@ def _hidden(found: ImageScan) -> None:
     write_table("", ["File that usually holds secrets", "Layer", "Hidden by a later layer"], places)
     bad = [[scan.path, str(number + 1), scan.verdict.value] for number, scan, hidden in listing.models if hidden]
     write_table("", ["Model in a lower layer", "Layer", "Verdict"], bad)
-
-
-def _vulnerabilities(found: ImageScan) -> None:
-    report = found.report
-    if report is None:
-        return
-    rows = [
-        [item.rating.value, item.id, item.package.name, item.package.version, item.fixed or "none", item.package.file]
-        for item in report.open
-    ]
-    write_table("", ["Rating", "Advisory", "Package", "Version", "Fixed in", "Path"], rows)
-    counts = ", ".join(f"{count} {name}" for name, count in report.counts.items() if count)
-    write_text(f"vulnerabilities: {counts or 'none known'}")
-    for unknown in report.unknown:
-        of = f"{plural(unknown.packages, 'package')} of {unknown.ecosystem or 'no ecosystem'}"
-        write_text(f"nothing is known of {of}: {unknown.reason}")
-    if report.undecided:
-        write_text(f"{plural(len(report.undecided), 'package')} could not be decided (-o json says why)")
-    for stale in report.stale:
-        age = stale.age(report.as_of)
-        write_text(
-            f"stale: advisories of {stale.ecosystem} are {age.days if age else 'nobody knows how many'} days old"
-        )

@@ -11,7 +11,7 @@ from customhouse.cli.output import common, formats, plural, talk, write_json, wr
 from customhouse.cli.report_rows import one_line
 from customhouse.core.vulnerability import MAX_AGE_DAYS, Rating, Reach, Report, Vulnerability
 
-_ACCEPTABLE = ("stale", "unknown", "undecided", "unread", "unrated")
+ACCEPTABLE = ("stale", "unknown", "undecided", "unread", "unrated")
 _SHOWN = 40
 
 
@@ -32,7 +32,7 @@ _SHOWN = 40
     help="Advisories that are older decide nothing.",
 )  # fmt: skip
 @click.option(
-    "--accept", multiple=True, type=click.Choice(_ACCEPTABLE),
+    "--accept", multiple=True, type=click.Choice(ACCEPTABLE),
     help="What may stay open without exit status 3 (`unrated`: without 1 under --fail-on).",
 )  # fmt: skip
 @formats("json", "sarif")

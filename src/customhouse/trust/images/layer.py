@@ -70,22 +70,35 @@ def read_layer(
     LayerError; nothing of a layer that raises may be believed.
     """
     packed = Packed(source, bounds, where)
-    entries = TarEntries(packed, bounds, where)
-    layer = Layer(digest, source.size)
+    try:
+        layer = _read(TarEntries(packed, bounds, where), Layer(digest, source.size), wanted or {}, limits, clock)
+    except LayerError:
+        packed.check_packed(digest)  # bytes that were changed are the better reason
+        raise
+    packed.check(digest, diff_id)
+    layer.unpacked = packed.size
+    return layer
+
+
+def _read(
+    entries: TarEntries,
+    layer: Layer,
+    wanted: Mapping[int, Reader],
+    limits: Limits | None,
+    clock: Clock | None,
+) -> Layer:
     reader = FileReader(entries, limits or Limits(), clock or SystemClock())
     for index, entry in enumerate(entries):
         layer.entries.append(entry)
         if entry.kind != "f" or entry.odd:
             continue
-        content = reader.content(entry, (wanted or {}).get(index))
+        content = reader.content(entry, wanted.get(index))
         if content is reader.again:
             layer.again.append(index)
         elif content is not None:
             layer.contents[index] = content
     if entries.trailing:
         layer.remarks.append("bytes follow the end of its archive; runtimes pass over them")
-    packed.check(digest, diff_id)
-    layer.unpacked = packed.size
     return layer
 
 

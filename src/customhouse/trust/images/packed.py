@@ -93,17 +93,21 @@ class Packed:
     def check(self, digest: str, unpacked_digest: str) -> None:
         """Compare with what the manifest and the configuration say (empty: they say nothing). Raises LayerError."""
         self.drain()
-        found = self._hashing.digest()
-        if digest and not same_digest(found, digest):
-            raise LayerError(
-                f"its bytes have the digest {found}", where=self._where, hint="do not use it: it was changed"
-            )
+        self.check_packed(digest)
         plain = f"sha256:{self._hasher.hexdigest()}"
         if unpacked_digest and not same_digest(plain, unpacked_digest):
             raise LayerError(
                 f"unpacked it has the digest {plain}, and the image's configuration says {unpacked_digest}",
                 where=self._where,
                 hint="no runtime starts such an image; build it again",
+            )
+
+    def check_packed(self, digest: str) -> None:
+        """Compare the packed bytes with what the manifest says (empty: nothing). Raises LayerError."""
+        found = self._hashing.digest() if digest else ""
+        if digest and not same_digest(found, digest):
+            raise LayerError(
+                f"its bytes have the digest {found}", where=self._where, hint="do not use it: it was changed"
             )
 
     def _checked(self, source: Source, kind: str) -> Iterator[bytes]:
