@@ -18,6 +18,8 @@ def place_of(data: bytes, offset: int) -> str:
     expects_key = False
     for token in _TOKEN.finditer(data, 0, min(len(data), offset + 1)):
         text = token[0]
+        if token.start() >= offset > 0:
+            break  # what stands there may be what is wrong
         if text == b"{":
             stack.append("")
             expects_key = True
