@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from jsonschema import Draft4Validator
 
 from customhouse.cli.program import run as main
 from image_builder import INDEX, MANIFEST, ImageBuilder, Item, gzipped, tar_of
@@ -123,6 +126,15 @@ def test_from_a_registry_to_a_bill_and_what_is_known_against_it(registry: Regist
     assert [item["ecosystem"] for item in unknown["vulnerabilities"]["unknown"]] == ["Debian:12"]
     sarif = json.loads(run("image", "scan", f"{name}@{digest}", "--state", "state", "-o", "sarif", status=1).stdout)
     assert [result["ruleId"] for result in sarif["runs"][0]["results"]] == [JINJA["id"]]
+    schema = json.loads((Path(__file__).parents[1] / "conformance" / "sarif" / "sarif-schema-2.1.0.json").read_text())
+    assert [error.message for error in Draft4Validator(schema).iter_errors(sarif)] == []
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    Path("k.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    Path("k.pem").chmod(0o600)
+    Path("k.pub").write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    run("image", "scan", f"{name}@{digest}", "--state", "state", "--attest", "--key", "k.pem", status=1)
+    run("image", "verify", f"{name}@{digest}", "--key", "k.pub", "--require", "vulnerabilities")
 
 
 @pytest.mark.part("docker-registry")
