@@ -83,7 +83,7 @@ def make(root: Path) -> World:
     with wiring.store(settings) as opened:
         ledger = wiring.ledger(settings, opened, write=True)
         data = Node.of(NodeKind.DATASET, DATASET, "transactions")
-        entered = {"text": "dataset transactions", "rows": tree.to_json()}
+        entered = {"text": "dataset transactions", "row_tree": tree.to_json()}
         decision = next(
             str(item.body["decision"])
             for _, item in ledger.entries()

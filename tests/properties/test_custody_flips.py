@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import custody_world
 from custody_world import World
 from customhouse._kit.canonical import canonical_json
-from customhouse.app.custody import Walk, export, governing
+from customhouse.app.custody import Asked, export, governing
 from customhouse.trust.custody_check import Findings, Ground, Trusted, Verification, verify_export
 from customhouse.trust.custody_check_parts import Folder, Read, check_parts
 from customhouse.trust.custody_export import SECTIONS, seal_text
@@ -37,7 +37,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture(scope="module")
 def whole(world: World) -> bytes:
     """A release's export with rows of its dataset, so that no member is empty but the consistency proof."""
-    document = json.loads(export(world.settings, "default/first-model", Walk(), repo=str(world.root)).data)
+    document = json.loads(export(world.settings, Asked("default/first-model", repo=str(world.root))).data)
     document["rows"] = [{"dataset": custody_world.DATASET, "proof": world.rows.to_json()}]
     return sealed(document, world)
 
@@ -228,7 +228,7 @@ def test_a_second_signature_on_the_seal_is_found(whole: bytes) -> None:
 
 def test_the_seal_of_another_ledger_is_not_the_one_that_was_named(whole: bytes, world: World, tmp_path: Path) -> None:
     stranger = custody_world.make(tmp_path)
-    theirs = export(stranger.settings, "default/first-model", Walk(), repo=str(stranger.root)).data
+    theirs = export(stranger.settings, Asked("default/first-model", repo=str(stranger.root))).data
     assert look(theirs, key_of(theirs)).ok
     found = look(theirs, key_of(whole))
     assert [link.name for link in found.broken] == ["the ledger's key"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +18,7 @@ from customhouse.app import journal, wiring
 from customhouse.app.configuration import FILE
 from customhouse.app.custody_names import meant
 from customhouse.app.settings import Settings
-from customhouse.core.errors import ConfigError, CustomhouseError, SourceError, UsageError
+from customhouse.core.errors import ConfigError, CustomhouseError, SourceError, TamperError, UsageError
 from customhouse.core.ledger import Entry
 from customhouse.trust.custody import LinkKind, NodeKind, graph
 from customhouse.trust.custody_export import Attachments, write_export
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from customhouse.trust.keys import PublicKey
     from customhouse.trust.roots import Roots
 
-__all__ = ["Exported", "GitProofs", "Walk", "export", "export_to", "governing", "traced"]
+__all__ = ["Asked", "Exported", "GitProofs", "Walk", "export", "export_to", "governing", "traced"]
 
 _MAX_PATHS = 64
 """Declarations of one commit that are taken along."""
@@ -74,23 +74,38 @@ class Exported:
     fingerprint: str
 
 
-def traced(settings: Settings, reference: str, walk: Walk, *, repo: str | None = None) -> Trace:
-    """What a reference names, all that led to it and all that came of it, each entry proved."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is traced. `repo` is a repository to look into beside the mirrors; `data` is where the named rows lie."""
+
+    reference: str
+    walk: Walk = field(default_factory=Walk)
+    repo: str | None = None
+    data: str | None = None
+
+
+def traced(settings: Settings, asked: Asked) -> Trace:
+    """What a reference names, all that led to it and all that came of it, each entry proved.
+
+    Rows of a dataset are proved where `data` is named; else they are taken to be meant. Raises UsageError, TamperError.
+    """
     with wiring.store(settings, create=False) as opened:
         ledger = wiring.ledger(settings, opened, write=False)
         entries = dict(ledger.entries())
         known = graph(entries.items())
-        found = meant(reference, GraphNames(known), entries.get, wiring.mirrors(settings, repo))
-        return trace_from(known, reference, found.nodes, lambda index: (ledger.prove(index), entries[index]), walk)
+        found = meant(asked.reference, GraphNames(known), entries.get, wiring.mirrors(settings, asked.repo))
+        if found.rows is not None and asked.data is not None:
+            _rows(found.nodes[0].partition(":")[2], found.rows, asked.data)
+        return trace_from(
+            known, asked.reference, found.nodes, lambda index: (ledger.prove(index), entries[index]), asked.walk
+        )
 
 
-def export_to(
-    settings: Settings, reference: str, walk: Walk, file: str, *, repo: str | None = None, since: str | None = None
-) -> Exported:
+def export_to(settings: Settings, asked: Asked, file: str, since: str | None = None) -> Exported:
     """`export` into a file, whole or not at all. Raises UsageError when it cannot be written."""
     from customhouse.app.wholefile import write_whole
 
-    done = export(settings, reference, walk, repo=repo, since=since)
+    done = export(settings, asked, since)
     try:
         write_whole(Path(file), done.data)
     except OSError as error:
@@ -98,9 +113,7 @@ def export_to(
     return done
 
 
-def export(
-    settings: Settings, reference: str, walk: Walk, *, repo: str | None = None, since: str | None = None
-) -> Exported:
+def export(settings: Settings, asked: Asked, since: str | None = None) -> Exported:
     """One file with everything about a reference that a stranger needs. Raises UsageError, StateError, TamperError."""
     from customhouse.trust.keys import load_private
     from customhouse.trust.note import NoteKey
@@ -117,15 +130,31 @@ def export(
         ledger = wiring.ledger(settings, opened, write=True)
         entries = dict(ledger.entries())
         known = graph(entries.items())
-        sources = wiring.mirrors(settings, repo)
-        named = meant(reference, GraphNames(known), entries.get, sources)
-        found = trace_from(known, reference, named.nodes, None, walk)
+        sources = wiring.mirrors(settings, asked.repo)
+        named = meant(asked.reference, GraphNames(known), entries.get, sources)
+        found = trace_from(known, asked.reference, named.nodes, None, asked.walk)
+        rows = () if named.rows is None else (_rows(named.nodes[0].partition(":")[2], named.rows, asked.data),)
         proved = replace(found, proofs=tuple((ledger.prove(index), entries[index]) for index in found.entries))
         gathering = _Gathering(settings, opened, found, entries, sources)
-        attachments = replace(gathering.everything(), consistency=_consistency(ledger, key.public, since))
+        attachments = replace(gathering.everything(), rows=rows, consistency=_consistency(ledger, key.public, since))
         data = write_export(proved, attachments, ledger.origin, key)
         vkey = NoteKey(ledger.origin, key.public)
         return Exported(data, found, gathering.left_out(attachments), vkey.vkey, vkey.key.key_id)
+
+
+def _rows(dataset: str, rows: tuple[int, int], data: str | None) -> dict[str, Any]:
+    """The proof that rows are part of a dataset, from the data themselves. Raises UsageError, TamperError."""
+    from customhouse.app.inspection import read_tree
+    from customhouse.trust.dataset.layout import layout
+    from customhouse.trust.dataset.source import row_proof
+
+    if data is None:
+        raise UsageError("rows are proved from the data themselves", hint="name where they lie with --data PATH")
+    files = read_tree(Path(data))
+    if files.digest != dataset:
+        raise TamperError(f"these are not the data of {dataset}", where=data, hint=f"their digest is {files.digest}")
+    _, proof = row_proof(layout(Path(data), files), *rows)
+    return {"dataset": dataset, "proof": proof.to_json()}
 
 
 def _consistency(ledger: Ledger, key: PublicKey, since: str | None) -> Mapping[str, Any] | None:

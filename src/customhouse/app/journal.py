@@ -69,10 +69,10 @@ def founded(revision: str, configuration_digest: str, at: datetime) -> Entry:
 def dataset_registered(
     name: str, digest: str, size: int, files: int, at: datetime, actor: str, *, rows: Mapping[str, Any] | None = None
 ) -> Entry:
-    """A dataset, immutable by digest. `rows` is `RowTree.entered()`: by it a range of rows is proved to be part."""
+    """A dataset, immutable by digest. `rows` is `RowTree.to_json()`: with it a range of rows is proved to be part."""
     body: dict[str, Any] = {"text": f"dataset {name}, {files} files, {size} bytes", "size": size, "files": files}
     if rows is not None:
-        body["rows"] = dict(rows)
+        body["row_tree"] = dict(rows)
     return entry("dataset", f"dataset:{digest}", at, actor, nodes=[Node.of(NodeKind.DATASET, digest, name)], body=body)
 
 

@@ -9,13 +9,14 @@ from typing import Any
 from customhouse._kit.clock import to_rfc3339
 from customhouse.app import wiring
 from customhouse.app.crosscheck import crosscheck
+from customhouse.app.custody import Asked, traced
 from customhouse.app.memory import RELEASE
 from customhouse.app.settings import Settings
 from customhouse.core.errors import UsageError
 from customhouse.core.release import Release
 from customhouse.core.resource import Manifest
 from customhouse.core.workload import workload
-from customhouse.trust.custody_trace import Walk, proof_json
+from customhouse.trust.custody_trace import proof_json
 from customhouse.trust.ledger import MAX_PROBLEMS, LedgerReport
 
 
@@ -54,18 +55,9 @@ def _source(manifest: Manifest) -> str:
     return next(iter([*models, *(artifact.reference for artifact in named)]), "")
 
 
-def trace_of(
-    settings: Settings,
-    reference: str,
-    walk: Walk | None = None,
-    kinds: Collection[str] = (),
-    *,
-    repo: str | None = None,
-) -> dict[str, Any]:
+def trace_of(settings: Settings, asked: Asked, kinds: Collection[str] = ()) -> dict[str, Any]:
     """The chain of custody of anything, with a proof for every ledger entry that it rests on."""
-    from customhouse.app.custody import traced
-
-    return traced(settings, reference, walk or Walk(), repo=repo).only(kinds).to_json()
+    return traced(settings, asked).only(kinds).to_json()
 
 
 def verify_ledger(settings: Settings, progress: Callable[[str, int, int], None] | None = None) -> LedgerReport:

@@ -17,6 +17,7 @@ from customhouse.cli.output import common, formats, talk, write_json, write_tabl
 @click.option("--depth", type=click.IntRange(0), metavar="N", help="At most N links far.")
 @click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Show nodes of this kind alone; may be repeated.")
 @click.option("--repo", metavar="PATH", help="A local repository to look into, beside those that the state mirrors.")
+@click.option("--data", metavar="PATH", help="Where the data lie whose rows are named: the rows are proved from them.")
 @click.option("--export", "file", metavar="FILE", help="Write what a stranger verifies with `customhouse verify FILE`.")
 @click.option(
     "--since", metavar="CHECKPOINT", help="With --export: prove the ledger's growth from this checkpoint too."
@@ -30,6 +31,7 @@ def trace(
     depth: int | None,
     kinds: tuple[str, ...],
     repo: str | None,
+    data: str | None,
     file: str | None,
     since: str | None,
     output: str,
@@ -40,13 +42,13 @@ def trace(
     REFERENCE is a digest or its beginning, a commit, a resource (name, namespace/name), a pod, a charge, a decision, a
     name that people use, kind:name, an entry (entry:12), rows of a dataset (NAME#rows=100-200), or a file.
     """
-    from customhouse.app.custody import Walk
+    from customhouse.app.custody import Asked, Walk
 
-    walk = Walk(up=up or not down, down=down or not up, depth=depth)
+    asked = Asked(reference, Walk(up=up or not down, down=down or not up, depth=depth), repo, data)
     if file is not None:
         from customhouse.app.custody import export_to
 
-        done = export_to(settings, reference, walk, file, repo=repo, since=since)
+        done = export_to(settings, asked, file, since)
         for missing in done.left_out:
             talk(settings, f"not in the file: {missing}")
         write_text(f"{file}: {len(done.data)} bytes, {len(done.traced.entries)} ledger entries with their proofs")
@@ -54,7 +56,7 @@ def trace(
         return
     from customhouse.app.records import trace_of
 
-    found = trace_of(settings, reference, walk, kinds, repo=repo)
+    found = trace_of(settings, asked, kinds)
     if output == "json":
         write_json(found)
     elif output == "table":

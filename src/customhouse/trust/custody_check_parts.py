@@ -292,7 +292,7 @@ def _rows(ground: Ground, findings: Findings) -> None:
             if proof.to_json() != item["proof"]:
                 raise TamperError("not in the form that proofs have")
             for index, entry in _entries_of(ground, f"{NodeKind.DATASET}:{item['dataset']}"):
-                said = entry.body.get("rows")
+                said = entry.body.get("row_tree")
                 if entry.kind == NodeKind.DATASET and isinstance(said, Mapping):
                     verify_range(proof, RowTree(int(said["rows"]), str(said["root"]), int(said["chunk"])))
                     return f"rows {proof.start} to {proof.end - 1} of {proof.rows} lead to the root in entry {index}"

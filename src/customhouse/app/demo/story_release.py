@@ -13,7 +13,8 @@ from customhouse.app.inspection import ModelCard, inspect, read_tree
 from customhouse.app.models import build_of
 from customhouse.control.render import render
 from customhouse.trust.bom import Material
-from customhouse.trust.custody_rows import KEPT, row_tree
+from customhouse.trust.dataset.layout import layout
+from customhouse.trust.dataset.source import row_tree
 from customhouse.trust.keys import load_private
 from customhouse.trust.provenance import Dependency
 
@@ -23,8 +24,7 @@ def dataset(story: Story) -> str:
     space = story.space
     space.program("generate.py", "--out", str(space.dataset))
     files = read_tree(space.dataset)
-    rows = row_tree(space.dataset, files)
-    story.plane.store.state.put({f"{KEPT}{files.digest}": rows.to_document()})
+    rows = row_tree(layout(space.dataset, files))
     entry = journal.dataset_registered(
         "card-transactions",
         files.digest,
@@ -32,7 +32,7 @@ def dataset(story: Story) -> str:
         files=len(files.files),
         at=story.clock.now(),
         actor=space.ada.author,
-        rows=rows.entered(),
+        rows=rows.to_json(),
     )
     story.plane.append([entry])
     return f"{len(files.files)} files, {files.size} bytes, {files.digest}"
