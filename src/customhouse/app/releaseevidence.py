@@ -39,6 +39,17 @@ class ReleaseEvidence:
                 return
 
 
+def vulnerable_rows(remembered: Mapping[str, Any] | None, ref: ResourceRef, release: str) -> Iterator[EvidenceRow]:
+    """What the watch knows of the release's vulnerabilities now (`app.vulnwatch_loop`); none where it knows of none."""
+    for row in (remembered or {}).get("releases", {}).values():
+        if row["release"] != release or row["resource"] != ref.to_json() or not row["count"]:
+            continue
+        many = f"{row['count']} known vulnerabilities" if row["count"] > 1 else "a known vulnerability"
+        said = {"deny": "; it would be denied now", "warn": "", "allow": ""}.get(row["verdict"], "; not judged")
+        text = f"{many}: {'; '.join(row['worst'])}{said}"
+        yield EvidenceRow("vulnerabilities", row["verdict"] in ("allow", "warn"), "customhouse", text[:300])
+
+
 def _row(said: Mapping[str, Any]) -> EvidenceRow:
     kind = str(said["kind"])
     title = _TITLES.get(kind, kind)

@@ -12,9 +12,9 @@ from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.money import total
 from customhouse.app.controlplane import ControlPlane, release_name
 from customhouse.app.governance import Governance
-from customhouse.app.memory import PENDING, RELEASE, key_of
+from customhouse.app.memory import PENDING, RELEASE, VULNERABILITIES, key_of
 from customhouse.app.overview import ReleaseRow
-from customhouse.app.releaseevidence import ReleaseEvidence
+from customhouse.app.releaseevidence import ReleaseEvidence, vulnerable_rows
 from customhouse.core.cost import HOURS_PER_MONTH, Charge
 from customhouse.core.errors import CustomhouseError
 from customhouse.core.observation import Observation
@@ -142,7 +142,10 @@ class ReleaseRows:
             state="removed" if ref not in scene.declared and state != "rolled back" else state,
             charged=str(amount),
             endpoint=self._endpoint(ref) if weight else "",
-            evidence=self._evidence.of(ref, value["revision"], value["artifact"]) if value["artifact"] else (),
+            evidence=(
+                *(self._evidence.of(ref, value["revision"], value["artifact"]) if value["artifact"] else ()),
+                *vulnerable_rows(self._plane.memory.get(VULNERABILITIES), ref, release),
+            ),
         )
 
     def _what(self, ref: ResourceRef, release: str) -> _Known:

@@ -16,6 +16,7 @@ from customhouse.app.policynotices import PolicyNotices
 from customhouse.app.protections import ProtectionWatch
 from customhouse.app.snapshot import Publisher
 from customhouse.app.statusfile import write_status
+from customhouse.app.vulnwatch_loop import VulnerabilityWatch
 from customhouse.core.errors import CustomhouseError, StateError
 
 PULSE_S = 0.5
@@ -91,9 +92,9 @@ def run(
     tried again.
     """
     optimiser, publisher, watch, audit = Optimiser(plane), Publisher(plane), ProtectionWatch(plane), AuditWatch(plane)
-    notices = PolicyNotices(plane)
-    live.beside = lambda: audit.metrics() + notices.metrics()
-    told, noticed, seen, shown_at = "", "", -1, 0.0
+    notices, vulnerable = PolicyNotices(plane), VulnerabilityWatch(plane)
+    live.beside = lambda: audit.metrics() + notices.metrics() + vulnerable.metrics()
+    told, noticed, warned, seen, shown_at = "", "", "", -1, 0.0
     while not stop.is_set():
         pause = PULSE_S
         try:
@@ -103,7 +104,8 @@ def run(
             watch.step()
             audit.step()
             notices.step()
-            beside = (publisher.problem, watch.problem, audit.problem, notices.problem)
+            vulnerable.step()
+            beside = (publisher.problem, watch.problem, audit.problem, notices.problem, vulnerable.problem)
             plane.problem = "; ".join(filter(None, [plane.problem, *beside]))
             if plane.rollouts.walks():
                 pause = WALKING_PULSE_S
@@ -128,6 +130,10 @@ def run(
             noticed = notices.notice
             with suppress(OSError):
                 on_problem(noticed or "the candidate on trial would deny nothing any more")
+        if vulnerable.notice != warned and on_problem is not None:
+            warned = vulnerable.notice
+            with suppress(OSError):
+                on_problem(warned)
         if not stop.is_set():
             plane.wait(pause)
     audit.stop()

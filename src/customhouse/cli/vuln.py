@@ -13,8 +13,8 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "scan": ("vuln_scan:scan", "Say which packages have known vulnerabilities."),
     "attest": ("vuln_attest:attest", "Sign a scanner's report, or a VEX document, as evidence."),
     "show": ("vuln_read:show", "Show an advisory by its id or an alias."),
-    "attest": ("vuln_attest:attest", "Sign a scanner's report, or a VEX document, as evidence."),
     "status": ("vuln_read:status", "Say which advisories are here, and how old they are."),
+    "watch": ("vuln_watch:watch", "Hold what is deployed against the advisories, whenever some are imported."),
 }
 
 
