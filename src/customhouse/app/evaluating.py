@@ -76,8 +76,11 @@ def evaluate(request: EvaluateRequest, settings: Settings, wish: Wish, tell: Tel
         model = stack.enter_context(_opened(request.path, digest, plan))
         beside = None if other is None else stack.enter_context(_opened(str(request.against), other, plan))
         tell("reading")
-        held = collect(Table(Path(request.data)), model, plan, against=beside, where=request.path)
-        training = None if request.train is None else collect_training(Table(Path(request.train)), plan, held)
+        rows = stack.enter_context(Table(Path(request.data)))
+        held = collect(rows, model, plan, against=beside, where=request.path)
+        training = None
+        if request.train is not None:
+            training = collect_training(stack.enter_context(Table(Path(request.train))), plan, held)
         done = measure(plan, held, training, tell)
         runtime, queries = model.runtime, model.queries
     document = _document(request, plan, digest, held, training, done)

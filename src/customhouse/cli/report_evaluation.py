@@ -163,6 +163,7 @@ def _calibration(done: Mapping[str, Any]) -> Iterator[Part]:
         return
     own = {name[12:]: item for name, item in done["metrics"].items() if name.startswith("calibration.")}
     texts = [f"{name}: {interval(item)}" for name, item in own.items()]
+    texts.append(f"ece of a calibrated model with these answers, in the mean: {number(section['ece_by_chance'])}")
     heat = section["temperature"]
     if heat["value"] is not None:
         worth = "which mends it" if heat["improves"] else "which changes no more than chance"

@@ -26,6 +26,8 @@ class Calibration:
     metrics: dict[str, Estimate]
     table: list[dict[str, Any]]
     temperature: dict[str, Any]
+    ece_by_chance: float = 0.0
+    """What the ECE of a model is in the mean that is calibrated and gives these answers."""
 
 
 def calibrate(y: Codes, p: Array, bins: int, settings: Settings) -> Calibration:
@@ -59,7 +61,9 @@ def calibrate(y: Codes, p: Array, bins: int, settings: Settings) -> Calibration:
         value = math.sqrt(max(0.0, square))
         found["rms_debiased"] = Estimate(value, min(ends[0], value), max(ends[1], value), len(y))
     table = [_row(counts[b], level[b], hits[b], settings.z) for b in range(bins)]
-    return Calibration({k: v for k, v in found.items() if v is not None}, table, temperature(y, p, settings))
+    spread = np.sqrt(np.bincount(bin_of, weights=said * (1.0 - said), minlength=bins)) / counts
+    chance = float((spread * counts).sum() / counts.sum() * math.sqrt(2.0 / math.pi))
+    return Calibration({k: v for k, v in found.items() if v is not None}, table, temperature(y, p, settings), chance)
 
 
 def confidences(y: Codes, p: Array) -> tuple[Array, Array]:

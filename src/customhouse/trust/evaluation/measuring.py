@@ -193,7 +193,8 @@ def _calibration(done: Measured, plan: Plan, held: Seen, settings: Settings) -> 
         done.missing["calibration"] = "fewer than 40 rows"
         return
     found = calibrate(held.truth.code, held.scores.p, plan.bins, settings)
-    done.put("calibration", found.metrics, {"reliability": found.table, "temperature": found.temperature})
+    about = {"ece_by_chance": found.ece_by_chance, "reliability": found.table, "temperature": found.temperature}
+    done.put("calibration", found.metrics, about)
     done.kinds.append("calibration")
 
 

@@ -316,5 +316,7 @@ class _Reader:
         if "counts" not in said and low is not None and high is not None:
             self.fail(at, "a bound with both ends says what counts: `counts: value`, or write two bounds")
         # The careful end: what is at least so good has to be so at the low end of the interval.
-        on = self.word(f"{at}/counts", said.get("counts", "low" if low is not None else "high"), ("low", "high", "value"))
+        on = self.word(
+            f"{at}/counts", said.get("counts", "low" if low is not None else "high"), ("low", "high", "value")
+        )
         return Bound(said["metric"], low, high, on or "value", place(at))

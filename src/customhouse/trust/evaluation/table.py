@@ -105,6 +105,13 @@ class Table:
     def close(self) -> None:
         """Let go of the file."""
         self._text.close()
+        self._buffered.close()  # what unpacks does not close what it reads from
+
+    def __enter__(self) -> Table:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     @property
     def digest(self) -> str:
@@ -138,18 +145,17 @@ class Table:
         except (csv.Error, UnicodeDecodeError, OSError, EOFError) as error:
             self._broken(error)
         finally:
-            self.close_quietly()
+            self._finish()
         if self.rows == 0:
             raise ArtifactError("there are no rows below the header", where=str(self.path), hint="name the holdout")
 
-    def close_quietly(self) -> None:
+    def _finish(self) -> None:
         """Read what is left of the file (a packed one's trailer), so that the digest is of all of it; then close."""
-        if not self._text.closed:
-            try:
-                while self._buffered.read(1 << 18):
-                    pass
-            finally:
-                self._text.close()
+        try:
+            while not self._buffered.closed and self._buffered.read(1 << 18):
+                pass
+        finally:
+            self.close()
 
     def numbers(self, cells: Sequence[str], name: str, first: int) -> Array:
         """A column of the rows from `first` on as numbers; the line in an error is right where no cell spans lines."""
