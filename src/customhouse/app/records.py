@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from customhouse._kit.clock import to_rfc3339
 from customhouse.app import wiring
-from customhouse.app.crosscheck import crosscheck
 from customhouse.app.custody import Asked, traced
 from customhouse.app.memory import RELEASE
 from customhouse.app.settings import Settings
@@ -17,7 +15,6 @@ from customhouse.core.release import Release
 from customhouse.core.resource import Manifest
 from customhouse.core.workload import workload
 from customhouse.trust.custody_trace import proof_json
-from customhouse.trust.ledger import MAX_PROBLEMS, LedgerReport
 
 
 def history(settings: Settings, name: str | None, limit: int) -> list[dict[str, Any]]:
@@ -60,14 +57,6 @@ def trace_of(settings: Settings, asked: Asked, kinds: Collection[str] = ()) -> d
     return traced(settings, asked).only(kinds).to_json()
 
 
-def verify_ledger(settings: Settings, progress: Callable[[str, int, int], None] | None = None) -> LedgerReport:
-    """Recompute the whole ledger from its stored bytes, then compare the rows beside it with what it binds."""
-    with wiring.store(settings, create=False) as opened:
-        report = wiring.ledger(settings, opened, write=False).verify(progress)
-        found = (*report.problems, *crosscheck(opened))
-        return replace(report, problems=found[:MAX_PROBLEMS])
-
-
 def proof_of(settings: Settings, index: int) -> dict[str, Any]:
     """The inclusion proof of one entry."""
     with wiring.store(settings, create=False) as opened:
@@ -79,10 +68,30 @@ def proof_of(settings: Settings, index: int) -> dict[str, Any]:
         return proof_json(receipt, entry)
 
 
-def checkpoint_note(settings: Settings) -> str:
-    """The latest checkpoint, a signed note."""
+def tlog_proof_of(settings: Settings, index: int) -> str:
+    """The proof of one entry as a text that stands alone (C2SP tlog-proof), under a cosigned checkpoint if there is."""
+    from customhouse.app.ledger_witnesses import best_checkpoint, cosigned_note
+    from customhouse.trust.tlog_proof import write_proof
+
     with wiring.store(settings, create=False) as opened:
-        return wiring.ledger(settings, opened, write=False).checkpoint().note
+        ledger = wiring.ledger(settings, opened, write=False)
+        receipt = ledger.prove(index, best_checkpoint(opened, index))
+        return write_proof(receipt, cosigned_note(opened, receipt.checkpoint))
+
+
+def entry_bytes(settings: Settings, index: int) -> bytes:
+    """The bytes of one entry as they were hashed."""
+    with wiring.store(settings, create=False) as opened:
+        wiring.ledger(settings, opened, write=False).prove(index)
+        return bytes(opened.ledger.read(index, index + 1)[0])
+
+
+def checkpoint_note(settings: Settings) -> str:
+    """The latest checkpoint, a signed note, with the cosignatures that are known of it."""
+    from customhouse.app.ledger_witnesses import cosigned_note
+
+    with wiring.store(settings, create=False) as opened:
+        return cosigned_note(opened, wiring.ledger(settings, opened, write=False).checkpoint())
 
 
 def decision_of(settings: Settings, prefix: str) -> dict[str, Any] | None:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from customhouse.control.rendering import Renderer
     from customhouse.control.source import Commits
     from customhouse.core.forge import Forge
-    from customhouse.core.ports import PolicyEngine
+    from customhouse.core.ledger import Checkpoint
+    from customhouse.core.ports import PolicyEngine, Progress
     from customhouse.execution.adapters.inference import Inference
     from customhouse.execution.adapters.kubernetes.client import KubernetesCluster
     from customhouse.execution.adapters.local.jobs import SecretProvider
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
     from customhouse.trust.adapters.registries.oci import OciRegistry
     from customhouse.trust.adapters.registries.s3 import S3Store
     from customhouse.trust.keys import PublicKey
-    from customhouse.trust.ledger import Ledger, LedgerReport
+    from customhouse.trust.ledger import Ledger, LedgerReport, Verified
+    from customhouse.trust.note import NoteKey
     from customhouse.trust.remote import ModelStore
     from customhouse.trust.sigstore.keyless import Post
     from customhouse.trust.witness import Witness
@@ -397,11 +399,28 @@ def renderer() -> Renderer:
     return ProgramRenderer()
 
 
-def publish_tiles(opened: Store, folder: Path, key: PublicKey) -> None:
-    """Write the ledger as static tiles (C2SP tlog-tiles)."""
+def ledger_key(settings: Settings) -> NoteKey:
+    """The verifier key of this machine's ledger."""
+    from customhouse.trust.keys import load_public
+    from customhouse.trust.note import NoteKey
+
+    return NoteKey(LEDGER_ORIGIN, load_public(settings.keys / f"{LEDGER_KEY}.pub"))
+
+
+def publish_tiles(
+    opened: Store, folder: Path, key: PublicKey, cosigned: Callable[[Checkpoint], str] = lambda made: made.note
+) -> Checkpoint:
+    """Write the ledger as static tiles (C2SP tlog-tiles); only what is new."""
     from customhouse.trust.adapters.tiles import publish
 
-    publish(opened.ledger, folder, LEDGER_ORIGIN, key)
+    return publish(opened.ledger, folder, LEDGER_ORIGIN, key, cosigned=cosigned)
+
+
+def tile_source(opened: Store, key: PublicKey, cosigned: Callable[[Checkpoint], str]) -> TileSource:
+    """The files of the ledger out of its store, for the server."""
+    from customhouse.trust.adapters.tiles import TileSource
+
+    return TileSource(opened.ledger, LEDGER_ORIGIN, (key,), cosigned)
 
 
 def verify_tiles(folder: Path, key: PublicKey) -> LedgerReport:
@@ -428,3 +447,10 @@ def forge(settings: Settings, configuration: Configuration) -> Forge | None:
     }
     token = settings.environment.get(TOKEN, "")
     return known[spec.kind](spec.repository, token, url=spec.url, authority=settings.environment.get("SSL_CERT_FILE"))
+def mirror(place: str, log: NoteKey, since: Verified | None, progress: Progress | None) -> Mirrored:
+    """Verify the files of a ledger at an address or in a folder."""
+    from customhouse.trust.adapters.tiles_check import check_mirror
+
+    return check_mirror(place, log, since, clock(), progress)
+
+

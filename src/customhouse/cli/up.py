@@ -29,6 +29,7 @@ def up(repo: str, branch: str, port: int, key: str | None, keep_serving: bool, s
 
     from customhouse.app.controlplane import ControlPlane
     from customhouse.app.initialise import COMMIT_KEY
+    from customhouse.app.ledger_verifying import ledger_files
     from customhouse.app.up import LiveBoard, run
     from customhouse.server.serving import Server
 
@@ -50,7 +51,7 @@ def up(repo: str, branch: str, port: int, key: str | None, keep_serving: bool, s
         signal.signal(number, handler)
     try:
         # The port first: when it is taken nothing has been started yet.
-        server = Server(live, port=port)
+        server = Server(live, port=port, ledger=ledger_files(settings, plane.store))
         plane.start()
         with contextlib.suppress(KeyboardInterrupt), server:
             talk(settings, f"following {repo} ({branch}); dashboard: {server.address.url}; Ctrl-C ends")

@@ -22,6 +22,7 @@ from customhouse._kit.clock import Clock, SystemClock, from_rfc3339
 from customhouse.app.overview import Overview
 from customhouse.core.errors import CustomhouseError
 from customhouse.server.door import HEADERS, LOOPBACK, Door
+from customhouse.server.ledger_tiles import Tiles, ledger_routes
 from customhouse.server.page import Page
 from customhouse.server.streams import Looked, Streams
 
@@ -50,11 +51,12 @@ def application(
     allowed_hosts: tuple[str, ...] = LOOPBACK,
     ending: Callable[[], bool] = lambda: False,
     clock: Clock | None = None,
+    ledger: Tiles | None = None,
 ) -> Starlette:
     """The ASGI application over a Board.
 
     `allowed_hosts` are the names it answers to (see `door`). When `ending` says so, open event streams end. `clock`
-    tells how old the picture is.
+    tells how old the picture is. `ledger` is served below /ledger/ for whoever wants to verify it.
     """
     page = Page()
     streams = Streams(board.version, _looked(board, clock or SystemClock()), ending)
@@ -68,6 +70,7 @@ def application(
             Route("/metrics", _text(board.metrics, "text/plain; version=0.0.4")),
             Route("/api/v1/overview", _json(board)),
             *(Route(f"/api/v1/{name}", _json(board, name)) for name in PARTS),
+            *(ledger_routes(ledger) if ledger is not None else ()),
             Mount("/static", StaticFiles(directory=_STATIC)),
         ],
         middleware=[Middleware(Door, hosts=allowed_hosts)],

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from customhouse.core.errors import TargetError
 from customhouse.server.application import Board, application
+from customhouse.server.ledger_tiles import Tiles
 
 _MOST_CONNECTIONS = 128
 """More get 503: a client that leaks connections must not take the control plane's memory."""
@@ -34,13 +35,19 @@ class Server:
     """A context manager: listens when entered (TargetError: the port is taken), ends within two seconds."""
 
     def __init__(
-        self, board: Board | None, host: str = "127.0.0.1", port: int = 0, *, app: ASGIApp | None = None
+        self,
+        board: Board | None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        app: ASGIApp | None = None,
+        ledger: Tiles | None = None,
     ) -> None:
-        """Serves the dashboard over `board`, or `app` instead."""
+        """Serves the dashboard over `board` and the ledger's files, or `app` instead."""
         self._ending = threading.Event()
         if app is None:
             assert board is not None  # noqa: S101 - one of the two is given
-            app = application(board, ending=self._ending.is_set)
+            app = application(board, ending=self._ending.is_set, ledger=ledger)
         self._app = app
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM)

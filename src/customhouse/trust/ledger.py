@@ -169,17 +169,19 @@ class Ledger:
                 raise TamperError(f"{latest.size} entries were signed and {size} are there", where=self.origin)
             return self._trusted(latest, self._nodes.node)
 
-    def prove(self, index: int) -> Receipt:
-        """The proof that entry `index` is under the checkpoint.
+    def prove(self, index: int, under: Checkpoint | None = None) -> Receipt:
+        """The proof that entry `index` is under the latest checkpoint, or under an older one of this ledger.
 
         Raises UsageError when there is no such entry, TamperError when its stored data is not what was appended.
         """
-        return self.proved(index)[0]
+        return self.proved(index, under)[0]
 
-    def proved(self, index: int) -> tuple[Receipt, Entry]:
+    def proved(self, index: int, under: Checkpoint | None = None) -> tuple[Receipt, Entry]:
         """`prove`, with the Entry itself (what `custody.trace` takes)."""
         with self._lock:
             checkpoint = self.checkpoint()
+            if under is not None:
+                checkpoint = open_checkpoint(under.note, self.origin, self._public)
             if not 0 <= index < checkpoint.size:
                 raise UsageError(f"no entry {index} under the checkpoint of {checkpoint.size}", where=self.origin)
             (data,) = self._store.read(index, index + 1)

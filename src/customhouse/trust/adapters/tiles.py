@@ -1,103 +1,179 @@
-"""The ledger as a static folder (C2SP tlog-tiles), which anybody can serve, mirror and verify without the store.
+"""The ledger as static files (C2SP tlog-tiles): out of the store for a server, or written into a folder.
 
-checkpoint                      the signed note
-tile/<L>/<N>[.p/<W>]            hashes of level 8·L, 256 a tile; the last one of a level may be partial (W hashes)
-tile/entries/<N>[.p/<W>]        the entries under tile/0/<N>, each after its length as a big-endian uint16
+What is given out is what the signed checkpoint covers; the tree is the stored one, whose root is held against it.
 """
 
 from __future__ import annotations
 
+import hmac
 import os
 import secrets
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from customhouse._kit.clock import Clock
+from customhouse._kit.hashtree import HASH_BYTES
 from customhouse.core.errors import StateError, TamperError
 from customhouse.core.ledger import Checkpoint
-from customhouse.core.ports import LedgerStore, Progress
+from customhouse.core.ports import LedgerStore
 from customhouse.trust import merkle
+from customhouse.trust.adapters.tile_layout import (
+    CHECKPOINT,
+    HEIGHT,
+    WIDTH,
+    Tile,
+    encode_number,
+    join_entries,
+    parse_path,
+    tiles_of,
+)
+from customhouse.trust.adapters.tiles_check import folder_reader, verify
 from customhouse.trust.keys import PublicKey
-from customhouse.trust.ledger import MAX_ENTRY_BYTES, MAX_PROBLEMS, LedgerProblem, LedgerReport, parse_entry
+from customhouse.trust.ledger_check import stored_peaks
+from customhouse.trust.ledger_stores import tree_of
 from customhouse.trust.note import MAX_NOTE_BYTES, open_checkpoint
 
-WIDTH = 256
-HEIGHT = 8
-_MAX_BUNDLE_BYTES = WIDTH * (MAX_ENTRY_BYTES + 2)
+__all__ = ["Tile", "TileSource", "encode_number", "publish", "tiles_of", "verify"]
+
+_BATCH = 4096
+Cosigned = Callable[[Checkpoint], str]
+"""The note of a checkpoint with the cosignatures that are known of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """One file of the folder: level (None: entries), number, and how many of its 256 places are filled."""
+class TileSource:
+    """The files of a ledger out of its store. May be used from several threads."""
 
-    level: int | None
-    number: int
-    width: int
+    def __init__(
+        self, store: LedgerStore, origin: str, keys: Iterable[PublicKey], cosigned: Cosigned = lambda made: made.note
+    ) -> None:
+        self._store = store
+        self._stored = tree_of(store)
+        self._origin = origin
+        self._keys = tuple(keys)
+        self._cosigned = cosigned
+        self._latest: Checkpoint | None = None
 
-    @property
-    def path(self) -> str:
-        """Where it is, relative to the folder."""
-        name = "entries" if self.level is None else str(self.level)
-        partial = f".p/{self.width}" if self.width < WIDTH else ""
-        return f"tile/{name}/{encode_number(self.number)}{partial}"
+    def checkpoint(self) -> Checkpoint:
+        """The latest, if it is signed and the stored tree leads to it. Raises StateError (none yet), TamperError."""
+        latest = self._store.latest_checkpoint()
+        if latest is None:
+            raise StateError("the ledger has no checkpoint yet", where=self._origin)
+        if latest != self._latest:
+            checked = open_checkpoint(latest.note, self._origin, *self._keys)
+            tree = merkle.CompactRange(checked.size, stored_peaks(checked.size, self._stored.hashes))
+            if not hmac.compare_digest(tree.root(), checked.root):
+                raise TamperError("the entries do not lead to the last signed checkpoint", where=self._origin)
+            self._latest = latest
+        return latest
+
+    def note(self) -> str:
+        """The checkpoint as it is published."""
+        return self._cosigned(self.checkpoint())
+
+    def get(self, path: str) -> bytes | None:
+        """The bytes of a tile or bundle by its path (`tile/…`); None when the checkpoint does not reach so far."""
+        tile = parse_path(path)
+        if tile is None:
+            return None
+        covered = self.checkpoint().size >> (HEIGHT * (tile.level or 0))
+        if tile.number * WIDTH + tile.width > covered:
+            return None
+        return self.content(tile)
+
+    def content(self, tile: Tile) -> bytes:
+        """The bytes of a tile. Raises StateError, or TamperError when the stored tree is not whole."""
+        start = tile.number * WIDTH
+        if tile.level is None:
+            return join_entries(self._store.read(start, start + tile.width))
+        found = self._stored.hashes(tile.level, start, start + tile.width)
+        if len(found) != tile.width * HASH_BYTES:
+            raise TamperError("the stored tree is not whole", where=tile.path)
+        return found
+
+    def grown(self, old: Checkpoint | None, new: Checkpoint) -> None:
+        """Check the entries between two checkpoints against both. Raises TamperError."""
+        size = 0 if old is None else old.size
+        if old is not None and size > new.size:
+            raise TamperError(
+                f"what is published has {size} entries and the ledger {new.size}",
+                where=self._origin,
+                hint="the ledger was cut back, or this folder is of another one",
+            )
+        tree = merkle.CompactRange(size, stored_peaks(size, self._stored.hashes))
+        if old is not None and not hmac.compare_digest(tree.root(), old.root):
+            raise TamperError(
+                f"what is published has another tree of {size} entries: the ledger was forked", where=self._origin
+            )
+        for first in range(size, new.size, _BATCH):
+            tree.extend(merkle.leaf_hash(item) for item in self._store.read(first, min(first + _BATCH, new.size)))
+        if not hmac.compare_digest(tree.root(), new.root):
+            raise TamperError("the entries do not lead to the last signed checkpoint", where=self._origin)
+        made: dict[int, list[bytes]] = {}
+        for level, top in tree.completed:
+            made.setdefault(level, []).append(top)
+        for level, hashes in made.items():
+            start = size >> (HEIGHT * level)
+            if self._stored.hashes(level, start, start + len(hashes)) != b"".join(hashes):
+                raise TamperError(f"level {level} of the stored tree is not that of the entries", where=self._origin)
 
 
-def encode_number(number: int) -> str:
-    """Groups of three digits, all but the last after an x: 1234067 is `x001/x234/067`."""
-    digits = str(number)
-    digits = digits.zfill(-(-len(digits) // 3) * 3)
-    groups = [digits[i : i + 3] for i in range(0, len(digits), 3)]
-    return "/".join([*(f"x{group}" for group in groups[:-1]), groups[-1]])
-
-
-def tiles_of(size: int) -> Iterator[Tile]:
-    """Every hash tile of a tree of `size` leaves, then every bundle of entries."""
-    level, count = 0, size
-    while count:
-        yield from _row(level, count)
-        level, count = level + 1, count >> HEIGHT
-    yield from _row(None, size)
-
-
-def _row(level: int | None, count: int) -> Iterator[Tile]:
-    for number in range(count // WIDTH):
-        yield Tile(level, number, WIDTH)
-    if count % WIDTH:
-        yield Tile(level, count // WIDTH, count % WIDTH)
-
-
-def publish(store: LedgerStore, folder: Path, origin: str, key: PublicKey) -> Checkpoint:
+def publish(
+    store: LedgerStore,
+    folder: Path,
+    origin: str,
+    key: PublicKey,
+    *others: PublicKey,
+    cosigned: Cosigned = lambda made: made.note,
+) -> Checkpoint:
     """Write the ledger up to its latest checkpoint: tiles first, the checkpoint last, each file all or nothing.
 
-    What is written is checked against the checkpoint first. Tiles that are there already are left alone, partial
-    tiles that the new ones replace are removed. Raises StateError (no checkpoint yet, cannot write) or TamperError.
+    Where the folder holds an older checkpoint of this ledger only what came since is read, checked against both, and
+    written; partial tiles that the new ones replace are removed. Raises StateError (no checkpoint yet, cannot write)
+    or TamperError, also when the folder is ahead of the ledger or of another past.
     """
-    latest = store.latest_checkpoint()
-    if latest is None:
-        raise StateError("the ledger has no checkpoint yet", where=origin)
-    checkpoint = open_checkpoint(latest.note, origin, key)
-    data = [bytes(item) for item in store.read(0, checkpoint.size)]
-    tree = merkle.MerkleTree(merkle.leaf_hash(item) for item in data)
-    if tree.size != checkpoint.size or tree.root() != checkpoint.root:
-        raise TamperError("the entries do not lead to the last signed checkpoint", where=origin)
+    keys = (key, *others)
+    source = TileSource(store, origin, keys, cosigned)
+    checkpoint = open_checkpoint(source.checkpoint().note, origin, *keys)
+    old = _published(folder, origin, keys)
+    source.grown(old, checkpoint)
+    since = 0 if old is None else old.size
     try:
-        for tile in tiles_of(checkpoint.size):
-            place = folder / tile.path
-            if tile.width < WIDTH or not place.exists():
-                _write(place, _content(tile, tree, data))
-        _write(folder / "checkpoint", checkpoint.note.encode())
-        _remove_stale(folder, {tile.path for tile in tiles_of(checkpoint.size)} | {"checkpoint"})
+        for tile in tiles_of(checkpoint.size, since):
+            _write(folder / tile.path, source.content(tile))
+        _write(folder / CHECKPOINT, source.note().encode())
+        _remove_partial(folder, checkpoint.size, since)
     except OSError as error:
         raise StateError(f"cannot write the tiles: {error.strerror}", where=str(folder)) from error
     return checkpoint
 
 
-def _content(tile: Tile, tree: merkle.MerkleTree, data: list[bytes]) -> bytes:
-    start = tile.number * WIDTH
-    if tile.level is not None:
-        return tree.nodes(tile.level * HEIGHT, start, start + tile.width)
-    return b"".join(len(item).to_bytes(2, "big") + item for item in data[start : start + tile.width])
+def _remove_partial(folder: Path, size: int, since: int) -> None:
+    """Partial tiles that the new ones replace, also those of a run that was killed before its checkpoint."""
+    wanted = {tile.path for tile in tiles_of(size, since)}
+    for tile in tiles_of(size, since):
+        whole = Tile(tile.level, tile.number, WIDTH).path
+        parts = folder / f"{whole}.p"
+        if not parts.is_dir():
+            continue
+        for place in parts.iterdir():
+            if f"{whole}.p/{place.name}" not in wanted:
+                place.unlink()
+        if not any(parts.iterdir()):
+            parts.rmdir()
+
+
+def _published(folder: Path, origin: str, keys: Iterable[PublicKey]) -> Checkpoint | None:
+    """The checkpoint that a folder holds; None for a new folder. Raises TamperError when it is not of this ledger."""
+    if not (folder / CHECKPOINT).exists():
+        return None
+    try:
+        note = folder_reader(folder)(CHECKPOINT, MAX_NOTE_BYTES).decode()
+        return open_checkpoint(note, origin, *keys)
+    except (TamperError, UnicodeDecodeError) as error:
+        raise TamperError(
+            "the folder holds a checkpoint that is not of this ledger",
+            where=str(folder / CHECKPOINT),
+            hint="choose another folder; nothing was written",
+        ) from error
 
 
 def _write(place: Path, content: bytes) -> None:
@@ -111,128 +187,3 @@ def _write(place: Path, content: bytes) -> None:
         draft.replace(place)
     finally:
         draft.unlink(missing_ok=True)
-
-
-def _remove_stale(folder: Path, wanted: set[str]) -> None:
-    for path in sorted((folder / "tile").rglob("*"), reverse=True):
-        if path.is_file() and ".p/" in path.as_posix() and path.relative_to(folder).as_posix() not in wanted:
-            path.unlink()
-        elif path.is_dir() and path.name.endswith(".p") and not any(path.iterdir()):
-            path.rmdir()
-
-
-def verify(folder: Path, origin: str, key: PublicKey, clock: Clock, progress: Progress | None = None) -> LedgerReport:
-    """Verify a folder offline: the checkpoint's signature, every entry, every tile, the root; nothing may be extra.
-
-    Never raises for damage: each problem names the file, and the entry when it is one entry's.
-    """
-    problems: list[LedgerProblem] = []
-    empty = LedgerReport(origin, 0, 0, merkle.EMPTY_ROOT, 0, (), clock.now())
-    try:
-        note = _read(folder, "checkpoint", MAX_NOTE_BYTES).decode()
-        checkpoint = open_checkpoint(note, origin, key)
-    except (TamperError, UnicodeDecodeError) as error:
-        problem = LedgerProblem(getattr(error, "message", "not text"), where="checkpoint")
-        return LedgerReport(origin, 0, 0, empty.root, 0, (problem,), clock.now())
-    tree, blamed = _leaves(folder, checkpoint.size, problems, progress)
-    if tree.size == checkpoint.size:
-        genuine = tree.root() == checkpoint.root
-        if not genuine:
-            where, index = blamed[0] if blamed else ("checkpoint", None)
-            problems.insert(0, LedgerProblem("the entries do not lead to the signed root", index, where))
-        _check_tiles(folder, tree, genuine=genuine, problems=problems)
-    _check_extra(folder, checkpoint.size, problems)
-    return LedgerReport(origin, tree.size, checkpoint.size, tree.root(), 1, tuple(problems[:MAX_PROBLEMS]), clock.now())
-
-
-def _leaves(
-    folder: Path, size: int, problems: list[LedgerProblem], progress: Progress | None
-) -> tuple[merkle.MerkleTree, list[tuple[str, int | None]]]:
-    """The tree that the entries make, and the places where an entry does not fit the leaf in its tile."""
-    tree = merkle.MerkleTree()
-    blamed: list[tuple[str, int | None]] = []
-    for tile in _row(None, size):
-        start = tile.number * WIDTH
-        try:
-            items = _split(_read(folder, tile.path, _MAX_BUNDLE_BYTES), tile.width)
-            hashes = _read_tile(folder, Tile(0, tile.number, tile.width))
-        except TamperError as error:
-            problems.append(LedgerProblem(error.message, where=error.where or tile.path))
-            return tree, blamed
-        for offset, item in enumerate(items):
-            leaf = merkle.leaf_hash(item)
-            if leaf != hashes[offset]:
-                blamed.append((tile.path, start + offset))
-            try:
-                parse_entry(item)
-            except TamperError as error:
-                problems.append(LedgerProblem(error.message, start + offset, tile.path))
-            tree.append(leaf)
-        if progress is not None:
-            progress("entries", tree.size, size)
-    return tree, blamed
-
-
-def _check_tiles(folder: Path, tree: merkle.MerkleTree, *, genuine: bool, problems: list[LedgerProblem]) -> None:
-    for tile in tiles_of(tree.size):
-        if tile.level is None:
-            continue
-        start = tile.number * WIDTH
-        try:
-            found = b"".join(_read_tile(folder, tile))
-        except TamperError as error:
-            problems.append(LedgerProblem(error.message, where=error.where or tile.path))
-            continue
-        if found == tree.nodes(tile.level * HEIGHT, start, start + tile.width):
-            continue
-        # With the signed root reached, the entries are right and the tile is not; otherwise the two disagree.
-        for offset in range(tile.width):
-            piece = slice(offset * merkle.HASH_BYTES, (offset + 1) * merkle.HASH_BYTES)
-            if found[piece] != tree.node(tile.level * HEIGHT, start + offset):
-                what = "is not that of the entries" if genuine else "does not fit the entries below it"
-                index = start + offset if tile.level == 0 else None
-                problems.append(LedgerProblem(f"hash {offset} {what}", index, tile.path))
-
-
-def _check_extra(folder: Path, size: int, problems: list[LedgerProblem]) -> None:
-    wanted = {tile.path for tile in tiles_of(size)} | {"checkpoint"}
-    for path in folder.rglob("*"):
-        name = path.relative_to(folder).as_posix()
-        if (path.is_symlink() or not path.is_dir()) and name not in wanted:
-            problems.append(LedgerProblem("a file that does not belong here", where=name))
-        if len(problems) > MAX_PROBLEMS:
-            return
-
-
-def _read_tile(folder: Path, tile: Tile) -> list[bytes]:
-    content = _read(folder, tile.path, WIDTH * merkle.HASH_BYTES)
-    if len(content) != tile.width * merkle.HASH_BYTES:
-        raise TamperError(f"{len(content)} bytes, not {tile.width} hashes", where=tile.path)
-    return [content[i : i + merkle.HASH_BYTES] for i in range(0, len(content), merkle.HASH_BYTES)]
-
-
-def _split(bundle: bytes, width: int) -> list[bytes]:
-    items: list[bytes] = []
-    position = 0
-    while position < len(bundle):
-        length = int.from_bytes(bundle[position : position + 2], "big")
-        end = position + 2 + length
-        if end > len(bundle):
-            raise TamperError(f"entry {len(items)} of this bundle runs past its end")
-        items.append(bundle[position + 2 : end])
-        position = end
-    if len(items) != width:
-        raise TamperError(f"{len(items)} entries, not {width}")
-    return items
-
-
-def _read(folder: Path, name: str, limit: int) -> bytes:
-    try:
-        descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as handle:
-            content = handle.read(limit + 1)
-    except OSError as error:
-        raise TamperError(f"cannot be read: {error.strerror}", where=name) from error
-    if len(content) > limit:
-        raise TamperError("larger than it can be", where=name)
-    return content
