@@ -34,8 +34,12 @@ if TYPE_CHECKING:
     from customhouse.policy.testrun import CoveringEngine
     from customhouse.store.advisories import Advisories
     from customhouse.store.database import Store
+    from customhouse.trust.adapters.registries.hub import HubStore
+    from customhouse.trust.adapters.registries.mlflow import MlflowStore
     from customhouse.trust.adapters.registries.oci import OciRegistry
     from customhouse.trust.adapters.registries.s3 import S3Store
+    from customhouse.trust.adapters.tiles import TileSource
+    from customhouse.trust.adapters.tiles_check import Mirrored
     from customhouse.trust.keys import PublicKey
     from customhouse.trust.ledger import Ledger, LedgerReport, Verified
     from customhouse.trust.note import NoteKey
@@ -204,7 +208,30 @@ def s3(settings: Settings) -> S3Store:
     return S3Store(clock(), found.keys, region=found.region, endpoint=found.endpoint, authority=authority)
 
 
-MODEL_STORES: Mapping[str, Callable[[Settings], ModelStore]] = {"s3": s3}
+def mlflow(settings: Settings) -> MlflowStore:
+    """MLflow servers; the login of the environment is for the one that MLFLOW_TRACKING_URI names."""
+    from customhouse.trust.adapters.registries.mlflow import Login, MlflowStore
+
+    said = settings.environment
+    token = said.get("MLFLOW_TRACKING_TOKEN", "")
+    login = Login("" if token else said.get("MLFLOW_TRACKING_USERNAME", ""), token or said.get("MLFLOW_TRACKING_PASSWORD", ""))
+    base = said.get("MLFLOW_TRACKING_URI", "")
+    return MlflowStore(
+        base if base.startswith(("https://", "http://")) else None,
+        login,
+        lambda scheme: s3(settings) if scheme == "s3" else None,
+        authority=said.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or None,
+    )
+
+
+def hub(settings: Settings) -> HubStore:
+    """Hugging Face's hub, or the one that HF_ENDPOINT names."""
+    from customhouse.trust.adapters.registries.hub import HUB, HubStore
+
+    return HubStore(settings.environment.get("HF_ENDPOINT") or HUB, settings.environment.get("HF_TOKEN", ""))
+
+
+MODEL_STORES: Mapping[str, Callable[[Settings], ModelStore]] = {"s3": s3, "mlflow": mlflow, "hf": hub}
 """Schemes of references to files that a store lists (an OCI registry has manifests, and a way of its own)."""
 
 
@@ -430,6 +457,13 @@ def verify_tiles(folder: Path, key: PublicKey) -> LedgerReport:
     return verify(folder, LEDGER_ORIGIN, key, clock())
 
 
+def mirror(place: str, log: NoteKey, since: Verified | None, progress: Progress | None) -> Mirrored:
+    """Verify the files of a ledger at an address or in a folder."""
+    from customhouse.trust.adapters.tiles_check import check_mirror
+
+    return check_mirror(place, log, since, clock(), progress)
+
+
 def forge(settings: Settings, configuration: Configuration) -> Forge | None:
     """The forge that a configuration names, with the token of the environment; None without one."""
     from customhouse.app.forge_settings import TOKEN
@@ -447,10 +481,3 @@ def forge(settings: Settings, configuration: Configuration) -> Forge | None:
     }
     token = settings.environment.get(TOKEN, "")
     return known[spec.kind](spec.repository, token, url=spec.url, authority=settings.environment.get("SSL_CERT_FILE"))
-def mirror(place: str, log: NoteKey, since: Verified | None, progress: Progress | None) -> Mirrored:
-    """Verify the files of a ledger at an address or in a folder."""
-    from customhouse.trust.adapters.tiles_check import check_mirror
-
-    return check_mirror(place, log, since, clock(), progress)
-
-
