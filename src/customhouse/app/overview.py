@@ -53,6 +53,8 @@ class ReleaseRow:
     """Where it answers (Open Inference Protocol v2); empty unless it gets traffic."""
     evidence: tuple[EvidenceRow, ...] = ()
     """What is said of its model, as the Decision that let it in has it."""
+    vulnerabilities: str = ""
+    """What became known of its packages since (`app.vulnwatch_loop`), and what the rules say now; empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True)

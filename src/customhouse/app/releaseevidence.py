@@ -39,15 +39,15 @@ class ReleaseEvidence:
                 return
 
 
-def vulnerable_rows(remembered: Mapping[str, Any] | None, ref: ResourceRef, release: str) -> Iterator[EvidenceRow]:
-    """What the watch knows of the release's vulnerabilities now (`app.vulnwatch_loop`); none where it knows of none."""
+def vulnerable(remembered: Mapping[str, Any] | None, ref: ResourceRef, release: str) -> str:
+    """What the watch knows of a release's vulnerabilities now (`app.vulnwatch_loop`); empty where it knows of none."""
+    texts = []
     for row in (remembered or {}).get("releases", {}).values():
-        if row["release"] != release or row["resource"] != ref.to_json() or not row["count"]:
-            continue
-        many = f"{row['count']} known vulnerabilities" if row["count"] > 1 else "a known vulnerability"
-        said = {"deny": "; it would be denied now", "warn": "", "allow": ""}.get(row["verdict"], "; not judged")
-        text = f"{many}: {'; '.join(row['worst'])}{said}"
-        yield EvidenceRow("vulnerabilities", row["verdict"] in ("allow", "warn"), "customhouse", text[:300])
+        if row["release"] == release and row["resource"] == ref.to_json() and row["count"]:
+            many = f"{row['count']} known vulnerabilities" if row["count"] > 1 else "a known vulnerability"
+            said = {"deny": "; it would be denied now", "warn": "", "allow": ""}.get(row["verdict"], "; not judged")
+            texts.append(f"{many}: {'; '.join(row['worst'])}{said}")
+    return ". ".join(dict.fromkeys(texts))[:500]
 
 
 def _row(said: Mapping[str, Any]) -> EvidenceRow:

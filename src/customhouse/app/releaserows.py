@@ -14,7 +14,7 @@ from customhouse.app.controlplane import ControlPlane, release_name
 from customhouse.app.governance import Governance
 from customhouse.app.memory import PENDING, RELEASE, VULNERABILITIES, key_of
 from customhouse.app.overview import ReleaseRow
-from customhouse.app.releaseevidence import ReleaseEvidence, vulnerable_rows
+from customhouse.app.releaseevidence import ReleaseEvidence, vulnerable
 from customhouse.core.cost import HOURS_PER_MONTH, Charge
 from customhouse.core.errors import CustomhouseError
 from customhouse.core.observation import Observation
@@ -142,10 +142,8 @@ class ReleaseRows:
             state="removed" if ref not in scene.declared and state != "rolled back" else state,
             charged=str(amount),
             endpoint=self._endpoint(ref) if weight else "",
-            evidence=(
-                *(self._evidence.of(ref, value["revision"], value["artifact"]) if value["artifact"] else ()),
-                *vulnerable_rows(self._plane.memory.get(VULNERABILITIES), ref, release),
-            ),
+            evidence=self._evidence.of(ref, value["revision"], value["artifact"]) if value["artifact"] else (),
+            vulnerabilities=vulnerable(self._plane.memory.get(VULNERABILITIES), ref, release),
         )
 
     def _what(self, ref: ResourceRef, release: str) -> _Known:

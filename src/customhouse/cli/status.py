@@ -40,6 +40,8 @@ def status(ctx: click.Context, output: str, settings: Settings) -> None:
         for row in found["releases"]:
             if row["endpoint"]:
                 write_text(f"{row['name']} {row['version']} answers at {row['endpoint']}")
+            if row.get("vulnerabilities"):
+                write_text(f"{row['name']} {row['version']} has {row['vulnerabilities']}")
         costs = found["costs"]
         if costs is not None:
             month = f"{costs['month_low']} to {costs['month_high']}"
