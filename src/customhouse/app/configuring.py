@@ -193,6 +193,7 @@ def _tier(tier: TierSpec) -> dict[str, Any]:
         "requiredEvidence": list(tier.required_evidence),
         "evidenceMaxAgeDays": tier.evidence_max_age_days,
         "requiredImageEvidence": list(tier.required_image_evidence),
+        "requiredDatasetEvidence": list(tier.required_dataset_evidence) or None,
         "provenanceLevel": tier.provenance_level,
         "imageProvenanceLevel": tier.image_provenance_level,
         "preScannedImages": list(tier.prescanned_images),

@@ -121,7 +121,7 @@ def versions(ledger: Ledger, name: str) -> list[Version]:
     for index, item in ledger.entries():
         if item.kind != _KIND:
             continue
-        nodes = item.body.get("nodes") or ({},)
+        nodes: Sequence[Any] = item.body.get("nodes") or ({},)
         if name in nodes[0].get("aliases", ()):
             found.append(Version(index, str(nodes[0].get("digest", "")), dict(item.body)))
     return found

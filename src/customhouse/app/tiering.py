@@ -91,6 +91,7 @@ def tiers_of(definitions: Mapping[str, Any], currency: str, fail: Fail) -> Mappi
             required_evaluation=tuple(given.get("requiredEvaluation", start.required_evaluation)),
             evaluation_max_age_days=given.get("evaluationMaxAgeDays", start.evaluation_max_age_days),
             evaluation_data_registered=given.get("evaluationDataRegistered", start.evaluation_data_registered),
+            required_dataset_evidence=tuple(given.get("requiredDatasetEvidence", start.required_dataset_evidence)),
             provenance_level=given.get("provenanceLevel", start.provenance_level),
             image_provenance_level=given.get("imageProvenanceLevel", start.image_provenance_level),
             prescanned_images=tuple(given.get("preScannedImages", start.prescanned_images)),

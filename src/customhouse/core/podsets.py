@@ -18,6 +18,7 @@ from customhouse._kit.digest import is_digest
 from customhouse._kit.frozen import quickly_made
 from customhouse._kit.quantity import parse_bytes, parse_milli
 from customhouse.core.containers import Container, container_of, containers_of, images_of, looks_like_container
+from customhouse.core.datasets import annotated_datasets
 from customhouse.core.devices import UNKNOWN_ACCELERATOR, classes, is_mig, is_spot, labelled_part, mig_part
 from customhouse.core.errors import DeclarationError
 from customhouse.core.evidence import ArtifactRef
@@ -171,6 +172,8 @@ def _pod_sets(manifest: Manifest, api_version: str, kind: str) -> tuple[PodSet, 
         found.extend(_embedded(manifest, {item.pointer for item in found}))
     if row is not None and row.names and found:
         found[0] = replace(found[0], artifacts=(*named(manifest, row), *found[0].artifacts))
+    if found and (data := annotated_datasets(manifest)):
+        found[0] = replace(found[0], artifacts=(*found[0].artifacts, *data))
     return tuple(found)
 
 

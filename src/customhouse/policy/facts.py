@@ -23,6 +23,7 @@ from customhouse.core.facts import SCHEMA, Facts
 from customhouse.core.forge import Review
 from customhouse.core.resource import PREFIX, ResourceRef
 from customhouse.core.workload import workload
+from customhouse.policy.datasets import asked_of_datasets
 from customhouse.policy.evaluation_facts import EvaluationFacts, asked_of_evaluations, planned, registered
 from customhouse.policy.frameworks import release
 from customhouse.policy.pods import artifacts as named_artifacts
@@ -285,6 +286,7 @@ def _tier(context: FactsContext) -> dict[str, Any]:
             "evidence_max_age_days": spec.evidence_max_age_days,
             "required_image_evidence": list(spec.required_image_evidence),
             **asked_of_evaluations(spec),
+            **asked_of_datasets(spec),
             "provenance_level": spec.provenance_level,
             "image_provenance_level": spec.image_provenance_level,
             "prescanned_images": list(spec.prescanned_images),

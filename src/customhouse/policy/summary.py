@@ -11,6 +11,7 @@ from typing import Any
 
 from customhouse._kit.digest import is_digest
 from customhouse.core.evidence import EvidenceKind
+from customhouse.policy.datasets import validation_summary
 
 _GIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _MAX_ITEMS = 64
@@ -28,6 +29,7 @@ def summarise(kind: EvidenceKind, predicate: Mapping[str, Any]) -> dict[str, Any
         EvidenceKind.SCAN: _scan,
         EvidenceKind.BOM: _bom,
         EvidenceKind.EVALUATION: _evaluation,
+        EvidenceKind.DATA_VALIDATION: validation_summary,
         EvidenceKind.PROVENANCE: _provenance,
     }
     reader = readers.get(kind)

@@ -127,6 +127,8 @@ class TierSpec:
     """Whether a model has to be evaluated on a dataset that reviewed configuration names."""
     required_image_evidence: tuple[str, ...] = ()
     """Values of `EvidenceKind` that every container image needs, verified."""
+    required_dataset_evidence: tuple[str, ...] = ()
+    """Values of `EvidenceKind` that every dataset needs that a workload names, verified."""
     provenance_level: int | None = None
     """The SLSA Build level (1 to 3) that a model's provenance must reach."""
     image_provenance_level: int | None = None

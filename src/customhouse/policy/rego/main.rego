@@ -143,3 +143,9 @@ findings contains lib.judged(finding) if {
 	some finding in data.customhouse.rules.spend.findings
 	lib.kept(finding)
 }
+
+findings contains lib.judged(finding) if {
+	count([artifact | some artifact in input.artifacts; artifact.role == "dataset"]) > 0
+	some finding in data.customhouse.rules.datasets.findings
+	lib.kept(finding)
+}

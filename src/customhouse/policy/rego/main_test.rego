@@ -136,3 +136,11 @@ test_findings_about_reviews_and_spend_are_joined if {
 	document := object.union(fixtures.facts, {"review": review, "budgets": [budget]})
 	fixtures.rules(customhouse.findings) == {"review-objection", "spend-stale"} with input as document
 }
+
+test_findings_about_datasets_are_joined if {
+	failed := {"passed": false, "errors": [], "sensitive": [], "schema": null}
+	one := {"kind": "data-validation", "verified": false, "problem": "", "age_seconds": 1, "summary": failed}
+	data_set := {"role": "dataset", "reference": "d", "digest": fixtures.digest, "pointer": "/d", "evidence": [one]}
+	document := object.union(fixtures.facts, {"artifacts": [data_set]})
+	fixtures.rules(customhouse.findings) == {"dataset-validation-failed"} with input as document
+}

@@ -118,6 +118,10 @@ def _header(reader: Iterator[list[str]], told: CsvFile, name: str) -> tuple[str,
         raise ArtifactError(f"the header cannot be read: {error}", where=f"{name}:1") from error
     if header is None:
         raise ArtifactError("only empty lines", where=name, hint="a table has a header and rows")
+    # What pandas writes before its index has no name; of a header that has none at all, nothing can be said.
+    header = (
+        [cell if cell.strip() else f"(column {at})" for at, cell in enumerate(header, 1)] if any(header) else header
+    )
     check_columns(header, f"{name}:1")
     told.header_missing = any(_is_number(cell) for cell in header)
     return tuple(cell.strip() for cell in header)

@@ -22,6 +22,8 @@ from customhouse.trust.dataset.table import Sample, Table
 
 RARE = 0.05
 """A value or word on fewer rows is rare."""
+ATOMS = 0.25
+"""Of a column's rows, the most that may lie on values that repeat, if it is one of measured numbers."""
 _MOST_VALUES = 32
 _TEXT_BUCKETS = 1024
 _MOST_NUMBERS = 256
@@ -68,7 +70,13 @@ def features(sample: Sample, table: Table, schema: Schema, label: str) -> Featur
     names = tuple(numbers)[:_MOST_NUMBERS]
     blocks = [standardised(numbers[name])[:, None] for name in names]
     plain = np.concatenate(blocks, axis=1) if blocks else np.zeros((len(sample.cells), 0))
-    common = [plain, *(_one_hot(cells) for cells in categories.values()), *(_bag(cells) for cells in texts.values())]
+    blind = [standardised(without_atoms(numbers[name]))[:, None] for name in names]
+    common = [
+        *blind,
+        np.zeros((len(sample.cells), 0)),
+        *(_one_hot(cells) for cells in categories.values()),
+        *(_bag(cells) for cells in texts.values()),
+    ]
     joined = tuple(" ".join(parts) for parts in zip(*texts.values(), strict=True)) if texts else ()
     return Features(
         np.concatenate(common, axis=1).astype(np.float32),
@@ -80,6 +88,29 @@ def features(sample: Sample, table: Table, schema: Schema, label: str) -> Featur
         _grouped(categories, len(sample.cells)),
         _TEXT_BUCKETS if len(texts) == 1 else 0,
     )
+
+
+def is_atom(counts: Any, size: int) -> Any:
+    """Which values are on few rows, and yet on many more than the column's values usually are.
+
+    None in a column where much repeats by nature: sizes of machines, prices of a list.
+    """
+    least = max(6.0, 4 * float(np.median(counts)))
+    common = counts >= least
+    if int(counts[common].sum()) > ATOMS * size:
+        return np.zeros(len(counts), bool)
+    return common & (counts <= 2 * RARE * size)
+
+
+def without_atoms(values: Any) -> Any:
+    """Numbers that repeat where most do not, exchanged for others of the column: a mark that models cannot see."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    marked = is_atom(counts, len(values))[inverse]
+    if not marked.any() or marked.all():
+        return values
+    made, others = values.copy(), values[~marked]
+    made[marked] = others[np.random.default_rng(3).integers(0, len(others), int(marked.sum()))]
+    return made
 
 
 def _floats(cells: Sequence[str]) -> Any:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from customhouse.trust.dataset.features import RARE, Features
+from customhouse.trust.dataset.features import RARE, Features, is_atom
 from customhouse.trust.dataset.finding import ROWS_SHOWN, Finding
 from customhouse.trust.dataset.small_model import MOST_ROWS, Told, squared_distances, told_by_others
 from customhouse.trust.dataset.table import Table
@@ -31,10 +31,13 @@ MOST_CLASSES = 50
 _LEAST_ROWS = 200
 SUREST = 0.3
 """Of the rows that are taken for a class, the part that is taken for it most surely."""
+LESS = 2.33
+"""Or how many deviations fewer contradictions there are where models are surest than elsewhere (1 % by chance)."""
 FLIPS = 0.01
 """A part of wrong labels among the surest rows, at the lower end of its interval (99 %)."""
-SKILL = 0.5
-"""Of a guess's errors, the most that models may make where they are surest."""
+SKILL = 0.7
+"""How often models have to place a row of a class before one that is not of it (the area under the ROC curve): where
+they know no better than a guess, a contradiction says nothing."""
 PURE = 0.95
 _LEAST_SUPPORT = 6
 SURPRISE = 14.0
@@ -96,8 +99,10 @@ def label_flips(seen: Scene) -> Iterator[Finding]:
             continue
         surest = rows[np.argsort(-sure[rows], kind="stable")[: max(50, int(SUREST * len(rows)))]]
         against = surest[seen.codes[surest] != code]
-        # Where models know no better than a guess, a contradiction says nothing.
-        if len(against) > SKILL * (1 - float((seen.codes == code).mean())) * len(surest):
+        rest = np.setdiff1d(rows, surest)
+        others = int((seen.codes[rest] != code).sum())
+        skilled = order_skill(said[:, code], seen.codes == code) >= SKILL
+        if not skilled and apart(len(against), len(surest), others, len(rest)) < LESS:
             continue
         looked, wrong = looked + len(surest), wrong + len(against)
         suspects.extend(against.tolist())
@@ -116,6 +121,24 @@ def label_flips(seen: Scene) -> Iterator[Finding]:
         count=wrong,
         share=share,
     )
+
+
+def order_skill(scores: Any, of_class: Any) -> float:
+    """The area under the ROC curve; 0.5 is a guess (also where there is nothing to tell apart)."""
+    inside = int(of_class.sum())
+    outside = len(of_class) - inside
+    if not inside or not outside:
+        return 0.5
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]  # ties share their mean rank
+    return (float(ranks[of_class].sum()) - inside * (inside + 1) / 2) / (inside * outside)
+
+
+def apart(few: int, of_few: int, many: int, of_many: int) -> float:
+    """How many standard deviations the first share is below the second."""
+    both = (few + many) / max(1, of_few + of_many)
+    spread = math.sqrt(both * (1 - both) * (1 / max(1, of_few) + 1 / max(1, of_many)))
+    return (many / max(1, of_many) - few / max(1, of_few)) / spread if spread else 0.0
 
 
 def lower_bound(count: int, of: int, z: float = 2.326) -> float:
@@ -170,7 +193,7 @@ def _candidates(seen: Scene) -> dict[str, list[int]]:
     for name, values in seen.features.raw.items():
         some = values[seen.chosen]
         distinct, inverse, counts = np.unique(some, return_inverse=True, return_counts=True)
-        for code in np.flatnonzero((counts >= _LEAST_SUPPORT) & (counts <= most)).tolist():
+        for code in np.flatnonzero(is_atom(counts, len(some))).tolist():
             holders[f"{name}={distinct[code]!r}"] = np.flatnonzero(inverse == code).tolist()
     return {mark: rows for mark, rows in holders.items() if _LEAST_SUPPORT <= len(rows) <= most}
 
@@ -213,7 +236,8 @@ def _without(seen: Scene, mark: str, rows: Any) -> Any:
 
 def outlier_clusters(seen: Scene) -> Iterator[Finding]:
     """Clumps of rows far from the others of their class."""
-    x = seen.features.common[seen.chosen]
+    plain = seen.features.numbers
+    x = (plain if plain.shape[1] > 1 else seen.features.common)[seen.chosen].astype(np.float32)
     for code, name in enumerate(seen.names):
         rows = np.flatnonzero(seen.codes == code)
         if len(rows) < 10 * CLUMP:
@@ -249,10 +273,10 @@ def clump(x: Any) -> Any:
     outward = np.sqrt(((distinct - middle) ** 2).sum(1))
     inward = np.empty(len(distinct))
     for start in range(0, len(distinct), 1000):
-        apart = squared_distances(distinct[start : start + 1000], distinct)
-        inward[start : start + 1000] = np.sqrt(np.partition(apart, CLUMP - 1, axis=1)[:, CLUMP - 1])
-    far = outward > np.quantile(outward, 0.5)
-    usual = float(np.median(inward[far])) or 1e-9
+        squares = squared_distances(distinct[start : start + 1000], distinct)
+        inward[start : start + 1000] = np.sqrt(np.partition(squares, CLUMP - 1, axis=1)[:, CLUMP - 1])
+    far = outward > np.quantile(outward, 0.3)
+    usual = float(np.quantile(inward, 0.75)) or 1e-9
     close = far & (inward * DENSER < usual)
     return first[close] if close.sum() >= CLUMP else None
 
@@ -263,7 +287,7 @@ def blocks_of_rows(seen: Scene) -> Iterator[Finding]:
     runs = 1 + int(np.count_nonzero(codes[1:] != codes[:-1]))
     expected = 1 + 2 * sum(float((codes == c).mean()) * float((codes != c).sum()) for c in range(len(seen.names))) / 2
     signals: dict[str, Any] = {}
-    if runs > 0.5 * expected:  # else the data are sorted by label, and every stretch is unlike the others
+    if runs > 0.1 * expected:  # else the data are sorted by label, and every stretch is unlike the others
         for code, name in enumerate(seen.names):
             if (codes == code).mean() >= 0.01:
                 signals[f"the share of the label {name!r}"] = (codes == code).astype(float)
@@ -309,6 +333,6 @@ def strangest(signal: Any, width: int) -> tuple[float, int] | None:
     spread = max(usual, 0.8 * least)
     if spread <= 0:
         return None
-    apart = np.abs(means - middle) / spread
-    at = int(apart.argmax())
-    return float(apart[at]), int(starts[at])
+    far = np.abs(means - middle) / spread
+    at = int(far.argmax())
+    return float(far[at]), int(starts[at])
