@@ -73,7 +73,7 @@ def pull(
     `digest` is what an `https://` address or a file must have, when the reference does not say it. A lock that is there
     must fit: the same reference, and then the digests that it records. Raises UsageError, ArtifactError, TamperError.
     """
-    place = Path(out)
+    place, reference = Path(out), _whole(settings, reference)
     kept = _read_lock(Path(lock)) if lock is not None and Path(lock).exists() else None
     if kept is not None:
         reference, digest = _by_lock(kept, reference, digest)
@@ -109,6 +109,18 @@ def pull(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return done
+
+
+def _whole(settings: Settings, reference: str) -> str:
+    """`models:/NAME/VERSION`, as MLflow writes it, with the server that the environment names."""
+    if not reference.startswith("models:/"):
+        return reference
+    host = urlsplit(settings.environment.get("MLFLOW_TRACKING_URI", "")).netloc
+    if not host:
+        raise UsageError(
+            "of which server is not said", where=reference, hint="set MLFLOW_TRACKING_URI, or mlflow://HOST/…"
+        )
+    return f"mlflow://{host}/{reference.removeprefix('models:/').lstrip('/')}"
 
 
 def _stored(settings: Settings, text: str, folder: Path, kept: Mapping[str, Any] | None) -> Located:
@@ -302,9 +314,16 @@ def _by_lock(kept: dict[str, Any], reference: str, digest: str | None) -> tuple[
     asked = reference.rpartition("@")[0] if is_digest(reference.rpartition("@")[2]) else reference
     head, colon, tag = asked.rpartition(":")
     same = asked in (name, locked, name.partition("?")[0]) or (colon and "/" not in tag and head == name)
+    same = same or (locked.startswith(("mlflow://", "hf://")) and _unversioned(asked) == _unversioned(name))
     if not same:
         raise UsageError(f"the lock is of {locked}", where=reference, hint="remove the lock to resolve it anew")
     if digest is not None and digest != kept["digest"]:
         raise TamperError(f"the lock says {kept['digest']}, and {digest} is asked for", where=reference)
     listed = locked.partition("://")[0] in ("oci", *wiring.MODEL_STORES)
     return (locked, None) if listed else (reference, str(kept["digest"]))
+
+
+def _unversioned(reference: str) -> str:
+    """A model of MLflow or of a hub without its version, stage, alias or revision."""
+    plain = reference.partition("@")[0]
+    return plain if "@" in reference or plain.startswith("hf://") else plain.rpartition("/")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from customhouse.policy.testrun import CoveringEngine
     from customhouse.store.advisories import Advisories
     from customhouse.store.database import Store
+    from customhouse.store.graph_index import GraphIndex
     from customhouse.trust.adapters.registries.hub import HubStore
     from customhouse.trust.adapters.registries.mlflow import MlflowStore
     from customhouse.trust.adapters.registries.oci import OciRegistry
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from customhouse.trust.witness import Witness
 
 STORE_FILE = "state.db"
+INDEX_FILE = "custody.db"
 ADVISORIES_FILE = "advisories.sqlite"
 ADMITTED = "admitted"
 LEDGER_KEY = "ledger"
@@ -214,7 +217,9 @@ def mlflow(settings: Settings) -> MlflowStore:
 
     said = settings.environment
     token = said.get("MLFLOW_TRACKING_TOKEN", "")
-    login = Login("" if token else said.get("MLFLOW_TRACKING_USERNAME", ""), token or said.get("MLFLOW_TRACKING_PASSWORD", ""))
+    login = Login(
+        "" if token else said.get("MLFLOW_TRACKING_USERNAME", ""), token or said.get("MLFLOW_TRACKING_PASSWORD", "")
+    )
     base = said.get("MLFLOW_TRACKING_URI", "")
     return MlflowStore(
         base if base.startswith(("https://", "http://")) else None,
@@ -315,6 +320,14 @@ def repository(settings: Settings, location: str, branch: str = "main") -> GitRe
 
     name = bytes_digest(location.encode())[7:23]
     return GitRepository(location, settings.state / "git" / f"{name}.git", branch, environment=settings.environment)
+
+
+def graph_index(settings: Settings) -> GraphIndex:
+    """The custody index beside the state; in memory where nothing may be written there. Raises StateError."""
+    from customhouse.store.graph_index import GraphIndex
+
+    place = settings.state / INDEX_FILE
+    return GraphIndex(place if os.access(settings.state, os.W_OK) else None)
 
 
 def mirrors(settings: Settings, repo: str | None = None) -> tuple[RawObjects, ...]:

@@ -27,9 +27,10 @@ def pull(
     output: str,
     settings: Settings,
 ) -> None:
-    """Fetch a model into FOLDER: oci:// (ORAS, KitOps, KServe modelcars), https://…@sha256:…, or a path.
+    """Fetch a model into FOLDER: oci:// (ORAS, KitOps, KServe modelcars), s3://, mlflow:// or models:/, hf://,
+    https://…@sha256:…, or a path.
 
-    A tag is resolved once; every byte is checked. Nothing is loaded or run. Exit status: 0, 3 when it cannot be had, 5
+    A tag, an alias or a branch is resolved once; every byte is checked. Nothing is loaded or run. Exit status: 0, 3 when it cannot be had, 5
     when what came is not what was pinned.
     """
     from customhouse.app.model_pull import pull as pulled
