@@ -188,7 +188,7 @@ def test_attributions_add_up_and_name_what_matters():
 
     truth = Truth("regression", (), None, x @ WEIGHTS)
     found, details = importance(value, x, truth, value(x), NAMES, SETTINGS)
-    assert list(details["importance"])[0] == "a"
+    assert next(iter(details["importance"])) == "a"
     assert details["importance"]["c"]["value"] == 0.0
     assert found["top_feature_share"].value == pytest.approx(9 / 13, abs=0.05)
     row = shapley(value, x[:1], x, [0], NAMES, 1)[0]

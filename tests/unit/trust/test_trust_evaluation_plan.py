@@ -15,12 +15,12 @@ from customhouse.trust.evaluation.plan import API, read_plan
 from customhouse.trust.evaluation.table import Reservoir, Table, fingerprints
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     pass
 
 
 def fail(pointer, message):
-    raise Refused(f"{pointer}: {message}")
+    raise RefusedError(f"{pointer}: {message}")
 
 
 def plan(**said):
@@ -79,7 +79,7 @@ def test_what_is_wrong_in_a_plan_is_named_with_its_place(said, told):
     if told is None:  # an empty section is no section
         assert plan(**said).seconds == 600.0
         return
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RefusedError) as caught:
         plan(**said)
     assert str(caught.value).startswith(told)
 
@@ -192,8 +192,9 @@ class Spec:
 
 
 class Fake:
-    def __init__(self, outputs, inputs=(Spec("x", shape=(-1, 2)),)):
-        self.inputs, self.outputs = tuple(inputs), tuple(outputs)
+    def __init__(self, outputs, inputs=None):
+        self.inputs = (Spec("x", shape=(-1, 2)),) if inputs is None else tuple(inputs)
+        self.outputs = tuple(outputs)
 
 
 def read(outputs, labels, **wanted):
@@ -210,6 +211,10 @@ def test_what_outputs_mean_is_found_out_or_asked_for():
     assert read([label, two], ["0", "1"]).output == "p"
     assert read([label], ["0", "1", "2"]).scores == "labels"
     assert read([one], ["1.5", "2", "3"]).task == "regression"
+    with pytest.raises(ArtifactError, match="one number a row, and the label has 3 values: 0, 1, 7"):
+        read([one], ["0", "1", "7"])
+    with pytest.raises(ArtifactError, match="the first rows all have the label '0'"):
+        read([one], ["0"])
     assert read([Spec("p", shape=(-1, 3))], ["2", "0"]).classes == ("0", "1", "2")
     for outputs, wanted, told in (
         ([one], {}, "which of a, b is the positive class"),

@@ -13,7 +13,8 @@ from customhouse.core.errors import ArtifactError
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
-MAX_CLASSES = 1000
+_FEW = 20
+"""So many whole numbers may as well be classes: what they are is asked for."""
 _TRUE = ("1", "1.0", "true", "True", "TRUE", "yes", "Yes", "y")
 
 
@@ -198,7 +199,7 @@ def interpret(model: Model, wanted: Wanted, labels: Sequence[str], where: str) -
     task = wanted.task
     known = sorted({_plain(label) for label in labels}, key=_order)
     if not task:
-        task = _task(known, width, scores)
+        task = _task(known, width, scores, where)
         notes.append(f"the task is taken for {task}: the label has {len(known)} values in the first rows")
     if task == "regression":
         if chosen not in floats:
@@ -221,13 +222,18 @@ def _chosen(outputs: Sequence[Tensor], floats: Sequence[Tensor], wanted: Wanted,
     raise ArtifactError(f"the model has several outputs: {names}", where=where, hint="declare `output`")
 
 
-def _task(known: Sequence[str], width: int, scores: str) -> str:
-    if scores == "labels" or width > 2:
+def _task(known: Sequence[str], width: int, scores: str, where: str) -> str:
+    if scores == "labels" or width > 1:
         return "binary" if len(known) <= 2 and width <= 2 else "multiclass"
     if len(known) <= 2:
         return "binary"
-    whole = all(_plain(name).lstrip("-").isdigit() for name in known)
-    return "multiclass" if width == 2 or (whole and width != 1) or not _numeric(known) else "regression"
+    if _numeric(known) and (len(known) > _FEW or not all(name.lstrip("-").isdigit() for name in known)):
+        return "regression"
+    raise ArtifactError(
+        f"the model gives one number a row, and the label has {len(known)} values: {', '.join(known[:8])}",
+        where=where,
+        hint="declare `task`: regression, or binary with `positive`",
+    )
 
 
 def _numeric(known: Sequence[str]) -> bool:
@@ -249,9 +255,10 @@ def _classes(wanted: Wanted, known: Sequence[str], task: str, width: int) -> tup
     if task == "binary":
         positive = _plain(wanted.positive) or next((name for name in _TRUE if name in known), "")
         if not positive:
+            only = f"the first rows all have the label {known[0]!r}, and " if len(known) == 1 else ""
             raise ArtifactError(
-                f"which of {', '.join(known)} is the positive class is not said",
-                hint="declare `positive`, or `classes`",
+                f"{only}which of {', '.join(known[:8])} is the positive class is not said",
+                hint="evaluate on rows of both classes, and declare `positive` (or `classes`)",
             )
         others = [name for name in known if name != positive]
         negative = others[0] if others else ("0" if positive != "0" else "1")
