@@ -9,7 +9,6 @@ bytes in all, and how many times larger than the archive its content may be.
 from __future__ import annotations
 
 import gzip
-import io
 import tarfile
 import zipfile
 import zlib
@@ -82,12 +81,12 @@ def _file(raw: IO[bytes], where: str, size: int) -> Iterator[Place]:
 
 def _plain(stream: IO[bytes], where: str, budget: _Budget) -> Iterator[Place]:
     """A tar archive, a list of records, or one record."""
-    buffered = io.BufferedReader(stream, 1 << 16)  # type: ignore[arg-type]  # it reads
-    head = buffered.peek(512)
+    head = stream.read(512)
+    stream.seek(0)
     if head[257:262] == b"ustar":
-        yield from _tar(buffered, where, budget)
+        yield from _tar(stream, where, budget)
         return
-    lines = enumerate(_lines(buffered, where), 1)
+    lines = enumerate(_lines(stream, where), 1)
     first = next(((number, line) for number, line in lines if line.strip(_BLANK)), None)
     if first is None:
         raise UsageError(f"{where} is empty")

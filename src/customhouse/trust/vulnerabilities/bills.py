@@ -115,7 +115,7 @@ def _cyclonedx(said: Mapping[str, Any], gathered: _Gathered) -> set[str]:
         purl = item.get("purl") if isinstance(item.get("purl"), str) else ""
         gathered.add(
             str(purl), str(item.get("name", "")), str(item.get("version", "")), before,
-            is_package=item.get("type") in _PACKAGES,
+            is_package=str(item.get("type")) in _PACKAGES,
         )  # fmt: skip
         if purl and gathered.found and gathered.found[-1].purl == purl:
             gathered.found[-1] = _sourced(_released(gathered.found[-1], release), item)
@@ -143,15 +143,14 @@ def _components(said: Mapping[str, Any], where: str) -> Iterator[Mapping[str, An
 
 
 def _dependencies(said: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    rows = said.get("dependencies")
-    for row in rows if isinstance(rows, list) else ():
+    for row in _rows(said.get("dependencies")):
         if isinstance(row, dict) and isinstance(row.get("ref"), str) and isinstance(row.get("dependsOn"), list):
             yield row
 
 
 def _subjects(top: Mapping[str, Any]) -> set[str]:
     found = {str(top[key]) for key in ("purl", "bom-ref") if isinstance(top.get(key), str)}
-    for row in top["hashes"] if isinstance(top.get("hashes"), list) else ():
+    for row in _rows(top.get("hashes")):
         if isinstance(row, dict) and row.get("alg") == "SHA-256":
             found.add(f"sha256:{row.get('content')}")
     return found
@@ -177,12 +176,8 @@ def _released(package: Package, release: Mapping[str, str]) -> Package:
 
 def _sourced(package: Package, item: Mapping[str, Any]) -> Package:
     """Trivy tells of the source package in properties."""
-    rows = item.get("properties")
-    own = {
-        str(row.get("name")): str(row.get("value"))
-        for row in (rows if isinstance(rows, list) else ())
-        if isinstance(row, dict)
-    }
+    rows = [row for row in _rows(item.get("properties")) if isinstance(row, dict)]
+    own = {str(row.get("name")): str(row.get("value")) for row in rows}
     name = own.get("aquasecurity:trivy:SrcName", "")
     if not name or package.source or family_of(package.ecosystem) not in ("Debian", "Ubuntu", "Alpine"):
         return package
@@ -198,9 +193,9 @@ def _spdx2(said: Mapping[str, Any], gathered: _Gathered) -> set[str]:
         _refuse(gathered.where, f"`packages` is no list of at most {MAX_COMPONENTS}")
     rows = [item for item in packages if isinstance(item, dict)]
     names = {str(item.get("SPDXID")): str(item.get("name", ""))[:_MAX_NAME] for item in rows}
-    described = {str(one) for one in said.get("documentDescribes") or () if isinstance(one, str)}
+    described = {str(one) for one in _rows(said.get("documentDescribes")) if isinstance(one, str)}
     needs: dict[str, list[str]] = {}
-    for row in said.get("relationships") or ():
+    for row in _rows(said.get("relationships")):
         if not isinstance(row, dict):
             continue
         left, kind, right = (str(row.get(key)) for key in ("spdxElementId", "relationshipType", "relatedSpdxElement"))
@@ -218,7 +213,7 @@ def _spdx2(said: Mapping[str, Any], gathered: _Gathered) -> set[str]:
         if own in described:
             subjects |= {purl} if purl else set()
         before = tuple(names.get(one, one) for one in way.get(own, ()) if one not in described)
-        other = item.get("primaryPackagePurpose") in _SPDX_OTHERS or own in described
+        other = str(item.get("primaryPackagePurpose")) in _SPDX_OTHERS or own in described
         version = str(item.get("versionInfo", ""))
         if not (own in described and not version):
             gathered.add(purl, names[own], version, before, is_package=not other)
@@ -226,7 +221,7 @@ def _spdx2(said: Mapping[str, Any], gathered: _Gathered) -> set[str]:
 
 
 def _spdx2_purl(item: Mapping[str, Any]) -> str:
-    for row in item.get("externalRefs") or ():
+    for row in _rows(item.get("externalRefs")):
         if isinstance(row, dict) and row.get("referenceType") in ("purl", "http://spdx.org/rdf/references/purl"):
             return str(row.get("referenceLocator", ""))
     return ""
@@ -240,13 +235,13 @@ def _spdx3(said: Mapping[str, Any], gathered: _Gathered) -> set[str]:
     names = {str(item.get("spdxId") or item.get("@id")): str(item.get("name", ""))[:_MAX_NAME] for item in rows}
     needs: dict[str, list[str]] = {}
     for row in rows:
-        if row.get("relationshipType") in ("dependsOn", "contains") and isinstance(row.get("to"), list):
+        if str(row.get("relationshipType")) in ("dependsOn", "contains") and isinstance(row.get("to"), list):
             needs.setdefault(str(row.get("from")), []).extend(str(one) for one in row["to"])
     roots = {
         str(one)
         for row in rows
         if str(row.get("type", "")).endswith(("SpdxDocument", "Sbom", "Bom"))
-        for one in row.get("rootElement") or ()
+        for one in _rows(row.get("rootElement"))
     }
     way = ways(needs, [one for one in roots if one in needs])
     subjects: set[str] = set()
@@ -266,10 +261,15 @@ def _spdx3(said: Mapping[str, Any], gathered: _Gathered) -> set[str]:
 def _spdx3_purl(item: Mapping[str, Any]) -> str:
     if isinstance(item.get("software_packageUrl"), str):
         return str(item["software_packageUrl"])
-    for row in item.get("externalIdentifier") or ():
+    for row in _rows(item.get("externalIdentifier")):
         if isinstance(row, dict) and row.get("externalIdentifierType") == "packageUrl":
             return str(row.get("identifier", ""))
     return ""
+
+
+def _rows(value: Any) -> list[Any]:
+    """A list, or nothing: of what is no list only the ways in and the names of the whole are lost."""
+    return value if isinstance(value, list) else []
 
 
 def _refuse(where: str, message: str) -> NoReturn:

@@ -22,6 +22,8 @@ from customhouse.trust.vulnerabilities.paths import ways
 
 Row = tuple[str, str, str, int]
 """Ecosystem's type of package URL, name, version, line."""
+_MAX_LINE = 8192
+"""Longer ones are not looked at: patterns over lines take time."""
 _GO_REQUIRE = re.compile(r"(?:require\s+)?([^\s()]+\.[^\s()]+|[^\s()]+/[^\s()]+)\s+(v[^\s]+)")
 _GO_REPLACE = re.compile(r"(?:replace\s+)?(\S+)(?:\s+(v\S+))?\s+=>\s+(\S+)(?:\s+(v\S+))?")
 _GEM = re.compile(r" {4}([A-Za-z0-9._-]+) \(([^()\s]+)\)")
@@ -58,7 +60,7 @@ def read_packages(data: bytes, where: str) -> tuple[Package, ...]:
     if len(data) > MAX_BYTES:
         raise ArtifactError(f"over {MAX_BYTES >> 20} MiB, which is no lock file", where=where)
     try:
-        rows = list(reader(data.decode("utf-8-sig")))
+        rows = list(reader(_text(data, bounded=not base.endswith((".json", "composer.lock")))))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"cannot be read as a lock file: {error}", where=where, hint="lock again") from error
     if len(rows) > MAX_LIBRARIES:
@@ -66,6 +68,14 @@ def read_packages(data: bytes, where: str) -> tuple[Package, ...]:
     if not rows and data.strip() and base != "go.mod":
         raise ArtifactError("it lists nothing that could be read", where=where, hint="lock again, or give a bill")
     return tuple(dict.fromkeys(_package(row, where) for row in rows))
+
+
+def _text(data: bytes, *, bounded: bool) -> str:
+    text = data.decode("utf-8-sig")
+    longest = max(map(len, text.splitlines()), default=0) if bounded else 0
+    if longest > _MAX_LINE:
+        raise ValueError(f"a line of {longest} characters")
+    return text
 
 
 def _package(row: Row, where: str) -> Package:

@@ -109,7 +109,7 @@ def _affected(item: Any, where: str) -> Affected:
 
 
 def _range(said: Any, where: str) -> Range:
-    if not isinstance(said, dict) or said.get("type") not in _TYPES:
+    if not isinstance(said, dict) or str(said.get("type")) not in _TYPES:
         _wrong(f"{where}.type", "is none of SEMVER, ECOSYSTEM and GIT")
     found: list[tuple[str, str]] = []
     for index, event in enumerate(_list(said, "events", where)):

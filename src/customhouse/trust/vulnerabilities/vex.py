@@ -87,7 +87,7 @@ def _spoken_of(
         statement
         for name in sorted(finding.names)
         for statement in by_name.get(name, ())
-        if any(_is_about(product, finding.package.purl, subjects) for product in statement.products)
+        if any(_is_about(product, finding.package.purl, subjects, statement.status) for product in statement.products)
     ]
     if not told:
         return finding
@@ -99,11 +99,20 @@ def _spoken_of(
     return replace(finding, suppressed=said)
 
 
-def _is_about(product: Product, purl: str, subjects: Collection[str]) -> bool:
+def _is_about(product: Product, purl: str, subjects: Collection[str], status: str) -> bool:
+    ids = [one for one in product.ids if status != "fixed" or _says_which(one)]
     if not product.parts:
-        return any(names(one, purl) or any(names(one, subject) for subject in subjects) for one in product.ids)
+        return any(names(one, purl) or any(names(one, subject) for subject in subjects) for one in ids)
     inside = any(names(one, subject) for one in product.ids for subject in subjects)
     return inside and any(names(one, purl) for part in product.parts for one in part)
+
+
+def _says_which(identifier: str) -> bool:
+    """Whether it names one version: that something is fixed, of every version there was, is no statement."""
+    try:
+        return not identifier.startswith("pkg:") or bool(read_purl(identifier).version)
+    except ValueError:
+        return False
 
 
 def names(identifier: str, purl: str) -> bool:
@@ -138,7 +147,7 @@ def _openvex(said: dict[str, Any], where: str, signer: str) -> VexDocument:
         place = f"statements[{index}]"
         if not isinstance(item, dict):
             refuse(f"{where}: {place}", "no statement")
-        status = item.get("status")
+        status = str(item.get("status"))
         detail = text_of(item.get("impact_statement") or item.get("action_statement") or item.get("status_notes"))
         justification = text_of(item.get("justification"))
         vulnerability = item.get("vulnerability")
@@ -146,7 +155,7 @@ def _openvex(said: dict[str, Any], where: str, signer: str) -> VexDocument:
         found = frozenset(_vulnerability_names(vulnerability))
         problem = ""
         if status not in STATUSES:
-            problem = f"its status {str(status)[:40]!r} is none of OpenVEX's"
+            problem = f"its status {status[:40]!r} is none of OpenVEX's"
         elif status == "not_affected" and not (justification or item.get("impact_statement")):
             problem = "it says `not_affected` and not why"
         elif not found or not products:
@@ -155,9 +164,7 @@ def _openvex(said: dict[str, Any], where: str, signer: str) -> VexDocument:
             ignored.append(f"{where}: {place}: {problem}")
             continue
         when = time_of(item.get("last_updated") or item.get("timestamp"), f"{where}: {place}") or at
-        statements.append(
-            VexStatement(found, str(status), products, justification, detail, author, when, where, signer)
-        )
+        statements.append(VexStatement(found, status, products, justification, detail, author, when, where, signer))
     return VexDocument("openvex", text_of(said.get("@id")), author, at, tuple(statements), tuple(ignored))
 
 

@@ -71,8 +71,8 @@ def csaf(said: dict[str, Any], where: str, signer: str) -> VexDocument:
 def _names(item: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(item.get("cve"), str):
         yield item["cve"]
-    for row in item["ids"] if isinstance(item.get("ids"), list) else ():
-        if isinstance(row, dict) and isinstance(row.get("text"), str):
+    for row in _objects(item.get("ids")):
+        if isinstance(row.get("text"), str):
             yield row["text"]
 
 
@@ -80,11 +80,11 @@ def _reasons(item: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """Product → the label of its flag, and the words of the threat `impact`."""
     found: dict[str, tuple[str, str]] = {}
     for row in item["flags"] if isinstance(item.get("flags"), list) else ():
-        for one in row.get("product_ids") or () if isinstance(row, dict) else ():
+        for one in _list(row.get("product_ids")):
             found[str(one)] = (text_of(row.get("label")), "")
-    for row in item["threats"] if isinstance(item.get("threats"), list) else ():
-        if isinstance(row, dict) and row.get("category") == "impact":
-            for one in row.get("product_ids") or ():
+    for row in _objects(item.get("threats")):
+        if row.get("category") == "impact":
+            for one in _list(row.get("product_ids")):
                 found[str(one)] = (found.get(str(one), ("", ""))[0], text_of(row.get("details")))
     return found
 
@@ -104,8 +104,8 @@ def _tree(said: Any, where: str) -> dict[str, tuple[Product, ...]]:
             _note(item, purls)
             pending.append(item.get("branches"))
     found: dict[str, tuple[Product, ...]] = {one: (Product(ids),) for one, ids in purls.items()}
-    for row in said["relationships"] if isinstance(said.get("relationships"), list) else ():
-        if not isinstance(row, dict) or not isinstance(row.get("full_product_name"), dict):
+    for row in _objects(said.get("relationships")):
+        if not isinstance(row.get("full_product_name"), dict):
             continue
         own = str(row["full_product_name"].get("product_id"))
         part = purls.get(str(row.get("product_reference")))
@@ -126,3 +126,11 @@ def _note(product: Any, purls: dict[str, frozenset[str]]) -> None:
     ids = frozenset(one for one in given if isinstance(one, str) and one)
     if ids:
         purls[product["product_id"]] = ids
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [row for row in _list(value) if isinstance(row, dict)]
