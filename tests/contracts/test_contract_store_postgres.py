@@ -30,6 +30,7 @@ from customhouse._kit.hashtree import leaf_hash
 from customhouse.core.errors import StateError
 from customhouse.core.ledger import Entry
 from customhouse.store import open_store as open_sql
+from customhouse.store.backup import copy_in, copy_out
 from customhouse.store.database import Store
 from customhouse.store.engine import _encrypted
 from customhouse.store.migrations import config
@@ -214,6 +215,25 @@ def test_a_batch_of_thousands_is_one_statement(open_database: Callable[[], Store
     assert list(store.ledger.append(many[:10])) == list(range(10))
     assert list(store.ledger.append(many)) == list(range(3000))
     assert list(store.ledger.read(2990, 3000)) == [item.to_bytes() for item in many[2990:]]
+
+
+def test_a_copy_of_one_moment_goes_into_a_file_and_back(open_database: Callable[[], Store], tmp_path: Path) -> None:
+    store, clock = open_database(), SystemClock()
+    book = Ledger(store.ledger, generate(), "o.example", clock)
+    book.append([Entry(f"key-{n}", "usage", clock.now(), "ada", (), {"n": n}) for n in range(600)])
+    store.state.put({"a": [1, "ü"]})
+    copy_out(store, tmp_path / "copy.db")
+    with open_sql(tmp_path / "copy.db") as copied:
+        again = Ledger(copied.ledger, book._public, "o.example", clock)
+        assert again.verify().ok
+        assert again.checkpoint() == book.checkpoint()
+        assert copied.state.get("a") == [1, "ü"]
+    book.append([Entry("later", "usage", clock.now(), "ada", ())])
+    store.state.put({"b": 1})
+    copy_in(tmp_path / "copy.db", store)
+    with open_database() as reopened:
+        assert (reopened.ledger.size(), reopened.state.get("b")) == (600, None)
+        assert Ledger(reopened.ledger, book._public, "o.example", clock).verify().ok
 
 
 def test_beyond_this_machine_the_connection_is_encrypted() -> None:

@@ -157,3 +157,41 @@ def key(settings: Settings) -> None:
     from customhouse.app.ledger_witness_role import log_vkey
 
     write_text(log_vkey(settings))
+
+
+@ledger.command()
+@click.argument("file", type=click.Path())
+@formats("json")
+@common
+def backup(file: str, output: str, settings: Settings) -> None:
+    """Write the whole store of one moment into a signed file, and verify that. Keys are not in it."""
+    from pathlib import Path
+
+    from customhouse.app.ledger_backup import make_backup
+
+    made = make_backup(settings, Path(file))
+    if output == "json":
+        write_json(made.to_json())
+    else:
+        write_text(f"{made.size} entries, {made.bytes} bytes, root {made.root.hex()} in {file}")
+
+
+@ledger.command()
+@click.argument("file", type=click.Path())
+@click.option("--older", is_flag=True, help="Also when it lacks entries that are known here: they are lost then.")
+@click.option("--key", default="", metavar="VKEY", help="The ledger's verifier key, where this machine has none.")
+@formats("json")
+@common
+def restore(file: str, older: bool, key: str, output: str, settings: Settings) -> None:
+    """Replace the store by a backup, after all of it has been verified. Exit status: 0; 5: it is not to be trusted."""
+    from pathlib import Path
+
+    from customhouse.app.ledger_backup import restore_backup
+
+    found, kept = restore_backup(settings, Path(file), key, older=older)
+    if output == "json":
+        write_json({**found.to_json(), "kept": kept})
+        return
+    write_text(f"restored: {found.size} entries of {found.made_at}, root {found.root.hex()}")
+    if kept:
+        write_text(f"the store that was there is kept: {kept}")

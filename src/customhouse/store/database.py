@@ -28,6 +28,7 @@ class Store:
 
     def __init__(self, database: Database, measured: Database) -> None:
         self._databases = (database, measured)
+        self.database = database
         self.place = database.where
         self.ledger = LedgerTable(database)
         self.cosignatures = CosignatureTable(database)
