@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from customhouse.trust.scan.importables import plain_attribute, suspect
-from customhouse.trust.scan.machine import Blob, Machine, Made, Named, Text, Unknown, Value, shown
+from customhouse.trust.scan.machine import Machine
 from customhouse.trust.scan.names import Use
 from customhouse.trust.scan.source import Source
+from customhouse.trust.scan.values import Blob, Made, Named, Text, Unknown, Value, shown
 from customhouse.trust.scan.verdict import ScanSeverity
 
 Check = Callable[[Machine, Named, tuple[Value, ...]], Value]

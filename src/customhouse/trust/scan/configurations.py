@@ -36,6 +36,8 @@ _MARKS = (
     *('template"', '"class_name"', '"__class__"', '"nbformat"', '"_diffusers_version"', '"Custom"', '"lc"', '"idx"'),
 )
 """What a document must hold, letter by letter, to have anything that is looked for."""
+_JUDGED = 100
+"""Steps that a name to import, or a template, costs: each takes as long as a hundred opcodes, and no model has many."""
 _HIDDEN_MARK = re.compile(r"\\u00[2-7]")
 """A letter that could be written as itself."""
 _LONG = 1 << 20
@@ -108,13 +110,21 @@ def _json_lines(text: str, look: Inspection, *, plain: bool = False) -> bool:
         look.format = "json-lines"
         return True
     try:
-        values = [json.loads(line) for line in lines]
+        values = [_one_line(line) for line in lines]
     except (ValueError, RecursionError):
         return False
     look.format = "json-lines"
     for value in values:
         inspect_json(value, look, "")
     return True
+
+
+def _one_line(line: str) -> object:
+    """A line's value. Raises ValueError and RecursionError."""
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return json.loads(line)  # NaN, half a surrogate pair: Python's own reader takes more
 
 
 def inspect_json(value: object, look: Inspection, where: str, depth: int = 0, *, judged: bool = False) -> None:
@@ -223,11 +233,13 @@ def _template(item: object, look: Inspection, key: str) -> None:
     for template in found:
         body = template.get("template") if isinstance(template, Mapping) else template
         if isinstance(body, str):
+            look.spend(_JUDGED)
             inspect_template(body, look, key)
 
 
 def inspect_target(item: object, look: Inspection, key: str, *, softly: bool = False) -> None:
     """A dotted name that a loader imports and calls; `softly`: the key is too common to blame the unknown."""
+    look.spend(_JUDGED)
     module, _, name = str(item).rpartition(".")
     severity = judge(module or "builtins", name)
     shown = str(item)[:80]

@@ -8,19 +8,34 @@ and the memo are resolved; a name that cannot be resolved is a finding.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from customhouse.trust.scan.importables import canonical, known, suspect
 from customhouse.trust.scan.inspection import Inspection
 from customhouse.trust.scan.names import Use
 from customhouse.trust.scan.source import Cursor, Source, UnreadableError
+from customhouse.trust.scan.values import (
+    LIST,
+    NUMBER,
+    SET,
+    Blob,
+    Items,
+    Made,
+    Named,
+    Table,
+    Text,
+    Unknown,
+    Value,
+    hooking,
+    shown,
+)
 from customhouse.trust.scan.verdict import ScanSeverity
 
 _NAMING = 400
 """Steps that a name costs which was not met before: it is looked up in the lists of its package."""
 KEEP_TEXT = 512
-_KEEP_ITEMS = 64
-_KEEP_LIST = 20_000
+_MOST_HOLES = 16
+"""Indexes that a PUT may leave out: Python 2's pickler in C counts from 1."""
 _REFUSE = "do not load it, ask whoever made it for safetensors or ONNX"
 _CONVERT = "have its weights saved alone, or in a format without code (customhouse model convert)"
 _CONSTRUCTORS = ("_reconstructor", "__newobj__", "__newobj_ex__")
@@ -29,11 +44,11 @@ JOBLIB_ARRAYS = (
     ("sklearn.externals.joblib.numpy_pickle", "NumpyArrayWrapper"),
 )
 """Classes after whose BUILD joblib reads an array's raw bytes from the file."""
-_HOOKS = ("append", "extend", "add")
-_HARMLESS = ("__dict__", "__doc__", "__name__", "__module__", "__qualname__", "__version__", "__orig_class__")
 _SIZED = ("bytearray", "bytes", "ndarray", "recarray", "_reconstruct", "Tensor", "UntypedStorage", "FloatStorage")
 _LARGE = 1 << 32
 """Elements or bytes that one call may ask for, past what files of that size hold."""
+_INERT = frozenset({str, int, bool, type(None), Items, Unknown, Blob, Text})
+"""Types of values that nothing can be called through."""
 _NOT_CALLED = (Use.STATE, Use.TABLE, Use.VALUE)
 _TAKES_CLASSES = ("numpy", "pandas", "torch", "pyarrow")
 """Packages whose own rebuilding functions are given a class to make."""
@@ -47,86 +62,9 @@ CONTAINERS = frozenset(
 """What a pickle fills item by item once it is made; others' `__setitem__`, `append` and `extend` would be called."""
 
 
-class Unknown:
-    """A value about which nothing is kept."""
-
-    __slots__ = ("what",)
-
-    def __init__(self, what: str) -> None:
-        self.what = what
-
-
-LIST, SET, NUMBER = Unknown("list"), Unknown("set"), Unknown("number")
-"""LIST is a list that was not begun empty; others are Items."""
-
-
-@dataclass(frozen=True, slots=True)
-class Blob:
-    """A byte string, kept as its place in the source."""
-
-    offset: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A long text, kept as its place in the source; `escaped`: a line of protocol 0, with escapes."""
-
-    offset: int
-    size: int
-    escaped: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """A global: `module.name` under its Python 3 name; `use` is None when it is not known safe."""
-
-    module: str
-    name: str
-    use: Use | None = field(default=None, compare=False)
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """Module and name."""
-        return self.module, self.name
-
-    def __str__(self) -> str:
-        return f"{self.module}.{self.name}"
-
-
-@dataclass(slots=True)
-class Table:
-    """A dictionary; the first entries with text keys are kept."""
-
-    items: dict[str, Value] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Items:
-    """A list that was begun empty; its first texts are kept (torch's old format lists its storages so)."""
-
-    texts: list[str] = field(default_factory=list)
-    count: int = 0
-
-    def extend(self, values: list[Value]) -> None:
-        """APPEND(S)."""
-        self.count += len(values)
-        if len(self.texts) < _KEEP_LIST:
-            self.texts += [value for value in values if isinstance(value, str)]
-
-
-@dataclass(slots=True)
-class Made:
-    """What a call of a known global gave; `state` is what BUILD gave it."""
-
-    callee: Named
-    arguments: tuple[Value, ...]
-    state: Value = None
-
-
 _ARRAY = Named("numpy", "ndarray", Use.CALL)
-Value = object
-"""str, int, None, bool, tuple of values, or one of the classes above."""
+HOLE = Unknown("hole")
+"""Where the memo has nothing; never on the stack."""
 
 
 @dataclass(slots=True)
@@ -171,7 +109,12 @@ class Machine:
         """Whether a name was met that is safe with some arguments only."""
         self.stack: list[Value] = []
         self.marks: list[int] = []
-        self.memo: dict[int, Value] = {}
+        self.memo: list[Value] = []
+        """From 0 on; HOLE where nothing was put yet."""
+        self.holes = 0
+        """How many of them are HOLE."""
+        self.far: dict[int, Value] = {}
+        """What was put past the end of `memo`."""
         self.named: list[Named] = []
         self.called = False
         self.storages: dict[str, tuple[str, int]] = {}
@@ -181,7 +124,8 @@ class Machine:
     def fork(self, start: int) -> Machine:
         """A machine with copies of the stack and memo that goes on at `start`, without joblib's reading of arrays."""
         other = Machine(self.source, self.look, start, check=self.check)
-        other.stack, other.marks, other.memo = list(self.stack), list(self.marks), dict(self.memo)
+        other.stack, other.marks = list(self.stack), list(self.marks)
+        other.memo, other.holes, other.far = list(self.memo), self.holes, dict(self.far)
         other.guarded = self.guarded
         return other
 
@@ -292,6 +236,8 @@ class Machine:
 
     def _arguments(self, callee: Named, values: tuple[Value, ...]) -> None:
         """What is called may call or iterate what it is given: classes and functions go only where libraries do so."""
+        if callee.name not in _SIZED and _INERT.issuperset(map(type, values)):
+            return
         package = callee.module.partition(".")[0]
         if callee.module == "numpy.random._pickle":
             odd = [v for v in values if isinstance(v, Named) and not v.module.startswith("numpy.random.")]
@@ -401,10 +347,7 @@ class Machine:
         if len(items) % 2:
             raise UnreadableError("a key without a value", offset=self.at, rule="pickle-broken")
         if isinstance(target, Table):
-            for index in range(0, len(items), 2):
-                key = items[index]
-                if isinstance(key, str) and (len(target.items) < _KEEP_ITEMS or key in target.items or hooking(key)):
-                    target.items[key] = items[index + 1]
+            target.fill(items)
 
     def text(self, data: bytes, encoding: str = "utf-8") -> None:
         """Push a short text constant. Raises UnreadableError."""
@@ -433,13 +376,27 @@ class Machine:
 
     def remember(self, index: int) -> None:
         """PUT and MEMOIZE."""
-        self.memo[index] = self.top()
+        value, memo = self.top(), self.memo
+        if 0 <= index < len(memo):
+            self.holes -= memo[index] is HOLE
+            memo[index] = value
+        elif 0 <= index - len(memo) <= _MOST_HOLES and not self.far and not self.holes:
+            self.holes = index - len(memo)
+            memo.extend([HOLE] * self.holes)
+            memo.append(value)
+        else:
+            self.far[index] = value
+
+    def memoize(self) -> None:
+        """MEMOIZE: as many as were put are the index of the next."""
+        self.remember(len(self.memo) - self.holes + len(self.far))
 
     def recall(self, index: int) -> None:
         """GET."""
-        if index not in self.memo:
+        value = self.memo[index] if 0 <= index < len(self.memo) else self.far.get(index, HOLE)
+        if value is HOLE:
             raise UnreadableError(f"memo {index} was never set", offset=self.at, rule="pickle-broken")
-        self.push(self.memo[index])
+        self.push(value)
 
 
 def partial_call(value: Value) -> tuple[Named, tuple[Value, ...]] | None:
@@ -484,16 +441,6 @@ def asked(values: tuple[Value, ...]) -> int:
     return product
 
 
-def hooking(name: str) -> bool:
-    """Whether an attribute of that name changes what unpickling does with its object."""
-    return name in _HOOKS or (name[:2] == "__" and name[-2:] == "__" and name not in _HARMLESS)
-
-
 def fillable(target: Made) -> bool:
     """Whether setting items of an object, or appending to it, is a builtin container's own doing."""
     return target.callee.use is Use.TABLE or target.callee.key in CONTAINERS
-
-
-def shown(named: Named) -> str:
-    """A name for a message: one line, no control characters."""
-    return str(named)[:200].encode("unicode_escape").decode()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from customhouse.trust.scan.inspection import Inspection
 from customhouse.trust.scan.member_names import escapes
+from customhouse.trust.scan.onnx_nodes import plain_node, spend_on_tensor
 from customhouse.trust.scan.onnx_operators import KNOWN_DOMAINS, STANDARD
 from customhouse.trust.scan.protobuf import Field, fields
 from customhouse.trust.scan.source import Source, UnreadableError
@@ -126,9 +127,10 @@ def _graph(source: Source, look: Inspection, model: OnnxModel, depth: int, *, ma
 
 
 def _node(source: Source, look: Inspection, model: OnnxModel, depth: int) -> None:
-    operator = domain = ""
     attributes: list[Source] = []
-    for item in fields(source, look):
+    plain = plain_node(source, look)
+    operator, domain = plain or ("", "")
+    for item in fields(source, look) if plain is None else ():
         if item.number == 4:
             operator = item.text()
         elif item.number == 7:
@@ -166,6 +168,7 @@ def _sparse(source: Source, look: Inspection) -> int:
 
 def _tensor(source: Source, look: Inspection) -> tuple[str, int]:
     """Name and number of elements; external data is judged."""
+    spend_on_tensor(look)
     elements, name, outside, external = 1, "", False, {}
     raw: int | None = None
     for item in fields(source, look):
@@ -234,6 +237,7 @@ def _pair(source: Source, look: Inspection) -> tuple[str, str]:
 
 
 def _value(source: Source, look: Inspection) -> OnnxValue:
+    spend_on_tensor(look)
     name, element, shape = "", "", []
     for item in fields(source, look):
         if item.number == 1:

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Callable, Mapping
 
-from customhouse.trust.scan.machine import (
-    KEEP_TEXT,
+from customhouse.trust.scan.machine import KEEP_TEXT, Machine, Outcome, fillable
+from customhouse.trust.scan.source import UnreadableError
+from customhouse.trust.scan.stretches import KEEP_ITEMS, SLOW, THROWN, run_ahead
+from customhouse.trust.scan.values import (
     LIST,
     NUMBER,
     SET,
     Blob,
     Items,
-    Machine,
     Made,
     Named,
-    Outcome,
-    Table,
     Text,
     Unknown,
     Value,
-    fillable,
+    empty_list,
+    empty_table,
     shown,
 )
-from customhouse.trust.scan.source import UnreadableError
-from customhouse.trust.scan.stretches import KEEP_ITEMS, THROWN, run_ahead
 
 Move = Callable[[Machine], None]
 _MAX_ENTRIES = 4_000_000
 _MAX_LINE = 64 << 20
+_LARGE = 1 << 20
 _MAX_DIGITS = 4300
 """Longer ones Python itself refuses to read."""
 _NUMBER = re.compile(rb"[-+]?(?:0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+|[0-9_]+)")
@@ -37,21 +37,32 @@ _LETTERS: Mapping[bytes, bytes] = {
     b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v",
     b"\\": b"\\", b"'": b"'", b'"': b'"',
 }  # fmt: skip
-_SLOW = 8
-"""Steps that an opcode costs which is moved by itself, beside one of `run_ahead`."""
 
 
 def simulate(machine: Machine) -> Outcome:
     """Read one pickle to its STOP. Raises UnreadableError for broken opcodes; findings made before stay.
 
-    What makes up most of every pickle is moved by `stretches.run_ahead` in one loop; the rest opcode by opcode.
+    Python's cycle collector rests meanwhile when the file is large: values are made by the million, hardly any of them
+    goes before the end, and looking through all of them again and again takes a third of the time.
     """
-    cursor, moves, spend = machine.cursor, MOVES, machine.look.spend
+    resting = machine.source.size > _LARGE and gc.isenabled()
+    if resting:
+        gc.disable()
+    try:
+        return _simulated(machine)
+    finally:
+        if resting:
+            gc.enable()
+
+
+def _simulated(machine: Machine) -> Outcome:
+    """`stretches.run_ahead` moves a stretch of the file at a time; the end of the file is moved opcode by opcode."""
+    cursor, moves, spend = machine.cursor, MOVES, machine.look.budget.spend
     while True:
-        steps = run_ahead(machine)
+        steps = run_ahead(machine, moves)
         if steps > 64:
             _bounded(machine)
-        spend(steps + _SLOW)
+        spend(steps + SLOW)
         machine.at = cursor.position
         code = cursor.byte()
         if code == 0x2E:  # STOP
@@ -67,7 +78,7 @@ def simulate(machine: Machine) -> Outcome:
 
 
 def _bounded(machine: Machine) -> None:
-    if len(machine.stack) > _MAX_ENTRIES or len(machine.memo) > _MAX_ENTRIES:
+    if len(machine.stack) > _MAX_ENTRIES or len(machine.memo) + len(machine.far) > _MAX_ENTRIES:
         raise UnreadableError(f"stack or memo of over {_MAX_ENTRIES} values", offset=machine.at, rule="limit-steps")
 
 
@@ -261,7 +272,7 @@ def _last(m: Machine, count: int) -> None:
 
 def _dict(m: Machine) -> None:
     items = m.marked()
-    table = Table()
+    table = empty_table()
     m.fill(table, items)
     m.push(table)
 
@@ -332,8 +343,8 @@ MOVES: Mapping[int, Move] = {
     0x88: lambda m: m.push(True),
     0x89: lambda m: m.push(False),
     ord(")"): lambda m: m.push(()),
-    ord("]"): lambda m: m.push(Items()),
-    ord("}"): lambda m: m.push(Table()),
+    ord("]"): lambda m: m.push(empty_list()),
+    ord("}"): lambda m: m.push(empty_table()),
     0x8F: lambda m: m.push(SET),
     ord("F"): _float_line,
     ord("G"): lambda m: _skip(m, 8),
@@ -372,7 +383,7 @@ MOVES: Mapping[int, Move] = {
     ord("p"): lambda m: m.remember(_index(m, m.cursor.line())),
     ord("q"): lambda m: m.remember(m.cursor.number(1)),
     ord("r"): lambda m: m.remember(m.cursor.number(4)),
-    0x94: lambda m: m.remember(len(m.memo)),
+    0x94: lambda m: m.memoize(),
     ord("g"): lambda m: m.recall(_index(m, m.cursor.line())),
     ord("h"): lambda m: m.recall(m.cursor.number(1)),
     ord("j"): lambda m: m.recall(m.cursor.number(4)),

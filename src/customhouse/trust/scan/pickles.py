@@ -7,9 +7,10 @@ from collections.abc import Mapping
 
 from customhouse.trust.scan.calls import check_call
 from customhouse.trust.scan.inspection import Inspection
-from customhouse.trust.scan.machine import Items, Machine, Made, Outcome, Table, Value
+from customhouse.trust.scan.machine import Machine, Outcome
 from customhouse.trust.scan.opcodes import simulate
 from customhouse.trust.scan.source import Cursor, Source, UnreadableError
+from customhouse.trust.scan.values import Items, Made, Table, Value
 from customhouse.trust.scan.verdict import ScanSeverity
 
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
@@ -93,7 +94,7 @@ def _torch_legacy(source: Source, look: Inspection, first: Outcome) -> None:
         outcomes.append(outcome)
         position = outcome.end
     storages, keys = outcomes[2].storages, outcomes[3].result
-    if not isinstance(keys, Items) or keys.count != len(keys.texts) or set(keys.texts) != set(storages):
+    if not isinstance(keys, Items) or keys.texts is None or set(keys.texts) != set(storages):
         raise UnreadableError("storages that the pickle does not describe", offset=position, rule="torch-legacy-keys")
     cursor = Cursor(source, position)
     for key in keys.texts:
