@@ -2,7 +2,7 @@
 # Installs the real parts that tests run against: from Debian gpg, ssh-keygen, openssl, chromium, docker-registry, wrk, postgresql; built from Go's module proxy opa,
 # conftest, gator, kustomize, helm, cosign, notation, versitygw, jsonnet, gitea and a Kubernetes control plane (kube-apiserver, etcd, kwok …).
 # Idempotent; what it builds is kept outside the tree, so a second run and a second clone are quick.
-# From PyPI, into environments of their own: model_signing and mlflow (pip).
+# From PyPI, into environments of their own: model_signing, mlflow and moto (pip).
 #   scripts/parts.sh            install what is missing
 #   scripts/parts.sh --list     say what is there, install nothing
 set -euo pipefail
@@ -203,6 +203,7 @@ go_program notation github.com/notaryproject/notation/cmd/notation notation
 go_program versitygw github.com/versity/versitygw/cmd/versitygw versitygw
 python_program model_signing model_signing
 python_program mlflow mlflow
+python_program moto_server moto
 go_program jsonnet github.com/google/go-jsonnet/cmd/jsonnet jsonnet
 # The API server tells its version to whoever asks; without the flags it would call itself v0.0.0.
 version=v1.36.3

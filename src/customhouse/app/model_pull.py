@@ -314,7 +314,7 @@ def _by_lock(kept: dict[str, Any], reference: str, digest: str | None) -> tuple[
     asked = reference.rpartition("@")[0] if is_digest(reference.rpartition("@")[2]) else reference
     head, colon, tag = asked.rpartition(":")
     same = asked in (name, locked, name.partition("?")[0]) or (colon and "/" not in tag and head == name)
-    same = same or (locked.startswith(("mlflow://", "hf://")) and _unversioned(asked) == _unversioned(name))
+    same = same or (locked.startswith(("mlflow://", "hf://", "sagemaker://")) and _unversioned(asked) == _unversioned(name))
     if not same:
         raise UsageError(f"the lock is of {locked}", where=reference, hint="remove the lock to resolve it anew")
     if digest is not None and digest != kept["digest"]:
@@ -324,6 +324,8 @@ def _by_lock(kept: dict[str, Any], reference: str, digest: str | None) -> tuple[
 
 
 def _unversioned(reference: str) -> str:
-    """A model of MLflow or of a hub without its version, stage, alias or revision."""
+    """A model of a registry or a hub without its version, stage, alias or revision."""
     plain = reference.partition("@")[0]
+    if plain.startswith("sagemaker://"):
+        return "/".join(plain.split("/")[:3])
     return plain if "@" in reference or plain.startswith("hf://") else plain.rpartition("/")[0]

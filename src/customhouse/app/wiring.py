@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from customhouse.trust.adapters.registries.mlflow import MlflowStore
     from customhouse.trust.adapters.registries.oci import OciRegistry
     from customhouse.trust.adapters.registries.s3 import S3Store
+    from customhouse.trust.adapters.registries.sagemaker import SageMakerStore
     from customhouse.trust.adapters.tiles import TileSource
     from customhouse.trust.adapters.tiles_check import Mirrored
     from customhouse.trust.keys import PublicKey
@@ -236,7 +237,23 @@ def hub(settings: Settings) -> HubStore:
     return HubStore(settings.environment.get("HF_ENDPOINT") or HUB, settings.environment.get("HF_TOKEN", ""))
 
 
-MODEL_STORES: Mapping[str, Callable[[Settings], ModelStore]] = {"s3": s3, "mlflow": mlflow, "hf": hub}
+def sagemaker(settings: Settings) -> SageMakerStore:
+    """Amazon SageMaker's registry, or the endpoint that AWS_ENDPOINT_URL(_SAGEMAKER) names."""
+    from customhouse.trust.adapters.registries.aws_access import aws_access
+    from customhouse.trust.adapters.registries.sagemaker import SageMakerStore
+
+    said = settings.environment
+    found = aws_access(said)
+    endpoint = said.get("AWS_ENDPOINT_URL_SAGEMAKER") or said.get("AWS_ENDPOINT_URL") or None
+    return SageMakerStore(clock(), found.keys, s3(settings), region=found.region, endpoint=endpoint)
+
+
+MODEL_STORES: Mapping[str, Callable[[Settings], ModelStore]] = {
+    "s3": s3,
+    "mlflow": mlflow,
+    "hf": hub,
+    "sagemaker": sagemaker,
+}
 """Schemes of references to files that a store lists (an OCI registry has manifests, and a way of its own)."""
 
 

@@ -27,7 +27,7 @@ def pull(
     output: str,
     settings: Settings,
 ) -> None:
-    """Fetch a model into FOLDER: oci:// (ORAS, KitOps, KServe modelcars), s3://, mlflow:// or models:/, hf://,
+    """Fetch a model into FOLDER: oci:// (ORAS, KitOps, KServe modelcars), s3://, mlflow:// or models:/, sagemaker://, hf://,
     https://…@sha256:…, or a path.
 
     A tag, an alias or a branch is resolved once; every byte is checked. Nothing is loaded or run. Exit status: 0, 3 when it cannot be had, 5

@@ -28,7 +28,15 @@ class Keys:
 
 
 def signed(
-    method: str, url: str, headers: Mapping[str, str], payload: str, keys: Keys, region: str, at: datetime
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    payload: str,
+    keys: Keys,
+    region: str,
+    at: datetime,
+    *,
+    service: str = "s3",
 ) -> dict[str, str]:
     """The headers to send, `Authorization` among them.
 
@@ -52,10 +60,10 @@ def signed(
             payload,
         )
     )
-    scope = f"{stamp[:8]}/{region}/s3/aws4_request"
+    scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
     text = "\n".join((_ALGORITHM, stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()))
     key = f"AWS4{keys.secret}".encode()
-    for part in (stamp[:8], region, "s3", "aws4_request", text):
+    for part in (stamp[:8], region, service, "aws4_request", text):
         key = hmac.new(key, part.encode(), hashlib.sha256).digest()
     sent["Authorization"] = f"{_ALGORITHM} Credential={keys.access}/{scope},SignedHeaders={names},Signature={key.hex()}"
     return sent
