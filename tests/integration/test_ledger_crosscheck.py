@@ -97,6 +97,9 @@ def test_a_finished_state_is_in_order_and_one_cent_more_is_exit_5(finished: UpWo
         ("update releases set phase = 'rolled-back' where id = 1", ("the history has no such release",)),
         ("update releases set revision = 'abc', phase = 'promoted' where id = 1", ("no entry says", "abc")),
         ("update releases set verdict = 'waived' where kind = 'InferenceService'", ("no entry says", "waived by")),
+        ('update charges set labels = \'{"team":"other"}\' where id = 1', ("entry ", "have other labels")),
+        ("update releases set author = 'Mallory' where kind = 'InferenceService'", ("entry ", "and not by Mallory")),
+        ("update releases set reason = 'no reason' where kind = 'InferenceService'", ("entry ", "another reason")),
         ("delete from releases where kind = 'InferenceService'", ("the history has no such release",)),
     ],
 )

@@ -128,6 +128,8 @@ def _charges(store: Store, bound: _Bound, size: int) -> Iterator[LedgerProblem]:
         ):
             text = f"the charges of {_interval(key)} are not those that were entered: {_difference(rows, item)}"
             yield LedgerProblem(text, index)
+        elif item["body"].get("labels", "") not in ("", journal.labels_digest(rows)):
+            yield LedgerProblem(f"the charges of {_interval(key)} have other labels than were entered", index)
     alone = [key for key in groups if key not in bound.charge]
     if not alone:
         return
@@ -258,6 +260,7 @@ def _releases(store: Store, bound: _Bound, size: int) -> Iterator[LedgerProblem]
         # What is older than the log answers with cannot be said to be missing.
         if item["body"].get("phase") in _PHASES and key not in recorded and len(history) < _MOST_ROWS:
             yield LedgerProblem(f"the history has no such release: {key.removeprefix('rollout:')}", index)
+    yield from _words(history, bound)
     verdicts = bound.verdicts()
     suspects = [row for row in history if not _is_entered(row, bound.rollout, verdicts)]
     if not suspects:
@@ -270,6 +273,26 @@ def _releases(store: Store, bound: _Bound, size: int) -> Iterator[LedgerProblem]
             what = f"{row.verdict} by {row.decision[7:19]}, {row.phase.value} with commit {row.revision[:12]}"
             place = f"release {row.release[7:19]} of {row.resource}"
             yield LedgerProblem(f"no entry says what the history says: {what}", where=place)
+
+
+def _words(history: Iterable[Release], bound: _Bound) -> Iterator[LedgerProblem]:
+    """Who a release is said to be of, and why it ended, against the entries that tell of it."""
+    authors = {
+        (str(item["body"].get("decision", "")), key.split(":", 2)[1]): (index, str(item["actor"]))
+        for key, (index, item) in bound.decision.items()
+    }
+    for row in history:
+        place = f"release {row.release[7:19]} of {row.resource}"
+        index, author = authors.get((row.decision, row.revision), (None, row.author))
+        if author != row.author:
+            said = f"{place} is by {author} and not by {row.author or 'nobody'}"
+            yield LedgerProblem(f"the history has another author: {said}", index)
+        for name, phase in _PHASES.items():
+            found = bound.rollout.get(f"rollout:{row.revision}:{row.resource}:{row.release}:{name}")
+            if phase is not row.phase or found is None:
+                continue
+            if found[1]["body"].get("text") != f"{row.resource} {name}: {row.reason or 'healthy'}"[:1000]:
+                yield LedgerProblem(f"the history has another reason: {place}, {row.reason[:200]!r}", found[0])
 
 
 def _ends(row: Release) -> Iterator[str]:

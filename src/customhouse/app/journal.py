@@ -261,7 +261,11 @@ def charged(charges: Iterable[Charge], start: datetime, end: datetime, run: str 
             nodes.append(model_node(artifact))
             links.append(Link.between(model_node(artifact), running, LinkKind.SERVED_AS))
     amount = total((charge.amount for charge in rows), "USD")
-    body = {"text": f"{amount} {amount.currency} for {len(by_release)} releases", "rows": rows_digest(rows)}
+    body = {
+        "text": f"{amount} {amount.currency} for {len(by_release)} releases",
+        "rows": rows_digest(rows),
+        "labels": labels_digest(rows),
+    }
     key = f"charge:{interval}:{run}" if run else f"charge:{interval}"
     return entry("charge", key, end, ACTOR, nodes=nodes, links=links, body=body)
 
@@ -324,6 +328,11 @@ def _usage_entry(parts: Sequence[tuple[list[Node], list[Link]]], interval: str, 
 def rows_digest(rows: Sequence[Charge]) -> str:
     """What an entry binds of its Charges, in the order they were stored; `app.crosscheck` makes it again."""
     return json_digest(rows_document(rows))
+
+
+def labels_digest(rows: Sequence[Charge]) -> str:
+    """What an entry binds of the labels of its Charges, by which they are shared out; older entries do not."""
+    return json_digest([dict(row.labels) for row in rows])
 
 
 def rows_document(rows: Sequence[Charge]) -> list[Any]:
