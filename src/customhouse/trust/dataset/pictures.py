@@ -105,6 +105,8 @@ def _bmp(data: bytes) -> Picture:
 
 
 def _webp(data: bytes) -> Picture:
+    if len(data) < 30:
+        return Picture("webp", problem="it is cut short")
     (size,) = struct.unpack("<I", data[4:8])
     problem = "" if size + 8 <= len(data) else "it is cut short"
     kind = data[12:16]

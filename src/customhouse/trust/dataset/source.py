@@ -42,11 +42,12 @@ class Reading:
             yield from self._part(texts[0], self._lines(texts[0]))
         else:
             for kind, reader in (("picture", self._pictures), ("text", self._texts)):
-                chosen = [part for part in loose if part.format == kind]
-                for start in range(0, len(chosen), BATCH):
-                    made = reader(chosen[start : start + BATCH])
-                    self.rows += len(made.cells)
-                    yield made
+                for split in dict.fromkeys(part.split for part in loose if part.format == kind):
+                    chosen = [part for part in loose if part.format == kind and part.split == split]
+                    for start in range(0, len(chosen), BATCH):
+                        made = reader(chosen[start : start + BATCH])
+                        self.rows += len(made.cells)
+                        yield replace(made, split=split)
         for part in self.layout.parts:
             if part.format not in ("picture", "text"):
                 yield from self._part(part, self._open(part))

@@ -83,7 +83,8 @@ def validate(
         meter(sum(len(cell or "") + 1 for cell in batch.cells[0]) * len(batch.cells))
     results = list(reading.findings)
     results += checks.shape(table)
-    results += table.value_findings()
+    typed = {item.column for item in results if item.rule == "mixed-type"}
+    results += [item for item in table.value_findings() if not (item.rule == "mixed-type" and item.column in typed)]
     for check in (checks.unique, checks.duplicates, checks.labels, checks.leakage, checks.outliers):
         if table.rows:
             results += check(table)
