@@ -12,7 +12,7 @@ import platform
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from customhouse import __version__
 from customhouse._kit.clock import to_rfc3339
@@ -29,6 +29,7 @@ from customhouse.core.errors import ArtifactError, ConfigError, UsageError
 from customhouse.core.evidence import EvidenceKind
 from customhouse.core.resource import Location
 from customhouse.trust.attestation import attest, evidence_path
+from customhouse.trust.evaluation.answers import Model
 from customhouse.trust.evaluation.collecting import Seen, collect, collect_training
 from customhouse.trust.evaluation.intervals import rounded
 from customhouse.trust.evaluation.judgement import judge
@@ -40,7 +41,19 @@ from customhouse.trust.scan import Wish
 
 if TYPE_CHECKING:
     from customhouse.app.evaluation_plans import PlanEntry
-    from customhouse.execution.adapters.inference import Inference
+
+
+class Loaded(Model, Protocol):
+    """A model in a process of its own, which ends with the block."""
+
+    runtime: str
+    queries: int
+
+    def __enter__(self) -> Loaded:
+        """Itself."""
+
+    def __exit__(self, *exception: object) -> None:
+        """The process is ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +176,7 @@ def _clean(path: Path, wish: Wish) -> str:
     return seen.files.digest
 
 
-def _opened(path: str, digest: str, plan: Plan) -> Inference:
+def _opened(path: str, digest: str, plan: Plan) -> Loaded:
     return wiring.inference(Path(path), digest, seconds=plan.seconds, memory=plan.memory_mb << 20)
 
 
