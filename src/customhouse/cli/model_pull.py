@@ -27,11 +27,11 @@ def pull(
     output: str,
     settings: Settings,
 ) -> None:
-    """Fetch a model into FOLDER: oci:// (ORAS, KitOps, KServe modelcars), s3://, mlflow:// or models:/, sagemaker://, hf://,
-    https://…@sha256:…, or a path.
+    """Fetch a model into FOLDER, from where REFERENCE says that it lies, and verify it.
 
-    A tag, an alias or a branch is resolved once; every byte is checked. Nothing is loaded or run. Exit status: 0, 3 when it cannot be had, 5
-    when what came is not what was pinned.
+    oci:// (ORAS, KitOps, KServe modelcars), s3://, mlflow:// or models:/, sagemaker://, hf://, https://…@sha256:…, or a
+    path. A tag, an alias or a branch is resolved once; every byte is checked. Nothing is loaded or run. Exit status: 0,
+    3 when it cannot be had, 5 when what came is not what was pinned.
     """
     from customhouse.app.model_pull import pull as pulled
 
