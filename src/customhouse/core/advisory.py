@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from customhouse._kit.frozen import quickly_made
 from customhouse.core.vulnerability import Rating
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Range:
     """`type` is SEMVER, ECOSYSTEM or GIT; an event is (`introduced`, `fixed`, `last_affected` or `limit`, version)."""
@@ -18,6 +20,7 @@ class Range:
     events: tuple[tuple[str, str], ...]
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Affected:
     """One package that an advisory is about.
@@ -42,6 +45,7 @@ class Affected:
     """What the range leaves out, in the advisory's own terms."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Advisory:
     """One record. `affected` holds the packages of it that were asked about, or all."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from customhouse.core.advisory import Advisory, Affected, Known, Range
 from customhouse.core.vulnerability import Package, Rating, Reach, Undecided, Vulnerability, by_weight
@@ -161,18 +162,25 @@ def _within(version: _Version, item: Range) -> str:
     own = order(version.text)
     bare = _public(version.text, version.family, order) if local else own
 
-    def place(text: str) -> object:
+    def place(text: str) -> Any:
         return own if local and "+" in text else bare
 
+    if len(item.events) == 2 and item.events[0][0] == "introduced" and item.events[1][0] == "fixed":
+        # Most ranges are so; the rest of this function says the same of them, in thrice the time.
+        (_, first), (_, fix) = item.events
+        end = order(fix)
+        if first == "0" or (start := order(first)) <= end:
+            inside = (first == "0" or place(first) >= start) and place(fix) < end
+            return f"introduced {first}, fixed {fix}" if inside else ""
     limits = [text for kind, text in item.events if kind == "limit" and text != "*"]
     if limits and not any(place(text) < order(text) for text in limits):
         return ""
     found: list[str] = []
     for kind, text, key in _sorted(item, order):
         here = place(text)
-        if kind == "introduced" and (key is None or here >= key):  # type: ignore[operator]
+        if kind == "introduced" and (key is None or here >= key):
             found = [f"introduced {text}"]
-        elif kind != "introduced" and (here > key or (kind == "fixed" and here == key)):  # type: ignore[operator]
+        elif kind != "introduced" and (here > key or (kind == "fixed" and here == key)):
             found = []
         elif len(found) == 1 and kind != "introduced":
             found.append(f"{kind.replace('_', ' ')} {text}")
@@ -221,19 +229,25 @@ def _told(said: str, affected: Affected) -> str:
 
 def _merged(package: Package, hits: Sequence[_Hit]) -> Iterator[Vulnerability]:
     """One finding for all hits that are aliases of one another, however far around."""
-    groups: list[tuple[set[str], list[_Hit]]] = []
+    group_of: dict[str, _Group] = {}
     for hit in hits:
-        names = {hit.advisory.id, *hit.advisory.aliases}
-        together, apart = [hit], []
-        for group in groups:
-            if group[0] & names:
-                names |= group[0]
-                together = [*group[1], *together]
-            else:
-                apart.append(group)
-        groups = [*apart, (names, together)]
-    for names, members in groups:
-        yield _finding(package, names, members)
+        names = (hit.advisory.id, *hit.advisory.aliases)
+        own = _Group(set(names), [hit])
+        for group in {id(group): group for name in names if (group := group_of.get(name))}.values():
+            own.names |= group.names
+            own.hits = [*group.hits, *own.hits]
+        for name in own.names:
+            group_of[name] = own
+    for group in {id(group): group for group in group_of.values()}.values():
+        yield _finding(package, group.names, group.hits)
+
+
+@dataclass(slots=True, eq=False)
+class _Group:
+    """Hits that are aliases of one another, and all their names."""
+
+    names: set[str]
+    hits: list[_Hit]
 
 
 def _finding(package: Package, names: set[str], hits: Sequence[_Hit]) -> Vulnerability:
