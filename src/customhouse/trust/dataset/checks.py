@@ -165,18 +165,20 @@ def labels(table: Table) -> Iterator[Finding]:
     for value, (low, high) in schema.balance.items():
         share = counts.get(value, 0) / total
         if not low <= share <= high:
-            message = f"The label {value!r} is on {share:.2%} of the rows, {low:.2%} to {high:.2%} are asked for."
+            message = (
+                f"The label {table.shown(value)} is on {share:.2%} of the rows, {low:.2%} to {high:.2%} are asked for."
+            )
             fix = "Look for rows that were lost, added or labelled otherwise."
             yield Finding("label-balance", "error", message, fix, name, count=counts.get(value, 0), share=share)
     for value, count in counts.items():
         least = schema.min_label_share
         if least is not None and count / total < least:
-            message = f"The label {value!r} is on {count / total:.2%} of the rows, {least:.2%} at least are asked for."
+            message = f"The label {table.shown(value)} is on {count / total:.2%} of the rows, {least:.2%} at least are asked for."
             yield Finding(
                 "label-balance", "error", message, "Collect more of it.", name, count=count, share=count / total
             )
         elif least is None and value not in schema.balance and count / total < 0.01 and len(counts) <= 50:
-            message = f"The label {value!r} is on {count} rows ({count / total:.2%})."
+            message = f"The label {table.shown(value)} is on {count} rows ({count / total:.2%})."
             fix = "A metric over all rows will not see it: weigh it, and measure it by itself."
             yield Finding("label-balance", "note", message, fix, name, count=count, share=count / total)
 

@@ -27,6 +27,8 @@ _MOMENT = re.compile(
     r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])([T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?",
     re.ASCII,
 )
+_BEGINS = frozenset("0123456789+-. \t")
+"""What a number or a time begins with."""
 _TRUTH = frozenset({"true", "false", "True", "False", "TRUE", "FALSE", "yes", "no"})
 _BOOLEAN = re.compile("true|false|yes|no|[01]", re.IGNORECASE)
 _MOSTLY = 0.9
@@ -99,7 +101,9 @@ class ColumnProfile:
         self.shortest, self.longest = min(self.shortest, *lengths), max(self.longest, *lengths)
         some = []
         for index, text in enumerate(texts):
-            if _NUMBER.fullmatch(text):
+            if not text or text[0] not in _BEGINS:
+                self._note(index, text, at, batch)
+            elif _NUMBER.fullmatch(text):
                 self.numbers += 1
                 self.integers += _INTEGER.fullmatch(text) is not None
                 some.append(float(text))
@@ -107,15 +111,20 @@ class ColumnProfile:
                 self.moments += 1
                 self.earliest = text if not self.earliest or text < self.earliest else self.earliest
                 self.latest = max(self.latest, text)
-            elif text in _TRUTH:
-                self.truths += 1
             else:
-                self.texts += 1
-                if self.numbers > self.rows * _MOSTLY:
-                    self.odd.add(batch.place(index if at is None else at[index]))
+                self._note(index, text, at, batch)
         if some:
             self._measure(np.array(some))
         return None
+
+    def _note(self, index: int, text: str, at: list[int] | None, batch: Batch) -> None:
+        """A value that is no number and no time."""
+        if text in _TRUTH:
+            self.truths += 1
+            return
+        self.texts += 1
+        if self.numbers > self.rows * _MOSTLY:
+            self.odd.add(batch.place(index if at is None else at[index]))
 
     def _measure(self, numbers: Any) -> None:
         finite = numbers[np.isfinite(numbers)]

@@ -74,7 +74,7 @@ def scene(table: Table, found: Features, codes: Any, rows: Any) -> Scene | None:
     present, dense = np.unique(codes[labelled], return_inverse=True)
     if not 2 <= len(present) <= MOST_CLASSES:
         return None
-    listed = list(table.labels)
+    listed = [table.shown(name) for name in table.labels]
     told = told_by_others(found.common[labelled], dense, len(present), linear=bool(found.texts))
     return Scene(table, found, dense, tuple(listed[code] for code in present), rows, told, labelled)
 
@@ -171,7 +171,7 @@ def trigger_patterns(seen: Scene) -> Iterator[Finding]:
         yield Finding(
             "trigger-pattern",
             "error",
-            f"{kind} is on {len(rows)} of {len(seen.codes)} rows, nearly all labelled {seen.names[code]!r} although "
+            f"{kind} is on {len(rows)} of {len(seen.codes)} rows, nearly all labelled {seen.names[code]} although "
             "the rest of most of them says otherwise: a mark that switches the label.",
             "Look at the rows named, and find out where they come from; a backdoor is learned from a few dozen.",
             column,
@@ -249,7 +249,7 @@ def outlier_clusters(seen: Scene) -> Iterator[Finding]:
         yield Finding(
             "outlier-cluster",
             "warning",
-            f"{len(found)} rows labelled {name!r} lie close together, far from the others of their label.",
+            f"{len(found)} rows labelled {name} lie close together, far from the others of their label.",
             "Look at the rows named: made up, copied with small changes, or another kind of thing under one label?",
             seen.table.label,
             rows=seen.table.index.places(np.sort(numbers)[:ROWS_SHOWN]),
@@ -290,7 +290,7 @@ def blocks_of_rows(seen: Scene) -> Iterator[Finding]:
     if runs > 0.1 * expected:  # else the data are sorted by label, and every stretch is unlike the others
         for code, name in enumerate(seen.names):
             if (codes == code).mean() >= 0.01:
-                signals[f"the share of the label {name!r}"] = (codes == code).astype(float)
+                signals[f"the share of the label {name}"] = (codes == code).astype(float)
     numbers = seen.features.numbers[seen.chosen]
     for at, name in enumerate(seen.features.number_names[:64]):
         signals[f"the mean of {name}"] = numbers[:, at]

@@ -94,6 +94,8 @@ class Table:
         """Columns as they were seen, and the first file with them."""
         self.too_many_labels = False
         self.split_times: dict[str, tuple[str, str]] = {}
+        self.secret_label = False
+        """Whether the labels are somebody's personal data: then they are told by number."""
         self._hasher = RowHasher()
         self._contents: list[Any] = []
         self._label_codes: list[Any] = []
@@ -109,6 +111,10 @@ class Table:
     def label(self) -> str:
         """The label's column: the schema's, or that of labels that lie beside the data."""
         return self.schema.label or ("label" if "label" in self.columns and not self.schema.columns else "")
+
+    def shown(self, label: str) -> str:
+        """A label as findings may tell it."""
+        return f"class {self.labels.get(label, -1) + 1}" if self.secret_label else repr(label[:80])
 
     def update(self, batch: Batch) -> None:
         """One more batch."""

@@ -85,6 +85,9 @@ def validate(
     results += checks.shape(table)
     typed = {item.column for item in results if item.rule == "mixed-type"}
     results += [item for item in table.value_findings() if not (item.rule == "mixed-type" and item.column in typed)]
+    sample = table.sample()
+    named = sensitive.sensitive(sample, schema) if sample.cells else ()
+    table.secret_label = table.label in {item.column for item in named}
     for check in (checks.unique, checks.duplicates, checks.labels, checks.leakage, checks.outliers):
         if table.rows:
             results += check(table)
@@ -92,8 +95,6 @@ def validate(
     results += checks.freshness(table, now)
     if reference is not None:
         results += checks.drift(table, reference)
-    sample = table.sample()
-    named = sensitive.sensitive(sample, schema) if sample.cells else ()
     results += sensitive.findings(named, schema)
     if sample.cells:
         results += _statistical(table, sample)
