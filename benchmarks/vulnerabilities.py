@@ -3,9 +3,10 @@
     python benchmarks/vulnerabilities.py                        # the given PyPI and Go sets
     python benchmarks/vulnerabilities.py --osv-scanner PROGRAM  # and Google's scanner, offline, on the same records
 
-The promises: the given PyPI set is imported in 5 s, and 500 packages, drawn at random from those that something is wrong
-with, are matched against everything in 0.1 s of CPU once it is loaded. The script beside it does what one writes in an afternoon: all records in a list, each package against each,
-versions compared by `packaging`. The exit status is 1 when a promise is broken.
+The promises: the given PyPI set is imported in 5 s, and 500 packages, drawn at random from those that something is
+wrong with, are matched against everything in 0.1 s of CPU once it is loaded. The script beside it does what one writes
+in an afternoon: all records in a list, each package against each, versions compared by `packaging`. The exit status is
+1 when a promise is broken.
 """
 
 from __future__ import annotations
@@ -199,8 +200,10 @@ def main() -> int:
                 print(f"  matched in {ours * 1000:.1f} ms of CPU (the first time {fresh[0] * 1000:.1f} ms of the wall)")
                 print(f"  or without loading all: {found * 1000:.1f} ms to look them up")
                 if not worst:
-                    script, hits = once(lambda packages=packages: naive(packages, given))
-                    print(f"  a script: {script:.2f} s, {hits} hits; ratio {ours / script:.4f}")
+                    begun = time.process_time()
+                    hits = naive(packages, given)
+                    script = time.process_time() - begun
+                    print(f"  a script: {script:.2f} s of CPU, {hits} hits; ratio {ours / script:.4f}")
             if program:
                 packages = chosen(known, 500, worst=False)
                 for key, value in osv_scanner(program, packages, given, folder).items():

@@ -108,7 +108,7 @@ def show_report(report: Report) -> None:
     write_table("", ["Package", "Version", "Where", "Advisory", "Rating", "Fixed in", "About"], rows)
     _show_open(report)
     counts = ", ".join(f"{count} {name}" for name, count in report.counts.items() if count)
-    found = plural(len(report.open), "vulnerability").replace("vulnerabilitys", "vulnerabilities")
+    found = f"{len(report.open)} {'vulnerability' if len(report.open) == 1 else 'vulnerabilities'}"
     write_text(f"{plural(report.packages, 'package')}, {found}{f' ({counts})' if counts else ''}")
     if not report.open and not report.complete:
         write_text("nothing was found, and not everything was decided: that is not clean")
@@ -153,4 +153,5 @@ def _show_open(report: Report) -> None:
         old = "of an age that nobody knows" if age is None else f"{age.days} days old"
         dated = item.as_of.date().isoformat() if item.as_of is not None else "unknown"
         stale = ": stale" if item in report.stale else ""
-        write_text(f"{item.ecosystem}: {item.records} advisories as of {dated}, {old}{stale}")
+        count = f"{item.records} {'advisory' if item.records == 1 else 'advisories'}"
+        write_text(f"{item.ecosystem}: {count} as of {dated}, {old}{stale}")
