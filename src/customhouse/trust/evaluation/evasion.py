@@ -1,6 +1,6 @@
 """Evasion: how small a change of a row changes the answer, found by asking the model alone.
 
-Two attacks of our own writing. Score-based: random search over corners of the budget's box, after Square Attack
+Two attacks of our own writing. Score-based: random search in the budget's box, after Square Attack
 (Andriushchenko et al. 2020), whose moves are sets of features instead of squares; distances are L∞ in shares of each
 feature's range. Decision-based: HopSkipJump (`hopskipjump`), which needs no probability. Both find upper bounds of what
 is safe: a model that withstands them may yield to others.
@@ -68,6 +68,8 @@ def square(
         picked = rng.random((len(active), len(free))) < share
         picked[np.arange(len(active)), rng.integers(len(free), size=len(active))] = True
         corner = rng.choice((-1.0, 0.0, 1.0), size=(len(active), len(free)), p=(0.45, 0.1, 0.45)) * reach[free]
+        # Every other move goes part of the way: what turns over and back within the budget has no corner that shows it.
+        corner *= np.where(rng.random((len(active), 1)) < 0.5, 1.0, rng.random(corner.shape))
         tried = best[active].copy()
         tried[:, free] = np.where(picked, rows[active][:, free] + corner, tried[:, free])
         tried = space.admitted(tried, rows[active])
