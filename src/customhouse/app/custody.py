@@ -6,7 +6,7 @@ Nothing is believed for where it lies: the entries are proved, what hangs on the
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,19 +14,21 @@ from typing import TYPE_CHECKING, Any, Protocol
 from customhouse._kit.canonical import canonical_json
 from customhouse._kit.clock import from_rfc3339, to_rfc3339
 from customhouse._kit.digest import bytes_digest
-from customhouse.app import journal, wiring
-from customhouse.app.configuration import FILE
+from customhouse.app import wiring
+from customhouse.app.custody_index import IndexNames, Told, opened_index, positions
 from customhouse.app.custody_names import meant
 from customhouse.app.settings import Settings
-from customhouse.core.errors import ConfigError, CustomhouseError, SourceError, TamperError, UsageError
-from customhouse.core.ledger import Entry
+from customhouse.core.errors import ConfigError, CustomhouseError, SourceError, StateError, TamperError, UsageError
+from customhouse.core.ledger import Checkpoint, Entry, Receipt
 from customhouse.trust.custody import LinkKind, NodeKind, graph
 from customhouse.trust.custody_export import Attachments, write_export
+from customhouse.trust.custody_proofs import prove_entries
 from customhouse.trust.custody_trace import GraphNames, Trace, Walk, trace_from
 from customhouse.trust.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from customhouse.core.cost import Charge
     from customhouse.store import Store
@@ -82,23 +84,59 @@ class Asked:
     walk: Walk = field(default_factory=Walk)
     repo: str | None = None
     data: str | None = None
+    full: bool = False
+    """Whether every entry of the ledger is read, and nothing is taken from the index."""
 
 
-def traced(settings: Settings, asked: Asked) -> Trace:
+def _silent(what: str, done: int, total: int) -> None:
+    """Nobody watches."""
+
+
+def traced(settings: Settings, asked: Asked, told: Told = _silent) -> Trace:
     """What a reference names, all that led to it and all that came of it, each entry proved.
 
     Rows of a dataset are proved where `data` is named; else they are taken to be meant. Raises UsageError, TamperError.
     """
     with wiring.store(settings, create=False) as opened:
-        ledger = wiring.ledger(settings, opened, write=False)
-        entries = dict(ledger.entries())
-        known = graph(entries.items())
-        found = meant(asked.reference, GraphNames(known), entries.get, wiring.mirrors(settings, asked.repo))
-        if found.rows is not None and asked.data is not None:
-            _rows(found.nodes[0].partition(":")[2], found.rows, asked.data)
-        return trace_from(
-            known, asked.reference, found.nodes, lambda index: (ledger.prove(index), entries[index]), asked.walk
+        checkpoint = wiring.ledger(settings, opened, write=False).checkpoint()
+        found, rows = _walked(settings, opened, checkpoint, asked, told)
+        if rows is not None and asked.data is not None:
+            _rows(found.found[0].partition(":")[2], rows, asked.data)
+        return found
+
+
+def _walked(
+    settings: Settings, opened: Store, checkpoint: Checkpoint, asked: Asked, told: Told
+) -> tuple[Trace, tuple[int, int] | None]:
+    """The trace, with the proof of every entry, and the rows that were named."""
+    reader = wiring.scattered(opened)
+    sources = wiring.mirrors(settings, asked.repo)
+
+    def proved(indexes: Sequence[int]) -> dict[int, tuple[Receipt, Entry]]:
+        return prove_entries(indexes, checkpoint, reader.entries, reader.hashes)
+
+    def entry(index: int) -> Entry | None:
+        return proved([index])[index][1] if index < checkpoint.size else None
+
+    if asked.full:
+        # Nothing is taken from the index: every entry is read, which takes as long as the ledger is.
+        everything = dict(wiring.ledger(settings, opened, write=False).entries(0, checkpoint.size))
+        known = graph(everything.items())
+        found = meant(asked.reference, GraphNames(known), entry, sources)
+        needed = trace_from(known, asked.reference, found.nodes, None, asked.walk).entries
+        taken = proved(needed)
+    else:
+        with opened_index(settings, opened, checkpoint, told) as index:
+            found = meant(asked.reference, IndexNames(index), entry, sources)
+            taken = proved(positions(index, found.nodes, asked.walk))
+    known = graph((number, item) for number, (_, item) in taken.items())
+    if not set(found.nodes) <= known.nodes.keys():
+        raise StateError(
+            "the custody index names what the ledger does not say",
+            where=str(settings.state / wiring.INDEX_FILE),
+            hint="delete it: it is made again; `trace --full` does without it",
         )
+    return trace_from(known, asked.reference, found.nodes, taken.__getitem__, asked.walk), found.rows
 
 
 def export_to(settings: Settings, asked: Asked, file: str, since: str | None = None) -> Exported:
@@ -128,16 +166,13 @@ def export(settings: Settings, asked: Asked, since: str | None = None) -> Export
             )
         key = load_private(place)
         ledger = wiring.ledger(settings, opened, write=True)
-        entries = dict(ledger.entries())
-        known = graph(entries.items())
-        sources = wiring.mirrors(settings, asked.repo)
-        named = meant(asked.reference, GraphNames(known), entries.get, sources)
-        found = trace_from(known, asked.reference, named.nodes, None, asked.walk)
-        rows = () if named.rows is None else (_rows(named.nodes[0].partition(":")[2], named.rows, asked.data),)
-        proved = replace(found, proofs=tuple((ledger.prove(index), entries[index]) for index in found.entries))
-        gathering = _Gathering(settings, opened, found, entries, sources)
-        attachments = replace(gathering.everything(), rows=rows, consistency=_consistency(ledger, key.public, since))
-        data = write_export(proved, attachments, ledger.origin, key)
+        checkpoint = ledger.checkpoint()
+        found, named = _walked(settings, opened, checkpoint, asked, _silent)
+        rows = () if named is None else (_rows(found.found[0].partition(":")[2], named, asked.data),)
+        gathering = _Gathering(settings, opened, found, wiring.mirrors(settings, asked.repo))
+        grown = _consistency(ledger, key.public, since, checkpoint.size)
+        attachments = replace(gathering.everything(), rows=rows, consistency=grown)
+        data = write_export(found, attachments, ledger.origin, key)
         vkey = NoteKey(ledger.origin, key.public)
         return Exported(data, found, gathering.left_out(attachments), vkey.vkey, vkey.key.key_id)
 
@@ -157,7 +192,7 @@ def _rows(dataset: str, rows: tuple[int, int], data: str | None) -> dict[str, An
     return {"dataset": dataset, "proof": proof.to_json()}
 
 
-def _consistency(ledger: Ledger, key: PublicKey, since: str | None) -> Mapping[str, Any] | None:
+def _consistency(ledger: Ledger, key: PublicKey, since: str | None, size: int) -> Mapping[str, Any] | None:
     """The proof from a checkpoint that the stranger kept (a file)."""
     if since is None:
         return None
@@ -167,7 +202,6 @@ def _consistency(ledger: Ledger, key: PublicKey, since: str | None) -> Mapping[s
 
     note = _read(Path(since)).decode("utf-8", "replace")
     kept = open_checkpoint(note, ledger.origin, key)
-    size = ledger.checkpoint().size
     if not 0 < kept.size <= size:
         raise UsageError(f"the checkpoint has {kept.size} entries, and this ledger {size}", where=since)
     proof = [base64.b64encode(step).decode() for step in ledger.consistency(kept.size, size)]
@@ -189,11 +223,10 @@ class _Gathering:
         settings: Settings,
         opened: Store,
         traced: Trace,
-        entries: Mapping[int, Entry],
         sources: Collection[GitProofs],
     ) -> None:
         self._settings, self._store, self._traced = settings, opened, traced
-        self._entries = {index: entries[index] for index in traced.entries}
+        self._entries = {receipt.index: item for receipt, item in traced.proofs}
         self._where: dict[str, GitProofs] = {}
         for source in sources:
             wanted = sorted(self._names(NodeKind.COMMIT) - self._where.keys())
@@ -251,6 +284,7 @@ class _Gathering:
 
     def _rules(self, source: GitProofs, commit: str) -> set[str]:
         """customhouse.yaml and the files that it names to say who is trusted; nothing where it cannot be read."""
+        from customhouse.app.configuration import FILE
         from customhouse.app.governance import read_configuration
 
         data = source.file(commit, FILE)
@@ -292,10 +326,13 @@ class _Gathering:
 
     # 10
     def _charges(self) -> dict[int, str]:
+        from customhouse.app import journal
+
         wanted = {item.key: index for index, item in self._entries.items() if item.kind == "charge"}
-        if not wanted:
+        begun = [at for key in wanted if (at := _begun(key)) is not None]
+        if not begun:
             return {}
-        since = min(from_rfc3339(key.removeprefix("charge:").partition("/")[0]) for key in wanted)
+        since = min(begun)
         groups: dict[str, list[Charge]] = defaultdict(list)
         for row in self._store.measurements.charges(to_rfc3339(since)):
             key = f"charge:{to_rfc3339(row.start)}/{to_rfc3339(row.end)}"
@@ -308,12 +345,21 @@ class _Gathering:
         return found
 
 
+def _begun(key: str) -> datetime | None:
+    """When the interval of a charge begins; None for a key of another form."""
+    try:
+        return from_rfc3339(key.removeprefix("charge:").partition("/")[0])
+    except ValueError:
+        return None
+
+
 def _is_declared(path: str) -> bool:
     return path.endswith(_DECLARED) and not path.startswith(f"{_EVIDENCE}/")
 
 
 def governing(read: Callable[[str], bytes], folder: Callable[[str], Mapping[str, bytes]]) -> tuple[Roots, bytes | None]:
     """Whom the customhouse.yaml among some files trusts: what `custody_check_parts` asks for. Raises ConfigError."""
+    from customhouse.app.configuration import FILE
     from customhouse.app.governance import read_configuration
     from customhouse.app.trusting import roots_of
     from customhouse.trust.keys import TrustRoot

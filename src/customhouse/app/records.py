@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from customhouse._kit.clock import to_rfc3339
 from customhouse.app import wiring
-from customhouse.app.custody import Asked, traced
 from customhouse.app.memory import RELEASE
 from customhouse.app.settings import Settings
 from customhouse.core.errors import UsageError
@@ -50,11 +49,6 @@ def _source(manifest: Manifest) -> str:
     named = () if work is None else work.artifacts
     models = [artifact.reference for artifact in named if artifact.role == "model"]
     return next(iter([*models, *(artifact.reference for artifact in named)]), "")
-
-
-def trace_of(settings: Settings, asked: Asked, kinds: Collection[str] = ()) -> dict[str, Any]:
-    """The chain of custody of anything, with a proof for every ledger entry that it rests on."""
-    return traced(settings, asked).only(kinds).to_json()
 
 
 def proof_of(settings: Settings, index: int) -> dict[str, Any]:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from customhouse.store.advisories import Advisories
     from customhouse.store.database import Store
     from customhouse.store.graph_index import GraphIndex
+    from customhouse.store.ledger_scattered import ScatteredReader
     from customhouse.trust.adapters.registries.hub import HubStore
     from customhouse.trust.adapters.registries.mlflow import MlflowStore
     from customhouse.trust.adapters.registries.oci import OciRegistry
@@ -345,6 +346,13 @@ def graph_index(settings: Settings) -> GraphIndex:
 
     place = settings.state / INDEX_FILE
     return GraphIndex(place if os.access(settings.state, os.W_OK) else None)
+
+
+def scattered(opened: Store) -> ScatteredReader:
+    """Entries from all over a ledger, with the hashes that prove them."""
+    from customhouse.store.ledger_scattered import ScatteredReader
+
+    return ScatteredReader(opened.database, opened.ledger)
 
 
 def mirrors(settings: Settings, repo: str | None = None) -> tuple[RawObjects, ...]:

@@ -18,6 +18,7 @@ from customhouse.cli.output import common, formats, talk, write_json, write_tabl
 @click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Show nodes of this kind alone; may be repeated.")
 @click.option("--repo", metavar="PATH", help="A local repository to look into, beside those that the state mirrors.")
 @click.option("--data", metavar="PATH", help="Where the data lie whose rows are named: the rows are proved from them.")
+@click.option("--full", is_flag=True, help="Read every entry of the ledger; take nothing from the index beside it.")
 @click.option("--export", "file", metavar="FILE", help="Write what a stranger verifies with `customhouse verify FILE`.")
 @click.option(
     "--since", metavar="CHECKPOINT", help="With --export: prove the ledger's growth from this checkpoint too."
@@ -32,6 +33,7 @@ def trace(
     kinds: tuple[str, ...],
     repo: str | None,
     data: str | None,
+    full: bool,
     file: str | None,
     since: str | None,
     output: str,
@@ -44,7 +46,7 @@ def trace(
     """
     from customhouse.app.custody import Asked, Walk
 
-    asked = Asked(reference, Walk(up=up or not down, down=down or not up, depth=depth), repo, data)
+    asked = Asked(reference, Walk(up=up or not down, down=down or not up, depth=depth), repo, data, full)
     if file is not None:
         from customhouse.app.custody import export_to
 
@@ -54,15 +56,28 @@ def trace(
         write_text(f"{file}: {len(done.data)} bytes, {len(done.traced.entries)} ledger entries with their proofs")
         write_text(f"verify it with: customhouse verify {file} --key '{done.vkey}'")
         return
-    from customhouse.app.records import trace_of
+    from customhouse.app.custody import traced
 
-    found = trace_of(settings, asked, kinds)
+    found = traced(settings, asked, lambda what, done, total: talk(settings, f"{done} of {total} {what}"))
+    shown = found.only(kinds).to_json()
     if output == "json":
-        write_json(found)
+        _json(shown)
     elif output == "table":
-        _tables(found)
+        _tables(shown)
     else:
-        write_text(_dot(found) if output == "dot" else _mermaid(found))
+        write_text(_dot(shown) if output == "dot" else _mermaid(shown))
+
+
+def _json(found: dict[str, Any]) -> None:
+    """As `write_json` does, in a tenth of its time: a trace has thousands of lines."""
+    import sys
+
+    import orjson
+
+    if (sys.stdout.encoding or "").lower().replace("-", "") != "utf8":
+        write_json(found)
+        return
+    write_text(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
 
 
 def _tables(found: dict[str, Any]) -> None:

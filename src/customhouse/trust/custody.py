@@ -13,7 +13,7 @@ has a digest is that digest (`model:sha256:…`); people's names for it go into 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -242,19 +242,37 @@ def _merge(before: Node | None, node: Node) -> Node:
     return replace(before, digest=before.digest or node.digest, time=min(times, default=None), aliases=aliases)
 
 
-def _nodes(item: Entry) -> list[Node]:
-    listed = item.body.get("nodes")
-    found: list[Node] = []
+def said(body: Mapping[str, Any]) -> tuple[list[tuple[str, str, tuple[str, ...]]], list[tuple[str, str, str]]]:
+    """What the body of an entry says, without its times: (id, digest, aliases) of nodes, (from, to, kind) of links."""
+    nodes = [(f"{value['kind']}:{name}", digest, aliases) for value, name, digest, aliases in _node_values(body)]
+    return nodes, list(_link_values(body))
+
+
+def _node_values(body: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str, str, tuple[str, ...]]]:
+    listed = body.get("nodes")
     for value in listed if isinstance(listed, (list, tuple)) else ():
         if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
             continue
-        name, digest = value.get("name"), value.get("digest")
+        name, digest, aliases = value.get("name"), value.get("digest"), value.get("aliases")
         if isinstance(name, str) and name:
-            aliases = value.get("aliases")
             kept = tuple(str(a) for a in aliases) if isinstance(aliases, (list, tuple)) else ()
-            # A node without a time of its own is as old as the entry that first speaks of it.
-            found.append(Node(value["kind"], name, digest if isinstance(digest, str) else "", _time(value, item), kept))
-    return found
+            yield value, name, digest if isinstance(digest, str) else "", kept
+
+
+def _link_values(body: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    listed = body.get("links")
+    for value in listed if isinstance(listed, (list, tuple)) else ():
+        ends = [value.get(key) for key in ("from", "to", "kind")] if isinstance(value, Mapping) else []
+        if ends and all(isinstance(end, str) and end for end in ends):
+            yield str(ends[0]), str(ends[1]), str(ends[2])
+
+
+def _nodes(item: Entry) -> list[Node]:
+    # A node without a time of its own is as old as the entry that first speaks of it.
+    return [
+        Node(value["kind"], name, digest, _time(value, item), aliases)
+        for value, name, digest, aliases in _node_values(item.body)
+    ]
 
 
 def _time(value: Mapping[str, Any], item: Entry) -> datetime:
@@ -265,13 +283,7 @@ def _time(value: Mapping[str, Any], item: Entry) -> datetime:
 
 
 def _links(item: Entry) -> list[Link]:
-    listed = item.body.get("links")
-    found: list[Link] = []
-    for value in listed if isinstance(listed, (list, tuple)) else ():
-        ends = [value.get(key) for key in ("from", "to", "kind")] if isinstance(value, Mapping) else []
-        if ends and all(isinstance(end, str) and end for end in ends):
-            found.append(Link(*(str(end) for end in ends)))
-    return found
+    return [Link(*ends) for ends in _link_values(item.body)]
 
 
 def _of_evidence(item: Evidence) -> tuple[list[Node], list[Link]]:

@@ -73,8 +73,8 @@ class Names(Protocol):
     def begun(self, prefix: str) -> Sequence[Node]:
         """The nodes whose digest (without `sha256:`), or name where they have none, begins so (lower-case hex)."""
 
-    def all(self) -> Iterable[str]:
-        """Every name, for the nearest ones."""
+    def near(self, text: str) -> Iterable[str]:
+        """Names among which the nearest to one that nobody knows may be."""
 
 
 class GraphNames:
@@ -93,7 +93,7 @@ class GraphNames:
         nodes = self._known.nodes.values()
         return [node for node in nodes if (node.digest or node.name).removeprefix("sha256:").startswith(prefix)]
 
-    def all(self) -> Iterable[str]:
+    def near(self, text: str) -> Iterable[str]:
         """See Names."""
         for node in self._known.nodes.values():
             yield from (node.id, node.name, *node.aliases)
@@ -283,7 +283,7 @@ def resolve_name(names: Names, reference: str) -> tuple[str, ...]:
         if begun:
             shown = ", ".join(sorted(ids[0] for ids in begun.values())[:_MOST_SHOWN])
             raise UsageError(f"{reference[:80]!r} is the beginning of {len(begun)} things", hint=f"one of: {shown}")
-    near = difflib.get_close_matches(wanted[:200], sorted(set(names.all())), n=5, cutoff=0.5)
+    near = difflib.get_close_matches(wanted[:200], sorted(set(names.near(wanted))), n=5, cutoff=0.5)
     hint = f"nearest: {', '.join(near)}" if near else "`customhouse history` shows what there is"
     raise UsageError(f"nothing is known of {reference[:80]!r}", hint=hint)
 
