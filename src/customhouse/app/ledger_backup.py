@@ -140,7 +140,7 @@ def _known(settings: Settings, log: NoteKey) -> Checkpoint | None:
     found = []
     place = settings.state / REMEMBERED
     if place.exists():
-        found.append(read_checkpoint_file(place, log))
+        found.append(read_checkpoint_file(place, log, *wiring.retired_keys(settings)))
     if wiring.has_store(settings):
         try:
             with wiring.store(settings) as opened:

@@ -21,6 +21,7 @@ from customhouse.core.errors import StateError, TamperError, UsageError
 from customhouse.core.ledger import Checkpoint
 from customhouse.core.ports import Progress
 from customhouse.trust.cosignature import CosignerKey, cosignatures
+from customhouse.trust.keys import PublicKey
 from customhouse.trust.ledger import MAX_PROBLEMS, LedgerProblem, LedgerReport, Verified
 from customhouse.trust.note import MAX_NOTE_BYTES, NoteKey, open_checkpoint
 
@@ -54,13 +55,13 @@ def verify_ledger(
     """
     with wiring.store(settings, create=False) as opened:
         ledger = wiring.ledger(settings, opened, write=False)
-        key = wiring.ledger_key(settings)
+        key, old = wiring.ledger_key(settings), wiring.retired_keys(settings)
         place = settings.state / REMEMBERED
         begun = None
         if since is not None:
-            begun = read_checkpoint_file(since, NoteKey(wiring.LEDGER_ORIGIN, key.key))
+            begun = read_checkpoint_file(since, key, *old)
         elif incremental and place.exists():
-            begun = read_checkpoint_file(place, NoteKey(wiring.LEDGER_ORIGIN, key.key))
+            begun = read_checkpoint_file(place, key, *old)
         report = ledger.verify(progress, None if begun is None else Verified(begun.size, begun.root))
         found = [*report.problems, *_witnessed(opened), *crosscheck(opened)]
         notes = list(report.notes)
@@ -78,7 +79,7 @@ def _witnessed(opened: Store) -> Sequence[LedgerProblem]:
     return [LedgerProblem(item.problem, where=f"witness {item.name}") for item in seen.witnesses if item.tamper]
 
 
-def read_checkpoint_file(place: Path, key: NoteKey) -> Checkpoint:
+def read_checkpoint_file(place: Path, key: NoteKey, *old: PublicKey) -> Checkpoint:
     """A checkpoint in a file, signed by the ledger's key. Raises UsageError or TamperError."""
     try:
         with place.open("rb") as handle:
@@ -86,7 +87,7 @@ def read_checkpoint_file(place: Path, key: NoteKey) -> Checkpoint:
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", where=str(place)) from error
     try:
-        return open_checkpoint(data.decode(), key.name, key.key)
+        return open_checkpoint(data.decode(), key.name, key.key, *old)
     except (TamperError, UnicodeDecodeError) as error:
         raise TamperError(
             f"no checkpoint of this ledger: {getattr(error, 'message', error)}",
@@ -153,5 +154,9 @@ def publish_folder(settings: Settings, folder: Path) -> Checkpoint:
         if opened.ledger.latest_checkpoint() is None:
             raise StateError("the ledger has no checkpoint yet", where=str(settings.state))
         return wiring.publish_tiles(
-            opened, folder, wiring.ledger_key(settings).key, cosigned=lambda made: cosigned_note(opened, made)
+            opened,
+            folder,
+            wiring.ledger_key(settings).key,
+            *wiring.retired_keys(settings),
+            cosigned=lambda made: cosigned_note(opened, made),
         )

@@ -308,9 +308,18 @@ def ledger(settings: Settings, opened: Store, *, write: bool) -> Ledger:
     from customhouse.trust.keys import load_public, open_pair
     from customhouse.trust.ledger import Ledger
 
+    old = retired_keys(settings)
     if not write:
-        return Ledger(opened.ledger, load_public(settings.keys / f"{LEDGER_KEY}.pub"), LEDGER_ORIGIN, clock())
-    return Ledger(opened.ledger, open_pair(settings.keys, LEDGER_KEY), LEDGER_ORIGIN, clock())
+        return Ledger(opened.ledger, load_public(settings.keys / f"{LEDGER_KEY}.pub"), LEDGER_ORIGIN, clock(), old)
+    return Ledger(opened.ledger, open_pair(settings.keys, LEDGER_KEY), LEDGER_ORIGIN, clock(), old)
+
+
+def retired_keys(settings: Settings) -> tuple[PublicKey, ...]:
+    """The keys that the ledger had before (`ledger rotate-key` keeps their public halves), the oldest first."""
+    from customhouse.trust.keys import load_public
+
+    found = settings.keys.glob(f"{LEDGER_KEY}.retired-*.pub")
+    return tuple(load_public(place) for place in sorted(found, key=lambda place: (len(place.name), place.name)))
 
 
 def witness(settings: Settings, opened: Store, name: str, logs: Sequence[str]) -> Witness:
@@ -473,12 +482,16 @@ def ledger_key(settings: Settings) -> NoteKey:
 
 
 def publish_tiles(
-    opened: Store, folder: Path, key: PublicKey, cosigned: Callable[[Checkpoint], str] = lambda made: made.note
+    opened: Store,
+    folder: Path,
+    key: PublicKey,
+    *others: PublicKey,
+    cosigned: Callable[[Checkpoint], str] = lambda made: made.note,
 ) -> Checkpoint:
     """Write the ledger as static tiles (C2SP tlog-tiles); only what is new."""
     from customhouse.trust.adapters.tiles import publish
 
-    return publish(opened.ledger, folder, LEDGER_ORIGIN, key, cosigned=cosigned)
+    return publish(opened.ledger, folder, LEDGER_ORIGIN, key, *others, cosigned=cosigned)
 
 
 def tile_source(opened: Store, key: PublicKey, cosigned: Callable[[Checkpoint], str]) -> TileSource:

@@ -195,3 +195,19 @@ def restore(file: str, older: bool, key: str, output: str, settings: Settings) -
     write_text(f"restored: {found.size} entries of {found.made_at}, root {found.root.hex()}")
     if kept:
         write_text(f"the store that was there is kept: {kept}")
+
+
+@ledger.command("rotate-key")
+@formats("json")
+@common
+def rotate_key(output: str, settings: Settings) -> None:
+    """Go on under a new key: an entry that both keys sign hands the ledger on. `up` must not run meanwhile."""
+    from customhouse.app.ledger_rotation import rotate_key as rotate
+
+    found = rotate(settings, "customhouse")
+    if output == "json":
+        write_json(found)
+        return
+    write_text(f"old key: {found['old']}")
+    write_text(f"new key: {found['new']}")
+    write_text(f"both signed the checkpoint of {found['size']} entries; tell witnesses and whoever verifies")

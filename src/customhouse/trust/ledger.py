@@ -13,6 +13,7 @@ from __future__ import annotations
 import hmac
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TypeVar, overload
 
 from customhouse._kit.clock import Clock
@@ -31,8 +32,9 @@ from customhouse.trust.ledger_check import (
     Verified,
     parse_entry,
 )
+from customhouse.trust.ledger_keys import rotation
 from customhouse.trust.ledger_stores import tree_of
-from customhouse.trust.note import NoteKey, open_checkpoint, sign_checkpoint
+from customhouse.trust.note import NoteKey, note_parts, open_checkpoint, sign_checkpoint
 
 __all__ = [
     "MAX_ENTRY_BYTES",
@@ -100,8 +102,17 @@ class Ledger:
     O(log n) hashes.
     """
 
-    def __init__(self, store: LedgerStore, signer: PrivateKey | PublicKey, origin: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: LedgerStore,
+        signer: PrivateKey | PublicKey,
+        origin: str,
+        clock: Clock,
+        retired: Sequence[PublicKey] = (),
+    ) -> None:
+        """`retired` are keys that the ledger had before: old checkpoints are read under them, none is made."""
         self._store = store
+        self._retired = tuple(retired)
         self._stored: LedgerTree = tree_of(store)
         self._signer = signer if isinstance(signer, PrivateKey) else None
         self._public = signer.public if isinstance(signer, PrivateKey) else signer
@@ -181,7 +192,7 @@ class Ledger:
         with self._lock:
             checkpoint = self.checkpoint()
             if under is not None:
-                checkpoint = open_checkpoint(under.note, self.origin, self._public)
+                checkpoint = open_checkpoint(under.note, self.origin, self._public, *self._retired)
             if not 0 <= index < checkpoint.size:
                 raise UsageError(f"no entry {index} under the checkpoint of {checkpoint.size}", where=self.origin)
             (data,) = self._store.read(index, index + 1)
@@ -223,12 +234,7 @@ class Ledger:
 
         With `since` the entries of an earlier check are not read again; the tree up to there must be the same.
         """
-        check = Check(
-            self._stored,
-            self._store.size(),
-            lambda saved: open_checkpoint(saved.note, self.origin, self._public),
-            since,
-        )
+        check = Check(self._stored, self._store.size(), self.origin, self._public, since)
         check.run(progress)
         notes: tuple[str, ...] = ()
         if check.start:
@@ -286,7 +292,20 @@ class Ledger:
                 self._queue[0].leads = True
                 self._queue[0].ready.set()
 
-    def _seal_all(self, items: Sequence[tuple[Entry, bytes]]) -> tuple[Sequence[int], Checkpoint]:
+    def hand_on(self, new: PrivateKey, actor: str) -> Checkpoint:
+        """Enter that `new` follows this ledger's key, under a checkpoint that both sign; write with `new` from now on.
+
+        Doing it again gives the same checkpoint. Raises UsageError, StateError, TamperError.
+        """
+        self._may_write()
+        assert self._signer is not None  # noqa: S101 - `_may_write` has checked it
+        entry = rotation(self.origin, self._signer, new, self._clock.now(), actor)
+        with self._lock:
+            return self._seal_all([(entry, _leaf_data(entry))], new)[1]
+
+    def _seal_all(
+        self, items: Sequence[tuple[Entry, bytes]], follower: PrivateKey | None = None
+    ) -> tuple[Sequence[int], Checkpoint]:
         published: list[Checkpoint] = []
 
         def seal(
@@ -299,15 +318,32 @@ class Ledger:
             if latest is not None:
                 if latest.size > before:
                     raise TamperError(f"{latest.size} entries were signed and {before} are there", where=self.origin)
+                self._still_ours(latest, follower)
                 published.append(self._trusted(latest, merkle.TiledTree(hashes).node))
                 if latest.size == tree.size:
                     return None
-            published.append(sign_checkpoint(self.origin, tree.size, tree.root(), self._signer))
-            return published[-1]
+            made = sign_checkpoint(self.origin, tree.size, tree.root(), self._signer)
+            if follower is not None:
+                second = sign_checkpoint(self.origin, tree.size, tree.root(), follower)
+                made = replace(made, note=made.note + second.note.rpartition("\n\n")[2])
+            published.append(made)
+            return made
 
         indexes = self._stored.append_sealed(items, seal)
         self._published = published[-1]
         return indexes, published[-1]
+
+    def _still_ours(self, latest: Checkpoint, follower: PrivateKey | None) -> None:
+        """Whoever writes with a key that was followed by another would make a ledger that no key fits any more."""
+        if latest == self._published:
+            return
+        keys = [self._public, *self._retired, *([follower.public] if follower is not None else [])]
+        known = {NoteKey(self.origin, key).key_hash for key in keys}
+        signed = {raw[:4] for name, raw, _ in note_parts(latest.note)[1] if name == self.origin}
+        if NoteKey(self.origin, self._public).key_hash in signed and not signed <= known:
+            raise StateError(
+                "the ledger has another key by now", where=self.origin, hint="end this process and start it anew"
+            )
 
     def _trusted(self, latest: Checkpoint, node: merkle.NodeReader) -> Checkpoint:
         """The latest checkpoint, if it is signed and the stored tree leads to it; only then may anything be built."""

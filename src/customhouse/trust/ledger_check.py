@@ -19,6 +19,9 @@ from customhouse.core.errors import StateError, TamperError
 from customhouse.core.ledger import Checkpoint, Entry
 from customhouse.core.ports import Progress
 from customhouse.trust import merkle
+from customhouse.trust.keys import PublicKey
+from customhouse.trust.ledger_keys import KeyChain
+from customhouse.trust.note import open_checkpoint
 
 MAX_ENTRY_BYTES = 65_535
 """tlog-tiles writes an entry's length as a uint16."""
@@ -138,11 +141,13 @@ class Check:
     """One verification: the entries first, then the stored tree, then the checkpoints; never raises for damage."""
 
     def __init__(
-        self, stored: LedgerTree, size: int, opened: Callable[[Checkpoint], Checkpoint], since: Verified | None = None
+        self, stored: LedgerTree, size: int, origin: str, key: PublicKey, since: Verified | None = None
     ) -> None:
-        """`opened` reads a saved checkpoint's note and raises TamperError; `since` is where an earlier check ended."""
+        """`key` is the one that signs now; `since` is where an earlier check ended."""
         self._stored = stored
-        self._opened = opened
+        self._origin = origin
+        self._key = key
+        self._chain = KeyChain(origin)
         self._since = since
         self.size = size
         self.problems: list[LedgerProblem] = []
@@ -156,9 +161,7 @@ class Check:
         self._begin()
         saved = self._stored.checkpoints(self.start)
         self.checkpoints = len(saved)
-        checked = [found for found in map(self._check_note, saved) if found is not None]
-        self.sealed = max((checkpoint.size for checkpoint in checked), default=0)
-        wanted = {checkpoint.size for checkpoint in checked}
+        wanted = {checkpoint.size for checkpoint in saved}
         roots: dict[int, bytes] = {self.tree.size: self.tree.root()}
         try:
             for size in self._entries(progress):
@@ -168,6 +171,12 @@ class Check:
             self.problems.append(LedgerProblem(error.message, where=error.where))
         roots[self.tree.size] = self.tree.root()
         self._check_tiles()
+        if self._chain.steps and self._chain.steps[-1][2] != self._key:
+            index = self._chain.steps[-1][0]
+            self.problems.append(LedgerProblem("it hands the ledger on to a key that is not this ledger's", index))
+        # Which key must have signed a checkpoint is said by the entries before it.
+        checked = [found for found in map(self._check_note, saved) if found is not None]
+        self.sealed = max((checkpoint.size for checkpoint in checked), default=0)
         self._check_roots(checked, roots)
 
     def _begin(self) -> None:
@@ -200,7 +209,8 @@ class Check:
                 if position != expected:
                     break
                 leaf = merkle.leaf_hash(data)
-                problem = _entry_problem(position, key, data, hmac.compare_digest(leaf, recorded), keys)
+                as_recorded = hmac.compare_digest(leaf, recorded)
+                problem = _entry_problem(position, key, data, as_recorded, keys, self._chain)
                 if problem is not None:
                     self.problems.append(problem)
                 self.tree.append(leaf)
@@ -235,7 +245,7 @@ class Check:
     def _check_note(self, saved: Checkpoint) -> Checkpoint | None:
         where = f"checkpoint {saved.size}"
         try:
-            signed = self._opened(saved)
+            signed = open_checkpoint(saved.note, self._origin, self._chain.at(saved.size, self._key))
         except TamperError as error:
             self.problems.append(LedgerProblem(error.message, where=where))
             return None
@@ -274,11 +284,14 @@ def stored_peaks(size: int, hashes: Callable[[int, int, int], bytes]) -> list[by
     return peaks
 
 
-def _entry_problem(index: int, key: str, data: bytes, as_recorded: bool, keys: set[int]) -> LedgerProblem | None:
+def _entry_problem(
+    index: int, key: str, data: bytes, as_recorded: bool, keys: set[int], chain: KeyChain
+) -> LedgerProblem | None:
     if not as_recorded:
         return LedgerProblem("its bytes are not those that were appended", index)
     try:
         entry = parse_entry(data)
+        chain.take(index, entry)
     except TamperError as error:
         return LedgerProblem(error.message, index)
     if entry.key != key:

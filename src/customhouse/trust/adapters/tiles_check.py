@@ -29,7 +29,11 @@ from customhouse.trust.ledger_check import (
     parse_entry,
     stored_peaks,
 )
-from customhouse.trust.note import MAX_NOTE_BYTES, NoteKey, open_checkpoint
+from customhouse.trust.ledger_keys import KeyChain
+from customhouse.trust.note import MAX_NOTE_BYTES, NoteKey, note_parts, open_checkpoint, read_checkpoint
+
+_MOST_UNSIGNED = 10_000_000
+"""How many entries are read at most before their checkpoint is known to be signed."""
 
 Read = Callable[[str, int], bytes]
 """(path below the prefix, most bytes) → the file. Raises TamperError, whatever the reason."""
@@ -119,6 +123,7 @@ class MirrorCheck:
         self._origin = origin
         self._keys = tuple(keys)
         self._since = since
+        self._chain = KeyChain(origin)
         self._progress = progress
         self._leaves = bytearray()
         self._blamed: list[LedgerProblem] = []
@@ -128,16 +133,25 @@ class MirrorCheck:
         self.start = 0
 
     def run(self) -> None:
-        """1. the checkpoint; 2. what was verified before; 3. every entry; 4. the root; 5. the tiles."""
+        """1. the checkpoint; 2. what was verified before; 3. every entry; 4. its key; 5. the root; 6. the tiles."""
+        unsigned = ""
         try:
             note = self._read(CHECKPOINT, MAX_NOTE_BYTES).decode()
-            self.checkpoint = open_checkpoint(note, self._origin, *self._keys)
+            self.checkpoint = read_checkpoint(note_parts(note)[0], self._origin, note)
+            try:
+                open_checkpoint(note, self._origin, *self._keys)
+            except TamperError as error:
+                unsigned = error.message  # the entries may say that another key followed the one that is known
         except (TamperError, UnicodeDecodeError) as error:
             self.problems.append(LedgerProblem(getattr(error, "message", "not text"), where=CHECKPOINT))
+            return
+        if unsigned and self.checkpoint.size > _MOST_UNSIGNED:
+            self.problems.append(LedgerProblem(unsigned, where=CHECKPOINT))
             return
         if not self._begin(self.checkpoint):
             return
         self._take(self.checkpoint.size)
+        self._check_signer(self.checkpoint, unsigned)
         if self.tree.size == self.checkpoint.size:
             genuine = hmac.compare_digest(self.tree.root(), self.checkpoint.root)
             if not genuine:
@@ -213,13 +227,26 @@ class MirrorCheck:
                 if leaf != hashes[offset * HASH_BYTES : (offset + 1) * HASH_BYTES]:
                     self._blamed.append(LedgerProblem("", index, tile.path))
                 try:
-                    parse_entry(item)
+                    self._chain.take(index, parse_entry(item))
                 except TamperError as error:
                     self.problems.append(LedgerProblem(error.message, index, tile.path))
                 self.tree.append(leaf)
                 self._leaves += leaf
             if self._progress is not None:
                 self._progress("entries", self.tree.size, size)
+
+    def _check_signer(self, checkpoint: Checkpoint, unsigned: str) -> None:
+        """The key that must have signed it, by the entries, must lead back to one that is known."""
+        try:
+            signer = self._chain.at(checkpoint.size, self._keys[0])
+            if self._chain.steps:
+                if not any(key in (before, after) for key in self._keys for _, before, after in self._chain.steps):
+                    raise TamperError("the key that is given is none of those that this ledger had")  # noqa: TRY301
+                open_checkpoint(checkpoint.note, self._origin, signer)
+            elif unsigned:
+                raise TamperError(unsigned)  # noqa: TRY301 - said where the other reasons are
+        except TamperError as error:
+            self.problems.append(LedgerProblem(error.message, where=CHECKPOINT))
 
     def _check_tiles(self, *, genuine: bool) -> None:
         """With the signed root reached the entries are right and a tile that differs is not; else the two disagree."""
