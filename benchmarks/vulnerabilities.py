@@ -109,7 +109,7 @@ def naive(packages: list[Any], given: list[dict[str, Any]]) -> int:
     return hits
 
 
-def osv_scanner(program: str, packages: list[Any], given: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
+def osv_scanner(program: str, packages: list[Any], given: list[dict[str, Any]], folder: Path) -> dict[str, str]:
     """Google's osv-scanner, a whole process offline, on the same records and the same packages in a bill."""
     for ecosystem in ("PyPI", "Go"):
         place = folder / "osv-scanner" / ecosystem
@@ -154,11 +154,16 @@ def osv_scanner(program: str, packages: list[Any], given: list[dict[str, Any]], 
     report = json.loads(mine.stdout)  # type: ignore[attr-defined]
     ours = {(row["package"]["name"], row["id"]) for row in report["findings"]}
     names = {(row["package"]["name"], other) for row in report["findings"] for other in (row["id"], *row["aliases"])}
+    alone = [row for row in report["findings"] if (row["package"]["name"], row["id"]) not in theirs]
+    capitals = [row for row in alone if row["package"]["name"] != row["package"]["name"].lower()]
+    ranged = [row for row in alone if row not in capitals and row["why"].startswith("introduced")]
     return {
         "whole process": f"{ours_s:.2f} s beside {seconds:.2f} s",
         "findings": f"{len(ours)} beside {len(theirs)}",
-        "only theirs": sorted(theirs - names),
-        "only ours": sorted(pair for pair in ours if pair not in theirs),
+        "only theirs": f"{len(theirs - names)}",
+        "only ours, names with capitals": f"{len(capitals)}",
+        "only ours, in a range and not in the list beside it": f"{len(ranged)}",
+        "only ours, otherwise": f"{len(alone) - len(capitals) - len(ranged)}",
     }
 
 
@@ -207,7 +212,7 @@ def main() -> int:
             if program:
                 packages = chosen(known, 500, worst=False)
                 for key, value in osv_scanner(program, packages, given, folder).items():
-                    print(f"osv-scanner: {key}: {value if isinstance(value, str) else f'{len(value)} {value[:8]}'}")
+                    print(f"osv-scanner: {key}: {value}")
         lock = HERE / "uv.lock"
         command = [sys.executable, "-c", "import sys; from customhouse.cli import main; sys.exit(main())"]
         whole = median(
