@@ -53,7 +53,7 @@ def inferred(found: Validated, schema: Schema) -> str:
     """
     hidden = {item.column: item.kind for item in found.sensitive}
     lines = ["# Inferred from data: read every line, and write what ought to be instead of what happens to be."]
-    lines += ["apiVersion: customhouse.dev/v1", "kind: DatasetSchema", f"rows: {{min: {max(1, found.rows // 2)}}}"]
+    lines += ["schema: customhouse.dev/dataset/v1", f"rows: {{min: {max(1, found.rows // 2)}}}"]
     for key, value in (("label", schema.label), ("id", schema.id), ("time", schema.time)):
         if value:
             lines.append(f"{key}: {_quoted(value)}")

@@ -29,7 +29,8 @@ from customhouse.trust.dataset.schema import Schema
 from customhouse.trust.dataset.validation import VALIDATOR, Validated, hashes_of_column, validate
 from customhouse.trust.keys import load_private
 
-BESIDE = "dataset.schema.yaml"
+BESIDE = ("dataset.schema.yaml", ".dataset.schema.yaml")
+"""In a folder that Git holds, the hidden one: the gate takes every other YAML file for a Declaration."""
 MAX_REFERENCE = 64 << 20
 _MOST_FINDINGS = 200
 
@@ -130,9 +131,9 @@ def validate_data(asked: Request) -> Report:
 
 
 def _schema(asked: Request, path: Path) -> Schema:
-    beside = path / BESIDE if path.is_dir() else path.with_name(f"{path.name}.schema.yaml")
-    chosen = Path(asked.schema) if asked.schema else beside
-    schema = read_schema(chosen) if asked.schema or chosen.is_file() else Schema()
+    places = [path / name if path.is_dir() else path.with_name(f"{path.name}.schema.yaml") for name in BESIDE]
+    chosen = Path(asked.schema) if asked.schema else next((place for place in places if place.is_file()), None)
+    schema = Schema() if chosen is None else read_schema(chosen)
     if asked.label and schema.label and asked.label != schema.label:
         raise UsageError(f"--label says {asked.label!r}, the schema {schema.label!r}", hint="leave one of them out")
     return replace(schema, label=asked.label) if asked.label else schema

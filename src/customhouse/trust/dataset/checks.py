@@ -165,15 +165,13 @@ def labels(table: Table) -> Iterator[Finding]:
     for value, (low, high) in schema.balance.items():
         share = counts.get(value, 0) / total
         if not low <= share <= high:
-            message = (
-                f"The label {table.shown(value)} is on {share:.2%} of the rows, {low:.2%} to {high:.2%} are asked for."
-            )
+            message = f"The label {table.shown(value)} is on {share:.2%} of the rows, not {low:.2%} to {high:.2%}."
             fix = "Look for rows that were lost, added or labelled otherwise."
             yield Finding("label-balance", "error", message, fix, name, count=counts.get(value, 0), share=share)
     for value, count in counts.items():
         least = schema.min_label_share
         if least is not None and count / total < least:
-            message = f"The label {table.shown(value)} is on {count / total:.2%} of the rows, {least:.2%} at least are asked for."
+            message = f"The label {table.shown(value)} is on {count / total:.2%} of the rows, less than {least:.2%}."
             yield Finding(
                 "label-balance", "error", message, "Collect more of it.", name, count=count, share=count / total
             )

@@ -1,0 +1,209 @@
+"""`data validate|register|verify` as a person types them, and what the gate makes of the evidence."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from pathlib import Path
+
+import pytest
+from control_repository import git
+from gate_world import KEY, Shell, released, shell
+
+from customhouse.trust.custody import LinkKind
+from dataset_cases import table
+
+__all__ = ["released", "shell"]
+
+SCHEMA = """schema: customhouse.dev/dataset/v1
+label: label
+columns:
+  a: {type: integer, min: 0, unique: true}
+  b: {type: integer}
+  label: {values: [0, 1]}
+"""
+JOB = """apiVersion: batch/v1
+kind: Job
+metadata:
+  name: train
+  namespace: models
+  labels: {customhouse.dev/tier: experiment}
+  annotations: {customhouse.dev/dataset: "%s"}
+spec:
+  template:
+    spec:
+      restartPolicy: Never
+      containers:
+        - {name: train, image: "registry.example/train@sha256:%s", command: [python, train.py]}
+"""
+
+
+def dataset(shell: Shell, rows: str = "", schema: str = SCHEMA) -> Path:
+    shell.write("../data/rows.csv", rows or table(300))
+    shell.write("../data/dataset.schema.yaml", schema)
+    os.chmod(shell.path("../data/rows.csv"), 0o640)
+    return shell.path("../data")
+
+
+def test_good_data_are_registered_once_and_verified(shell: Shell) -> None:
+    path = dataset(shell)
+    first = shell.run("data", "register", path, "--name", "tx", "--from", "s3://bucket/raw.csv", "-o", "json").json
+    assert (first["registered"], first["version"], first["rows"], first["findings"]) == (True, 1, 300, [])
+    again = shell.run("data", "register", path, "--name", "tx", "-o", "json").json
+    assert (again["registered"], again["version"], again["entry"]) == (False, 1, first["entry"])
+    assert shell.run("data", "verify", "tx", path).status == 0
+    told = shell.run("trace", first["digest"], "-o", "json").json
+    kinds = {edge["kind"] for edge in told["edges"]}
+    assert LinkKind.PRODUCED.value in kinds
+    assert "source:s3://bucket/raw.csv" in {node["id"] for node in told["nodes"]}
+
+
+def test_changed_bytes_are_caught_and_are_the_next_version(shell: Shell) -> None:
+    path = dataset(shell)
+    first = shell.run("data", "register", path, "--name", "tx", "-o", "json").json
+    shell.write("../data/rows.csv", table(301))
+    caught = shell.run("data", "verify", "tx", path)
+    assert caught.status == 5
+    assert first["digest"] in caught.err
+    second = shell.run("data", "register", path, "--name", "tx", "-o", "json").json
+    assert (second["registered"], second["version"]) == (True, 2)
+    told = shell.run("trace", second["digest"], "-o", "json").json
+    link = {"from": f"dataset:{first['digest']}", "to": f"dataset:{second['digest']}", "kind": "replaced-by"}
+    assert any(link.items() <= edge.items() for edge in told["edges"])
+    shell.write("../data/rows.csv", table(300))
+    assert shell.run("data", "verify", "tx@1", path).status == 0
+    assert shell.run("data", "verify", "tx@2", path).status == 5
+    assert "later version" in shell.run("data", "verify", "tx", path).err
+    assert shell.run("data", "verify", "unknown", path).status == 2
+
+
+def test_failing_data_are_not_registered(shell: Shell) -> None:
+    path = dataset(shell, table(300) + "-1,2,0\n")
+    done = shell.run("data", "register", path, "--name", "tx", "-o", "json")
+    assert done.status == 1
+    assert (done.json["registered"], done.json["entry"], done.json["passed"]) == (False, None, False)
+    assert done.json["findings"][0]["rows"] == ["rows.csv:302"]
+    assert "not registered" in done.err
+    assert shell.run("data", "verify", "tx", path).status == 2
+
+
+def test_what_holds_no_rows_is_registered_and_says_that_nobody_validated_it(shell: Shell) -> None:
+    shell.write("blobs/a.bin", b"\0\1")
+    done = shell.run("data", "register", "blobs", "--name", "blobs", "-o", "json")
+    assert (done.status, done.json["validated"], done.json["registered"]) == (0, False, True)
+    assert "without a validation" in done.err
+    assert shell.run("data", "validate", "blobs").status == 1
+    shell.write("blobs/dataset.schema.yaml", SCHEMA)
+    assert shell.run("data", "register", "blobs", "--name", "blobs").status == 2
+
+
+def test_a_schema_with_a_mistake_names_its_line(shell: Shell) -> None:
+    dataset(shell, schema=SCHEMA + "lable: a\n")
+    done = shell.run("data", "validate", "../data")
+    assert done.status == 3
+    assert "dataset.schema.yaml:7" in done.err
+    assert "did you mean 'label'" in done.err
+    dataset(shell, schema=SCHEMA.replace("min: 0", "min: zero"))
+    done = shell.run("data", "validate", "../data")
+    assert (done.status, "dataset.schema.yaml:4" in done.err) == (3, True)
+
+
+def test_an_inferred_schema_is_met_by_its_data(shell: Shell) -> None:
+    path = dataset(shell)
+    shell.path("../data/dataset.schema.yaml").unlink()
+    done = shell.run("data", "validate", path, "--label", "label", "--infer")
+    assert done.status == 0
+    shell.write("inferred.yaml", done.out)
+    report = shell.run("data", "validate", path, "--schema", "inferred.yaml", "-o", "json")
+    assert (report.status, report.json["findings"]) == (0, [])
+    assert report.json["schema"].startswith("sha256:")
+
+
+def test_foreign_keys_are_looked_up_in_their_file(shell: Shell) -> None:
+    schema = """schema: customhouse.dev/dataset/v1
+files: [orders.csv]
+columns:
+  order: {unique: true}
+  customer: {references: {file: customers.csv, column: id}}
+"""
+    shell.write("shop/customers.csv", "id,name\nc1,x\nc2,y\n")
+    shell.write("shop/orders.csv", "order,customer\n1,c1\n2,c3\n3,c2\n")
+    shell.write("schema.yaml", schema)
+    done = shell.run("data", "validate", "shop", "--schema", "schema.yaml", "-o", "json")
+    assert [(item["rule"], item["rows"]) for item in done.json["findings"]] == [("foreign-key", ["orders.csv:3"])]
+    shell.write("schema.yaml", schema.replace("customers.csv", "../trust/allowed_signers"))
+    assert shell.run("data", "validate", "shop", "--schema", "schema.yaml").status == 2
+
+
+def test_files_that_everybody_may_read_hold_no_personal_data(shell: Shell) -> None:
+    rows = "mail,a\n" + "".join(f"u{i}@example.org,{i}\n" for i in range(30))
+    schema = "schema: customhouse.dev/dataset/v1\ncolumns: {mail: {sensitive: pii}, a: {}}\n"
+    path = dataset(shell, rows, schema)
+
+    def said() -> list[str]:
+        done = shell.run("data", "validate", path, "-o", "json").json
+        return [item["rule"] for item in done["findings"] if item["severity"] == "error"]
+
+    assert "storage-unknown" in said() or "storage-unprotected" in said()
+    dataset(shell, rows, schema + "storage: {encrypted: true, accessControlled: true, evidence: KMS key 7}\n")
+    assert said() == []
+    dataset(shell, rows, schema + "storage: {encrypted: false, accessControlled: true, evidence: none}\n")
+    assert "storage-unprotected" in said() or "storage-unknown" not in said()
+
+
+@pytest.mark.parametrize("form", ["table", "json", "markdown", "html"])
+def test_a_report_names_rows_and_what_to_do_and_no_markup_of_the_data(shell: Shell, form: str) -> None:
+    shell.write("odd.csv", "<b>a</b>,b|c\n" + "".join(f"{i},x{i}\n" for i in range(50)) + "word,y\n")
+    done = shell.run("data", "validate", "odd.csv", "-o", form)
+    assert done.status == 1
+    assert "odd.csv:52" in done.out
+    if form == "html":
+        assert "<b>a</b>" not in done.out
+        assert "<script" not in done.out
+    if form == "json":
+        assert json.loads(done.out)["passed"] is False
+
+
+def gated(shell: Shell, digest: str) -> list[str]:
+    shell.write("models/train.yaml", JOB % (digest, "c" * 64))
+    git(shell.root, "checkout", "-q", "-b", "topic")
+    shell.commit("the Job")
+    done = shell.run("gate", "--base", "main", "-o", "json")
+    assert done.status in (0, 1), done.err
+    git(shell.root, "checkout", "-q", "main")
+    git(shell.root, "branch", "-q", "-D", "topic")
+    return [item["rule"] for item in done.json["findings"] if item["rule"].startswith("dataset-")]
+
+
+def test_the_gate_asks_for_a_validation_that_passed(shell: Shell) -> None:
+    text = shell.path("customhouse.yaml").read_text()
+    text = text.replace("provenance, evaluation]", "provenance, evaluation, data-validation]")
+    tiers = ", ".join(f"{name}: {{requiredDatasetEvidence: [data-validation]}}" for name in ("experiment", "standard"))
+    shell.write("customhouse.yaml", text.replace("tiers:\n", f"tiers:\n  definitions: {{{tiers}}}\n"))
+    shell.commit("Datasets need evidence")
+    path = dataset(shell)
+    digest = shell.run("data", "validate", path, "-o", "json").json["digest"]
+    assert gated(shell, digest) == ["dataset-evidence-missing"]
+    assert gated(shell, "transactions") == ["dataset-not-pinned"]
+    # 1. Evidence of what passed.
+    signed = shell.run("data", "validate", path, "--attest", "tx", "--key", shell.path(KEY))
+    assert signed.status == 0, signed.err
+    shell.commit("evidence")
+    assert gated(shell, digest) == []
+    # 2. Evidence of what failed.
+    bad = shell.path("../bad")
+    bad.mkdir()
+    (bad / "rows.csv").write_text("a,a\n1,2\n")
+    failed = shell.run("data", "validate", bad, "--attest", "bad", "--key", shell.path(KEY), "-o", "json")
+    assert failed.status == 1
+    shell.commit("evidence of a failure")
+    assert "dataset-validation-failed" in gated(shell, failed.json["digest"])
+    # 3. Sensitive data whose storage nobody knows.
+    rows = "mail,a\n" + "".join(f"u{random.Random(i).random()}@example.org,{i}\n" for i in range(30))
+    schema = "schema: customhouse.dev/dataset/v1\ncolumns: {mail: {sensitive: pii}, a: {}}\n"
+    path = dataset(shell, rows, schema + "checks: {storage-unknown: warning, storage-unprotected: warning}\n")
+    done = shell.run("data", "validate", path, "--attest", "mail", "--key", shell.path(KEY), "-o", "json")
+    assert done.status == 0, done.out
+    shell.commit("evidence of sensitive data")
+    assert "dataset-storage-unprotected" in gated(shell, done.json["digest"])
