@@ -15,8 +15,8 @@ from customhouse._kit.canonical import canonical_json
 from customhouse._kit.clock import from_rfc3339, to_rfc3339
 from customhouse._kit.digest import bytes_digest
 from customhouse.app import wiring
-from customhouse.app.custody_index import IndexNames, Told, opened_index, positions
-from customhouse.app.custody_names import meant
+from customhouse.app.custody_index import IndexNames, Told, opened_index, positions, throw_away
+from customhouse.app.custody_names import Meant, meant
 from customhouse.app.settings import Settings
 from customhouse.core.errors import ConfigError, CustomhouseError, SourceError, StateError, TamperError, UsageError
 from customhouse.core.ledger import Checkpoint, Entry, Receipt
@@ -60,6 +60,9 @@ class GitProofs(Protocol):
 
     def changed(self, commit: str) -> tuple[str, ...]:
         """The paths that a commit changed."""
+
+    def touching(self, path: str) -> Sequence[str]:
+        """The commits that touched a path."""
 
     def below(self, commits: Collection[str], folder: str) -> Iterator[tuple[str, bytes]]:
         """(path, bytes) of every file that any of the commits has below a folder."""
@@ -123,12 +126,16 @@ def _walked(
         everything = dict(wiring.ledger(settings, opened, write=False).entries(0, checkpoint.size))
         known = graph(everything.items())
         found = meant(asked.reference, GraphNames(known), entry, sources)
-        needed = trace_from(known, asked.reference, found.nodes, None, asked.walk).entries
-        taken = proved(needed)
+        taken = proved(trace_from(known, asked.reference, found.nodes, None, asked.walk).entries)
     else:
-        with opened_index(settings, opened, checkpoint, told) as index:
-            found = meant(asked.reference, IndexNames(index), entry, sources)
-            taken = proved(positions(index, found.nodes, asked.walk))
+        try:
+            found, needed = _indexed(settings, opened, checkpoint, asked, told, entry, sources)
+        except StateError as error:
+            if error.where != str(settings.state / wiring.INDEX_FILE):
+                raise
+            throw_away(settings)  # a damaged one is made again
+            found, needed = _indexed(settings, opened, checkpoint, asked, told, entry, sources)
+        taken = proved(needed)
     known = graph((number, item) for number, (_, item) in taken.items())
     if not set(found.nodes) <= known.nodes.keys():
         raise StateError(
@@ -137,6 +144,21 @@ def _walked(
             hint="delete it: it is made again; `trace --full` does without it",
         )
     return trace_from(known, asked.reference, found.nodes, taken.__getitem__, asked.walk), found.rows
+
+
+def _indexed(
+    settings: Settings,
+    opened: Store,
+    checkpoint: Checkpoint,
+    asked: Asked,
+    told: Told,
+    entry: Callable[[int], Entry | None],
+    sources: Sequence[GitProofs],
+) -> tuple[Meant, list[int]]:
+    """What is meant and the entries that a walk from there needs, by the index."""
+    with opened_index(settings, opened, checkpoint, told) as index:
+        found = meant(asked.reference, IndexNames(index), entry, sources)
+        return found, positions(index, found.nodes, asked.walk)
 
 
 def export_to(settings: Settings, asked: Asked, file: str, since: str | None = None) -> Exported:

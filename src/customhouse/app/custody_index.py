@@ -14,7 +14,6 @@ import orjson
 
 from customhouse.app import wiring
 from customhouse.app.settings import Settings
-from customhouse.core.errors import StateError
 from customhouse.core.ledger import Checkpoint
 from customhouse.trust.custody import Node, said
 from customhouse.trust.custody_trace import Walk
@@ -60,29 +59,20 @@ def positions(index: GraphIndex, nodes: Sequence[str], walk: Walk) -> list[int]:
 
 @contextmanager
 def opened_index(settings: Settings, opened: Store, checkpoint: Checkpoint, told: Told) -> Iterator[GraphIndex]:
-    """The index, grown to the checkpoint. Raises StateError; one that cannot be read is made again."""
+    """The index, grown to the checkpoint. Raises StateError when it cannot be read."""
     index = wiring.graph_index(settings)
     try:
-        try:
-            _grow(index, opened, checkpoint, told)
-        except StateError:
-            if index.place is None:
-                raise
-            index = _again(index, settings)
-            _grow(index, opened, checkpoint, told)
+        _grow(index, opened, checkpoint, told)
         yield index
     finally:
         index.close()
 
 
-def _again(index: GraphIndex, settings: Settings) -> GraphIndex:
-    """A damaged index is thrown away: nothing is in it that the ledger does not have."""
-    place = index.place
-    index.close()
+def throw_away(settings: Settings) -> None:
+    """Delete an index: nothing is in it that the ledger does not have."""
+    place = settings.state / wiring.INDEX_FILE
     for suffix in ("", "-wal", "-shm"):
-        if place is not None:
-            place.with_name(place.name + suffix).unlink(missing_ok=True)
-    return wiring.graph_index(settings)
+        place.with_name(place.name + suffix).unlink(missing_ok=True)
 
 
 def _grow(index: GraphIndex, opened: Store, checkpoint: Checkpoint, told: Told) -> None:

@@ -49,11 +49,17 @@ class GraphIndex:
     def __init__(self, place: Path | None) -> None:
         """`place` None: in memory, for as long as it is open. Raises StateError when the file cannot be opened."""
         self.place = place
-        try:
+        with self._said():
             self._connection = self._open()
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        """A driver's error in our words."""
+        try:
+            yield
         except sqlite3.Error as error:
             raise StateError(
-                f"the custody index cannot be opened: {error}", where=str(place), hint="delete it: it is made again"
+                f"the custody index cannot be read: {error}", where=str(self.place), hint="delete it: it is made again"
             ) from error
 
     def _open(self) -> sqlite3.Connection:
@@ -84,7 +90,8 @@ class GraphIndex:
     @property
     def state(self) -> tuple[int, str]:
         """How many entries are in it, and the leaf hash (hex) of the last one; (-1, "") for another format."""
-        found = dict(self._connection.execute("SELECT key, value FROM meta"))
+        with self._said():
+            found = dict(self._connection.execute("SELECT key, value FROM meta"))
         if found.get("format") != FORMAT:
             return -1, ""
         return int(found.get("size", "0")), found.get("leaf", "")
@@ -92,13 +99,15 @@ class GraphIndex:
     @contextmanager
     def growing(self) -> Iterator[None]:
         """A transaction that others wait for; everything in it or nothing."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
+        with self._said():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
 
     def clear(self) -> None:
         """Forget everything (inside `growing`)."""
@@ -153,40 +162,44 @@ class GraphIndex:
     # names
     def exact(self, text: str) -> list[tuple[str, str]]:
         """(node, digest) of everything with this id, name, digest or other name."""
-        rows = self._connection.execute(
-            "SELECT node, digest FROM nodes WHERE node = ?1 OR id IN (SELECT node FROM names WHERE name = ?1)", (text,)
-        )
-        return [(str(row[0]), str(row[1])) for row in rows]
+        with self._said():
+            rows = self._connection.execute(
+                "SELECT node, digest FROM nodes WHERE node = ?1 OR id IN (SELECT node FROM names WHERE name = ?1)",
+                (text,),
+            )
+            return [(str(row[0]), str(row[1])) for row in rows]
 
     def begun(self, prefix: str) -> list[tuple[str, str]]:
         """(node, digest) of what has a digest or a plain name that begins so."""
-        found: list[tuple[str, str]] = []
-        for start in (f"sha256:{prefix}", prefix):
-            rows = self._connection.execute(
-                "SELECT DISTINCT nodes.node, digest FROM names JOIN nodes ON nodes.id = names.node"
-                " WHERE name >= ? AND name < ? LIMIT 1000",
-                (start, start + "\U0010ffff"),
-            )
-            found += [(str(node), str(digest)) for node, digest in rows]
-        return [
-            (node, digest)
-            for node, digest in dict.fromkeys(found)
-            if (digest or node.partition(":")[2]).removeprefix("sha256:").startswith(prefix)
-        ]
+        with self._said():
+            found: list[tuple[str, str]] = []
+            for start in (f"sha256:{prefix}", prefix):
+                rows = self._connection.execute(
+                    "SELECT DISTINCT nodes.node, digest FROM names JOIN nodes ON nodes.id = names.node"
+                    " WHERE name >= ? AND name < ? LIMIT 1000",
+                    (start, start + "\U0010ffff"),
+                )
+                found += [(str(node), str(digest)) for node, digest in rows]
+            return [
+                (node, digest)
+                for node, digest in dict.fromkeys(found)
+                if (digest or node.partition(":")[2]).removeprefix("sha256:").startswith(prefix)
+            ]
 
     def near(self, text: str) -> list[str]:
         """Names that begin as a text does: by three letters, by two, by one."""
-        found: dict[str, None] = {}
-        for letters in (3, 2, 1):
-            start = text[:letters]
-            rows = self._connection.execute(
-                "SELECT DISTINCT name FROM names WHERE name >= ? AND name < ? LIMIT ?",
-                (start, start + "\U0010ffff", _NEAR - len(found)),
-            )
-            found |= dict.fromkeys(str(row[0]) for row in rows)
-            if len(found) >= _NEAR:
-                break
-        return list(found)
+        with self._said():
+            found: dict[str, None] = {}
+            for letters in (3, 2, 1):
+                start = text[:letters]
+                rows = self._connection.execute(
+                    "SELECT DISTINCT name FROM names WHERE name >= ? AND name < ? LIMIT ?",
+                    (start, start + "\U0010ffff", _NEAR - len(found)),
+                )
+                found |= dict.fromkeys(str(row[0]) for row in rows)
+                if len(found) >= _NEAR:
+                    break
+            return list(found)
 
     # the way
     def entries(self, nodes: Sequence[str], ways: Sequence[str], depth: int | None) -> list[int]:
@@ -194,20 +207,21 @@ class GraphIndex:
 
         `ways` are `up` and `down`.
         """
-        start = self._ids(nodes)
-        reached, passed = set(start), set[int]()
-        for way in ways:
-            here, there = ("target", "source") if way == "up" else ("source", "target")
-            query = f"SELECT id, {there} FROM links WHERE {here} IN (SELECT value FROM json_each(?))"  # noqa: S608 - own names
-            seen, edge, far = set(start), set(start), 0
-            while edge and (depth is None or far < depth):
-                rows = self._connection.execute(query, (json.dumps(sorted(edge)),)).fetchall()
-                passed.update(row[0] for row in rows)
-                edge = {row[1] for row in rows} - seen
-                seen |= edge
-                far += 1
-            reached |= seen
-        return self._spoken(reached, passed)
+        with self._said():
+            start = self._ids(nodes)
+            reached, passed = set(start), set[int]()
+            for way in ways:
+                here, there = ("target", "source") if way == "up" else ("source", "target")
+                query = f"SELECT id, {there} FROM links WHERE {here} IN (SELECT value FROM json_each(?))"  # noqa: S608 - own names
+                seen, edge, far = set(start), set(start), 0
+                while edge and (depth is None or far < depth):
+                    rows = self._connection.execute(query, (json.dumps(sorted(edge)),)).fetchall()
+                    passed.update(row[0] for row in rows)
+                    edge = {row[1] for row in rows} - seen
+                    seen |= edge
+                    far += 1
+                reached |= seen
+            return self._spoken(reached, passed)
 
     def _ids(self, nodes: Sequence[str]) -> set[int]:
         rows = self._connection.execute(

@@ -36,7 +36,7 @@ class ScatteredReader:
             for start in range(0, len(positions), _A_QUERY):
                 some = positions[start : start + _A_QUERY]
                 query = select(table.c.position, table.c.data).where(table.c.position.in_(some))
-                found.update((int(row[0]), bytes(row[1])) for row in connection.execute(query).all())
+                found.update((int(row[0]), _bytes(row[1])) for row in connection.execute(query).all())
         missing = next((position for position in positions if position not in found), None)
         if missing is not None:
             raise StateError(f"entry {missing} is missing", where=self._database.where, hint="restore a backup")
@@ -50,4 +50,11 @@ class ScatteredReader:
                 return self._table.hashes(level, start, end)
             joined = connection.execute(text(query), {"start": start, "end": end}).scalar()
         data = bytes.fromhex(joined or "")
-        return data[: len(data) // HASH_BYTES * HASH_BYTES]
+        if len(data) != HASH_BYTES * max(0, min(end, self._table.size()) - start):
+            raise StateError("leaf hashes are missing", where=self._database.where, hint="restore a backup")
+        return data
+
+
+def _bytes(value: str | bytes | memoryview) -> bytes:
+    """SQLite gives back whatever was stored: somebody who altered a row may have made a text of it."""
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else bytes(value)
