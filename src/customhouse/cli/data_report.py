@@ -22,6 +22,7 @@ code{font:.85em ui-monospace,monospace;overflow-wrap:anywhere}
 @media print{body{padding:0}.box{break-inside:avoid}}
 @media (max-width:40rem){.wide{overflow-x:auto}}
 """.strip()
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _WORDS = {"error": "Error", "warning": "Warning", "note": "Note"}
 
 
@@ -43,7 +44,7 @@ def _facts(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for file in report["files"]:
         told = [str(file[key]) for key in ("format", "encoding") if key in file]
         if "delimiter" in file:
-            told.append({"\t": "tab", "|": "bar"}.get(file["delimiter"], str(file["delimiter"])) + " between cells")
+            told.append(_DELIMITERS.get(file["delimiter"], "") + " between cells")
         told += ["gzip"] if file.get("gzip") else []
         yield "File", f"{file['file']} ({', '.join(told)})"
     if report["not_read"]:
@@ -95,7 +96,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         lines.append(f"- **{_WORDS[item['severity']]}** `{item['rule']}`{f' ({_md(place)})' if place else ''}: "
                      f"{_md(item['message'])}")  # fmt: skip
         if item["fix"]:
-            lines.append(f"  - {_md(item['fix'])}")
+            lines.append(f"  - {_md(item['fix'], kept='`')}")
         if item["rows"]:
             lines.append(f"  - rows: {_md(_rows(item))}")
     if not report["findings"]:
@@ -110,9 +111,9 @@ def markdown(report: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _md(text: str) -> str:
+def _md(text: str, kept: str = "") -> str:
     plain = " ".join(str(text).split())
-    return "".join("\\" + letter if letter in "\\`*_[]|<>#" else letter for letter in plain)
+    return "".join("\\" + letter if letter in "\\`*_[]|<>#" and letter not in kept else letter for letter in plain)
 
 
 def _grid(header: Sequence[str], rows: Iterator[tuple[str, str]] | Sequence[Sequence[str]]) -> list[str]:
@@ -167,10 +168,16 @@ def _box(item: Mapping[str, Any]) -> str:
         f"{escape(item['rule'])}</span>{f' ({escape(place)})' if place else ''}</p><p>{escape(item['message'])}</p>"
     ]
     if item["fix"]:
-        lines.append(f'<p class="dim">What to do: {escape(item["fix"])}</p>')
+        lines.append(f'<p class="dim">What to do: {_code(item["fix"])}</p>')
     if item["rows"]:
         lines.append(f'<p class="dim">Rows: <code>{escape(_rows(item))}</code></p>')
     return "".join(lines) + "</div>"
+
+
+def _code(text: str) -> str:
+    """What stands between backticks, as code."""
+    parts = escape(text).split("`")
+    return "".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts))
 
 
 def _sampled(report: Mapping[str, Any]) -> str:

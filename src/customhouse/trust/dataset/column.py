@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from customhouse.trust.dataset.batch import Batch
-from customhouse.trust.dataset.finding import Finding, Places
+from customhouse.trust.dataset.finding import Finding, Places, plural
 from customhouse.trust.dataset.schema import Column
 
 MAX_DISTINCT = 10_000
@@ -99,10 +99,10 @@ class ColumnProfile:
             return numbers
         lengths = list(map(len, texts))
         self.shortest, self.longest = min(self.shortest, *lengths), max(self.longest, *lengths)
-        some = []
+        some, others = [], []
         for index, text in enumerate(texts):
             if not text or text[0] not in _BEGINS:
-                self._note(index, text, at, batch)
+                others.append(index)
             elif _NUMBER.fullmatch(text):
                 self.numbers += 1
                 self.integers += _INTEGER.fullmatch(text) is not None
@@ -112,19 +112,16 @@ class ColumnProfile:
                 self.earliest = text if not self.earliest or text < self.earliest else self.earliest
                 self.latest = max(self.latest, text)
             else:
-                self._note(index, text, at, batch)
+                others.append(index)
+        truths = sum(texts[index] in _TRUTH for index in others)
+        self.truths += truths
+        self.texts += len(others) - truths
         if some:
             self._measure(np.array(some))
+        if len(some) * 2 > len(texts):
+            for index in others:
+                self.odd.add(batch.place(index if at is None else at[index]))
         return None
-
-    def _note(self, index: int, text: str, at: list[int] | None, batch: Batch) -> None:
-        """A value that is no number and no time."""
-        if text in _TRUTH:
-            self.truths += 1
-            return
-        self.texts += 1
-        if self.numbers > self.rows * _MOSTLY:
-            self.odd.add(batch.place(index if at is None else at[index]))
 
     def _measure(self, numbers: Any) -> None:
         finite = numbers[np.isfinite(numbers)]
@@ -244,7 +241,7 @@ class ColumnProfile:
         """What is wrong with the values, by the schema and by themselves."""
         found = []
         for rule, places in sorted(self.wrong.items()):
-            message = f"{places.count} of {self.rows} values {_SAYS[rule]}{_asked(rule, self.rule)}"
+            message = f"{places.count} of {self.rows} values {_SAYS[rule]}{_asked(rule, self.rule)}."
             first = tuple(place for place in places.first if place)
             share = places.count / max(1, self.rows)
             fix = "Correct or remove these rows, or change the schema by review."
@@ -253,12 +250,12 @@ class ColumnProfile:
         if rule_of is not None and rule_of.max_null_share is not None and self.rows:
             share = self.nulls / self.rows
             if share > rule_of.max_null_share:
-                message = f"{share:.2%} of the values are null, {rule_of.max_null_share:.2%} at the most may be"
+                message = f"{share:.2%} of the values are null, {rule_of.max_null_share:.2%} at the most may be."
                 fix = "Find out where they come from, or allow more by review."
                 found.append(Finding("null-share", "error", message, fix, self.name, count=self.nulls, share=share))
         declared = rule_of is not None and rule_of.type != "any"
         if not declared and self.odd.count and self.type in ("integer", "number"):
-            message = f"the column is of numbers, and {self.texts + self.truths + self.moments} values are none"
+            message = f"The column is of numbers, and {plural(self.texts + self.truths + self.moments, 'value')} none."
             share = (self.present - self.numbers) / max(1, self.rows)
             fix = "Correct them, or declare the column's type or its nulls in the schema."
             found.append(

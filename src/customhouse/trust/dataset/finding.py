@@ -66,3 +66,8 @@ def ordered(findings: Iterable[Finding], strictness: Mapping[str, str]) -> tuple
         if wanted != "off":
             found.append(replace(item, severity=wanted))
     return tuple(sorted(found, key=lambda one: (SEVERITIES.index(one.severity), one.rule, one.file, one.column)))
+
+
+def plural(count: int, word: str) -> str:
+    """`1 row is`, `2 rows are`."""
+    return f"{count} {word} is" if count == 1 else f"{count} {word}s are"

@@ -131,7 +131,7 @@ class Reading:
                 "error",
                 told.undecodable,
                 part,
-                f"{told.undecodable.count} lines hold bytes that are no {told.encoding}",
+                f"Lines with bytes that are no {told.encoding}",
                 "Write the whole file in one encoding (UTF-8), or declare `encoding` in the schema.",
             )
         if told.encoding not in ("utf-8", self.schema.encoding):
@@ -152,18 +152,18 @@ class Reading:
     def _told_csv(self, part: Part, told: CsvFile) -> None:
         self._told_text(part, told.text, {"format": "csv", "delimiter": told.delimiter, "rows": told.rows})
         if told.header_missing:
-            message = "the first row has numbers among the names of the columns: is it data?"
+            message = "The first row has numbers among the names of the columns: is it data?"
             self.findings.append(Finding("header", "warning", message, "Give the file a header.", file=part.name))
         self._places(
             "ragged-row",
             "error",
             told.ragged,
             part,
-            f"rows that do not have {len(told.columns)} cells as the header does",
+            f"Rows without the {len(told.columns)} cells that the header has",
             "A delimiter or line end inside a cell has to be quoted.",
         )
         self._places(
-            "nul-character", "error", told.nul, part, "rows hold NUL characters", "Text has none: export anew."
+            "nul-character", "error", told.nul, part, "Rows with NUL characters", "Text has none: export anew."
         )
 
     def _told_json(self, part: Part, told: JsonFile) -> None:
@@ -171,13 +171,15 @@ class Reading:
             self.files.append({"file": part.name, "format": "parquet", "rows": told.rows})
         else:
             self._told_text(part, told.text, {"format": "jsonl", "rows": told.rows})
-        self._places("broken-row", "error", told.broken, part, "lines are no JSON object", "Write one object a line.")
+        self._places(
+            "broken-row", "error", told.broken, part, "Lines that are no JSON object", "Write one object a line."
+        )
         self._places(
             "doubled-key",
             "error",
             told.doubled,
             part,
-            "objects name a key twice",
+            "Objects that name a key twice",
             "Two readers take two values: keep one.",
         )
         for column, kinds in told.columns.items():
@@ -189,7 +191,7 @@ class Reading:
                     Finding(
                         "mixed-type",
                         "error",
-                        f"values are of several JSON types: {shown}",
+                        f"Values are of several JSON types: {shown}.",
                         "Write one type.",
                         column=column,
                         file=part.name,
@@ -204,7 +206,7 @@ class Reading:
                 Finding(
                     rule,
                     severity,
-                    f"{places.count} {message}" if not message[0].isdigit() else message,
+                    f"{message}: {places.count}.",
                     fix,
                     file=part.name,
                     rows=tuple(places.first),
