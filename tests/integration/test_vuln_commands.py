@@ -94,6 +94,24 @@ def test_what_is_old_unknown_or_undecided_is_never_clean(said: Callable[..., dic
     assert undecided[0]["id"] == "PYSEC-1"
 
 
+def test_a_list_of_nothing_is_not_clean(said: Callable[..., dict[str, Any]], at: Path) -> None:
+    said("import", "all.jsonl")
+    (at / "bom.json").write_text('{"bomFormat": "CycloneDX", "components": [{"type": "file", "name": "w"}]}')
+    report = said("scan", "bom.json", status=3)
+    assert (report["packages"], report["skipped"]) == (0, 1)
+    assert "names no package" in report["problems"][0]
+
+
+def test_names_of_a_bill_do_not_drive_a_terminal(at: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["vuln", "import", "all.jsonl"]) == 0
+    components = [{"type": "library", "name": "\x1b[2Jx", "version": "\x1b]0;x\x07", "purl": "pkg:\x1b[31m/x@1"},
+                  {"type": "library", "name": "x", "purl": "pkg:pypi/jinja2@1.0%1b%5b31m"}]  # fmt: skip
+    (at / "bom.json").write_text(json.dumps({"bomFormat": "CycloneDX", "components": components}))
+    assert run(["vuln", "scan", "bom.json"]) == 3
+    told = capsys.readouterr()
+    assert "\x1b" not in told.out + told.err
+
+
 def test_without_advisories_nothing_is_said(at: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["vuln", "scan", "requirements.txt"]) == 3
     assert "vuln import" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from customhouse.trust.vulnerabilities.bills import Listed, is_bill, read_bill
 from customhouse.trust.vulnerabilities.ecosystems import package_of
 from customhouse.trust.vulnerabilities.locks import is_lock, read_packages
 
-MAX_FILE = 256 << 20
+MAX_FILE = 128 << 20
 MAX_FOUND = 1000
 """Bills and lock files of one folder."""
 MAX_DEPTH = 12
@@ -85,12 +85,20 @@ def read_listed(path: Path) -> Listed:
             raise ArtifactError(f"not JSON: {error}", where=where) from error
         inner = _inside(said, data, where)
         if is_bill(inner):
-            return read_bill(inner, where, data.decode("utf-8", "replace") if inner is said else "")
+            return _not_empty(read_bill(inner, where, data.decode("utf-8", "replace") if inner is said else ""), where)
         if inner is not said:
             raise ArtifactError(
                 "the statement holds no bill of materials", where=where, hint="give evidence of kind bom"
             )
-    return Listed(read_packages(data, where))
+    listed = Listed(read_packages(data, where))
+    return listed if path.name == "go.mod" else _not_empty(listed, where)
+
+
+def _not_empty(listed: Listed, where: str) -> Listed:
+    """A list of nothing is told as a problem: whoever is asked about no package must not answer "clean"."""
+    if listed.packages or listed.problems:
+        return listed
+    return replace(listed, problems=(f"{where}: it names no package",))
 
 
 def _inside(said: Any, data: bytes, where: str) -> Any:

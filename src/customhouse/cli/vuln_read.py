@@ -49,9 +49,7 @@ def _told(record: dict[str, Any]) -> str:
     if details:
         lines += ["", details]
     lines += ["", *(f"  {row.get('type')}: {row.get('url')}" for row in record.get("references") or ())]
-    return "\n".join(
-        one_line(line) if line.startswith("  ") and not line.startswith("    ") else line for line in lines
-    )
+    return printable("\n".join(lines))
 
 
 @click.command()

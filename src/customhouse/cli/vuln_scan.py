@@ -112,6 +112,8 @@ def show_report(report: Report) -> None:
     write_text(f"{plural(report.packages, 'package')}, {found}{f' ({counts})' if counts else ''}")
     if not report.open and not report.complete:
         write_text("nothing was found, and not everything was decided: that is not clean")
+    if not report.packages:
+        write_text("no package was looked up")
 
 
 def _row(finding: Vulnerability) -> list[str]:
@@ -128,25 +130,27 @@ def _row(finding: Vulnerability) -> list[str]:
         notes.append(f"{said.status}: {reason} (says {said.author or 'nobody'}, {said.source})")
     score = "" if finding.score is None else f" {finding.score}"
     rating = f"{finding.rating.value}{score}"
-    return [
+    cells = [
         package.name,
         package.version,
         place,
         " ".join((finding.id, *finding.aliases[:3])),
         f"({rating})" if finding.suppressed else rating,
         finding.fixed or "no fix known",
-        one_line(". ".join(note for note in notes if note), 400),
+        ". ".join(note for note in notes if note),
     ]
+    return [one_line(cell, 400) for cell in cells]  # a bill's names must not drive a terminal
 
 
 def _show_open(report: Report) -> None:
     undecided = [
-        [item.package.name, item.package.version, item.id or "all", item.reason] for item in report.undecided[:_SHOWN]
+        [one_line(cell, 400) for cell in (item.package.name, item.package.version, item.id or "all", item.reason)]
+        for item in report.undecided[:_SHOWN]
     ]
     write_table("Not decided", ["Package", "Version", "Advisory", "Why"], undecided)
     if len(report.undecided) > _SHOWN:
         write_text(f"and {len(report.undecided) - _SHOWN} more")
-    unknown = [[item.ecosystem or "not said", item.packages, item.reason] for item in report.unknown]
+    unknown = [[one_line(item.ecosystem, 80) or "not said", item.packages, item.reason] for item in report.unknown]
     write_table("Not known", ["Ecosystem", "Packages", "Why"], unknown)
     for item in report.freshness:
         age = item.age(report.as_of)

@@ -6,7 +6,8 @@ from datetime import datetime
 
 from customhouse._kit.clock import from_rfc3339
 
-VERSION = 1
+VERSION = 2
+"""Also of the keys in it (`trust.vulnerabilities.ecosystems.name_key`): others would find nothing, silently."""
 SCHEMA = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     # `head` is what a finding needs, small; `record` is the whole as published (zlib); `as_of` is its import's.

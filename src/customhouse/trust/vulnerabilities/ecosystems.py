@@ -52,7 +52,8 @@ DISTRIBUTIONS = {
     "photon": "Photon OS",
 }
 """ID of os-release → OSV's family."""
-_LOWER = frozenset({"PyPI", "NuGet", "Packagist", "GitHub Actions", "SwiftURL"})
+_SMALL = frozenset({"npm", "Go"})
+_LOWER = frozenset({"NuGet", "Packagist", "GitHub Actions", "SwiftURL", "Hex", "Pub"}) | _SMALL
 _RPM_FAMILIES = {
     "rocky": "Rocky Linux",
     "rockylinux": "Rocky Linux",
@@ -189,6 +190,8 @@ def _name(read: Purl) -> str:
         return f"{read.namespace}:{read.name}"
     if read.type in ("deb", "apk", "rpm"):
         return read.name
+    if read.type == "golang" and read.full_name == "std":  # as CycloneDX's tool for Go has it
+        return "stdlib"
     return read.full_name
 
 
@@ -219,7 +222,18 @@ def name_key(family: str, name: str) -> str:
     """The one spelling of a name among those that the ecosystem takes for equal."""
     if family == "PyPI":  # PEP 503
         return re.sub(r"[-_.]+", "-", name).lower()
+    if family == "crates.io":
+        return name.lower().replace("_", "-")
     return name.lower() if family in _LOWER else name
+
+
+def same_name(family: str, package: str, advisory: str) -> bool:
+    """Whether two names of one key are the same. Package URLs of npm and Go are written in small letters by some tools.
+
+    So a package in small letters may be any of that key; one with capitals is itself alone (npm has `JSONStream` and
+    `jsonstream`, by other people).
+    """
+    return family not in _SMALL or package == advisory or package == package.lower()
 
 
 def has_release(family: str) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 from customhouse.core.advisory import Advisory, Affected, Known, Range
 from customhouse.core.vulnerability import Package, Rating, Reach, Undecided, Vulnerability, by_weight
 from customhouse.trust.vulnerabilities.cvss import worst
-from customhouse.trust.vulnerabilities.ecosystems import concerns, family_of, name_key
+from customhouse.trust.vulnerabilities.ecosystems import concerns, family_of, name_key, same_name
 from customhouse.trust.vulnerabilities.orders import Order, order_of, pep440, semver
 
 _TIES = {"introduced": 0, "fixed": 1, "limit": 2, "last_affected": 3}
@@ -93,6 +93,7 @@ class _Version:
     def __init__(self, package: Package) -> None:
         self.package = package
         self.family = family_of(package.ecosystem)
+        self.name = package.source or package.name
         self.text = (package.source_version if package.source else "") or package.version
         self._order = order_of(package.ecosystem)
 
@@ -133,6 +134,8 @@ def _judged(version: _Version, advisory: Advisory) -> _Hit | str:
     doubt = ""
     for affected in advisory.affected:
         if not concerns(version.package.ecosystem, affected.ecosystem):
+            continue
+        if not same_name(version.family, version.name, affected.name):
             continue
         if not version.text:
             return "the package has no version"
