@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.digest import is_digest, same_digest, tree
-from customhouse.app import wiring
+from customhouse.app import wiring, wiring_stores
 from customhouse.app.registry_images import resolve
 from customhouse.app.settings import Settings
 from customhouse.core.errors import ArtifactError, StateError, TamperError, UsageError
@@ -83,7 +83,7 @@ def pull(
     located = None
     try:
         draft.mkdir(parents=True)
-        if reference.partition("://")[0] in wiring.MODEL_STORES:
+        if reference.partition("://")[0] in wiring_stores.MODEL_STORES:
             located = _stored(settings, reference, draft, kept)
             named, found = _as_it_is(located.reference, draft, reference, digest)
         elif reference.startswith("oci://"):
@@ -126,7 +126,7 @@ def _whole(settings: Settings, reference: str) -> str:
 def _stored(settings: Settings, text: str, folder: Path, kept: Mapping[str, Any] | None) -> Located:
     """The files of a store that lists them, written out; the digest of each is in what comes back."""
     plain = text.rpartition("@")[0] if is_digest(text.rpartition("@")[2]) else text
-    store = wiring.model_store(settings, text.partition("://")[0])
+    store = wiring_stores.model_store(settings, text.partition("://")[0])
     if kept is not None and kept.get("pins"):
         pins = kept["pins"] if isinstance(kept["pins"], list) else [None]
         claims = kept.get("claims") if isinstance(kept.get("claims"), dict) else {}
@@ -314,12 +314,13 @@ def _by_lock(kept: dict[str, Any], reference: str, digest: str | None) -> tuple[
     asked = reference.rpartition("@")[0] if is_digest(reference.rpartition("@")[2]) else reference
     head, colon, tag = asked.rpartition(":")
     same = asked in (name, locked, name.partition("?")[0]) or (colon and "/" not in tag and head == name)
-    same = same or (locked.startswith(("mlflow://", "hf://", "sagemaker://")) and _unversioned(asked) == _unversioned(name))
+    versioned = locked.startswith(("mlflow://", "hf://", "sagemaker://"))
+    same = same or (versioned and _unversioned(asked) == _unversioned(name))
     if not same:
         raise UsageError(f"the lock is of {locked}", where=reference, hint="remove the lock to resolve it anew")
     if digest is not None and digest != kept["digest"]:
         raise TamperError(f"the lock says {kept['digest']}, and {digest} is asked for", where=reference)
-    listed = locked.partition("://")[0] in ("oci", *wiring.MODEL_STORES)
+    listed = locked.partition("://")[0] in ("oci", *wiring_stores.MODEL_STORES)
     return (locked, None) if listed else (reference, str(kept["digest"]))
 
 

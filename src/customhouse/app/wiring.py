@@ -37,17 +37,12 @@ if TYPE_CHECKING:
     from customhouse.store.database import Store
     from customhouse.store.graph_index import GraphIndex
     from customhouse.store.ledger_scattered import ScatteredReader
-    from customhouse.trust.adapters.registries.hub import HubStore
-    from customhouse.trust.adapters.registries.mlflow import MlflowStore
     from customhouse.trust.adapters.registries.oci import OciRegistry
-    from customhouse.trust.adapters.registries.s3 import S3Store
-    from customhouse.trust.adapters.registries.sagemaker import SageMakerStore
     from customhouse.trust.adapters.tiles import TileSource
     from customhouse.trust.adapters.tiles_check import Mirrored
     from customhouse.trust.keys import PublicKey
     from customhouse.trust.ledger import Ledger, LedgerReport, Verified
     from customhouse.trust.note import NoteKey
-    from customhouse.trust.remote import ModelStore
     from customhouse.trust.sigstore.keyless import Post
     from customhouse.trust.witness import Witness
 
@@ -196,66 +191,6 @@ def registry(settings: Settings, host: str) -> OciRegistry:
     else:
         given = stored_credentials(host, settings.environment)
     return OciRegistry(host, given)
-
-
-def model_store(settings: Settings, scheme: str) -> ModelStore:
-    """Where references of a scheme lie, with the access that the environment gives. Raises KeyError for no such one."""
-    return MODEL_STORES[scheme](settings)
-
-
-def s3(settings: Settings) -> S3Store:
-    """Amazon S3, or the endpoint that AWS_ENDPOINT_URL(_S3) names."""
-    from customhouse.trust.adapters.registries.aws_access import aws_access
-    from customhouse.trust.adapters.registries.s3 import S3Store
-
-    found = aws_access(settings.environment)
-    authority = settings.environment.get("AWS_CA_BUNDLE") or None
-    return S3Store(clock(), found.keys, region=found.region, endpoint=found.endpoint, authority=authority)
-
-
-def mlflow(settings: Settings) -> MlflowStore:
-    """MLflow servers; the login of the environment is for the one that MLFLOW_TRACKING_URI names."""
-    from customhouse.trust.adapters.registries.mlflow import Login, MlflowStore
-
-    said = settings.environment
-    token = said.get("MLFLOW_TRACKING_TOKEN", "")
-    login = Login(
-        "" if token else said.get("MLFLOW_TRACKING_USERNAME", ""), token or said.get("MLFLOW_TRACKING_PASSWORD", "")
-    )
-    base = said.get("MLFLOW_TRACKING_URI", "")
-    return MlflowStore(
-        base if base.startswith(("https://", "http://")) else None,
-        login,
-        lambda scheme: s3(settings) if scheme == "s3" else None,
-        authority=said.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or None,
-    )
-
-
-def hub(settings: Settings) -> HubStore:
-    """Hugging Face's hub, or the one that HF_ENDPOINT names."""
-    from customhouse.trust.adapters.registries.hub import HUB, HubStore
-
-    return HubStore(settings.environment.get("HF_ENDPOINT") or HUB, settings.environment.get("HF_TOKEN", ""))
-
-
-def sagemaker(settings: Settings) -> SageMakerStore:
-    """Amazon SageMaker's registry, or the endpoint that AWS_ENDPOINT_URL(_SAGEMAKER) names."""
-    from customhouse.trust.adapters.registries.aws_access import aws_access
-    from customhouse.trust.adapters.registries.sagemaker import SageMakerStore
-
-    said = settings.environment
-    found = aws_access(said)
-    endpoint = said.get("AWS_ENDPOINT_URL_SAGEMAKER") or said.get("AWS_ENDPOINT_URL") or None
-    return SageMakerStore(clock(), found.keys, s3(settings), region=found.region, endpoint=endpoint)
-
-
-MODEL_STORES: Mapping[str, Callable[[Settings], ModelStore]] = {
-    "s3": s3,
-    "mlflow": mlflow,
-    "hf": hub,
-    "sagemaker": sagemaker,
-}
-"""Schemes of references to files that a store lists (an OCI registry has manifests, and a way of its own)."""
 
 
 def evidence_index(
