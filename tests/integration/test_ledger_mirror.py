@@ -16,6 +16,7 @@ from customhouse._kit.http import Answer, request
 from customhouse.app import wiring
 from customhouse.app.ledger_verifying import REMEMBERED, ledger_files, publish_folder, verify_ledger, verify_mirror
 from customhouse.app.settings import Settings
+from customhouse.app.up import LiveBoard
 from customhouse.cli import program
 from customhouse.core.errors import ConfigError, TamperError, UsageError
 from customhouse.core.ledger import Entry
@@ -80,6 +81,16 @@ def test_every_file_is_served_as_the_specification_says(served: str) -> None:
             assert len(answer.body) == 32 * tile.width
     # A partial tile of a size that a checkpoint had stays there.
     assert len(get(f"{served}/tile/0/001.p/7").body) == 7 * 32
+
+
+def test_the_dashboards_server_serves_it_beside_its_pages(settings: Settings, store: Store, ledger: Ledger) -> None:
+    with Server(LiveBoard(), ledger=ledger_files(settings, store)) as server:
+        answer = get(f"{server.address.url}ledger/checkpoint")
+        assert (answer.status, answer.headers["cache-control"]) == (200, "no-cache")
+        assert "immutable" in get(f"{server.address.url}ledger/tile/0/000").headers["cache-control"]
+        assert verify_mirror(settings, f"{server.address.url}ledger/", vkey(settings), (), None).problems == ()
+        refused = get(f"{server.address.url}ledger/checkpoint", Host="elsewhere.example")
+        assert refused.status == 400
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from customhouse.app import wiring
-from customhouse.app.ledger_spec import LedgerSpec
+from customhouse.app.ledger_spec import LedgerSpec, WitnessSpec
 from customhouse.app.ledger_witnesses import Asked, Watch, ask, remembered, watch
 from customhouse.app.settings import Settings
 from customhouse.core.errors import UsageError
@@ -79,6 +79,13 @@ def log_vkey(settings: Settings) -> str:
     from customhouse.trust.note import NoteKey
 
     return NoteKey(wiring.LEDGER_ORIGIN, load_public(settings.keys / f"{wiring.LEDGER_KEY}.pub")).vkey
+
+
+def one_witness(url: str, key: str) -> LedgerSpec:
+    """A witness that is given by hand; its name is that of its key."""
+    if not url or not key:
+        raise UsageError("a witness has an address and a key", hint="--url URL --key VKEY")
+    return LedgerSpec((WitnessSpec(CosignerKey.from_vkey(key).name, url, key.strip()),), 1)
 
 
 def ask_now(settings: Settings, spec: LedgerSpec | None = None) -> tuple[Asked, ...]:

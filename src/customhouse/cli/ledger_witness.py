@@ -53,14 +53,16 @@ def key(name: str, settings: Settings) -> None:
 
 
 @witness.command()
+@click.option("--url", default="", help="Ask this witness, whether or not customhouse.yaml names it.")
+@click.option("--key", default="", metavar="VKEY", help="Its verifier key, with --url.")
 @formats("json")
 @common
 @click.pass_context
-def ask(ctx: click.Context, output: str, settings: Settings) -> None:
+def ask(ctx: click.Context, url: str, key: str, output: str, settings: Settings) -> None:
     """Ask the witnesses that customhouse.yaml names now. Exit status: 0; 3: one did not cosign; 5: one saw a fork."""
-    from customhouse.app.ledger_witness_role import ask_now
+    from customhouse.app.ledger_witness_role import ask_now, one_witness
 
-    said = ask_now(settings)
+    said = ask_now(settings, one_witness(url, key) if url or key else None)
     if output == "json":
         write_json([{"name": item.name, "size": item.size, "problem": item.problem} for item in said])
     else:
