@@ -39,6 +39,7 @@ from customhouse.trust.scan.source import FileBacking, Source
 
 _LAYERS = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
 _CONFIGURATIONS = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
+_MAX_LAYER = 128 << 30
 _MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
@@ -356,6 +357,8 @@ class _Scanning:
             yield opened.blobs.member(opened.members[number])
             return
         layer = opened.parts.layers[number]
+        if layer.size > _MAX_LAYER:
+            raise LayerError(f"{layer.size} bytes, more than are read of a layer", where=row.digest)
         if layer.media_type.endswith("+encrypted"):
             raise LayerError("it is encrypted", where=row.digest)
         if not layer.media_type.startswith(_LAYERS) or ".tar" not in layer.media_type:

@@ -254,6 +254,17 @@ def test_bombs_end_early() -> None:
         layer({f"{'n' * 100}{number}": b"" for number in range(100)}, names=500)
 
 
+def test_a_maze_of_links_and_a_forest_of_folders_end_early() -> None:
+    long = "../".join("d/" for _ in range(200))
+    maze = layer({"d": None, "l": ("link", long + "d"), **{f"l/f{number}": "" for number in range(50)}})
+    with pytest.raises(LayerError, match="further than is followed"):
+        merged([maze], steps=5_000)
+    forest = layer({f"{number}/" + "x/" * 300 + "f": "" for number in range(10)})
+    with pytest.raises(LayerError, match="more folders"):
+        merged([forest], folders=1_000)
+    assert len(list(merged([forest]).files())) == 10
+
+
 def test_a_cut_stream_and_bytes_behind_it_are_errors() -> None:
     packed = gzipped(tar_of({"a": "1" * 5000}))
     for bad in (packed[:-20], packed + b"more"):

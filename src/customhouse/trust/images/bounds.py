@@ -15,12 +15,12 @@ class LayerError(ArtifactError):
 class Bounds:
     """What is left of the limits; counted down over all layers of one image."""
 
-    entries: int = 2_000_000
+    entries: int = 1_000_000
     unpacked: int = 256 << 30
     """Bytes that come out of decompression."""
     ratio: int = 300
     """Bytes that may come out for each packed one of a layer, past `free`: deflate makes 1,032 of one at most."""
     free: int = 1 << 30
     layers: int = 500
-    names: int = 512 << 20
+    names: int = 256 << 20
     """Bytes of all paths and link targets."""

@@ -6,7 +6,7 @@ Values of such variables are never shown: not in the environment, not in the his
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,14 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 _HARMLESS = re.compile(r"(?:_FILE|_PATH|_DIR|_URL|_NAME|_TYPE|_HEADER|_ENDPOINT)$", re.IGNORECASE)
-_GIVEN = re.compile(r"""([A-Za-z_][A-Za-z0-9_]*)=("(?:[^"\\]|\\.)*"|'[^']*'|\S+)""")
+_GIVEN = re.compile(r"""\b([A-Za-z_][A-Za-z0-9_]*)=("(?:[^"\\]|\\.)*"|'[^']*'|\S+)""")
 _SHAPES = re.compile(
     r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{40,}|AKIA[0-9A-Z]{16}|glpat-[\w-]{20,}|xox[abprs]-[\w-]{10,}|"
     r"sk-[A-Za-z0-9_-]{20,}|hf_[A-Za-z0-9]{30,}|npm_[A-Za-z0-9]{30,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{5,})"
 )
 _URL_LOGIN = re.compile(r"(\w+://[^/\s:@]*):[^/\s@]+@")
-_MAX_HISTORY = 2_000
+_MAX_HISTORY = 1_000
+_MAX_COMMAND, _MAX_SEARCHED = 4_000, 400_000
 _BASE = ("org.opencontainers.image.base.name", "org.opencontainers.image.base.digest")
 
 
@@ -87,7 +88,7 @@ def read_configuration(said: Mapping[str, Any], annotations: Mapping[str, Any]) 
     given = config.get("Labels")
     labels = {str(key): str(text) for key, text in given.items()} if isinstance(given, dict) else {}
     raw = said.get("history")
-    texts = [str(item.get("created_by", "")) for item in raw if isinstance(item, dict)] if isinstance(raw, list) else []
+    texts = _bounded(item.get("created_by") for item in _list(raw) if isinstance(item, dict))
     ports = config.get("ExposedPorts")
     return ImageConfiguration(
         "/".join(str(said[key])[:64] for key in ("os", "architecture", "variant") if said.get(key)),
@@ -96,7 +97,7 @@ def read_configuration(said: Mapping[str, Any], annotations: Mapping[str, Any]) 
         _base(labels, annotations),
         tuple(_secrets(config.get("Env"), texts)),
         tuple(sorted(str(port)[:64] for port in ports)[:100]) if isinstance(ports, dict) else (),
-        tuple(redacted(str(part))[:500] for key in ("Entrypoint", "Cmd") for part in _list(config.get(key)))[:100],
+        tuple(redacted(text)[:500] for key in ("Entrypoint", "Cmd") for text in _bounded(_list(config.get(key)))),
         labels,
         tuple(diff_ids),
         steps,
@@ -119,8 +120,8 @@ def looks_secret(name: str) -> bool:
 
 def _secrets(env: Any, commands: Sequence[str]) -> list[str]:
     found: dict[str, None] = {}
-    for item in _list(env):
-        name, _, value = str(item).partition("=")
+    for item in _bounded(_list(env)):
+        name, _, value = item.partition("=")
         if value and (looks_secret(name) or _SHAPES.search(value) or _URL_LOGIN.search(value)):
             found[f"{name[:100]} (environment)"] = None
     for text in commands:
@@ -132,11 +133,23 @@ def _secrets(env: Any, commands: Sequence[str]) -> list[str]:
     return list(found)[:100]
 
 
+def _bounded(items: Iterable[Any]) -> list[str]:
+    """Texts, cut, and only as many as are searched soon: a stranger wrote them."""
+    found, left = [], _MAX_SEARCHED
+    for item in items:
+        text = str(item or "")[:_MAX_COMMAND]
+        left -= len(text) + 1
+        if left < 0:
+            break
+        found.append(text)
+    return found
+
+
 def _steps(history: Any) -> list[Step]:
     found = []
     for item in _list(history)[:_MAX_HISTORY]:
         fields = item if isinstance(item, dict) else {}
-        command = " ".join(redacted(str(fields.get("created_by") or ""))[:2000].split())
+        command = " ".join(redacted(str(fields.get("created_by") or "")[:_MAX_COMMAND]).split())
         command = command.removeprefix("/bin/sh -c #(nop) ").removeprefix("/bin/sh -c ").strip()
         found.append(Step(command[:500], str(fields.get("created") or "")[:64], fields.get("empty_layer") is True))
     return found

@@ -24,6 +24,8 @@ from customhouse.trust.scan.verdict import FileScan, ScanFinding, ScanSeverity, 
 IN_MEMORY = 128 << 20
 """Bytes of a program that are held; of a longer one the marks are searched for, and it is read again with one."""
 _SPOOL = 16 << 20
+_MAX_SCANNING_S = 900
+"""A backstop, as the scanner has one for a file: a thousand hostile models may not take a day."""
 
 
 @dataclass(slots=True)
@@ -109,12 +111,23 @@ class Data(Protocol):
         """The next bytes; none at its end."""
 
 
+class _Held:
+    """Bytes in memory, of which only parts are copied."""
+
+    def __init__(self, data: bytearray) -> None:
+        self._view = memoryview(data)
+
+    def pread(self, offset: int, count: int) -> bytes:
+        return bytes(self._view[offset : offset + count])
+
+
 class FileReader:
     """Chooses the reader of each file and hands it the bytes."""
 
     def __init__(self, entries: Data, limits: Limits, clock: Clock) -> None:
         self._entries, self._limits, self._clock = entries, limits, clock
         self.again = Content("", Reader.PROGRAM)
+        self._spent = 0.0
 
     def content(self, entry: Entry, wanted: Reader | None) -> Content | None:
         """What the file says; None for one that is not worth reading."""
@@ -146,14 +159,22 @@ class FileReader:
             data = self._all(entry.size, head)
             if not any(mark in data for mark in MARKS):
                 return None
-            _fill(found, read(reader, entry.path, Source.of(bytes(data))))
+            _fill(found, read(reader, entry.path, Source(_Held(data), 0, len(data))))
             return found
         with self._spooled(head, entry.size) as source:
             if reader is Reader.MODEL:
-                found.scan, _ = scan_source(source, entry.path, entry.path, self._limits, self._clock)
+                self._scan(found, source)
             else:
                 _fill(found, read(reader, entry.path, source))
         return found
+
+    def _scan(self, found: Content, source: Source) -> None:
+        if self._spent > _MAX_SCANNING_S:
+            found.unread.append(f"models of this layer took more than {_MAX_SCANNING_S} s; scan it by itself")
+            return
+        begun = self._clock.monotonic()
+        found.scan, _ = scan_source(source, found.path, found.path, self._limits, self._clock)
+        self._spent += self._clock.monotonic() - begun
 
     def _marked(self, head: bytes) -> bool:
         overlap = max(len(mark) for mark in MARKS) - 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from customhouse.trust.images.bounds import LayerError
 from customhouse.trust.images.layer import Layer
 from customhouse.trust.images.tar_entries import Entry
 
@@ -16,6 +17,7 @@ WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
 _MAX_LINKS = 40
 """As the kernel: more links in one path are a circle."""
 _MAX_ODD = 100
+STEPS, FOLDERS = 300_000_000, 2_000_000
 
 Mark = tuple[int, int]
 """A layer's number and an entry's number in it: where the bytes of a file come from."""
@@ -40,15 +42,25 @@ class Merged:
     hidden: dict[Mark, int] = field(default_factory=dict)
     """Files that a later layer hides, to that layer's number."""
     odd: list[str] = field(default_factory=list)
+    steps: int = STEPS
+    """Parts of paths that may still be walked: links can make a short path a long way."""
+    folders: int = FOLDERS
+    """Folders that may still be made: of one long name there are many."""
+
+    def spend(self) -> None:
+        """Raises LayerError when the way is too long."""
+        self.steps -= 1
+        if self.steps < 0:
+            raise LayerError("its paths and links lead further than is followed", hint="no builder makes such an image")
 
     def find(self, path: str, *, follow: bool = True) -> Node | None:
         """The node at a path, links followed (the last one too, with `follow`)."""
-        found = _walk(self.root, path.split("/"), follow=follow)
+        found = _walk(self, path.split("/"), follow=follow)
         return None if found is None else found[0]
 
     def canonical(self, path: str) -> str:
         """The path without links; empty when nothing is there."""
-        found = _walk(self.root, path.split("/"), follow=True)
+        found = _walk(self, path.split("/"), follow=True)
         return "" if found is None else "/".join(found[1])
 
     def files(self) -> Iterator[tuple[str, Node]]:
@@ -63,9 +75,12 @@ class Merged:
             stack.extend((start + name, node.inside[name]) for name in sorted(node.inside, reverse=True))
 
 
-def merged(layers: Sequence[Layer | None]) -> Merged:
-    """Apply layers in their order; None stands for one that could not be read."""
-    image = Merged(_folder((-1, -1)))
+def merged(layers: Sequence[Layer | None], *, steps: int = STEPS, folders: int = FOLDERS) -> Merged:
+    """Apply layers in their order; None stands for one that could not be read.
+
+    Raises LayerError for paths and links that no image has.
+    """
+    image = Merged(_folder((-1, -1)), steps=steps, folders=folders)
     for number, layer in enumerate(layers):
         if layer is not None:
             _Applied(image, number).apply(layer.entries)
@@ -148,11 +163,15 @@ class _Applied:
         for index, name in enumerate(folders):
             if node.inside is None:
                 return None
+            self._image.spend()
             following = node.inside.get(name)
             if following is None:
+                self._image.folders -= 1
+                if self._image.folders < 0:
+                    raise LayerError("it has more folders than are read", hint="no builder makes such an image")
                 following = node.inside[name] = _folder(mark)
             if following.kind == "l":
-                found = _walk(self._image.root, folders[: index + 1], follow=True)
+                found = _walk(self._image, folders[: index + 1], follow=True)
                 if found is None:
                     return None
                 following = found[0]
@@ -177,13 +196,15 @@ def _folder(mark: Mark, mode: int = 0) -> Node:
     return Node("d", mark, "", {}, mode)
 
 
-def _walk(root: Node, parts: Sequence[str], *, follow: bool) -> tuple[Node, list[str]] | None:
+def _walk(image: Merged, parts: Sequence[str], *, follow: bool) -> tuple[Node, list[str]] | None:
     """The node at a path and the path without links."""
     pending = [part for part in reversed(parts) if part not in ("", ".")]
     way: list[tuple[str, Node]] = []
+    root = image.root
     node, links = root, 0
     while pending:
         name = pending.pop()
+        image.spend()
         if name == "..":
             if way:
                 way.pop()

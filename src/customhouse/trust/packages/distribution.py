@@ -30,7 +30,7 @@ def read_release(text: str) -> dict[str, str]:
     """The fields of os-release (freedesktop.org); lines that are none are passed over, as shells do."""
     found: dict[str, str] = {}
     for line in text.splitlines()[:1000]:
-        match = _LINE.fullmatch(line)
+        match = _LINE.fullmatch(line[:1000])
         if match is None:
             continue
         value = match[2]

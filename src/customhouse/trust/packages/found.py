@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 from urllib.parse import quote
 
+MAX_PACKAGES = 100_000
+"""Of one file; a list with more is none."""
 MAX_TEXT = 512
 """Characters of a name or a version; longer ones are no names."""
 
@@ -96,11 +98,13 @@ class Reading:
     """Worth saying; changes nothing."""
 
     def add(self, found: Found) -> None:
-        """Add a package; a name or version that is none is said instead."""
+        """Add a package; a name or version that is none is said instead. Raises UnreadListError for too many."""
         if not found.name or len(found.name) > MAX_TEXT or len(found.version) > MAX_TEXT:
             self.unread.append(f"a package without a name, or with one of over {MAX_TEXT} characters")
         elif any(ord(letter) < 0x20 for letter in found.name + found.version):
             self.unread.append(f"a package whose name or version has control characters: {found.name[:80]!r}")
+        elif len(self.packages) >= MAX_PACKAGES:
+            raise UnreadListError(f"more than {MAX_PACKAGES} packages")
         else:
             self.packages.append(found)
 

@@ -13,6 +13,7 @@ from customhouse.trust.packages.found import Found, Reading, UnreadListError
 SUFFIXES = (".jar", ".war", ".ear", ".jpi", ".hpi", ".par")
 _MAX_DEPTH, _MAX_ENTRIES = 4, 200_000
 _MAX_TEXT, _MAX_INNER, _MAX_TOTAL = 1 << 20, 256 << 20, 1 << 30
+_MAX_NAME = 255
 _NAME = re.compile(r"(.+?)-(\d[\w.+-]*)", re.ASCII)
 
 
@@ -80,7 +81,7 @@ def _manifest(archive: zipfile.ZipFile, name: str, reading: Reading, budget: _Bu
             if colon:
                 said.setdefault(key.strip(), value.strip())
     stem = name.rpartition("/")[2].rpartition(".")[0]
-    match = _NAME.fullmatch(stem)
+    match = _NAME.fullmatch(stem) if len(stem) <= _MAX_NAME else None
     version = match[2] if match else said.get("Implementation-Version") or said.get("Bundle-Version") or ""
     artifact = match[1] if match else stem
     group = said.get("Implementation-Vendor-Id") or said.get("Bundle-SymbolicName", "").partition(";")[0].strip()

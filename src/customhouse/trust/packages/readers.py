@@ -15,7 +15,7 @@ from customhouse.trust.scan.source import Source, UnreadableError
 from customhouse.trust.scan.words import words
 
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer as Buffer
+    from _typeshed import WriteableBuffer as Buffer  # typos: ignore
 
 _MIB = 1 << 20
 
@@ -50,9 +50,9 @@ class Reader(StrEnum):
 
 
 _MOST = {
-    Reader.DPKG: 256 * _MIB,
-    Reader.APK: 256 * _MIB,
-    Reader.DPKG_FILES: 64 * _MIB,
+    Reader.DPKG: 64 * _MIB,
+    Reader.APK: 64 * _MIB,
+    Reader.DPKG_FILES: 32 * _MIB,
     Reader.RPM: 2048 * _MIB,
     Reader.RPM_LOG: 1024 * _MIB,
     Reader.NPM_LOCK: 32 * _MIB,

@@ -33,6 +33,7 @@ class SqliteFile:
         self._source = source
         self._usable = self._page - head[20]
         self._seen: set[int] = set()
+        self._left = source.size  # rows may overlap; together they are no longer than the file
 
     def rows(self, table: str) -> Iterator[list[Value]]:
         """The rows of a table, in the order of their numbers."""
@@ -66,8 +67,9 @@ class SqliteFile:
         """A row's bytes; what does not fit into its page goes on in a chain of others."""
         size, at = _varint(page, at)
         _, at = _varint(page, at)
-        if size > _MAX_ROW:
-            raise UnreadListError(f"a row of {size} bytes")
+        self._left -= size
+        if size > _MAX_ROW or self._left < 0:
+            raise UnreadListError(f"a row of {size} bytes, or rows that are longer than the file")
         most, least = self._usable - 35, (self._usable - 12) * 32 // 255 - 23
         if size <= most:
             return self._whole(page[at : at + size], size)

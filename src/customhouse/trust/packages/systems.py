@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterator
 
 from customhouse.trust.packages.found import Found, Reading, UnreadListError
 
-MAX_PACKAGES = 100_000
 _SOURCE = re.compile(r"(\S+)(?:\s+\(([^()\s]+)\))?")
 _FIELD = re.compile(r"([!-9;-~]+):\s*(.*)")
 
@@ -33,15 +33,13 @@ def read_dpkg(data: bytes, reading: Reading, *, whole: bool = True) -> None:
         built = (match[2] if match else None) or version
         note = "" if state[2] == "installed" else f"dpkg left it {state[2]}"
         reading.add(Found("deb", name, version, source, built, fields.get("architecture", ""), note=note))
-        _bound(reading)
 
 
 def read_apk(data: bytes, reading: Reading, worth: Callable[[str], bool]) -> None:
     """`/lib/apk/db/installed`: fields of one letter; F: names a folder, R: a file in it. Raises UnreadListError."""
     fields: dict[str, str] = {}
     folder = ""
-    lines = data.decode("utf-8", "backslashreplace").split("\n")
-    for number, line in enumerate([*lines, ""], 1):
+    for number, line in _lines(data):
         if not line:
             if fields:
                 _apk(fields, reading, number)
@@ -64,7 +62,7 @@ def read_apk(data: bytes, reading: Reading, worth: Callable[[str], bool]) -> Non
 
 def read_file_list(data: bytes, reading: Reading, worth: Callable[[str], bool]) -> None:
     """`/var/lib/dpkg/info/*.list`: a path a line; of distroless' `*.md5sums` a digest stands before each."""
-    for line in data.decode("utf-8", "backslashreplace").split("\n"):
+    for _, line in _lines(data):
         path = line.rpartition("  ")[2].lstrip("/")
         if path and worth(path):
             reading.owned.append(path)
@@ -76,15 +74,21 @@ def _apk(fields: dict[str, str], reading: Reading, number: int) -> None:
         raise UnreadListError(f"line {number}: a package without a name or a version")
     source = fields.get("o") or name
     reading.add(Found("apk", name, version, source, version, fields.get("A", ""), licence=fields.get("L", "")))
-    _bound(reading)
+
+
+def _lines(data: bytes) -> Iterator[tuple[int, str]]:
+    """Lines with their numbers, an empty one at the end; one at a time, since a stranger says how many there are."""
+    number = 0
+    for number, raw in enumerate(io.BytesIO(data), 1):
+        yield number, raw.removesuffix(b"\n").decode("utf-8", "backslashreplace")
+    yield number + 1, ""
 
 
 def _paragraphs(data: bytes) -> Iterator[tuple[int, dict[str, str]]]:
     """Paragraphs of deb822: the line that each begins at and its fields, whose names have no case."""
     fields: dict[str, str] = {}
     begun, last = 1, ""
-    lines = data.decode("utf-8", "backslashreplace").split("\n")
-    for number, line in enumerate([*lines, ""], 1):
+    for number, line in _lines(data):
         if not line.strip():
             if fields:
                 yield begun, fields
@@ -100,8 +104,3 @@ def _paragraphs(data: bytes) -> Iterator[tuple[int, dict[str, str]]]:
             if last in fields:
                 raise UnreadListError(f"line {number}: the field {last} stands twice")
             fields[last] = match[2].strip()
-
-
-def _bound(reading: Reading) -> None:
-    if len(reading.packages) > MAX_PACKAGES:
-        raise UnreadListError(f"more than {MAX_PACKAGES} packages")
