@@ -19,7 +19,7 @@ from customhouse.core.errors import ArtifactError, UsageError
 from customhouse.store.advisory_import import Import
 from customhouse.trust.vulnerabilities.osv import parse_record
 
-KEPT_BYTES = 256 << 20
+KEPT_BYTES = 64 << 20
 """Up to so much of a source is kept between its check and its import; a larger one is read twice."""
 _TOLD = 20
 _SKEW = timedelta(days=1)
