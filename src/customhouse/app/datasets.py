@@ -50,6 +50,11 @@ def register(
     folder or a name that is none.
     """
     _require_name(name)
+    if settings.state.resolve().is_relative_to(Path(asked.path).resolve()):
+        raise UsageError(
+            f"the state directory {settings.state} lies in {asked.path}: it would be part of the data",
+            hint="keep it elsewhere (`--state`), or name the folder that holds the data alone",
+        )
     report = validate_data(asked)
     passed = report.passed or report.nothing_read
     said: dict[str, Any] = {

@@ -139,6 +139,14 @@ def test_a_mark_for_unknown_is_an_outlier_and_a_long_tail_is_none(tmp_path):
     assert found(looked_at(path), "outlier").column == "amount"
 
 
+def test_quantiles_are_of_all_rows_and_not_of_the_first(tmp_path):
+    path = written(tmp_path, rows__csv="n,m\n" + "".join(f"{i},x\n" for i in range(100_000)))
+    (row,) = [row for row in looked_at(path).columns if row["name"] == "n"]
+    assert [round(cut / 100_000, 2) for cut in row["quantiles"].values()] == [0.05, 0.5, 0.95]
+    assert row["mean"] == pytest.approx(49_999.5)
+    assert row["deviation"] == pytest.approx(28_867.51, abs=0.1)
+
+
 def test_drift_is_told_by_size(tmp_path):
     chance = random.Random(5)
     head = "x,kind\n"
