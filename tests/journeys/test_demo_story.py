@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from demo_run import DemoRun, play
 
+from customhouse.app.custody_verify import verify
 from customhouse.app.demo.script import SCRIPT
 
 pytestmark = pytest.mark.timeout(300)
@@ -84,6 +85,32 @@ def test_trace_leads_from_the_dataset_to_the_charge(demo: DemoRun) -> None:
     assert done.returncode == 0, done.stderr
     kinds = {node["kind"] for node in json.loads(done.stdout)["nodes"]}
     assert {"dataset", "training-run", "model", "evidence", "commit", "decision", "deployment", "charge"} <= kinds
+
+
+def test_a_stranger_verifies_the_release_and_finds_every_flipped_byte(demo: DemoRun, tmp_path: Path) -> None:
+    file = tmp_path / "release.json"
+    assert demo.cli("trace", "fraud/fraud-detection", "--export", str(file), "--state", str(demo.state)).returncode == 0
+    key = tmp_path / "ledger.pub"
+    key.write_bytes((demo.state / "keys" / "ledger.pub").read_bytes())
+    (tmp_path / "empty").mkdir()
+    done = demo.cli("verify", str(file), "--key", str(key), "-o", "json", cwd=tmp_path / "empty")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    found = json.loads(done.stdout)
+    assert found["broken"] == 0
+    proved = {link["step"] for link in found["links"] if link["state"] == "proved"}
+    assert {1, 2, 3, 4, 5, 6, 7, 8, 10} <= proved
+    # Statements verify under the keys of deployed commits, and commits under their allowed signers.
+    signed = [link for link in found["links"] if link["name"].startswith("signature of")]
+    assert any("evidence" in link["name"] and link["state"] == "proved" for link in signed)
+    data = file.read_bytes()
+    for number in range(60):
+        at = number * len(data) // 60 + 17
+        assert not verify_bytes(data[:at] + bytes([data[at] ^ 1 << number % 8]) + data[at + 1 :], file, key), at
+
+
+def verify_bytes(data: bytes, file: Path, key: Path) -> bool:
+    file.write_bytes(data)
+    return verify(str(file), keys=[str(key)]).ok
 
 
 def test_the_ledger_verifies_and_one_altered_byte_does_not(demo: DemoRun, tmp_path: Path) -> None:

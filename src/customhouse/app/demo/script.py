@@ -43,6 +43,7 @@ SCRIPT: Sequence[tuple[str, Callable[[Story], str]]] = (
     ("a signed dataset verifies; with one flipped bit it does not", artifacts.dataset_signed),
     ("every decision can be repeated; a stricter rule is tried on them", points.replayed),
     ("trace leads from the dataset to the charge", proof.way),
+    ("one file proves the release to a stranger; with one flipped byte it does not", proof.exported),
     ("the ledger verifies", proof.verify),
     ("a copy with one flipped byte does not", proof.flipped),
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from customhouse.app import wiring
-from customhouse.app.demo.story import Story
+from customhouse.app.custody import Asked, export_to
+from customhouse.app.custody_verify import verify as verify_export
+from customhouse.app.demo.story import SERVICE, Story
 from customhouse.app.inspection import read_tree
 from customhouse.trust.custody import graph
 from customhouse.trust.custody_trace import trace
@@ -26,6 +28,26 @@ def way(story: Story) -> str:
         return f"{counts}: {', '.join(sorted(kinds))}"
 
     return story.until(found, "the way from the dataset to a charge is not complete")
+
+
+def exported(story: Story) -> str:
+    """The release as one file, which proves itself with the ledger's public key alone, until one byte is flipped."""
+    settings = story.space.settings
+    key = str(settings.keys / f"{wiring.LEDGER_KEY}.pub")
+    place = story.space.root / "release.custody.json"
+    done = export_to(settings, Asked(f"{SERVICE.namespace}/{SERVICE.name}"), str(place))
+    found = verify_export(str(place), keys=[key])
+    story.check(
+        found.ok and found.vouched, "; ".join(str(link) for link in found.broken[:3]) or "nobody vouches for it"
+    )
+    altered = bytearray(done.data)
+    altered[len(altered) // 2] ^= 1
+    other = place.with_name("altered.custody.json")
+    other.write_bytes(bytes(altered))
+    again = verify_export(str(other), keys=[key])
+    story.check(not again.ok, "the flipped byte was not found")
+    counts = f"{found.count('proved')} links proved, {found.count('claimed')} claimed"
+    return f"{len(done.data)} bytes, {counts}; one byte flipped: {again.broken[0].name} is broken"
 
 
 def verify(story: Story) -> str:
