@@ -273,3 +273,28 @@ def test_a_tree_of_a_file_that_cannot_be_read_is_none(tmp_path):
 def test_notes_beside_a_table_are_no_data(tmp_path):
     report = looked_at(written(tmp_path, rows__csv=table(20), README__md="x", notes__txt="y", model__bin=b"\0"))
     assert (report.rows, report.others) == (20, ("README.md", "model.bin", "notes.txt"))
+
+
+def test_parquet_is_read_with_its_types(tmp_path):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    rows = arrow.table(
+        {
+            "a": [1, 2, None],
+            "b": ["x", "y", "z"],
+            "t": arrow.array([0, 1, 2], arrow.timestamp("s")),
+            "l": [[1], [2], None],
+        }
+    )
+    parquet.write_table(rows, tmp_path / "rows.parquet")
+    report = looked_at(tmp_path)
+    assert (report.rows, report.files) == (3, ({"file": "rows.parquet", "format": "parquet", "rows": 3},))
+    assert [(row["name"], row["type"], row["nulls"]) for row in report.columns] == [
+        ("a", "integer", 1),
+        ("b", "text", 0),
+        ("t", "datetime", 0),
+        ("l", "text", 1),
+    ]
+    data = (tmp_path / "rows.parquet").read_bytes()
+    for damaged in (data[:-10], data[:4] + b"\0" * 40 + data[44:], b"PAR1" + b"\xff" * 100 + b"PAR1"):
+        written(tmp_path, rows__parquet=damaged)
+        assert not looked_at(tmp_path).passed
