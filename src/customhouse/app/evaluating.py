@@ -207,7 +207,7 @@ def _document(
             "confidence": plan.confidence,
             "seed": plan.seed,
             "resamples": plan.resamples,
-            "sample": len(held.sample),
+            "sample": plan.sample,
             "minimum_group": plan.minimum_group,
         },
         "passed": passed,

@@ -129,6 +129,22 @@ def test_a_regressor_is_attacked_by_how_far_its_value_moves():
     assert details["tolerance"] == pytest.approx(float((x @ WEIGHTS).std()))
 
 
+def test_whole_numbers_stay_whole_however_they_are_disturbed():
+    x = np.column_stack([cube()[:, 0], np.arange(400.0) % 7, np.arange(400.0) % 2])
+
+    def predict(rows):
+        assert np.array_equal(rows[:, 1:], np.rint(rows[:, 1:]))
+        return logistic(rows)
+
+    y = (np.random.default_rng(9).random(400) < 0.5).astype(np.int64)
+    space = space_of(NAMES, (), x)
+    truth = Truth("binary", ("0", "1"), y)
+    found, _ = stability(predict, x, truth, predict(x), space, noise=(0.1,), dropout=0.2, settings=SETTINGS)
+    assert "unit.drop" in found
+    attack(space, predict=predict, rows=x)
+    extraction(predict, Rows(x, truth, predict(x)), space, 100, SETTINGS)
+
+
 def test_noise_and_wrong_units_cost_what_they_must():
     x = cube(1500)
     y = (np.random.default_rng(9).random(1500) < logistic(x).p[:, 1]).astype(np.int64)

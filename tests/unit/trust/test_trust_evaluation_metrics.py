@@ -111,6 +111,9 @@ def test_differences_are_paired_and_positive_is_better():
     assert all(found[name].low > 0.0 for name in ("accuracy", "roc_auc", "log_loss", "brier"))
     same = differences(truth, ours, ours, SETTINGS.z)
     assert all((item.value, item.low, item.high) == (0.0, 0.0, 0.0) for item in same.values())
+    perfect = binary(y, np.where(y == 1, 0.9, 0.1))[1]
+    sure = differences(truth, perfect, trivial(truth, None)[0], SETTINGS.z)["roc_auc"]
+    assert (sure.value, sure.low, sure.high) == (0.5, None, None)
     plain, what = trivial(truth, None)
     assert set(plain.code.tolist()) == {int(y.mean() > 0.5)}
     assert "most frequent" in what

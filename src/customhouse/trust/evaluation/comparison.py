@@ -14,6 +14,8 @@ from customhouse.trust.evaluation.performance import LOWER_IS_BETTER, Truth, inf
 def differences(truth: Truth, ours: Scores, theirs: Scores, z: float) -> dict[str, Estimate]:
     """Ours less theirs for each metric that both have, turned so that positive is better; paired by row."""
     left, right = influences(truth, ours), influences(truth, theirs)
+    if _same(ours, theirs):
+        return {name: Estimate(0.0, 0.0, 0.0, truth.rows) for name in left if name != "mean_error"}
     found = {}
     for name in left:
         if name in right and name != "mean_error":
@@ -21,6 +23,11 @@ def differences(truth: Truth, ours: Scores, theirs: Scores, z: float) -> dict[st
             value = sign * (left[name][0] - right[name][0])
             found[name] = influenced(value, sign * (left[name][1] - right[name][1]), z)
     return found
+
+
+def _same(ours: Scores, theirs: Scores) -> bool:
+    pairs = ((ours.p, theirs.p), (ours.code, theirs.code), (ours.value, theirs.value))
+    return all(np.array_equal(a, b) if a is not None and b is not None else a is b for a, b in pairs)
 
 
 def trivial(truth: Truth, learnt: Truth | None) -> tuple[Scores, str]:

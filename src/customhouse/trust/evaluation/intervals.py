@@ -80,9 +80,14 @@ def mean(values: Array, z: float) -> Estimate | None:
 
 
 def influenced(value: float, influence: Array, z: float) -> Estimate:
-    """A value whose error is the mean of one term a row (its influence function)."""
+    """A value whose error is the mean of one term a row (its influence function).
+
+    Without an interval where no row differs from another: a perfect model on some rows is not known to be perfect.
+    """
     count = len(influence)
     half = z * float(np.sqrt(np.mean(influence**2) / max(count - 1, 1)))
+    if half == 0.0:
+        return Estimate(value, None, None, count)
     return Estimate(value, value - half, value + half, count)
 
 

@@ -39,7 +39,8 @@ def stability(
     table: list[dict[str, Any]] = []
 
     def measured(name: str, disturbed: Array) -> Estimate | None:
-        answers = predict(disturbed)
+        # A model may take nothing but whole numbers there.
+        answers = predict(np.where(space.whole, np.rint(disturbed), disturbed))
         drop = differences(truth, scores, answers, settings.z).get(metric)
         if drop is None:
             return None
@@ -55,7 +56,6 @@ def stability(
     spread = clipped.std(axis=0)
     for level in noise:
         moved = rows + stream(settings.seed, f"noise {level!r}").normal(size=rows.shape) * spread * level
-        moved = np.where(space.whole, np.rint(moved), moved)
         measured(f"gaussian@{level:g}", np.clip(moved, np.minimum(space.low, rows), np.maximum(space.high, rows)))
     if dropout > 0.0:
         lost = stream(settings.seed, "dropout").random(rows.shape) < dropout
@@ -84,6 +84,8 @@ def _wrong_units(
         for factor in UNITS:
             moved = rows.copy()
             moved[:, index] *= factor
+            if space.whole[index]:
+                moved[:, index] = np.rint(moved[:, index])
             drop = differences(truth, scores, predict(moved), settings.z).get(metric)
             if drop is not None and (worst is None or drop.value > worst[0].value):
                 worst = (drop, space.names[index], factor)
