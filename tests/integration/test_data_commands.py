@@ -207,3 +207,42 @@ def test_the_gate_asks_for_a_validation_that_passed(shell: Shell) -> None:
     assert done.status == 0, done.out
     shell.commit("evidence of sensitive data")
     assert "dataset-storage-unprotected" in gated(shell, done.json["digest"])
+
+
+SNAPSHOT = """schema: customhouse.dev/feature-snapshot/v1
+store: feast
+project: fraud
+asOf: 2026-01-31T00:00:00Z
+views:
+  - {name: cards, entities: [card], features: [spent], timestamp: at, files: [cards.csv]}
+  - {name: shops, entities: [shop], features: [risk], files: [shops.csv]}
+"""
+
+
+def test_a_snapshot_of_a_feature_store_is_entered_by_digest(shell: Shell) -> None:
+    shell.write("../export/cards.csv", "card,spent,at\n1,5,2026-01-02T00:00:00Z\n2,7,2026-01-30T00:00:00Z\n")
+    shell.write("../export/shops.csv", "shop,risk\na,0.5\nb,0.7\n")
+    shell.write("../snapshot.yaml", SNAPSHOT)
+    schema = "schema: customhouse.dev/dataset/v1\nfiles: [cards.csv]\n"
+    shell.write("../cards.yaml", schema)
+    asked = ("data", "register", "../export", "--name", "features", "--schema", "../cards.yaml")
+    done = shell.run(*asked, "--snapshot", "../snapshot.yaml", "-o", "json")
+    assert done.status == 0, done.out
+    first = done.json["snapshot"]
+    assert [(view["name"], view["rows"]) for view in first["views"]] == [("cards", 2), ("shops", 2)]
+    told = shell.run("trace", done.json["digest"], "-o", "json").json
+    assert "feature-view:feast/fraud/cards" in {node["id"] for node in told["nodes"]}
+    # Another moment, or another byte, is another snapshot; a row from the future, a column that is missing: none.
+    shell.write("../export/cards.csv", "card,spent,at\n1,5,2026-01-02T00:00:00Z\n2,7,2026-02-01T00:00:00Z\n")
+    late = shell.run(*asked, "--snapshot", "../snapshot.yaml", "-o", "json")
+    assert (late.status, late.json["findings"][0]["rule"], late.json["registered"]) == (1, "leakage-by-time", False)
+    assert late.json["snapshot"]["digest"] != first["digest"]
+    shell.write("../snapshot.yaml", SNAPSHOT.replace("[risk]", "[risk, gone]"))
+    rules = {
+        item["rule"] for item in shell.run(*asked, "--snapshot", "../snapshot.yaml", "-o", "json").json["findings"]
+    }
+    assert "missing-column" in rules
+    for wrong, said in (("files: [shops.csv]", "files: [none.csv]"), ("files: [shops.csv]", "files: ['*.csv']")):
+        shell.write("../snapshot.yaml", SNAPSHOT.replace(wrong, said))
+        refused = shell.run(*asked, "--snapshot", "../snapshot.yaml")
+        assert (refused.status, "snapshot.yaml:7" in refused.err) == (3, True)

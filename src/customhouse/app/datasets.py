@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from customhouse._kit.digest import is_digest, same_digest
 from customhouse.app import wiring
+from customhouse.app.data_snapshot import Snapshot, read_snapshot
 from customhouse.app.data_validation import Report, Request, validate_data
 from customhouse.app.inspection import read_tree
 from customhouse.app.settings import Settings
 from customhouse.core.errors import TamperError, UsageError
 from customhouse.core.ledger import Entry
 from customhouse.trust.custody import Link, LinkKind, Node, NodeKind, entry
+from customhouse.trust.dataset.finding import ordered
 from customhouse.trust.ledger import Ledger
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?")
@@ -41,6 +43,7 @@ def register(
     name: str,
     actor: str | None,
     origins: Sequence[str] = (),
+    snapshot: str = "",
 ) -> tuple[dict[str, Any], Report]:
     """Validate and enter; what was entered, and the report.
 
@@ -56,7 +59,11 @@ def register(
             hint="keep it elsewhere (`--state`), or name the folder that holds the data alone",
         )
     report = validate_data(asked)
-    passed = report.passed or report.nothing_read
+    taken = read_snapshot(snapshot, Path(asked.path), report.files) if snapshot else None
+    if taken is not None and taken.findings:
+        whole = (*report.validated.findings, *taken.findings)
+        report = replace(report, validated=replace(report.validated, findings=ordered(whole, report.schema.checks)))
+    passed = not (taken and taken.findings) if report.nothing_read else report.passed
     said: dict[str, Any] = {
         "name": name,
         "digest": report.digest,
@@ -68,6 +75,7 @@ def register(
         "registered": False,
         "validated": not report.nothing_read,
         "passed": passed,
+        "snapshot": None if taken is None else {"digest": taken.digest, **taken.document},
     }
     if not passed:
         return said, report
@@ -77,7 +85,7 @@ def register(
         same = next((item for item in before if item.digest == report.digest), None)
         if same is not None:
             return said | {"version": same.body.get("version", 1), "entry": same.index}, report
-        made = _entry(name, report, before, _origins(ledger, origins), actor or _person(settings))
+        made = _entry(name, report, before, _origins(ledger, origins, taken), actor or _person(settings), taken)
         size = ledger.size
         (receipt,) = ledger.append([made])
     return said | {
@@ -92,7 +100,9 @@ def _require_name(name: str) -> None:
         raise UsageError(f"{name!r} is not a name", hint="letters, digits and . _ / - between them, 128 at the most")
 
 
-def _entry(name: str, report: Report, before: Sequence[Version], origins: Sequence[Node], actor: str) -> Entry:
+def _entry(
+    name: str, report: Report, before: Sequence[Version], origins: Sequence[Node], actor: str, taken: Snapshot | None
+) -> Entry:
     found = report.validated
     made = Node.of(NodeKind.DATASET, report.digest, name, f"{name}@{len(before) + 1}")
     nodes, links = [made, *origins], [Link.between(origin, made, LinkKind.PRODUCED) for origin in origins]
@@ -114,6 +124,7 @@ def _entry(name: str, report: Report, before: Sequence[Version], origins: Sequen
         "schema": found.schema or None,
         "findings": sorted({item.rule for item in found.findings}),
         "sensitive": [item.column for item in found.sensitive][:100],
+        **({} if taken is None else {"snapshot": {"digest": taken.digest, **taken.document}}),
         **({} if report.nothing_read else {"row_tree": found.tree.to_json()}),
     }
     clock = wiring.clock().now()
@@ -132,9 +143,9 @@ def versions(ledger: Ledger, name: str) -> list[Version]:
     return found
 
 
-def _origins(ledger: Ledger, origins: Sequence[str]) -> list[Node]:
-    """Datasets by digest or registered name, and places elsewhere."""
-    found = []
+def _origins(ledger: Ledger, origins: Sequence[str], taken: Snapshot | None) -> list[Node]:
+    """Datasets by digest or registered name, places elsewhere, and the views of a snapshot."""
+    found = [] if taken is None else [Node("feature-view", view[:500]) for view in taken.names]
     for origin in origins:
         if is_digest(origin):
             found.append(Node.of(NodeKind.DATASET, origin))

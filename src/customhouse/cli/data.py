@@ -131,6 +131,7 @@ def _findings(said: Mapping[str, Any]) -> None:
 @click.option(
     "--from", "origins", multiple=True, metavar="ORIGIN", help="Digest, registered name or URL it comes from."
 )
+@click.option("--snapshot", metavar="FILE", help="What it is of a feature store (YAML): its views, as of when.")
 @_asked
 @formats("json")
 @common
@@ -141,6 +142,7 @@ def register(
     name: str,
     by: str | None,
     origins: tuple[str, ...],
+    snapshot: str | None,
     schema: str | None,
     split: str | None,
     label: str | None,
@@ -155,7 +157,8 @@ def register(
     from customhouse.app.datasets import register as enter
 
     with shown(settings):
-        found, report = enter(settings, _request(path, schema, split, label, reference), name, by, origins)
+        asked = _request(path, schema, split, label, reference)
+        found, report = enter(settings, asked, name, by, origins, snapshot or "")
     if output == "json":
         write_json(found | {"findings": [item.to_json() for item in report.validated.findings]})
     else:

@@ -253,7 +253,7 @@ def freshness(table: Table, now: datetime) -> Iterator[Finding]:
         return
     latest = "" if profile is None else profile.latest
     try:
-        moment = _moment(latest)
+        moment = moment_of(latest)
     except ValueError:
         message = "The schema says how old the data may be, and its time column says no time."
         yield Finding("freshness", "error", message, "Name a column of ISO 8601 times under `time`.", schema.time)
@@ -268,7 +268,8 @@ def freshness(table: Table, now: datetime) -> Iterator[Finding]:
         )
 
 
-def _moment(text: str) -> datetime:
+def moment_of(text: str) -> datetime:
+    """A day or a moment as data write them; UTC where no zone is said. Raises ValueError."""
     plain = text.replace(" ", "T")
     if len(plain) == 10:
         plain += "T00:00:00"
