@@ -69,6 +69,16 @@ def test_what_is_kept_of_a_package_comes_back_the_same() -> None:
     assert item.imports == (("a/b", ("F",)),)
 
 
+def test_systems_that_are_affected_alone_are_noted() -> None:
+    for imports, note in (
+        ([{"path": "a", "goos": ["windows"]}], "on windows alone"),
+        ([{"path": "a", "goos": ["windows"]}, {"path": "b"}], ""),
+        ([], ""),
+    ):
+        (item,) = read_record(record(affected=[affected(ecosystem_specific={"imports": imports})])).affected
+        assert item.note == note
+
+
 @pytest.mark.parametrize(
     ("said", "named"),
     [

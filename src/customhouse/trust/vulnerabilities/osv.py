@@ -104,8 +104,19 @@ def _affected(item: Any, where: str) -> Affected:
         vectors=vectors,
         rating=_rating(item, {**other, **own}),
         imports=tuple(_imports(own.get("imports"), f"{where}.ecosystem_specific.imports")),
-        note="the advisory has custom ranges" if own.get("custom_ranges") else "",
+        note=_note(own),
     )
+
+
+def _note(own: Mapping[str, Any]) -> str:
+    """What Go's records say besides: ranges of versions that Go does not know, and systems that are affected alone."""
+    said = ["the advisory has custom ranges"] if own.get("custom_ranges") else []
+    imports = [item for item in own.get("imports") or () if isinstance(item, dict)]
+    systems = [item["goos"] for item in imports if isinstance(item.get("goos"), list) and item["goos"]]
+    if systems and len(systems) == len(imports):
+        named = sorted({str(name)[:20] for listed in systems for name in listed})
+        said.append(f"on {', '.join(named[:8])} alone")
+    return "; ".join(said)
 
 
 def _range(said: Any, where: str) -> Range:
