@@ -148,6 +148,49 @@ def test_a_distribution_whose_list_was_taken_away_is_incomplete() -> None:
     assert scratch.complete
 
 
+def test_an_emptied_list_and_one_that_lacks_a_package_are_incomplete() -> None:
+    _, emptied = whole({"etc/os-release": DEBIAN, "var/lib/dpkg/status": ""})
+    assert "no list" in emptied.unread[0][1]
+    files: dict[str, Item] = {
+        "etc/os-release": DEBIAN,
+        "var/lib/dpkg/status": STATUS.format("bash", "5.2")
+        + "Package: gone\nStatus: deinstall ok config-files\nVersion: 1\n",
+        "var/lib/dpkg/info/bash.list": "/usr/bin/bash\n",
+        "var/lib/dpkg/info/gone.list": "/etc/gone\n",
+    }
+    assert whole(files)[1].complete
+    _, lacking = whole({**files, "var/lib/dpkg/info/libssl3:amd64.list": "/usr/lib/libssl.so.3\n"})
+    assert lacking.unread == [
+        ("/var/lib/dpkg/info/libssl3:amd64.list", "files of libssl3, which is in no list of packages")
+    ]
+
+
+def test_a_list_of_files_vouches_for_nothing_outside_of_the_system() -> None:
+    place = "opt/venv/jinja2-2.10.dist-info/METADATA"
+    _, found = whole(
+        {
+            "etc/os-release": DEBIAN,
+            "var/lib/dpkg/status": STATUS.format("bash", "5.2"),
+            "var/lib/dpkg/info/bash.list": f"/{place}\n",
+            place: python("jinja2"),
+        }
+    )
+    assert {item.owner for item in found.packages} == {""}
+
+
+def test_names_drive_no_terminal() -> None:
+    image, _ = whole({"a\x1b[2Jb\u202e": "1"})
+    assert [path for path, _ in image.files()] == ["a\\x1b[2Jb\\u202e"]
+
+
+def test_a_program_too_long_to_be_held_is_read_when_it_has_a_mark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("customhouse.trust.images.layer.IN_MEMORY", 100)
+    program = b"\x7fELF\x09\x01" + bytes(2 << 20) + b"\xff Go buildinf:" + bytes(200)
+    image, found = whole({"plain": program.replace(b"\xff Go", b"no Go"), "go": program})
+    assert [where for where, _ in found.unread] == ["/go"]  # it was read, and is no program
+    assert len(list(image.files())) == 2
+
+
 def test_what_the_distribution_brought_is_its_own_to_warn_of() -> None:
     path = "usr/lib/python3/dist-packages/six-1.16.0.egg-info"
     _, found = whole(

@@ -82,6 +82,7 @@ def pairs(reading: Reading) -> set[tuple[str, str]]:
         ("srv/vendor/composer/installed.json", Reader.COMPOSER),
         ("srv/app.deps.json", Reader.DOTNET),
         ("srv/app.jar", Reader.JAVA),
+        ("srv/app.pex", Reader.PYTHON_ARCHIVE),
         ("srv/model.pkl", Reader.MODEL),
         ("srv/pytorch_model.bin", Reader.MODEL),
         ("usr/share/locale.bin", None),
@@ -373,6 +374,43 @@ def test_distributions_have_the_ecosystems_of_osv(text: str, ecosystem: str) -> 
     assert distribution_of(read_release(text)).ecosystem == ecosystem
 
 
+@pytest.mark.parametrize(
+    ("release", "found", "doubt"),
+    [
+        ('ID=debian\nVERSION_ID="11"', Found("deb", "base-files", "12.4+deb12u5"), "is that of 12"),
+        ('ID=debian\nVERSION_ID="12"', Found("deb", "base-files", "12.4+deb12u5"), ""),
+        ("ID=alpine\nVERSION_ID=3.19.1", Found("deb", "bash", "5.2"), "of kind deb"),
+        ("ID=alpine\nVERSION_ID=3.18.0", Found("apk", "alpine-release", "3.19.1-r0"), "is that of 3.19"),
+        ("ID=kali\nID_LIKE=debian\nVERSION_ID=2024.1", Found("deb", "base-files", "1:2024.1"), ""),
+        (
+            'ID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.3"',
+            Found("rpm", "rocky-release", "9.3-1.2.el9"),
+            "",
+        ),
+    ],
+)
+def test_a_distribution_that_its_packages_deny_is_doubted(release: str, found: Found, doubt: str) -> None:
+    doubts = list(distribution_of(read_release(release)).doubts([found]))
+    assert (doubt in doubts[0]) if doubt else not doubts
+
+
+def test_python_archives_and_packed_programs() -> None:
+    egg = _jar(
+        {"EGG-INFO/PKG-INFO": "Name: one\nVersion: 1\n", "deps/two-2.dist-info/METADATA": "Name: two\nVersion: 2\n"}
+    )
+    assert pairs(of(Reader.PYTHON_ARCHIVE, egg)) == {("one", "1"), ("two", "2")}
+    assert of(Reader.PYTHON_ARCHIVE, b"no archive").unread
+    assert "UPX" in of(Reader.PROGRAM, b"\x7fELF\x02\x01" + bytes(200) + b"UPX!").unread[0]
+
+
+def test_models_are_known_by_their_first_bytes_too() -> None:
+    torch = _jar({"archive/data.pkl": b"x"})
+    for head in (torch, b"\x80\x04\x95", b"\x80\x02cos\n", b"cos\nsystem\n(S'id'\ntR.", b"(cos\nsystem\n(", b"GGUF"):
+        assert reader_of_head(head[:256]) is Reader.MODEL
+    for head in (b"#!/bin/sh\n", b"cat\n", _jar({"a.txt": b"x"}), b"{}"):
+        assert reader_of_head(head[:256]) is None
+
+
 def test_package_urls() -> None:
     deb = Found("deb", "libssl3", "1:3.0.9-1+deb12u1", "openssl", "3.0.9-1", "amd64")
     assert deb.purl("debian", "12") == (
@@ -384,7 +422,7 @@ def test_package_urls() -> None:
 
 
 def test_names_that_are_none_are_said() -> None:
-    assert "control characters" in of(Reader.NPM, '{"name": "a\\u001b[2J", "version": "1"}').unread[0]
+    assert "characters that none has" in of(Reader.NPM, '{"name": "a\\u001b[2J", "version": "1"}').unread[0]
     assert of(Reader.NPM, json.dumps({"name": "a" * 600, "version": "1"})).unread
 
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from customhouse.trust.packages.found import visible
+
 _SECRET = re.compile(
     r"(?:^|_)(?:PASS(?:WD|WORD|PHRASE)?|SECRETS?|TOKEN|API_?KEYS?|ACCESS_?KEY(?:_ID)?|PRIVATE_?KEY|CREDENTIALS?|AUTH|DSN|"
     r"CONNECTION_?STRING|ENCRYPTION_?KEY|SIGNING_?KEY|LICEN[CS]E_?KEY|PAT)(?:$|_)",
@@ -91,12 +93,12 @@ def read_configuration(said: Mapping[str, Any], annotations: Mapping[str, Any]) 
     texts = _bounded(item.get("created_by") for item in _list(raw) if isinstance(item, dict))
     ports = config.get("ExposedPorts")
     return ImageConfiguration(
-        "/".join(str(said[key])[:64] for key in ("os", "architecture", "variant") if said.get(key)),
-        str(said.get("created") or "")[:64],
-        str(config.get("User") or "")[:128],
+        visible("/".join(str(said[key])[:64] for key in ("os", "architecture", "variant") if said.get(key))),
+        visible(str(said.get("created") or "")[:64]),
+        visible(str(config.get("User") or "")[:128]),
         _base(labels, annotations),
         tuple(_secrets(config.get("Env"), texts)),
-        tuple(sorted(str(port)[:64] for port in ports)[:100]) if isinstance(ports, dict) else (),
+        tuple(sorted(visible(str(port)[:64]) for port in ports)[:100]) if isinstance(ports, dict) else (),
         tuple(redacted(text)[:500] for key in ("Entrypoint", "Cmd") for text in _bounded(_list(config.get(key)))),
         labels,
         tuple(diff_ids),
@@ -110,7 +112,7 @@ def redacted(text: str) -> str:
     def hidden(match: re.Match[str]) -> str:
         return f"{match[1]}=***" if looks_secret(match[1]) else match[0]
 
-    return _URL_LOGIN.sub(r"\1:***@", _SHAPES.sub("***", _GIVEN.sub(hidden, text)))
+    return visible(_URL_LOGIN.sub(r"\1:***@", _SHAPES.sub("***", _GIVEN.sub(hidden, text))))
 
 
 def looks_secret(name: str) -> bool:
@@ -130,7 +132,7 @@ def _secrets(env: Any, commands: Sequence[str]) -> list[str]:
             variable = value.startswith("$") and _SHAPES.search(value) is None
             if value and not variable and (looks_secret(match[1]) or _SHAPES.search(value)):
                 found[f"{match[1][:100]} (history)"] = None
-    return list(found)[:100]
+    return [visible(text) for text in found][:100]
 
 
 def _bounded(items: Iterable[Any]) -> list[str]:
@@ -149,7 +151,7 @@ def _steps(history: Any) -> list[Step]:
     found = []
     for item in _list(history)[:_MAX_HISTORY]:
         fields = item if isinstance(item, dict) else {}
-        command = " ".join(redacted(str(fields.get("created_by") or "")[:_MAX_COMMAND]).split())
+        command = redacted(" ".join(str(fields.get("created_by") or "")[:_MAX_COMMAND].split()))
         command = command.removeprefix("/bin/sh -c #(nop) ").removeprefix("/bin/sh -c ").strip()
         found.append(Step(command[:500], str(fields.get("created") or "")[:64], fields.get("empty_layer") is True))
     return found
@@ -157,6 +159,7 @@ def _steps(history: Any) -> list[Step]:
 
 def _base(labels: Mapping[str, str], annotations: Mapping[str, Any]) -> str:
     name, digest = (str(annotations.get(key) or labels.get(key) or "")[:300] for key in _BASE)
+    name, digest = visible(name), visible(digest)
     return f"{name}@{digest}" if name and digest else name or digest
 
 

@@ -15,6 +15,7 @@ from customhouse.trust.images.layer import Content, FileReader, Layer
 from customhouse.trust.images.listing import Listing, listing_of, to_read
 from customhouse.trust.images.merged import merged
 from customhouse.trust.images.tar_entries import Entry
+from customhouse.trust.packages.found import visible
 from customhouse.trust.packages.readers import Reader
 from customhouse.trust.scan.inspection import Limits
 from customhouse.trust.scan.source import CHUNK
@@ -125,4 +126,4 @@ class _Walk:
 
 
 def _shown(path: bytes) -> str:
-    return path.decode("utf-8", "backslashreplace")
+    return visible(path.decode("utf-8", "backslashreplace"))

@@ -14,7 +14,7 @@ from customhouse.trust.images.bounds import Bounds, LayerError
 from customhouse.trust.images.packed import Packed
 from customhouse.trust.images.tar_entries import Entry, TarEntries
 from customhouse.trust.packages.found import Found, Reading
-from customhouse.trust.packages.programs import MARKS
+from customhouse.trust.packages.programs import MARKS, UPX
 from customhouse.trust.packages.readers import Reader, read, reader_of, reader_of_head
 from customhouse.trust.scan.inspection import Limits
 from customhouse.trust.scan.onepass import scan_source
@@ -140,7 +140,7 @@ class FileReader:
             if entry.size < 32:
                 return None
             head = self._entries.some()
-            reader = reader_of_head(head[:16])
+            reader = reader_of_head(head[:256])
             if reader is None:
                 return None
             if reader is Reader.PROGRAM and entry.size > IN_MEMORY:
@@ -157,7 +157,7 @@ class FileReader:
             return found
         if reader is Reader.PROGRAM and entry.size <= IN_MEMORY:
             data = self._all(entry.size, head)
-            if not any(mark in data for mark in MARKS):
+            if not any(mark in data for mark in MARKS) and UPX not in data[:1024]:
                 return None
             _fill(found, read(reader, entry.path, Source(_Held(data), 0, len(data))))
             return found
@@ -178,7 +178,7 @@ class FileReader:
 
     def _marked(self, head: bytes) -> bool:
         overlap = max(len(mark) for mark in MARKS) - 1
-        before, piece, found = b"", head, False
+        before, piece, found = b"", head, UPX in head[:1024]
         while piece:
             found = found or any(mark in piece or mark in before + piece[:overlap] for mark in MARKS)
             before = (before + piece)[-overlap:] if len(piece) < overlap else piece[-overlap:]

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from customhouse.trust.images.merged import Mark, Merged, live_marks
 from customhouse.trust.packages.distribution import Distribution, distribution_of
 from customhouse.trust.packages.found import LANGUAGES, SYSTEMS, Found
 from customhouse.trust.packages.readers import ANCHORED, SYSTEM_LISTS, Reader, reader_of
+from customhouse.trust.packages.systems import FILE_LISTS
 from customhouse.trust.scan.verdict import FileScan, Verdict
 
 _SECRET_FILES = re.compile(
@@ -27,6 +28,7 @@ _SECRET_FILES = re.compile(
     r"\.cache/huggingface/token|\.vault-token|\.env)$"
 )
 _TEST_DATA = re.compile(r"(?:^|/)(?:site|dist)-packages/[^/]+/(?:.+/)?tests?/")
+_OF_SYSTEMS = ("usr/", "lib/", "lib64/", "bin/", "sbin/")
 _RELEASES = ("etc/os-release", "usr/lib/os-release")
 _MAX_PLACES = 50
 
@@ -183,7 +185,9 @@ class _Gathering:
         if found.kind in SYSTEMS:
             purl = found.purl(system.identifier, system.version)
             return Listed(found, path, layer, system.ecosystem, purl)
-        owner = owners.get(path, "") or owners.get(path.rpartition("/")[0], "")
+        # Whoever edits a list of files vouches for no more than what lies where distributions put theirs.
+        own = path.startswith(_OF_SYSTEMS) and not path.startswith("usr/local/")
+        owner = owners.get(path, "") if own else ""
         return Listed(found, path, layer, LANGUAGES.get(found.kind, ""), found.purl(), owner)
 
     def _origin(self, found: Found, content: Content, mark: Mark) -> int:
@@ -202,8 +206,10 @@ class _Gathering:
     def _check_lists(self) -> None:
         """A distribution without its list of packages: somebody took it away, or keeps it elsewhere."""
         result = self._result
-        live = {content.reader for _, _, content in self._contents()}
-        if live & set(SYSTEM_LISTS):
+        systems = [item.found for item in result.packages if item.found.kind in SYSTEMS]
+        result.unread += [("/etc/os-release", doubt) for doubt in result.distribution.doubts(systems)]
+        self._check_file_lists({found.name for found in systems})
+        if systems:
             return
         for number, layer in enumerate(self._layers):
             for content in () if layer is None else layer.contents.values():
@@ -214,6 +220,17 @@ class _Gathering:
         if result.distribution.identifier:
             name = result.distribution.name or result.distribution.identifier
             result.unread.append(("image", f"it calls itself {name} and has no list of that distribution's packages"))
+
+    def _check_file_lists(self, installed: Set[str]) -> None:
+        """Of a package that dpkg lists files of, and that is in no list of packages, somebody hides the name."""
+        explained = {
+            path for _, _, content in self._contents() for path in content.owned if path.startswith(FILE_LISTS)
+        }
+        for _, path, content in self._contents():
+            name = path.rpartition("/")[2].rpartition(".")[0].partition(":")[0]
+            listed = content.reader is not Reader.DPKG_FILES or not path.startswith(FILE_LISTS) or name in installed
+            if not listed and f"{FILE_LISTS}/{name}.list" not in explained:
+                self._result.unread.append((f"/{path}", f"files of {name}, which is in no list of packages"))
 
     def _removed(self) -> None:
         """What only lower layers have: it is still in the image for whoever looks."""

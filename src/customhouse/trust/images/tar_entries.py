@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from customhouse.trust.images.bounds import Bounds, LayerError
 from customhouse.trust.images.packed import Packed
+from customhouse.trust.packages.found import visible
 
 _BLOCK = 512
 _MAX_EXTENDED = 1 << 20
@@ -155,7 +156,7 @@ class TarEntries:
             if size <= len(length) + 1 or size > len(body) or not record.endswith(b"\n") or b"=" not in record:
                 raise self._broken("has a pax header that is none")
             key, _, value = record[:-1].partition(b"=")
-            found[key.decode("utf-8", "backslashreplace")] = value.decode("utf-8", "backslashreplace")
+            found[key.decode("utf-8", "backslashreplace")] = visible(value.decode("utf-8", "backslashreplace"))
             body = body[size:]
         return found
 
@@ -197,7 +198,7 @@ def plain_path(name: str) -> tuple[str, str]:
     odd = ""
     if ".." in parts:
         odd = "leads outside"
-    elif "\x00" in name or len(name) > MAX_PATH or any(len(part) > 255 for part in parts):
+    elif "\\x00" in name or len(name) > MAX_PATH or any(len(part) > 255 for part in parts):
         odd = "has a name that no file system takes"
     return "/".join(parts)[:MAX_PATH], odd
 
@@ -215,7 +216,7 @@ def _checksum_holds(head: bytes) -> bool:
 
 
 def _text(data: bytes) -> str:
-    return data.split(b"\x00", 1)[0].decode("utf-8", "backslashreplace")
+    return visible(data.split(b"\x00", 1)[0].decode("utf-8", "backslashreplace"))
 
 
 def _name(head: bytes) -> str:

@@ -6,12 +6,28 @@ Names of ecosystems: https://ossf.github.io/osv-schema/#defined-ecosystems
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+
+from customhouse.trust.packages.found import Found, visible
 
 _LINE = re.compile(r"\s*([A-Z][A-Z0-9_]*)=(.*?)\s*")
 _CODENAMES = {"buster": "10", "bullseye": "11", "bookworm": "12", "trixie": "13", "forky": "14", "duke": "15"}
 _BY_MAJOR = {"rocky": "Rocky Linux", "almalinux": "AlmaLinux", "mageia": "Mageia"}
+_KINDS = {
+    "deb": {"debian", "ubuntu"},
+    "apk": {"alpine", "wolfi", "chainguard", "minimos"},
+    "rpm": {"rhel", "fedora", "rocky", "almalinux", "centos", "suse", "opensuse", "opensuse-leap", "sles", "mageia",
+            "photon", "azurelinux", "mariner", "openeuler", "amzn", "ol"},
+}  # fmt: skip
+_KNOWN = frozenset().union(*_KINDS.values())
+_RELEASE_PACKAGES = {
+    "debian": ("base-files",),
+    "alpine": ("alpine-release", "alpine-base"),
+    "rocky": ("rocky-release",),
+    "almalinux": ("almalinux-release",),
+}
+"""Packages whose version is that of the release."""
 _FAMILIES = {"debian": "Debian", "ubuntu": "Ubuntu", "alpine": "Alpine"}
 _ROLLING = {"wolfi": "Wolfi", "chainguard": "Chainguard", "minimos": "MinimOS"}
 
@@ -24,6 +40,20 @@ class Distribution:
     version: str = ""
     name: str = ""
     ecosystem: str = ""
+    like: tuple[str, ...] = ()
+    """The identifiers of what it was made from."""
+
+    def doubts(self, packages: Iterable[Found]) -> Iterator[str]:
+        """What its packages say otherwise: advisories of another release would call them mended."""
+        for found in packages:
+            family = _KINDS.get(found.kind)
+            if family and self.identifier in _KNOWN and not family & {self.identifier, *self.like}:
+                yield f"it calls itself {self.name or self.identifier}, and has packages of kind {found.kind}"
+                return
+            if found.name in _RELEASE_PACKAGES.get(self.identifier, ()):
+                said, own = _release(self.identifier, self.version), _release(self.identifier, found.version)
+                if said != own and said[:1].isdigit():
+                    yield f"it calls itself {self.name or self.identifier}, and {found.name} is that of {own}"
 
 
 def read_release(text: str) -> dict[str, str]:
@@ -36,7 +66,7 @@ def read_release(text: str) -> dict[str, str]:
         value = match[2]
         if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
             value = re.sub(r"\\(.)", r"\1", value[1:-1])
-        found[match[1]] = value[:200]
+        found[match[1]] = visible(value[:200])
     return found
 
 
@@ -46,7 +76,14 @@ def distribution_of(fields: Mapping[str, str]) -> Distribution:
     if identifier == "debian" and not version:
         version = _CODENAMES.get(fields.get("VERSION_CODENAME", "").lower(), "")
     name = fields.get("PRETTY_NAME") or " ".join(part for part in (fields.get("NAME", ""), version) if part)
-    return Distribution(identifier, version, name, _ecosystem(identifier, version, fields))
+    like = tuple(fields.get("ID_LIKE", "").lower().split())
+    return Distribution(identifier, version, name, _ecosystem(identifier, version, fields), like)
+
+
+def _release(identifier: str, version: str) -> str:
+    """The part of a version that names the release: 12 of `12.4+deb12u5`, 3.19 of `3.19.1-r0`."""
+    parts = re.split(r"[.+~-]", version)
+    return ".".join(parts[:2]) if identifier == "alpine" else parts[0]
 
 
 def _ecosystem(identifier: str, version: str, fields: Mapping[str, str]) -> str:

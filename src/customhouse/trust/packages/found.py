@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 from urllib.parse import quote
 
+_ODD = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+"""Controls, marks of direction, and halves of characters."""
 MAX_PACKAGES = 100_000
 """Of one file; a list with more is none."""
 MAX_TEXT = 512
@@ -101,12 +104,17 @@ class Reading:
         """Add a package; a name or version that is none is said instead. Raises UnreadListError for too many."""
         if not found.name or len(found.name) > MAX_TEXT or len(found.version) > MAX_TEXT:
             self.unread.append(f"a package without a name, or with one of over {MAX_TEXT} characters")
-        elif any(ord(letter) < 0x20 for letter in found.name + found.version):
-            self.unread.append(f"a package whose name or version has control characters: {found.name[:80]!r}")
+        elif visible(found.name + found.version) != found.name + found.version:
+            self.unread.append(f"a package whose name or version has characters that none has: {found.name[:80]!a}")
         elif len(self.packages) >= MAX_PACKAGES:
             raise UnreadListError(f"more than {MAX_PACKAGES} packages")
         else:
             self.packages.append(found)
+
+
+def visible(text: str) -> str:
+    """A stranger's text so that it drives no terminal and is text everywhere: controls and the like are escaped."""
+    return text if text.isascii() and text.isprintable() else _ODD.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def _part(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Java archives: Maven's coordinates from pom.properties, else the manifest; archives in archives too."""
+"""Zip archives that programs run from: Java's (coordinates or manifest, nested ones too), and Python's (egg, pex)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import zlib
 from typing import BinaryIO
 
 from customhouse.trust.packages.found import Found, Reading, UnreadListError
+from customhouse.trust.packages.languages import read_python
 
 SUFFIXES = (".jar", ".war", ".ear", ".jpi", ".hpi", ".par")
 _MAX_DEPTH, _MAX_ENTRIES = 4, 200_000
 _MAX_TEXT, _MAX_INNER, _MAX_TOTAL = 1 << 20, 256 << 20, 1 << 30
+_METADATA = re.compile(r"(?:\.dist-info/METADATA|(?:^|/)EGG-INFO/PKG-INFO|\.egg-info/PKG-INFO)$")
 _MAX_NAME = 255
 _NAME = re.compile(r"(.+?)-(\d[\w.+-]*)", re.ASCII)
 
@@ -25,6 +27,18 @@ class _Budget:
 def read_java(data: BinaryIO, name: str, reading: Reading) -> None:
     """One archive and those in it. Raises UnreadListError for what is none."""
     _archive(data, name, reading, 0, _Budget())
+
+
+def read_python_archive(data: BinaryIO, reading: Reading) -> None:
+    """An egg, a pex or another zip that Python runs from. Raises UnreadListError for what is none."""
+    budget = _Budget()
+    try:
+        with zipfile.ZipFile(data) as archive:
+            for entry in archive.infolist()[:_MAX_ENTRIES]:
+                if _METADATA.search(entry.filename):
+                    read_python(_content(archive, entry, _MAX_TEXT * 8, budget), reading)
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, OSError) as error:
+        raise UnreadListError(f"an archive that cannot be read ({str(error)[:80]})") from error
 
 
 def _archive(data: BinaryIO, name: str, reading: Reading, depth: int, budget: _Budget) -> None:

@@ -16,6 +16,7 @@ from customhouse.trust.scan.source import Source, UnreadableError
 
 ELF = b"\x7fELF"
 GO, RUST = b"\xff Go buildinf:", b".dep-v0\x00"
+UPX = b"UPX!"
 MARKS = (GO, RUST)
 _MAX_TEXT, _MAX_SECTIONS, _MAX_NAMES = 16 << 20, 20_000, 1 << 20
 _MAX_AUDIT, _MAX_SEARCH = 64 << 20, 64 << 20
@@ -36,6 +37,8 @@ class _Stretch:
 def read_program(source: Source, reading: Reading) -> None:
     """The libraries of a program in ELF; none for one that says nothing. Raises UnreadListError for broken ones."""
     try:
+        if UPX in source.peek(0, 1024):
+            raise UnreadListError("a program that UPX packed: what it was linked from cannot be seen")
         elf = _Elf(source)
         audit = elf.section(".dep-v0")
         if audit is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from customhouse.trust.packages import java, languages, programs, rpm, systems
 from customhouse.trust.packages.distribution import read_release
 from customhouse.trust.packages.found import Reading, UnreadListError
+from customhouse.trust.packages.systems import FILE_LISTS
 from customhouse.trust.scan.source import Source, UnreadableError
 from customhouse.trust.scan.words import words
 
@@ -40,6 +41,7 @@ class Reader(StrEnum):
     COMPOSER = "composer"
     DOTNET = "dotnet"
     JAVA = "java"
+    PYTHON_ARCHIVE = "python-archive"
     PROGRAM = "program"
     MODEL = "model"
 
@@ -59,6 +61,7 @@ _MOST = {
     Reader.COMPOSER: 64 * _MIB,
     Reader.DOTNET: 64 * _MIB,
     Reader.JAVA: 2048 * _MIB,
+    Reader.PYTHON_ARCHIVE: 2048 * _MIB,
     Reader.PROGRAM: 8192 * _MIB,
     Reader.MODEL: 512 * 1024 * _MIB,
 }
@@ -92,10 +95,20 @@ _MODELS = words(
     """pkl pickle joblib dill cloudpickle pt pt2 ckpt h5 hdf5 keras onnx safetensors gguf ggml tflite npy npz skops
     mlmodel nemo mar"""
 )
+_BY_SUFFIX = {
+    "egg-info": Reader.PYTHON,
+    "egg": Reader.PYTHON_ARCHIVE,
+    "pex": Reader.PYTHON_ARCHIVE,
+    "pyz": Reader.PYTHON_ARCHIVE,
+    **{suffix[1:]: Reader.JAVA for suffix in java.SUFFIXES},
+}
+_SUFFIXES = _MODELS | _BY_SUFFIX.keys() | {"json", "gemspec", "bin", "pth"}
 _WEIGHTS = re.compile(
     r"(?:pytorch_model|adapter_model|diffusion_pytorch_model|consolidated|optimizer|model)[\w.-]*\.(?:bin|pth)"
 )
 _PICKLES = re.compile(rb"\x80[\x04\x05]\x95|\x80[\x02\x03][}\](clcqX]")
+_OLD_PICKLES = re.compile(rb"\(?c[A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n[(qp)]")
+"""Of protocols 0 and 1, that begin with a name."""
 _HEADS = (b"GGUF", b"\x89HDF\r\n\x1a\n")
 
 
@@ -113,33 +126,35 @@ def reader_of(path: str) -> Reader | None:
     if named is not None:
         return named(path)
     stem, dot, suffix = base.rpartition(".")
-    if not dot:
-        if folder == "var/lib/dpkg/status.d":
-            return Reader.DPKG_PART
+    if folder.startswith("var/lib/dpkg/"):
+        return _of_dpkg(folder, suffix if dot else "")
+    suffix = suffix.lower()
+    if not dot or suffix not in _SUFFIXES:
         return None
+    if suffix == "json":
+        if base.endswith(".deps.json"):
+            return Reader.DOTNET
+        return Reader.CONDA if folder.endswith("conda-meta") else None
+    if suffix == "gemspec":
+        return Reader.GEM if folder.endswith("/specifications") else None
+    if suffix in _BY_SUFFIX:
+        return _BY_SUFFIX[suffix]
+    return Reader.MODEL if stem and (suffix in _MODELS or _WEIGHTS.fullmatch(base)) else None
+
+
+def _of_dpkg(folder: str, suffix: str) -> Reader | None:
     if folder == "var/lib/dpkg/status.d":
         return Reader.DPKG_FILES if suffix == "md5sums" else Reader.DPKG_PART
-    if folder == "var/lib/dpkg/info":
-        return Reader.DPKG_FILES if suffix == "list" else None
-    suffix = suffix.lower()
-    if suffix == "json" and (folder.endswith("conda-meta") or base.endswith(".deps.json")):
-        return Reader.DOTNET if base.endswith(".deps.json") else Reader.CONDA
-    if suffix == "egg-info":
-        return Reader.PYTHON
-    if suffix == "gemspec" and folder.endswith("/specifications"):
-        return Reader.GEM
-    if f".{suffix}" in java.SUFFIXES:
-        return Reader.JAVA
-    if stem and (suffix in _MODELS or _WEIGHTS.fullmatch(base)):
-        return Reader.MODEL
-    return None
+    return Reader.DPKG_FILES if folder == FILE_LISTS and suffix == "list" else None
 
 
 def reader_of_head(head: bytes) -> Reader | None:
     """Who reads a file that begins so, whatever it is called."""
     if head.startswith(programs.ELF):
         return Reader.PROGRAM
-    if head.startswith(_HEADS) or _PICKLES.match(head):
+    if head.startswith(_HEADS) or _PICKLES.match(head) or _OLD_PICKLES.match(head):
+        return Reader.MODEL
+    if head.startswith(b"PK\x03\x04") and b"/data.pkl" in head[30:]:  # as torch.save packs
         return Reader.MODEL
     return None
 
@@ -173,6 +188,8 @@ def _read(reader: Reader, path: str, source: Source, reading: Reading) -> None:
             raise UnreadListError("changes of RPM's database that are only in its log; run a checkpoint before packing")
     elif reader is Reader.JAVA:
         java.read_java(io.BufferedReader(_File(source)), path, reading)
+    elif reader is Reader.PYTHON_ARCHIVE:
+        java.read_python_archive(io.BufferedReader(_File(source)), reading)
     elif reader is Reader.GEM:
         languages.read_gem(path, reading)
     else:

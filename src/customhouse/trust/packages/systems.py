@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 from customhouse.trust.packages.found import Found, Reading, UnreadListError
 
+FILE_LISTS = "var/lib/dpkg/info"
 _SOURCE = re.compile(r"(\S+)(?:\s+\(([^()\s]+)\))?")
 _FIELD = re.compile(r"([!-9;-~]+):\s*(.*)")
 
@@ -23,7 +24,9 @@ def read_dpkg(data: bytes, reading: Reading, *, whole: bool = True) -> None:
         if not name or (whole and len(state) != 3):
             raise UnreadListError(f"line {number}: a paragraph that is no package of dpkg's")
         if state[2] in ("not-installed", "config-files"):
-            continue  # nothing of it is there but its settings
+            # Nothing of it is there but its settings, and the list of those: that list has nothing to hide.
+            reading.owned.append(f"{FILE_LISTS}/{name}.list")
+            continue
         if not version:
             raise UnreadListError(f"line {number}: {name[:80]!r} has no version")
         match = _SOURCE.fullmatch(fields.get("source", "")) if fields.get("source") else None
