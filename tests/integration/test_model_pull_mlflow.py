@@ -59,7 +59,9 @@ def test_a_file_that_was_swapped_behind_a_version_is_found(server, get, tmp_path
     version = server.version("swapped", {"model.onnx": b"reviewed!"})
     lock = str(tmp_path / "lock.json")
     get(f"models:/swapped/{version}", lock=lock)
-    found = wiring_stores.mlflow(Settings(tmp_path / "x", environment={})).locate(f"mlflow://{server.host}/swapped/{version}")
+    found = wiring_stores.mlflow(Settings(tmp_path / "x", environment={})).locate(
+        f"mlflow://{server.host}/swapped/{version}"
+    )
     server.call("PUT", f"mlflow-artifacts/artifacts/{found.files[0].pin['artifact']}", b"exchanged")
     with pytest.raises(CustomhouseError, match="was expected"):
         get(f"models:/swapped/{version}", "later", lock=lock, state="another machine")
@@ -96,7 +98,9 @@ def test_what_is_not_there_and_what_is_not_read_here_is_told(server, get):
 
 
 def test_a_registry_that_answers_strangers_is_told(server, tmp_path):
-    told = wiring_stores.mlflow(Settings(tmp_path, environment={"MLFLOW_TRACKING_URI": server.url})).exposure(server.host)
+    told = wiring_stores.mlflow(Settings(tmp_path, environment={"MLFLOW_TRACKING_URI": server.url})).exposure(
+        server.host
+    )
     assert told.public_write is True
     assert "whoever reaches it" in told.notes[0]
 
