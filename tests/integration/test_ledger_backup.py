@@ -39,13 +39,19 @@ def size(settings: Settings) -> int:
         return opened.ledger.size()
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    made = Settings(tmp_path / "state", quiet=True)
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state directory with 600 entries, made once and copied for each test."""
+    made = Settings(tmp_path_factory.mktemp("begun") / "state", quiet=True)
     grow(made, 0, 600)
     with wiring.store(made) as opened:
         opened.state.put({"a/b": {"c": [1, 2]}})
-    return made
+    return made.state
+
+
+@pytest.fixture
+def settings(begun: Path, tmp_path: Path) -> Settings:
+    return Settings(Path(shutil.copytree(begun, tmp_path / "state")), quiet=True)
 
 
 def test_a_backup_restores_everything_on_another_machine(settings: Settings, tmp_path: Path) -> None:

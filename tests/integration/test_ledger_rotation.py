@@ -29,11 +29,17 @@ def grow(settings: Settings, start: int, end: int) -> None:
         wiring.ledger(settings, opened, write=True).append(made)
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    made = Settings(tmp_path / "state", quiet=True)
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state directory with 300 entries, made once and copied for each test."""
+    made = Settings(tmp_path_factory.mktemp("begun") / "state", quiet=True)
     grow(made, 0, 300)
-    return made
+    return made.state
+
+
+@pytest.fixture
+def settings(begun: Path, tmp_path: Path) -> Settings:
+    return Settings(Path(shutil.copytree(begun, tmp_path / "state")), quiet=True)
 
 
 def private(settings: Settings) -> PrivateKey:
