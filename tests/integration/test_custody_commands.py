@@ -383,3 +383,45 @@ def test_an_export_needs_the_ledgers_own_key(world: World, command: Command, tmp
     assert "sealed by it" in said.err
     assert not (tmp_path / "file").exists()
     assert command("trace", "default/first-model", "--state", state).status == 0
+
+
+def test_a_witness_that_is_asked_for_must_have_cosigned(world: World, command: Command, tmp_path: Path) -> None:
+    from customhouse.trust.cosignature import CosignerKey, cosign
+    from customhouse.trust.keys import generate
+
+    state, file, secret = tmp_path / "state", tmp_path / "file", generate()
+    shutil.copytree(world.state, state)
+    witness = CosignerKey("witness.example.com", secret.public)
+    asked = ("trace", "default/first-model", "--export", file, "--state", state)
+    looked = ("verify", file, "--key", world.key, "--witness", witness.vkey, "-o", "json")
+    assert command(*asked).status == 0
+    assert [link["name"] for link in command(*looked).json["links"] if link["state"] == "broken"] == [
+        "witness witness.example.com"
+    ]
+    settings = wiring_settings(state)
+    with wiring.store(settings) as opened:
+        ledger = wiring.ledger(settings, opened, write=True)
+        made = ledger.checkpoint()
+        line = cosign(made.note, witness.name, secret, custody_world.AT)
+        opened.cosignatures.add(made.size, witness.name, line)
+        # The ledger grows on, and the witness has not seen that yet.
+        ledger.append([entry("note", "later", custody_world.AT, "ada")])
+    assert command(*asked).status == 0
+    found = command(*looked)
+    assert found.status == 0, found.out
+    assert found.json["ledger"]["size"] == made.size
+    assert command("verify", file, "--witness", "nonsense").status == 2
+
+
+def test_whoever_knows_an_older_key_of_the_ledger_follows_it(world: World, command: Command, tmp_path: Path) -> None:
+    state, file = tmp_path / "state", tmp_path / "file"
+    shutil.copytree(world.state, state)
+    for _ in range(2):
+        assert command("ledger", "rotate-key", "--state", state).status == 0
+    assert command("trace", "default/first-model", "--export", file, "--state", state).status == 0
+    for name in ("ledger.retired-1.pub", "ledger.retired-2.pub", "ledger.pub"):
+        found = command("verify", file, "--key", state / "keys" / name, "-o", "json")
+        assert found.status == 0, (name, found.out)
+        assert found.json["vouched"]
+    other = command("verify", file, "--key", state / "keys" / "evidence.pub")
+    assert other.status in (2, 5)

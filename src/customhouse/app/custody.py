@@ -192,11 +192,47 @@ def export(settings: Settings, asked: Asked, since: str | None = None) -> Export
         found, named = _walked(settings, opened, checkpoint, asked, _silent)
         rows = () if named is None else (_rows(found.found[0].partition(":")[2], named, asked.data),)
         gathering = _Gathering(settings, opened, found, wiring.mirrors(settings, asked.repo))
+        checkpoint, found = _witnessed(opened, checkpoint, key.public, found)
         grown = _consistency(ledger, key.public, since, checkpoint.size)
-        attachments = replace(gathering.everything(), rows=rows, consistency=grown)
+        handed_on = _handed_on(settings, opened, checkpoint, key.public)
+        attachments = replace(gathering.everything(), rows=rows, consistency=grown, handed_on=handed_on)
         data = write_export(found, attachments, ledger.origin, key)
         vkey = NoteKey(ledger.origin, key.public)
         return Exported(data, found, gathering.left_out(attachments), vkey.vkey, vkey.key.key_id)
+
+
+def _witnessed(opened: Store, checkpoint: Checkpoint, key: PublicKey, found: Trace) -> tuple[Checkpoint, Trace]:
+    """The trace under a checkpoint with cosignatures, if one covers it: a witness may not have seen the latest yet."""
+    from customhouse.app.ledger_witnesses import best_checkpoint, cosigned_note
+    from customhouse.trust.note import open_checkpoint
+
+    best = best_checkpoint(opened, max(found.entries, default=-1)) or checkpoint
+    under = replace(best, note=cosigned_note(opened, best))
+    if under == checkpoint:
+        return checkpoint, found
+    try:
+        open_checkpoint(under.note, wiring.LEDGER_ORIGIN, key)
+    except TamperError:  # of an older key: the latest one is under the key that seals
+        return checkpoint, found
+    reader = wiring.scattered(opened)
+    proofs = prove_entries(found.entries, under, reader.entries, reader.hashes)
+    return under, replace(found, proofs=tuple(proofs.values()))
+
+
+def _handed_on(
+    settings: Settings, opened: Store, checkpoint: Checkpoint, key: PublicKey
+) -> tuple[tuple[Receipt, Entry], ...]:
+    """The entries by which the ledger came to its key: who knows an older one can follow."""
+    from itertools import pairwise
+
+    from customhouse.trust.ledger_keys import KIND
+    from customhouse.trust.note import NoteKey
+
+    keys = [NoteKey(wiring.LEDGER_ORIGIN, item).vkey for item in (*wiring.retired_keys(settings), key)]
+    reader = wiring.scattered(opened)
+    indexes = reader.positions([f"{KIND}:{old}:{new}" for old, new in pairwise(keys)])
+    below = [index for index in indexes if index < checkpoint.size]
+    return tuple(prove_entries(below, checkpoint, reader.entries, reader.hashes).values())
 
 
 def _rows(dataset: str, rows: tuple[int, int], data: str | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from customhouse.app import wiring
 from customhouse.app.custody import governing
 from customhouse.core.errors import CannotDecideError, ConfigError, UsageError
+from customhouse.trust.cosignature import CosignerKey
 from customhouse.trust.custody_check import Findings, Ground, Trusted, Verification, verify_export
 from customhouse.trust.custody_check_parts import check_parts
 from customhouse.trust.custody_export import MAX_BYTES
@@ -21,7 +22,12 @@ _FINGERPRINT = re.compile(r"(?:sha256:)?[0-9a-f]{64}", re.ASCII)
 
 
 def verify(
-    file: str, *, keys: Sequence[str] = (), checkpoint: str | None = None, roots: Sequence[str] = ()
+    file: str,
+    *,
+    keys: Sequence[str] = (),
+    checkpoint: str | None = None,
+    roots: Sequence[str] = (),
+    witnesses: Sequence[str] = (),
 ) -> Verification:
     """Look at an export. `keys` are verifier keys (`name+hash+base64`), fingerprints, or files with either or a PEM.
 
@@ -30,7 +36,8 @@ def verify(
     data = _read(Path(file), MAX_BYTES)
     named, fingerprints = _keys(keys)
     note = "" if checkpoint is None else _read(Path(checkpoint), 1 << 20).decode("utf-8", "replace")
-    trusted = Trusted(named, fingerprints, note, tuple(_root(item) for item in roots))
+    believed = tuple(_root(item) for item in roots)
+    trusted = Trusted(named, fingerprints, note, believed, tuple(_witness(item) for item in witnesses))
 
     def parts(ground: Ground, findings: Findings) -> None:
         check_parts(ground, findings, governing)
@@ -85,6 +92,13 @@ def _keys(texts: Sequence[str]) -> tuple[tuple[NoteKey, ...], tuple[str, ...]]:
                 hint="a verifier key (name+hash+base64), its fingerprint (64 hex digits), or a file with one or a PEM",
             ) from error
     return tuple(named), tuple(fingerprints)
+
+
+def _witness(text: str) -> CosignerKey:
+    try:
+        return CosignerKey.from_vkey(text)
+    except ConfigError as error:
+        raise UsageError(f"{text[:80]!r} is no witness: {error.message}", hint=error.hint) from error
 
 
 def _root(text: str) -> TrustRoot:

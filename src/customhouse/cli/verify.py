@@ -28,6 +28,7 @@ _STEPS = {
 )
 @click.option("--checkpoint", metavar="FILE", help="A checkpoint of the ledger that you kept: it must fit.")
 @click.option("--root", "roots", multiple=True, metavar="[NAME=]FILE", help="Keys of evidence, instead of Git's.")
+@click.option("--witness", "witnesses", multiple=True, metavar="VKEY", help="A witness that must have cosigned it.")
 @formats("json")
 @common
 @click.pass_context
@@ -37,6 +38,7 @@ def verify(
     keys: tuple[str, ...],
     checkpoint: str | None,
     roots: tuple[str, ...],
+    witnesses: tuple[str, ...],
     output: str,
     settings: Settings,
 ) -> None:
@@ -47,7 +49,7 @@ def verify(
     """
     from customhouse.app.custody_verify import verify as look
 
-    found = look(file, keys=keys, checkpoint=checkpoint, roots=roots)
+    found = look(file, keys=keys, checkpoint=checkpoint, roots=roots, witnesses=witnesses)
     if output == "json":
         write_json(found.to_json())
     else:

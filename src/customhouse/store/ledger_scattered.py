@@ -42,6 +42,13 @@ class ScatteredReader:
             raise StateError(f"entry {missing} is missing", where=self._database.where, hint="restore a backup")
         return found
 
+    def positions(self, keys: Sequence[str]) -> list[int]:
+        """Where the entries with some keys are, in order; those that are not there are left out."""
+        table = ledger_entries
+        with self._database.read() as connection:
+            found = connection.execute(select(table.c.position).where(table.c.key.in_(list(keys)))).all()
+        return sorted(int(row[0]) for row in found)
+
     def hashes(self, level: int, start: int, end: int) -> bytes:
         """The joined hashes [start, end) of one tile level, fewer where the tree ends."""
         with self._database.read() as connection:

@@ -20,19 +20,24 @@ import base64
 import hmac
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from customhouse._kit.canonical import CanonicalError, canonical_json
+from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.digest import json_digest
 from customhouse.core.errors import ConfigError, CustomhouseError, EvidenceError, TamperError, UsageError
 from customhouse.core.ledger import Checkpoint, Entry
 from customhouse.trust import strict_json
+from customhouse.trust.cosignature import CosignerKey, cosignatures
 from customhouse.trust.custody import graph
 from customhouse.trust.custody_export import FORMAT, MAX_BYTES, SEAL_TITLE, SECTIONS
 from customhouse.trust.custody_place import first_difference, place_of
 from customhouse.trust.custody_trace import Trace, Walk, trace_from
-from customhouse.trust.keys import TrustRoot
+from customhouse.trust.keys import PublicKey, TrustRoot
 from customhouse.trust.ledger import parse_entry
+from customhouse.trust.ledger_keys import KIND as ROTATION
+from customhouse.trust.ledger_keys import handed_on
 from customhouse.trust.merkle import leaf_hash, verify_consistency, verify_inclusion
 from customhouse.trust.note import NoteKey, open_checkpoint, open_note
 
@@ -76,6 +81,8 @@ class Trusted:
     fingerprints: tuple[str, ...] = ()
     checkpoint: str = ""
     roots: tuple[TrustRoot, ...] = ()
+    witnesses: tuple[CosignerKey, ...] = ()
+    """Who must have cosigned the checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,13 +197,14 @@ def verify_export(data: bytes, trusted: Trusted, parts: Parts, tick: Callable[[]
     if document is None:
         return Verification(tuple(findings.links))
     key = _seal(document, findings)
+    vouched, entries = False, dict[int, Entry]()
     checkpoint = None if key is None else _ledger(document, key, trusted, findings)
-    entries = {} if checkpoint is None else _entries(document, checkpoint, findings)
-    if checkpoint is not None:
+    if key is not None and checkpoint is not None:
+        entries = _entries(document, checkpoint, findings)
+        vouched = _vouched(key, entries, trusted, findings)
         traced = _graph(document, entries, findings)
         if traced is not None:
             parts(Ground(document, entries, traced, trusted), findings)
-    vouched = key is not None and _is_trusted(key, trusted)
     return Verification(
         tuple(findings.links),
         reference=document["reference"],
@@ -299,13 +307,6 @@ def _is_trusted(key: NoteKey, trusted: Trusted) -> bool:
 
 def _ledger(document: Mapping[str, Any], key: NoteKey, trusted: Trusted, findings: Findings) -> Checkpoint | None:
     findings.tick()
-    named = bool(trusted.keys or trusted.fingerprints)
-    if _is_trusted(key, trusted):
-        findings.add(3, "the ledger's key", PROVED, f"the one that you named: {key.key.key_id}")
-    elif named:
-        findings.add(3, "the ledger's key", BROKEN, f"{key.vkey} is not one that you named")
-    else:
-        findings.add(3, "the ledger's key", CLAIMED, f"the file itself names {key.vkey}; ask its owner for it")
     try:
         checkpoint = open_checkpoint(document["checkpoint"], key.name, key.key)
     except TamperError as error:
@@ -313,7 +314,43 @@ def _ledger(document: Mapping[str, Any], key: NoteKey, trusted: Trusted, finding
         return None
     findings.add(3, "the checkpoint", PROVED, f"{checkpoint.size} entries, root {checkpoint.root.hex()}")
     _remembered(document, key, checkpoint, trusted, findings)
+    for witness in trusted.witnesses:
+        findings.check(3, f"witness {witness.name}", partial(_cosigned, document["checkpoint"], witness))
     return checkpoint
+
+
+def _cosigned(note: str, witness: CosignerKey) -> str:
+    found = cosignatures(note, [witness])
+    if not found:
+        raise TamperError("it has not cosigned this checkpoint")
+    return f"saw this checkpoint at {to_rfc3339(found[0].at)}, and nothing that contradicts it before"
+
+
+def _vouched(key: NoteKey, entries: Mapping[int, Entry], trusted: Trusted, findings: Findings) -> bool:
+    """Whether the key is one that the caller named, or follows from one by entries that the one before signed."""
+    name, known = "the ledger's key", _is_trusted(key, trusted)
+    if known:
+        findings.add(3, name, PROVED, f"the one that you named: {key.key.key_id}")
+        return True
+    if not (trusted.keys or trusted.fingerprints):
+        findings.add(3, name, CLAIMED, f"the file itself names {key.vkey}; ask its owner for it")
+        return False
+    following: PublicKey | None = None
+    for index, item in entries.items():
+        if item.kind != ROTATION:
+            continue
+        try:
+            before, after = handed_on(item, key.name)
+        except TamperError as error:
+            findings.add(3, f"entry {index}", BROKEN, error.message)
+            return False
+        if before == following or _is_trusted(NoteKey(key.name, before), trusted):
+            following = after
+    if following is not None and following == key.key:
+        findings.add(3, name, PROVED, f"it follows the one that you named: {key.key.key_id}")
+        return True
+    findings.add(3, name, BROKEN, f"{key.vkey} is not one that you named")
+    return False
 
 
 def _remembered(
@@ -400,7 +437,7 @@ def _graph(document: Mapping[str, Any], entries: Mapping[int, Entry], findings: 
         return None
     good = _compare(document["nodes"], traced.nodes_json(), "nodes", findings)
     good &= _compare(document["edges"], traced.edges_json(), "edges", findings)
-    more = sorted(entries.keys() - set(traced.entries))
+    more = sorted({index for index, item in entries.items() if item.kind != ROTATION} - set(traced.entries))
     if more:
         findings.add(5, f"entry {more[0]}", BROKEN, "nothing that was traced needs it")
         good = False

@@ -74,6 +74,8 @@ class Attachments:
     """Entry → the rows of the charge."""
     consistency: Mapping[str, Any] | None = None
     """`{"size","proof"}` from an older checkpoint."""
+    handed_on: Sequence[tuple[Receipt, Entry]] = ()
+    """The entries by which the ledger went on under another key."""
 
 
 def write_export(traced: Trace, with_it: Attachments, origin: str, key: PrivateKey) -> bytes:
@@ -83,6 +85,8 @@ def write_export(traced: Trace, with_it: Attachments, origin: str, key: PrivateK
     """
     if not traced.proofs:
         raise UsageError("no entry of the ledger speaks of it: there is nothing to prove")
+    known = {receipt.index: (receipt, item) for receipt, item in (*with_it.handed_on, *traced.proofs)}
+    proofs = [known[index] for index in sorted(known)]
     document: dict[str, Any] = {
         "format": FORMAT,
         "reference": traced.reference,
@@ -91,7 +95,7 @@ def write_export(traced: Trace, with_it: Attachments, origin: str, key: PrivateK
         "keys": [NoteKey(origin, key.public).vkey],
         "checkpoint": traced.proofs[0][0].checkpoint.note,
         "consistency": None if with_it.consistency is None else dict(with_it.consistency),
-        "entries": [_entry(receipt, item) for receipt, item in traced.proofs],
+        "entries": [_entry(receipt, item) for receipt, item in proofs],
         "nodes": traced.nodes_json(),
         "edges": traced.edges_json(),
         "evidence": [
