@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 from customhouse.core.errors import TamperError
 
@@ -21,6 +22,7 @@ _ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", re.ASCII)
 _HEAD = re.compile(rb"(commit|tree|blob) (0|[1-9][0-9]{0,12})\0")
 _SSH_BEGIN = b"-----BEGIN SSH SIGNATURE-----\n"
 _SSH_END = b"-----END SSH SIGNATURE-----"
+_NAMESPACES = re.compile(r'namespaces="([^"]*)"', re.IGNORECASE)
 _TREE_MODE = b"40000"
 _FILE_MODES = (b"100644", b"100755", b"100664")
 
@@ -195,12 +197,21 @@ def ssh_verifies(signature: SshSignature, payload: bytes) -> bool | None:
 
 
 def principals(allowed_signers: bytes, key: str) -> tuple[str, ...]:
-    """Whom a file of allowed signers (ssh-keygen's format) names as the owner of a key, in its order."""
+    """Whom a file of allowed signers (ssh-keygen's format) names as the owner of a key for git, in its order.
+
+    Authorities and lines that hold for a time only are passed over: what they allow is not looked at here.
+    """
     found = []
     for line in allowed_signers.decode("utf-8", "replace").splitlines():
-        text = line.strip()
-        if text and not text.startswith("#") and f" {key} " in f"{text} " and "cert-authority" not in text:
-            found.append(text.partition(" ")[0])
+        owner, _, rest = line.strip().partition(" ")
+        options, known, _ = f" {rest} ".partition(f" {key} ")
+        if not owner or owner.startswith("#") or not known:
+            continue
+        namespaces = _NAMESPACES.search(options)
+        others = options.replace(namespaces[0], "") if namespaces else options
+        spaces = namespaces[1].split(",") if namespaces else ["git"]
+        if not others.strip(" ,") and any(fnmatchcase("git", space.strip()) for space in spaces):
+            found.append(owner)
     return tuple(found)
 
 
