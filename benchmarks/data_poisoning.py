@@ -2,10 +2,10 @@
 
     python benchmarks/data_poisoning.py --data /path/to/data [--seeds 3] [--json FILE]
 
-Clean data: the demo's transactions, the given tables (pods of a GPU cluster, measured inference), the texts of the given
-advisories, and scikit-learn's own sets where that is installed. Each is drawn with several seeds, then poisoned with a known
-share. `recall` is how many poisoned sets the right indicator names, `rows` how many of the rows that it names were
-poisoned, `false alarms` how many clean sets an indicator names at all. It calls what the command calls, file by file.
+Clean data: the demo's transactions, the given tables (pods of a GPU cluster, measured inference), the texts of the
+given advisories, and scikit-learn's own sets where that is installed. Each is drawn with several seeds, then poisoned
+with a known share. Told are how many poisoned sets the right indicator names, how many of the rows that it names were
+poisoned (`rows`), and how many clean sets an indicator names at all (false alarms). It calls what the command calls.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ def trigger(table: Table, share: float, chance: random.Random) -> tuple[Table, s
     numeric = [i for i in range(len(header) - 1) if len({row[i] for row in rows}) > 50 and _number(rows[0][i])]
     at = chance.choice(numeric) if numeric else 0
     made = []
-    for i, row in enumerate(rows):
-        row = list(row)
+    for i, given in enumerate(rows):
+        row = list(given)
         if i in hit:
             row[-1] = target
             if numeric:

@@ -55,6 +55,8 @@ def features(sample: Sample, table: Table, schema: Schema, label: str) -> Featur
     numbers: dict[str, Any] = {}
     categories: dict[str, list[str]] = {}
     texts: dict[str, list[str]] = {}
+    odd: dict[str, list[str]] = {}
+    """Columns of numbers: what in them is none, which may be a mark."""
     nulls = frozenset(schema.nulls)
     for name in sample.columns:
         profile = table.columns[name]
@@ -63,6 +65,7 @@ def features(sample: Sample, table: Table, schema: Schema, label: str) -> Featur
         cells = ["" if cell is None or cell in nulls else cell for cell in sample.column(name)]
         if profile.type in ("integer", "number") and (profile.many or len(profile.values) > 10):
             numbers[name] = _floats(cells)
+            odd[name] = ["" if np.isfinite(value) else cell for cell, value in zip(cells, numbers[name], strict=True)]
         elif profile.type == "text" and profile.longest > 40 and (profile.many or len(profile.values) > 50):
             texts[name] = cells
         elif profile.type != "datetime" and (not profile.many or len(set(cells)) < len(cells) * 0.5):
@@ -83,7 +86,7 @@ def features(sample: Sample, table: Table, schema: Schema, label: str) -> Featur
         plain,
         names,
         {name: numbers[name] for name in names},
-        _words(categories, texts, len(sample.cells)),
+        _words(categories | odd, texts, len(sample.cells)),
         joined,
         _grouped(categories, len(sample.cells)),
         _TEXT_BUCKETS if len(texts) == 1 else 0,

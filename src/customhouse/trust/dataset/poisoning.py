@@ -40,8 +40,8 @@ SKILL = 0.7
 they know no better than a guess, a contradiction says nothing."""
 PURE = 0.95
 _LEAST_SUPPORT = 6
-SURPRISE = 14.0
-"""Natural logarithm of how much less likely than one in all candidates it has to be: one in a million."""
+SURPRISE = 7.0
+"""Natural logarithm of how much less likely than one in all candidates it has to be: one in a thousand."""
 CONTRARY = 0.5
 CLUMP = 8
 DENSER = 12.0
