@@ -9,6 +9,7 @@ import click
 from customhouse.app.settings import Settings
 from customhouse.cli.long_work import cached, shown
 from customhouse.cli.output import common, formats, talk, write_json, write_table, write_text
+from customhouse.cli.report_rows import printable
 
 
 @click.command()
@@ -74,25 +75,30 @@ def evaluate(
         talk(settings, f"evidence: {done['file']}")
     for row in done["bounds"]:
         if not row["met"]:
-            talk(settings, f"{row['place']}: {row['metric']} must be {row['must']}: {row['problem']}")
+            talk(settings, printable(f"{row['place']}: {row['metric']} must be {row['must']}: {row['problem']}"))
     ctx.exit(1 if done["passed"] is False else 0)
 
 
 def _table(done: dict[str, Any]) -> None:
     from customhouse.cli.report_evaluation import number, verdict
 
-    write_text(f"{done['model']}  {done['model_digest']}  {verdict(done)}")
+    write_text(f"{printable(done['model'])}  {done['model_digest']}  {verdict(done)}")
     shown_first = [name for name in done["metrics"] if not name.startswith("slice.")]
     rows = [
-        [name, number(item["value"]), number(item["low"]), number(item["high"]), item["count"]]
+        [printable(name), number(item["value"]), number(item["low"]), number(item["high"]), item["count"]]
         for name, item in done["metrics"].items()
         if name in shown_first
     ]
     write_table("Measured", ["Metric", "Value", "Low", "High", "Rows"], rows)
     bounds = [
-        [row["metric"], row["must"], number(row["value"]), "yes" if row["met"] else f"no: {row['problem']}"]
+        [
+            printable(row["metric"]),
+            row["must"],
+            number(row["value"]),
+            printable(row["problem"]) or "yes",
+        ]
         for row in done["bounds"]
     ]
     write_table("Bounds", ["Metric", "Must be", "Value", "Met"], bounds)
     for text in done["limitations"]:
-        write_text(f"- {text}")
+        write_text(printable(f"- {text}"))

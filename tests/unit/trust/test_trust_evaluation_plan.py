@@ -148,6 +148,10 @@ def test_a_broken_table_is_named_by_file_and_line(tmp_path, text, told):
 
 
 def test_broken_packing_and_endless_lines_are_refused(tmp_path, monkeypatch):
+    whole = gzip.compress(b"a,b,y\n" + b"1,2,0\n" * 5000)
+    for broken in (whole[:-20], whole[:60] + b"\0" * 20 + whole[80:]):
+        with pytest.raises(ArtifactError, match=r"cannot be read|is not UTF-8|cells|number"):
+            rows_of(written(tmp_path, broken, "d.csv.gz"))
     with pytest.raises(ArtifactError, match="cannot be read"):
         rows_of(written(tmp_path, b"no gzip", "d.csv.gz"))
     monkeypatch.setattr(tables, "MAX_LINE", 50)
@@ -192,9 +196,13 @@ class Spec:
 
 
 class Fake:
-    def __init__(self, outputs, inputs=None):
+    def __init__(self, outputs, inputs=None, answer=None):
+        self.answer = answer
         self.inputs = (Spec("x", shape=(-1, 2)),) if inputs is None else tuple(inputs)
         self.outputs = tuple(outputs)
+
+    def run(self, rows, outputs):
+        return [np.array(self.answer, dtype=float)]
 
 
 def read(outputs, labels, **wanted):
@@ -208,6 +216,7 @@ def test_what_outputs_mean_is_found_out_or_asked_for():
     assert read([one], ["0", "1"]).classes == ("0", "1")
     assert read([one], ["no", "yes"]).classes == ("no", "yes")
     assert read([one], ["a", "b"], positive="a").classes == ("b", "a")
+    assert read([Spec("p", shape=(-1, 2))], ["a", "b"]).classes == ("a", "b")
     assert read([label, two], ["0", "1"]).output == "p"
     assert read([label], ["0", "1", "2"]).scores == "labels"
     assert read([one], ["1.5", "2", "3"]).task == "regression"
@@ -223,6 +232,28 @@ def test_what_outputs_mean_is_found_out_or_asked_for():
     ):
         with pytest.raises(ArtifactError, match=told):
             read(outputs, ["a", "b"], **wanted)
+
+
+@pytest.mark.parametrize("labels", [["a", "b"], ["b", "a", "a"]])
+def test_the_positive_class_is_read_from_its_own_column(labels):
+    two = [Spec("p", shape=(-1, 2))]
+    answer = [np.array([[0.9, 0.1], [0.3, 0.7]])]
+    second, first = read(two, labels, positive="b"), read(two, labels, positive="a")
+    assert second.read(answer).p[:, 1].tolist() == [0.1, 0.7]
+    assert first.read(answer).p[:, 1].tolist() == [0.9, 0.3]
+    assert first.encode(labels, 0, "d").tolist() == [int(name == "a") for name in labels]
+    declared = read(two, labels, classes=("b", "a"))
+    assert declared.classes == ("b", "a")
+    assert declared.read(answer).p[:, 1].tolist() == [0.1, 0.7]
+    assert read(two, labels, classes=("b", "a"), positive="b").read(answer).p[:, 1].tolist() == [0.9, 0.3]
+
+
+def test_a_model_that_does_not_say_how_wide_it_answers_is_asked():
+    wanted = Wanted("", "", "", (), "", 0.5)
+    reading, _ = interpret(
+        Fake([Spec("p", shape=(-1, -1))], answer=[[0.2, 0.3, 0.5]]), wanted, ["0", "1"], "m", [[1.0]]
+    )
+    assert reading.classes == ("0", "1", "2")
 
 
 @pytest.mark.parametrize(

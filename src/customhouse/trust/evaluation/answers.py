@@ -75,6 +75,8 @@ class Reading:
     threshold: float
     where: str
     text: bool = False
+    columns: tuple[str, ...] = ()
+    """The classes in the order of the model's columns, where that is another."""
 
     def read(self, arrays: Sequence[Any]) -> Scores:
         """The Scores of one answer. Raises ArtifactError for what is no answer of this kind."""
@@ -96,6 +98,11 @@ class Reading:
         return Scores(p=p, code=code)
 
     def _probabilities(self, flat: Array) -> Array:
+        p = self._of_columns(flat)
+        turned = len(self.classes) == 2 and flat.shape[1] == 2 and self.columns[:1] == self.classes[1:]
+        return p[:, ::-1] if turned else p
+
+    def _of_columns(self, flat: Array) -> Array:
         count = len(self.classes)
         if flat.shape[1] == 1 and count == 2:
             one = _sigmoid(flat[:, 0]) if self.scores == "logits" else flat[:, 0]
@@ -183,8 +190,10 @@ class Wanted:
     threshold: float
 
 
-def interpret(model: Model, wanted: Wanted, labels: Sequence[str], where: str) -> tuple[Reading, tuple[str, ...]]:
-    """How this model's outputs are read, and what was assumed. `labels` are the distinct ones of the first rows.
+def interpret(
+    model: Model, wanted: Wanted, labels: Sequence[str], where: str, probe: Array | Sequence[str] = ()
+) -> tuple[Reading, tuple[str, ...]]:
+    """How this model's outputs are read, and what was assumed. `labels` are those of the first rows, `probe` one row.
 
     Raises ArtifactError where it cannot be known.
     """
@@ -195,6 +204,9 @@ def interpret(model: Model, wanted: Wanted, labels: Sequence[str], where: str) -
     floats = [item for item in model.outputs if item.datatype.startswith("FP")]
     chosen = outputs.get(wanted.output) or _chosen(model.outputs, floats, wanted, where)
     width = chosen.shape[1] if len(chosen.shape) > 1 else 1
+    if width < 1 and len(probe):  # the model does not say how many columns it answers with
+        answered = model.run(probe, [chosen.name])[0]
+        width = int(answered.shape[1]) if answered.ndim > 1 else 1
     scores = wanted.scores or ("probabilities" if chosen in floats else "labels")
     task = wanted.task
     known = sorted({_plain(label) for label in labels}, key=_order)
@@ -205,9 +217,9 @@ def interpret(model: Model, wanted: Wanted, labels: Sequence[str], where: str) -
         if chosen not in floats:
             raise ArtifactError(f"output {chosen.name!r} holds no numbers", where=where)
         return Reading(task, chosen.name, "values", (), 0.0, where), tuple(notes)
-    classes, said = _classes(wanted, known, task, width if scores != "labels" else 0)
+    classes, columns, said = _classes(wanted, known, task, width if scores != "labels" else 0)
     text = len(model.inputs) == 1 and model.inputs[0].datatype == "BYTES"
-    return Reading(task, chosen.name, scores, classes, wanted.threshold, where, text), (*notes, *said)
+    return Reading(task, chosen.name, scores, classes, wanted.threshold, where, text, columns), (*notes, *said)
 
 
 def _chosen(outputs: Sequence[Tensor], floats: Sequence[Tensor], wanted: Wanted, where: str) -> Tensor:
@@ -243,29 +255,44 @@ def _numeric(known: Sequence[str]) -> bool:
         return False
 
 
-def _classes(wanted: Wanted, known: Sequence[str], task: str, width: int) -> tuple[tuple[str, ...], list[str]]:
-    if wanted.classes:
-        classes = tuple(_plain(item) for item in wanted.classes)
-        if task == "binary" and wanted.positive and _plain(wanted.positive) != classes[1]:
-            if width == 1:
-                classes = (classes[1], classes[0])
-            else:
-                raise ArtifactError(f"positive is {wanted.positive!r}, and the second class is {classes[1]!r}")
-        return classes, []
+def _classes(
+    wanted: Wanted, known: Sequence[str], task: str, width: int
+) -> tuple[tuple[str, ...], tuple[str, ...], list[str]]:
+    """The classes (of two the positive one last), and those of the model's columns in their order."""
+    notes: list[str] = []
+    columns = tuple(_plain(item) for item in wanted.classes) or tuple(known)
     if task == "binary":
-        positive = _plain(wanted.positive) or next((name for name in _TRUE if name in known), "")
-        if not positive:
-            only = f"the first rows all have the label {known[0]!r}, and " if len(known) == 1 else ""
-            raise ArtifactError(
-                f"{only}which of {', '.join(known[:8])} is the positive class is not said",
-                hint="evaluate on rows of both classes, and declare `positive` (or `classes`)",
-            )
-        others = [name for name in known if name != positive]
-        negative = others[0] if others else ("0" if positive != "0" else "1")
-        return (negative, positive), [f"the positive class is {positive!r}"]
+        positive = _plain(wanted.positive) or _positive(wanted, columns, width)
+        if len(columns) == 1:
+            columns = tuple(sorted({*columns, positive, "0" if positive != "0" else "1"}, key=_order)[:2])
+        if positive not in columns:
+            raise ArtifactError(f"the positive class {positive!r} is none of {', '.join(columns)}")
+        negative = next(name for name in columns if name != positive)
+        if not wanted.classes:
+            notes.append(f"the positive class is {positive!r}")
+            if width == 2:
+                notes.append(f"the model's columns are taken for {', '.join(columns)}, in this order")
+        return (negative, positive), columns, notes
+    if wanted.classes:
+        return columns, columns, notes
     if width > 1 and width != len(known) and all(name.isdigit() and int(name) < width for name in known):
-        return tuple(str(index) for index in range(width)), [f"the classes are 0 to {width - 1}"]
-    return tuple(known), [f"the model's columns are taken for {', '.join(known[:10])}, in this order"]
+        columns = tuple(str(index) for index in range(width))
+    notes.append(f"the model's columns are taken for {', '.join(columns[:10])}, in this order")
+    return columns, columns, notes
+
+
+def _positive(wanted: Wanted, columns: Sequence[str], width: int) -> str:
+    """Of two declared classes, and of two columns, the second; else what means yes. Raises ArtifactError."""
+    if len(columns) == 2 and (wanted.classes or width == 2):
+        return columns[1]
+    said = next((name for name in _TRUE if name in columns), "")
+    if said:
+        return said
+    only = f"the first rows all have the label {columns[0]!r}, and " if len(columns) == 1 else ""
+    raise ArtifactError(
+        f"{only}which of {', '.join(columns[:8])} is the positive class is not said",
+        hint="evaluate on rows of both classes, and declare `positive` (or `classes`) in a plan",
+    )
 
 
 def _order(name: str) -> tuple[int, float, str]:

@@ -18,6 +18,9 @@ from customhouse.trust.evaluation.performance import Truth
 from customhouse.trust.evaluation.plan import Axis, Plan
 from customhouse.trust.evaluation.table import Chunk, Reservoir, Table, fingerprints
 
+MAX_ANSWERS = 200_000_000
+"""Rows times classes: 8 bytes each are held."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answering:
@@ -118,14 +121,22 @@ def collect(table: Table, model: Model, plan: Plan, *, against: Model | None = N
     text = len(model.inputs) == 1 and model.inputs[0].datatype == "BYTES"
     chunks = table.chunks(features, others, text=text, missing=plan.missing == "nan")
     first = next(chunks)
-    answering, notes = _answering(model, plan, first.columns[plan.label], where)
-    beside = None if against is None else replace(answering, model=against, reading=_other(against, answering, plan))
+    answering, notes = _answering(model, plan, first, where)
+    beside = None
+    if against is not None:
+        beside = Answering(against, _other(against, answering, plan, first.x[:1]))
     coders = [[_Coder(axis, str(table.path)) for axis in axes] for axes in (plan.groups, plan.slices)]
     sampled = Reservoir(plan.sample, stream(plan.seed, "sample"))
     kept = _Kept()
     for chunk in _again(first, chunks):
         kept.truth.append(_truth(chunk, plan, answering.reading, table))
         kept.scores.append(answering(chunk.x))
+        if (chunk.first + len(kept.truth[-1])) * max(len(answering.reading.classes), 1) > MAX_ANSWERS:
+            raise ArtifactError(
+                f"more than {MAX_ANSWERS} probabilities (rows times classes)",
+                where=str(table.path),
+                hint="evaluate on a sample of the rows",
+            )
         if beside is not None:
             kept.other.append(beside(chunk.x))
         kept.prints.append(fingerprints(chunk.x))
@@ -193,18 +204,20 @@ def _apart(plan: Plan) -> Mapping[str, str]:
     return said | {plan.label: "the label"}
 
 
-def _answering(model: Model, plan: Plan, labels: Sequence[str], where: str) -> tuple[Answering, tuple[str, ...]]:
+def _answering(model: Model, plan: Plan, first: Chunk, where: str) -> tuple[Answering, tuple[str, ...]]:
     wanted = Wanted(plan.task, plan.output, plan.scores, plan.classes, plan.positive, plan.threshold)
-    reading, notes = interpret(model, wanted, labels, where)
+    reading, notes = interpret(model, wanted, first.columns[plan.label], where, first.x[:1])
     return Answering(model, reading), notes
 
 
-def _other(model: Model, ours: Answering, plan: Plan) -> Reading:
-    """How the other model is read: the same classes in the same order."""
-    wanted = Wanted(ours.reading.task, "", plan.scores, ours.reading.classes, "", plan.threshold)
+def _other(model: Model, ours: Answering, plan: Plan, probe: Array | Sequence[str]) -> Reading:
+    """How the other model is read: the same classes in the same order of columns."""
+    said = ours.reading
+    positive = said.classes[1] if said.task == "binary" else ""
+    wanted = Wanted(said.task, "", plan.scores, said.columns, positive, plan.threshold)
     if any(item.name == ours.reading.output for item in model.outputs):
         wanted = replace(wanted, output=ours.reading.output)
-    reading, _ = interpret(model, wanted, ours.reading.classes, "the model of --against")
+    reading, _ = interpret(model, wanted, said.classes, "the model of --against", probe)
     return reading
 
 

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+_DRAWN = 4_000_000
+"""Cells that are drawn at once: 32 MB."""
 DIGITS = 9
 """Significant digits of what is written: beyond these, sums differ between processors."""
 
@@ -148,7 +150,10 @@ def resampled(
     value = float(statistic(counts[None, :].astype(np.float64))[0])
     if not math.isfinite(value):
         return None
-    drawn = statistic(rng.multinomial(total, counts / total, size=resamples).astype(np.float64))
+    step = max(1, _DRAWN // len(counts))
+    sizes = [min(step, resamples - first) for first in range(0, resamples, step)]
+    share = counts / total
+    drawn = np.concatenate([statistic(rng.multinomial(total, share, size=n).astype(np.float64)) for n in sizes])
     drawn = drawn[np.isfinite(drawn)]
     if len(drawn) < resamples // 2:
         return Estimate(value, None, None, total)

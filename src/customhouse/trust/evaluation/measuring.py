@@ -18,6 +18,7 @@ from customhouse.trust.evaluation.fairness import crossed, fairness
 from customhouse.trust.evaluation.hopskipjump import distances
 from customhouse.trust.evaluation.intervals import Array, Estimate, quantile, wilson
 from customhouse.trust.evaluation.performance import (
+    MANY,
     Settings,
     confusion,
     metrics,
@@ -145,7 +146,8 @@ def _performance(done: Measured, held: Seen, training: Seen | None, settings: Se
     section: dict[str, Any] = {}
     if truth.code is not None and scores.code is not None:
         section["classes"] = list(truth.classes)
-        section["confusion"] = confusion(truth.code, scores.code, len(truth.classes)).tolist()
+        if len(truth.classes) <= MANY:
+            section["confusion"] = confusion(truth.code, scores.code, len(truth.classes)).tolist()
         section["per_class"] = {
             name: {key: item.to_json() for key, item in said.items()}
             for name, said in per_class(truth, scores, settings).items()
@@ -167,9 +169,13 @@ def _performance(done: Measured, held: Seen, training: Seen | None, settings: Se
     section["slices"] = {}
     for split in (*held.slices, *held.groups):
         table = {}
+        counts = np.bincount(split.codes, minlength=len(split.values))
+        largest = set(np.argsort(-counts, kind="stable")[:MANY].tolist())
+        if len(split.values) > MANY:
+            done.limits.append(f"of the {len(split.values)} values of {split.name}, the {MANY} largest are measured")
         for code, value in enumerate(split.values):
             mask = np.flatnonzero(split.codes == code)
-            if len(mask) == 0:
+            if len(mask) == 0 or code not in largest:
                 continue
             part = metrics(truth.taken(mask), taken(scores, mask), settings)
             table[value] = {"rows": len(mask)} | {name: item.to_json() for name, item in part.items()}

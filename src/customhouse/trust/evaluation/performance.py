@@ -28,6 +28,8 @@ Codes = NDArray[np.int64]
 EPSILON = float(np.finfo(np.float64).eps)
 """Probabilities are kept so far from 0 and 1 in the log-loss, as scikit-learn does."""
 _BINS = 1000
+MANY = 100
+"""Classes: with more, areas and resampled intervals are left out, whose cost grows with the square."""
 PINBALL = (0.1, 0.5, 0.9)
 LOWER_IS_BETTER = frozenset(
     {"log_loss", "brier", "rmse", "mae", "mean_error", *(f"pinball_{int(100 * q)}" for q in PINBALL)}
@@ -172,6 +174,8 @@ def influences(truth: Truth, scores: Scores) -> dict[str, tuple[float, Array]]:
     if scores.p is None:
         return found
     found |= {"log_loss": _of_mean(losses(y, scores.p)), "brier": _of_mean(brier(y, scores.p))}
+    if classes > MANY:
+        return found
     areas = [roc_auc(y == k, scores.p[:, k]) for k in ((1,) if classes == 2 else range(classes))]
     known = [item for item in areas if item is not None]
     if known and len(known) == len(areas):
@@ -259,7 +263,7 @@ def _of_counts(table: NDArray[np.int64], settings: Settings) -> dict[str, Estima
             "selection_rate": wilson(tp + fp, count, z),
             "prevalence": wilson(tp + fn, count, z),
         }
-    else:
+    elif len(table) <= MANY:
         for name, statistic in (("macro_f1", _macro_f1), ("macro_precision", _macro_precision)):
             found[name] = resampled(
                 table.reshape(-1),
@@ -268,10 +272,9 @@ def _of_counts(table: NDArray[np.int64], settings: Settings) -> dict[str, Estima
                 resamples=settings.resamples,
                 confidence=settings.confidence,
             )
-    found["mcc"] = resampled(
-        table.reshape(-1), _mcc, stream(settings.seed, "mcc"), resamples=settings.resamples,
-        confidence=settings.confidence,
-    )  # fmt: skip
+    if len(table) <= MANY:
+        rng, cells = stream(settings.seed, "mcc"), table.reshape(-1)
+        found["mcc"] = resampled(cells, _mcc, rng, resamples=settings.resamples, confidence=settings.confidence)
     return {name: item for name, item in found.items() if item is not None}
 
 

@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import io
 import math
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,7 @@ class Table:
             self._reader = csv.reader(_chained(first, lines), delimiter=self.delimiter, strict=True)
             self.header = tuple(name.strip() for name in next(self._reader))
             self._check_header()
-        except (csv.Error, UnicodeDecodeError, OSError, EOFError) as error:
+        except (csv.Error, UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
             self.close()
             self._broken(error)
         except ArtifactError:
@@ -142,7 +143,7 @@ class Table:
                         x[:, index] = self._numbers(columns[place], features[index], lines, missing=missing)
                 yield Chunk(self.rows, x, {name: list(columns[place]) for name, place in named})
                 self.rows += len(rows)
-        except (csv.Error, UnicodeDecodeError, OSError, EOFError) as error:
+        except (csv.Error, UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
             self._broken(error)
         finally:
             self._finish()
