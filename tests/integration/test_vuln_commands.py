@@ -94,6 +94,16 @@ def test_what_is_old_unknown_or_undecided_is_never_clean(said: Callable[..., dic
     assert undecided[0]["id"] == "PYSEC-1"
 
 
+def test_a_statement_that_holds_a_bill_is_read(said: Callable[..., dict[str, Any]], at: Path) -> None:
+    said("import", "all.jsonl")
+    bill = {"bomFormat": "CycloneDX", "components": [{"type": "library", "name": "j", "purl": "pkg:pypi/jinja2@3.1.2"}]}
+    statement = {"_type": "https://in-toto.io/Statement/v1", "predicateType": "x", "predicate": bill}
+    (at / "s.json").write_text(json.dumps(statement))
+    assert len(said("scan", "s.json", status=1)["findings"]) == 1
+    (at / "s.json").write_text(json.dumps({**statement, "predicate": {"a": 1}}))
+    assert run(["vuln", "scan", "s.json"]) == 3
+
+
 def test_a_list_of_nothing_is_not_clean(said: Callable[..., dict[str, Any]], at: Path) -> None:
     said("import", "all.jsonl")
     (at / "bom.json").write_text('{"bomFormat": "CycloneDX", "components": [{"type": "file", "name": "w"}]}')

@@ -89,7 +89,7 @@ def _check(path: Path, now: datetime) -> _Checked:
     for place, data in records(path):
         hasher.update(data)
         size += len(data)
-        tell(f"checking {path.name}, records", found.count, 0)
+        tell(f"checking {path.name}, records", found.count, found.count)
         if size > KEPT_BYTES:
             found.kept = None
         try:

@@ -64,7 +64,9 @@ def _folder(path: Path) -> Iterator[Place]:
         with file.open("rb") as raw:
             yield str(file), budget.take(raw.read(MAX_RECORD + 1), str(file))
     if not found:
-        raise UsageError(f"no *.json in {path}", hint="name a folder of OSV records, an archive, or a .jsonl file")
+        raise UsageError(
+            f"no *.json in {path}", hint="name a folder of OSV records in JSON, an archive of them, or a .jsonl file"
+        )
 
 
 def _file(raw: IO[bytes], where: str, size: int) -> Iterator[Place]:

@@ -21,7 +21,7 @@ MAX_FOUND = 1000
 """Bills and lock files of one folder."""
 MAX_DEPTH = 12
 _PASSED_OVER = frozenset({"node_modules", "__pycache__", "site-packages", "dist-packages", "vendor", "target"})
-_BILLS = ("bom.json", "sbom.json")
+_BILLS = ("bom.json", "sbom.json", "bom.sigstore.json")  # the last is evidence, below `.evidence/`
 _BILL_ENDS = (".cdx.json", ".spdx.json", ".cyclonedx.json", ".sbom.json", ".bom.json")
 
 
