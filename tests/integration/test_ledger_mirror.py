@@ -27,6 +27,7 @@ from customhouse.trust.adapters.tile_layout import Tile, parse_path, tiles_of
 from customhouse.trust.cosignature import CosignerKey, cosign
 from customhouse.trust.keys import generate
 from customhouse.trust.ledger import Ledger
+from customhouse.trust.note import sign_checkpoint
 
 CLOCK, WITNESS = SystemClock(), generate()
 COSIGNER = CosignerKey("w.example", WITNESS.public)
@@ -165,6 +166,19 @@ def wiring_key() -> str:
     from customhouse.trust.note import NoteKey
 
     return NoteKey(wiring.LEDGER_ORIGIN, generate().public).vkey
+
+
+@pytest.mark.parametrize("size", [300, 2**62, 9 * 10**18])
+def test_a_mirror_that_lies_about_its_size_costs_nothing(
+    settings: Settings, ledger: Ledger, tmp_path: Path, size: int
+) -> None:
+    folder = tmp_path / "mirror"
+    publish_folder(settings, folder)
+    forged = sign_checkpoint(wiring.LEDGER_ORIGIN, size, ledger.root(300), generate())
+    (folder / "checkpoint").write_text(forged.note)
+    report = verify_mirror(settings, str(folder), vkey(settings), (COSIGNER.vkey,), None)
+    assert not report.ok
+    assert (report.sealed, report.checkpoints) == (0, 0)
 
 
 def test_a_ledger_that_was_cut_back_with_its_checkpoints_is_found_by_who_kept_one(

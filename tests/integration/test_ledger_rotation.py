@@ -13,7 +13,7 @@ from customhouse.app.exclusive import Exclusive
 from customhouse.app.ledger_rotation import rotate_key
 from customhouse.app.ledger_verifying import publish_folder, verify_ledger, verify_mirror
 from customhouse.app.settings import Settings
-from customhouse.core.errors import CustomhouseError, StateError, TamperError, UsageError
+from customhouse.core.errors import ConfigError, StateError, TamperError, UsageError
 from customhouse.core.ledger import Entry
 from customhouse.trust.keys import PrivateKey, generate, load_private
 from customhouse.trust.ledger import Ledger
@@ -188,8 +188,9 @@ def test_a_lost_private_key_ends_the_ledger_and_never_its_proofs(settings: Setti
     """docs/ledger.md: what is there verifies for ever; what comes after begins a new ledger in another state."""
     (settings.keys / "ledger.key").unlink()
     assert verify_ledger(settings).ok
-    with pytest.raises(CustomhouseError):
+    with pytest.raises(ConfigError, match="private key is not here"):
         grow(settings, 300, 301)
+    assert not (settings.keys / "ledger.key").exists()
     copy = tmp_path / "copy"
     shutil.copytree(settings.state, copy)
     (copy / "keys" / "ledger.pub").unlink()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from customhouse._kit.clock import Clock, SystemClock
 from customhouse.app.settings import Settings
-from customhouse.core.errors import SourceError, UsageError
+from customhouse.core.errors import ConfigError, SourceError, UsageError
 
 if TYPE_CHECKING:
     from customhouse._kit.http import Answer
@@ -246,6 +246,13 @@ def ledger(settings: Settings, opened: Store, *, write: bool) -> Ledger:
     old = retired_keys(settings)
     if not write:
         return Ledger(opened.ledger, load_public(settings.keys / f"{LEDGER_KEY}.pub"), LEDGER_ORIGIN, clock(), old)
+    if not (settings.keys / f"{LEDGER_KEY}.key").exists() and (settings.keys / f"{LEDGER_KEY}.pub").exists():
+        # A new key would fit neither the public half nor the ledger: a restored state waits for its own.
+        raise ConfigError(
+            "the ledger's private key is not here, only its public half",
+            where=str(settings.keys / f"{LEDGER_KEY}.key"),
+            hint="bring it from where it is kept; a lost one cannot be replaced (docs/ledger.md)",
+        )
     return Ledger(opened.ledger, open_pair(settings.keys, LEDGER_KEY), LEDGER_ORIGIN, clock(), old)
 
 

@@ -32,8 +32,8 @@ from customhouse.trust.ledger_check import (
 from customhouse.trust.ledger_keys import KeyChain
 from customhouse.trust.note import MAX_NOTE_BYTES, NoteKey, note_parts, open_checkpoint, read_checkpoint
 
-_MOST_UNSIGNED = 10_000_000
-"""How many entries are read at most before their checkpoint is known to be signed."""
+_MOST_UNSIGNED = 1 << 30
+"""Bytes of entries that are read at most before their checkpoint is known to be signed (some 2,500,000 entries)."""
 
 Read = Callable[[str, int], bytes]
 """(path below the prefix, most bytes) → the file. Raises TamperError, whatever the reason."""
@@ -81,8 +81,7 @@ def verify(folder: Path, origin: str, key: PublicKey, clock: Clock, progress: Pr
     """
     made = MirrorCheck(folder_reader(folder), origin, (key,), progress=progress)
     made.run()
-    if made.checkpoint is not None:
-        made.problems.extend(_extra(folder, made.checkpoint.size))
+    made.problems.extend(made.foreign(folder))
     return made.report(clock)
 
 
@@ -102,9 +101,10 @@ def check_mirror(
     read = url_reader(place) if remote else folder_reader(Path(place))
     made = MirrorCheck(read, log.name, (log.key,), since, progress)
     made.run()
-    if made.checkpoint is not None and not remote:
-        made.problems.extend(_extra(Path(place), made.checkpoint.size))
-    return Mirrored(made.report(clock), "" if made.checkpoint is None else made.checkpoint.note)
+    if not remote:
+        made.problems.extend(made.foreign(Path(place)))
+    signed = made.checkpoint if made.signed else None
+    return Mirrored(made.report(clock), "" if signed is None else signed.note)
 
 
 class MirrorCheck:
@@ -129,6 +129,8 @@ class MirrorCheck:
         self._blamed: list[LedgerProblem] = []
         self.problems: list[LedgerProblem] = []
         self.checkpoint: Checkpoint | None = None
+        self.signed = False
+        """Whether the checkpoint is known to be the log's; until then its size is anybody's word."""
         self.tree = merkle.CompactRange()
         self.start = 0
 
@@ -140,13 +142,11 @@ class MirrorCheck:
             self.checkpoint = read_checkpoint(note_parts(note)[0], self._origin, note)
             try:
                 open_checkpoint(note, self._origin, *self._keys)
+                self.signed = True
             except TamperError as error:
                 unsigned = error.message  # the entries may say that another key followed the one that is known
         except (TamperError, UnicodeDecodeError) as error:
             self.problems.append(LedgerProblem(getattr(error, "message", "not text"), where=CHECKPOINT))
-            return
-        if unsigned and self.checkpoint.size > _MOST_UNSIGNED:
-            self.problems.append(LedgerProblem(unsigned, where=CHECKPOINT))
             return
         if not self._begin(self.checkpoint):
             return
@@ -162,7 +162,7 @@ class MirrorCheck:
 
     def report(self, clock: Clock) -> LedgerReport:
         """What was found."""
-        sealed = 0 if self.checkpoint is None else self.checkpoint.size
+        sealed = self.checkpoint.size if self.checkpoint is not None and self.signed else 0
         notes: tuple[str, ...] = ()
         if self.start:
             notes = (f"entries 0 to {self.start - 1} were verified before; only the hashes over them were compared",)
@@ -171,12 +171,26 @@ class MirrorCheck:
             self.tree.size,
             sealed,
             self.tree.root(),
-            int(self.checkpoint is not None),
+            int(self.signed),
             tuple(self.problems[:MAX_PROBLEMS]),
             clock.now(),
             self.start,
             notes,
         )
+
+    def foreign(self, folder: Path) -> Sequence[LedgerProblem]:
+        """Files of a folder that was read whole and that are no part of it."""
+        if self.checkpoint is None or self.tree.size != self.checkpoint.size:
+            return ()
+        wanted = {tile.path for tile in tiles_of(self.checkpoint.size)} | {CHECKPOINT}
+        found: list[LedgerProblem] = []
+        for path in folder.rglob("*"):
+            name = path.relative_to(folder).as_posix()
+            if (path.is_symlink() or not path.is_dir()) and name not in wanted:
+                found.append(LedgerProblem("a file that does not belong here", where=name))
+            if len(found) > MAX_PROBLEMS:
+                break
+        return found
 
     def hashes(self, level: int, start: int, end: int) -> bytes:
         """Hashes of one tile level, out of the mirror's tiles as its checkpoint makes them."""
@@ -211,10 +225,19 @@ class MirrorCheck:
 
     def _take(self, size: int) -> None:
         """Every entry from the start, with the leaf that tile level 0 says of it."""
+        taken = 0
         for tile in row(None, size, self.start):
             first = tile.number * WIDTH
+            if not self.signed and taken > _MOST_UNSIGNED:
+                text = (
+                    f"not signed by the key that is known, and nothing in its first {self.tree.size} entries says why"
+                )
+                self.problems.append(LedgerProblem(text, where=CHECKPOINT))
+                return
             try:
-                items = split_entries(self._read(tile.path, tile.most_bytes), tile.width)
+                bundle = self._read(tile.path, tile.most_bytes)
+                taken += len(bundle)
+                items = split_entries(bundle, tile.width)
                 hashes = self._tile(Tile(0, tile.number, tile.width))
             except TamperError as error:
                 self.problems.append(LedgerProblem(error.message, where=error.where or tile.path))
@@ -243,9 +266,11 @@ class MirrorCheck:
                 if not any(key in (before, after) for key in self._keys for _, before, after in self._chain.steps):
                     raise TamperError("the key that is given is none of those that this ledger had")  # noqa: TRY301
                 open_checkpoint(checkpoint.note, self._origin, signer)
+                self.signed = True
             elif unsigned:
                 raise TamperError(unsigned)  # noqa: TRY301 - said where the other reasons are
         except TamperError as error:
+            self.signed = False
             self.problems.append(LedgerProblem(error.message, where=CHECKPOINT))
 
     def _check_tiles(self, *, genuine: bool) -> None:
@@ -274,15 +299,3 @@ class MirrorCheck:
         if len(content) != tile.width * HASH_BYTES:
             raise TamperError(f"{len(content)} bytes, not {tile.width} hashes", where=tile.path)
         return content
-
-
-def _extra(folder: Path, size: int) -> Sequence[LedgerProblem]:
-    wanted = {tile.path for tile in tiles_of(size)} | {CHECKPOINT}
-    found: list[LedgerProblem] = []
-    for path in folder.rglob("*"):
-        name = path.relative_to(folder).as_posix()
-        if (path.is_symlink() or not path.is_dir()) and name not in wanted:
-            found.append(LedgerProblem("a file that does not belong here", where=name))
-        if len(found) > MAX_PROBLEMS:
-            break
-    return found
