@@ -6,15 +6,17 @@ import click
 
 from customhouse.app.settings import Settings
 from customhouse.cli.long_work import shown
-from customhouse.cli.output import common, formats, write_json, write_table, write_text
+from customhouse.cli.output import common, formats, talk, write_json, write_table, write_text
 
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True)
+@click.option("--enter", is_flag=True, help="Enter them into the ledger as claims, which `trace` shows as such.")
+@click.option("--by", metavar="WHO", default="unknown", show_default=True, help="With --enter: who passes them on.")
 @formats("json")
 @common
 @click.pass_context
-def lineage(ctx: click.Context, paths: tuple[str, ...], output: str, settings: Settings) -> None:
+def lineage(ctx: click.Context, paths: tuple[str, ...], enter: bool, by: str, output: str, settings: Settings) -> None:
     """Read what MLflow, OpenLineage and DVC claim, and compare it with the bytes that are here.
 
     PATHS are run folders or REST answers of MLflow, OpenLineage events (JSON, JSON lines), dvc.lock, dvc.yaml and .dvc
@@ -24,6 +26,11 @@ def lineage(ctx: click.Context, paths: tuple[str, ...], output: str, settings: S
 
     with shown(settings):
         found = read(paths)
+    if enter:
+        from customhouse.app.custody_claims import enter_claims
+
+        entered = enter_claims(settings, found, by)
+        talk(settings, f"{entered['new']} of {len(entered['entries'])} ledger entries are new")
     differ = any(claim.state == "bytes differ" for claim in found)
     if output == "json":
         write_json({"claims": [claim.to_json() for claim in found]})
