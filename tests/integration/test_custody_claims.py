@@ -22,7 +22,8 @@ def test_claims_are_traced_as_claims_and_meet_the_same_bytes(
     md5 = hashlib.md5(data.read_bytes(), usedforsecurity=False).hexdigest()
     (tmp_path / "dvc.lock").write_text(
         "schema: '2.0'\nstages:\n  train:\n    cmd: python train.py\n    deps:\n"
-        f"    - path: data.csv\n      md5: {md5}\n      hash: md5\n    outs:\n    - path: model.onnx\n      md5: {'0' * 32}\n      hash: md5\n"
+        f"    - path: data.csv\n      md5: {md5}\n      hash: md5\n"
+        f"    outs:\n    - path: model.onnx\n      md5: {'0' * 32}\n      hash: md5\n"
     )
     lineage = ["model", "lineage", str(tmp_path / "dvc.lock"), "--enter", "--by", "ada", *state]
     assert run(lineage) == 0
