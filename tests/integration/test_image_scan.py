@@ -16,7 +16,10 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from jsonschema import Draft4Validator
 
+from customhouse.app.image_scan import packages_to_match
 from customhouse.cli.program import run as main
+from customhouse.trust.images.listing import Listed, Listing
+from customhouse.trust.packages.found import Found
 from image_builder import INDEX, MANIFEST, ImageBuilder, Item, gzipped, tar_of
 from oci_registry import Registry
 
@@ -134,7 +137,7 @@ def test_from_a_registry_to_a_bill_and_what_is_known_against_it(registry: Regist
     Path("k.pem").chmod(0o600)
     Path("k.pub").write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     run("image", "scan", f"{name}@{digest}", "--state", "state", "--attest", "--key", "k.pem", status=1)
-    run("image", "verify", f"{name}@{digest}", "--key", "k.pub", "--require", "vulnerabilities")
+    run("image", "verify", f"{name}@{digest}", "--key", "k.pub", "--require", "vulnerabilities", "--require", "bom")
 
 
 @pytest.mark.part("docker-registry")
@@ -257,3 +260,12 @@ def test_what_is_no_image_is_refused_with_what_to_do(tmp_path: Path, what: str, 
     done = run("image", "scan", what, status=3 if what == "text.tar" else 2)
     assert why in done.stderr
     assert "fix:" in done.stderr or "no such file" in done.stderr
+
+
+def test_what_the_distribution_brought_is_its_own_to_warn_of_but_for_what_programs_were_linked_from() -> None:
+    def row(kind: str, version: str, owner: str) -> Listed:
+        found = Found(kind, f"{kind}-{owner or 'own'}", version)
+        return Listed(found, "p", 0, "E", found.purl(), owner)
+
+    rows = [row("pypi", "1", "deb"), row("pypi", "1", ""), row("golang", "1", "deb"), row("golang", "(devel)", "")]
+    assert [item.name for item in packages_to_match(Listing(packages=rows), ())] == ["pypi-own", "golang-deb"]

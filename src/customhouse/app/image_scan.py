@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.progress import tell
 from customhouse.app import wiring
 from customhouse.app.layer_memory import LayerMemory
@@ -86,6 +87,7 @@ class ImageScan:
     listing: Listing
     tag: str = ""
     """The tag that was resolved; empty where a digest was named."""
+    in_registry: bool = False
     report: Report | None = None
 
     @property
@@ -161,10 +163,16 @@ def scan_image(
 def packages_to_match(listing: Listing, layers: Sequence[Mapping[str, Any]]) -> list[Package]:
     """What is looked up in the advisories.
 
-    Not what a package of the distribution brought (the distribution's advisories speak of that), and not what has no
-    version (a program's own module that was built from a work tree).
+    Not what a package of the distribution brought (the distribution's advisories speak of that, and its fixes do not
+    change upstream's version), but for what programs were linked from, of which distributions do not warn; and not what
+    has no version (a program's own module that was built from a work tree).
     """
-    return [_package(item, layers) for item in listing.packages if not item.owner and _is_released(item)]
+    linked = ("golang", "cargo")
+    return [
+        _package(item, layers)
+        for item in listing.packages
+        if _is_released(item) and (not item.owner or item.found.kind in linked)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +328,8 @@ class _Scanning:
         for number, row in enumerate(rows):
             if row.state == "not read":
                 listing.unread.append((f"layer {number + 1} ({row.digest or row.diff_id})", row.why))
-        return ImageScan(opened.name, parts.digest, parts, configuration, rows, listing, opened.tag)
+        there = isinstance(opened.blobs, _RegistryBlobs)
+        return ImageScan(opened.name, parts.digest, parts, configuration, rows, listing, opened.tag, there)
 
     def _layer(self, number: int, rows: Sequence[LayerRow], wanted: Mapping[int, Reader] | None) -> Layer | None:
         row = rows[number]
@@ -425,35 +434,50 @@ def look_up(
 
 def write_bill(scan: ImageScan, place: Path) -> None:
     """Write the bill of materials of what was found. Raises UsageError when it cannot be written."""
-    from customhouse.trust.images.bill import image_bill
-
-    name = scan.name.rpartition("@")[0] or scan.name
-    document = image_bill(
-        name, scan.pinned, scan.listing, scan.layer_documents(), wiring.clock().now(), scan.configuration.platform
-    )
     try:
-        place.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        place.write_text(json.dumps(_bill(scan), indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot be written: {error.strerror}", where=str(place)) from error
 
 
-def attest_scan(settings: Settings, scan: ImageScan, by: By) -> dict[str, Any]:
-    """Sign what the advisories say of an image in a registry, and attach it there. Raises what `vuln attest` does.
+def _bill(scan: ImageScan) -> dict[str, Any]:
+    from customhouse.trust.images.bill import image_bill
 
-    What could not be read is a gap of the report, so that no rule takes it for the whole truth.
+    name = scan.name.rpartition("@")[0] or scan.name
+    platform = scan.configuration.platform
+    return image_bill(name, scan.pinned, scan.listing, scan.layer_documents(), wiring.clock().now(), platform)
+
+
+def attest_scan(settings: Settings, scan: ImageScan, by: By) -> dict[str, str]:
+    """Sign the bill of an image in a registry, and what the advisories say, and attach both: kind to where it is.
+
+    What could not be read is a gap of the report, so that no rule takes it for the whole truth; of an image that was
+    not read whole no bill is signed. Raises what `vuln attest` does, and UsageError when there is nothing to sign.
     """
+    from customhouse.app.registry_images import attach_statement
     from customhouse.app.vulnerability_attest import Asked, attest_vulnerabilities
+    from customhouse.core.evidence import EvidenceKind
+    from customhouse.trust.attestation import PREDICATE_TYPES
+    from customhouse.trust.bundle import ISSUED_AT, statement
 
-    if scan.report is None:
-        raise UsageError("nothing was looked up", hint="`customhouse vuln import` brings advisories in")
-    if "@sha256:" not in scan.name:
+    if not scan.in_registry:
         raise UsageError(
             "only an image in a registry has a place for it",
             where=scan.name,
-            hint="-o json of the scan, then: vuln attest --subject DIGEST",
+            hint="--sbom FILE and -o json of the scan, then: vuln attest --subject DIGEST",
         )
-    unread = [{"ecosystem": where, "packages": 0, "reason": why} for where, why in scan.listing.unread]
-    said = scan.report.to_json()
-    return attest_vulnerabilities(
-        settings, {**said, "unknown": [*said["unknown"], *unread]}, Asked(by, image=scan.name), scan.name
-    )
+    done: dict[str, str] = {}
+    if scan.complete:
+        bill, now = PREDICATE_TYPES[EvidenceKind.BOM], to_rfc3339(wiring.clock().now())
+        name, _, digest = scan.name.rpartition("@sha256:")
+        said = statement(name, digest, bill, _bill(scan), {ISSUED_AT: now})
+        done["bom"] = attach_statement(settings, scan.name, said, bill, by)
+    if scan.report is not None:
+        unread = [{"ecosystem": where, "packages": 0, "reason": why} for where, why in scan.listing.unread]
+        document = scan.report.to_json()
+        document["unknown"] = [*document["unknown"], *unread]
+        found = attest_vulnerabilities(settings, document, Asked(by, image=scan.name), scan.name)
+        done["vulnerabilities"] = str(found["attached"])
+    if not done:
+        raise UsageError("not read whole, and nothing was looked up: there is nothing to sign", where=scan.name)
+    return done

@@ -46,7 +46,9 @@ _SHOWN = 40
     type=click.Choice(ACCEPTABLE),
     help="What may stay open without exit status 3 (`unrated`: without 1 under --fail-on).",
 )
-@click.option("--attest", is_flag=True, help="Sign what the advisories say (--key …) and attach it to the image.")
+@click.option(
+    "--attest", is_flag=True, help="Sign the bill and what the advisories say (--key …), and attach them to the image."
+)
 @signers
 @click.option(
     "--match/--no-match", default=None, help="Look packages up in the advisories (default: if there are any)."
@@ -83,7 +85,7 @@ def scan(
     from customhouse.app.image_scan import attest_scan, look_up, scan_image, write_bill
     from customhouse.app.model_signing import By
 
-    asked = bool(match or fail_on or vex or db or attest)
+    asked = bool(match or fail_on or vex or db)
     with shown(settings):
         found = scan_image(settings, image, platform=platform, cache=cache)
         if match is not False:
@@ -101,7 +103,8 @@ def scan(
         _tables(found)
     if attest:
         done = attest_scan(settings, found, By(key, token=identity_token, services=trust_config))
-        talk(settings, f"signed, and attached as {done.get('attached', done.get('file'))}")
+        for kind, place in done.items():
+            talk(settings, f"{kind} signed, and attached as {place}")
     ctx.exit(_status(found, fail_on, accept))
 
 
