@@ -25,7 +25,7 @@ RARE = 0.05
 ATOMS = 0.25
 """Of a column's rows, the most that may lie on values that repeat, if it is one of measured numbers."""
 _MOST_VALUES = 32
-_TEXT_BUCKETS = 1024
+_TEXT_BUCKETS = 512
 _MOST_NUMBERS = 256
 _WORD = re.compile(r"\w+")
 
@@ -147,11 +147,16 @@ def standardised(values: Any) -> Any:
 
 
 def _one_hot(cells: Sequence[str]) -> Any:
+    """The common values, a column each; a row with a rare one gets any of the common ones, or it would stand out."""
     counts = Counter(cells)
     common = [value for value, count in counts.most_common(_MOST_VALUES) if count >= RARE * len(cells)]
     if len(common) < 2:
         return np.zeros((len(cells), 0))
-    return np.stack([np.fromiter((cell == value for cell in cells), np.float64, len(cells)) for value in common], 1)
+    place = {value: at for at, value in enumerate(common)}
+    codes = np.fromiter((place.get(cell, -1) for cell in cells), np.int64, len(cells))
+    rare = codes < 0
+    codes[rare] = np.random.default_rng(5).integers(0, len(common), int(rare.sum()))
+    return np.eye(len(common))[codes]
 
 
 def _bag(cells: Sequence[str]) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 FOLDS = 5
 NEIGHBOURS = 15
 MOST_ROWS = 8000
-_FOURIER = 400
+_FOURIER = 256
 _RIDGE = 1.0
 _BLOCK = 1000
 
