@@ -53,3 +53,28 @@ def test_debian_versions_are_ordered_as_this_machines_dpkg_does(left: str, sign:
     assert order is not None
     one, other = order(left), order(right)
     assert {"lt": one < other, "gt": one > other, "eq": one == other}[sign]
+
+
+@pytest.mark.parametrize(
+    ("left", "sign", "right"),
+    [
+        # Of apk-tools' own list (test/version.data): leading zeros, suffixes, letters, revisions.
+        ("1.06-r6", "<", "006"),
+        ("1.07.5", ">", "1.07"),
+        ("1.2.07.8", "<", "1.2.12.04"),
+        ("2.02.06", "<", "2.02.10"),
+        ("0.98", "<", "1.00"),
+        ("1.39", ">", "1.00_beta2"),
+        ("1.1", ">", "1.1_alpha1"),
+        ("0.1.0_alpha_pre2", "<", "0.1.0_alpha"),
+        ("1.0_p10-r0", ">", "1.0_p9-r0"),
+        ("2.5.1-r8", "<", "2.5.1a-r1"),
+        ("4.5_p1-r1", ">", "4.5_p1"),
+        ("3.4.6-r2", "=", "3.4.6-r2"),
+    ],
+)
+def test_alpine_versions_are_ordered_as_apk_says(left: str, sign: str, right: str) -> None:
+    order = order_of("Alpine:v3.20")
+    assert order is not None
+    one, other = order(left), order(right)
+    assert {"<": one < other, ">": one > other, "=": one == other}[sign]
