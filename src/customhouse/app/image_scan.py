@@ -33,7 +33,7 @@ from customhouse.trust.images.listing import Listed, Listing, as_json, listing_o
 from customhouse.trust.images.merged import merged
 from customhouse.trust.images.places import Archive, Blobs, LayoutFolder, Parts, chosen_digest, parts_of
 from customhouse.trust.oci import Descriptor, Reference, read_json
-from customhouse.trust.packages.found import SYSTEMS
+from customhouse.trust.packages.found import SYSTEMS, visible
 from customhouse.trust.packages.readers import Reader
 from customhouse.trust.scan import Limits
 from customhouse.trust.scan.source import FileBacking, Source
@@ -226,7 +226,7 @@ def _of_saved(archive: Archive, saved: Sequence[dict[str, Any]], wanted: str, wh
         raise ArtifactError("it has several images", where=where, hint=f"name one, {where}:TAG; it has {names}")
     parts, configuration, members = archive.saved_parts(fitting[0])
     tags = fitting[0].get("RepoTags")
-    tag = str(tags[0]) if isinstance(tags, list) and tags else ""
+    tag = visible(str(tags[0])[:500]) if isinstance(tags, list) and tags else ""
     return _Opened(tag or where, parts, archive, configuration, members, tag)
 
 

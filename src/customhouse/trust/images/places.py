@@ -7,7 +7,7 @@ was compared, which `layer` does while it reads.
 from __future__ import annotations
 
 import os
-import tarfile
+import posixpath
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -17,9 +17,11 @@ from typing import IO, Any, Protocol
 
 from customhouse._kit.digest import bytes_digest, is_digest, same_digest
 from customhouse.core.errors import ArtifactError, UsageError
-from customhouse.trust.images.bounds import Bounds
+from customhouse.trust.images.bounds import Bounds, LayerError
 from customhouse.trust.images.packed import Packed
+from customhouse.trust.images.tar_entries import TarEntries
 from customhouse.trust.oci import MAX_MANIFEST, Descriptor, is_index, listed, read_json
+from customhouse.trust.packages.found import visible
 from customhouse.trust.scan.source import CHUNK, FileBacking, Source
 
 MAX_CONFIGURATION = 8 << 20
@@ -70,7 +72,7 @@ def parts_of(blobs: Blobs, digest: str, platform: str | None, default: str, wher
         document = read_json(blobs.manifest(digest), where)
         if is_index(document):
             raise ArtifactError("an index in an index", where=where, hint="name the image by its digest")
-        found = chosen.platform
+        found = visible(chosen.platform)
     else:
         found = ""
     layers = listed(document, "layers", where)
@@ -94,7 +96,7 @@ def _choose(
     if len({item.digest for item in fitting}) > 1 and fitting[0].platform != wanted:
         names = ", ".join(sorted(item.platform for item in fitting))
         raise ArtifactError(f"it has several for {wanted}", where=where, hint=f"--platform, one of {names}")
-    others = tuple(sorted({item.platform for item in real if item.digest != fitting[0].digest}))
+    others = tuple(sorted({visible(item.platform) for item in real if item.digest != fitting[0].digest}))
     return fitting[0], others
 
 
@@ -217,11 +219,8 @@ class Archive(_Checked):
 
     def member(self, name: str) -> Source:
         """A member by name; a link to another member is followed once, as `docker save` made them."""
-        import posixpath
-
         place = posixpath.normpath(name)
-        if place in self._links:
-            place = posixpath.normpath(posixpath.join(posixpath.dirname(place), self._links[place]))
+        place = self._links.get(place, place)
         if place not in self._members:
             raise ArtifactError("it is not in the archive", where=f"{self._path}: {name[:200]}")
         offset, size = self._members[place]
@@ -249,29 +248,46 @@ class Archive(_Checked):
         return plain
 
     def _read_members(self) -> None:
-        import posixpath
-
-        self._handle.seek(0)
+        size = os.fstat(self._handle.fileno()).st_size
+        stream = _Plain(Source(FileBacking(self._handle.fileno()), 0, size))
         try:
-            with tarfile.open(fileobj=self._handle, mode="r:") as tar:
-                for count, item in enumerate(tar):
-                    if count >= _MAX_MEMBERS:
-                        raise ArtifactError(f"more than {_MAX_MEMBERS} entries", where=str(self._path))
-                    name = posixpath.normpath(item.name)
-                    if item.isdir():
-                        continue
-                    if name in self._members or name in self._links:
-                        raise ArtifactError(f"{name[:200]!r} is in it twice", where=str(self._path))
-                    if item.isreg() and not item.issparse():
-                        self._members[name] = (item.offset_data, item.size)
-                    elif item.issym():
-                        self._links[name] = item.linkname
-                    elif item.islnk():
-                        self._links[name] = posixpath.relpath(item.linkname, posixpath.dirname(name) or ".")
-        except (tarfile.TarError, ValueError, EOFError) as error:
-            raise ArtifactError(
-                f"no archive of an image: {error}", where=str(self._path), hint="docker save, or an OCI layout"
-            ) from error
+            for item in TarEntries(stream, Bounds(entries=_MAX_MEMBERS), str(self._path)):
+                name = item.path
+                if item.odd:
+                    raise ArtifactError(f"{name[:200]!r} {item.odd}", where=str(self._path))
+                if item.kind != "d" and (name in self._members or name in self._links):
+                    raise ArtifactError(f"{name[:200]!r} is in it twice", where=str(self._path))
+                if item.kind == "f" and not item.sparse:
+                    self._members[name] = (stream.at, item.size)
+                elif item.kind == "l":
+                    self._links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name), item.link))
+                elif item.kind == "h":
+                    self._links[name] = posixpath.normpath(item.link)
+        except LayerError as error:
+            hint = "docker save, or an OCI layout"
+            raise ArtifactError(f"no archive of an image: {error.message}", where=str(self._path), hint=hint) from error
+
+
+class _Plain:
+    """A file as a stream that seeks."""
+
+    def __init__(self, source: Source) -> None:
+        self._source, self.at = source, 0
+
+    def take(self, count: int) -> bytes:
+        data = self._source.peek(self.at, count)
+        self.at += len(data)
+        return data
+
+    def some(self, most: int) -> bytes:
+        return self.take(min(most, CHUNK))
+
+    def skip(self, count: int) -> bool:
+        self.at += count
+        return self.at <= self._source.size
+
+    def drain(self) -> bool:
+        return False
 
 
 def chosen_digest(index: Mapping[str, Any], wanted: str, where: str) -> str:

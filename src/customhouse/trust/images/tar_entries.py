@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from customhouse.trust.images.bounds import Bounds, LayerError
-from customhouse.trust.images.packed import Packed
 from customhouse.trust.packages.found import visible
 
 _BLOCK = 512
@@ -58,10 +58,26 @@ class _Extended:
     link: str | None = None
 
 
+class Stream(Protocol):
+    """Bytes that are read forward."""
+
+    def take(self, count: int) -> bytes:
+        """The next `count` bytes; fewer only at the end."""
+
+    def some(self, most: int) -> bytes:
+        """Between one and `most` of the next bytes; none at the end."""
+
+    def skip(self, count: int) -> bool:
+        """Pass over `count` bytes; False when there are fewer."""
+
+    def drain(self) -> bool:
+        """Read to the end; whether anything but zeros was left."""
+
+
 class TarEntries:
     """Iterate once; between two steps `packed` may be read up to `left` bytes: the data of the entry."""
 
-    def __init__(self, packed: Packed, bounds: Bounds, where: str) -> None:
+    def __init__(self, packed: Stream, bounds: Bounds, where: str) -> None:
         self._packed, self._bounds, self._where = packed, bounds, where
         self.left = 0
         self._padding = 0
