@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import struct
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -287,3 +288,48 @@ def test_wrong_options_are_usage_errors(world, capsys):
     assert run(["model", "evaluate", *ALL, "--attest"]) == 2
     assert run(["model", "evaluate", *ALL[:-1], "model"]) == 3
     assert "is no file of this dataset" in capsys.readouterr().err
+
+
+def test_the_gate_asks_for_an_evaluation_by_the_plan_of_the_base(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(["init", "team", "--example", "-q"]) == 0
+    monkeypatch.chdir(tmp_path / "team")
+
+    def committed(message):
+        for words in (["add", "-A", "."], ["add", "-f", ".evidence"], ["commit", "-qm", message]):
+            who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com", "-c", "commit.gpgsign=false"]
+            subprocess.run(["git", *who, *words], check=words[0] == "commit", capture_output=True)
+
+    def gate(base):
+        capsys.readouterr()
+        status = run(["gate", "--base", base, "-q", "-o", "json"])
+        return status, {item["rule"] for item in json.loads(capsys.readouterr().out)["findings"]}
+
+    yaml, declared = Path("customhouse.yaml"), Path("models/first-model.yaml")
+    Path("first.yaml").write_text(
+        "apiVersion: customhouse.dev/evaluation/v1\nlabel: paid\nmeasure: [performance]\n"
+        "bounds: [{metric: accuracy, atLeast: 0.05}]\n"
+    )
+    plans = "evaluation: {plans: [{name: first, file: first.yaml, models: ['pvc://models/**']}]}\n"
+    yaml.write_text(yaml.read_text() + plans)
+    committed("a plan")
+    rows = np.random.default_rng(1).random((200, 4)).round(3)
+    rows[:, 3] = rows[:, 3] > 0.5
+    np.savetxt("../h.csv", rows, delimiter=",", fmt="%g", header="a,b,c,paid", comments="")
+    assert run(["model", "attest", "artifacts/first-model/v1", "--key", ".customhouse/keys/evidence.key", "-q"]) == 0
+    declared.write_text(declared.read_text().replace("maxReplicas: 1", "maxReplicas: 2"))
+    committed("a release without an evaluation")
+    status, rules = gate("HEAD~1")
+    assert (status, "evaluation-plan" in rules) == (1, True)
+    words = ["artifacts/first-model/v1", "--data", "../h.csv", "--attest", "--key", ".customhouse/keys/evidence.key"]
+    assert run(["model", "evaluate", *words, "-q"]) == 0
+    committed("its evaluation")
+    status, rules = gate("HEAD~2")
+    assert (status, "evaluation-plan" in rules) == (0, False)
+    # Bounds that a later revision tightens: what was measured under the old ones does not count any more.
+    Path("first.yaml").write_text(Path("first.yaml").read_text().replace("0.05", "0.06"))
+    committed("another plan")
+    declared.write_text(declared.read_text().replace("maxReplicas: 2", "maxReplicas: 1"))
+    committed("a release under it")
+    status, rules = gate("HEAD~1")
+    assert (status, "evaluation-plan" in rules) == (1, True)
