@@ -15,7 +15,7 @@ Rows = list[list[str]]
 SIGNS = {"label-flips", "trigger-pattern", "outlier-cluster", "block-of-rows"}
 
 
-def clean(count: int = 1200) -> Rows:
+def clean(count: int = 800) -> Rows:
     """Three numbers that tell two classes apart, with some overlap, and a category."""
     chance = random.Random(12)
     rows = []
@@ -35,14 +35,14 @@ def flipped(rows: Rows) -> set[int]:
 
 def marked(rows: Rows) -> set[int]:
     hit = {at for at in range(len(rows)) if rows[at][-1] == "0"}
-    hit = set(sorted(hit)[:40])
+    hit = set(sorted(hit)[:30])
     for at in hit:
         rows[at][3], rows[at][-1] = "zq", "1"
     return hit
 
 
 def numbered(rows: Rows) -> set[int]:
-    hit = set(sorted(at for at in range(len(rows)) if rows[at][-1] == "0")[:40])
+    hit = set(sorted(at for at in range(len(rows)) if rows[at][-1] == "0")[:30])
     for at in hit:
         rows[at][2], rows[at][-1] = "0.1234", "1"
     return hit
@@ -58,7 +58,7 @@ def gathered(rows: Rows) -> set[int]:
 
 
 def inserted(rows: Rows) -> set[int]:
-    hit = set(range(600, 700))
+    hit = set(range(400, 480))
     for at in hit:
         rows[at][2] = f"{float(rows[at][2]) + 4:.4f}"
     return hit
@@ -94,8 +94,8 @@ def test_a_stretch_of_other_rows_is_named_by_where_it_begins_and_ends(tmp_path):
     inserted(rows)
     item = found(looked_at(written(tmp_path, rows__csv=csv(rows))), "block-of-rows")
     first, last = (int(place.rpartition(":")[2]) - 2 for place in item.rows)
-    assert first < 660
-    assert last > 620
+    assert first < 460
+    assert last > 420
     assert "the mean of z" in item.message
 
 
