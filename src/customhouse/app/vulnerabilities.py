@@ -45,7 +45,7 @@ def scan_packages(
     found = tuple(dict.fromkeys(packages))
     said = [*statements, *(one for path in vex for one in vex_statements(path)[0])]
     at = now or wiring.clock().now()
-    with wiring.advisories(settings, db) as store:
+    with wiring.advisories(settings, db) as store, store.reading():
         matched = match(found, store.find(keys(found)), at)
         fresh, digest = store.freshness(), store.digest()
     return Report(
@@ -107,7 +107,7 @@ def show(settings: Settings, name: str, db: str | None = None) -> list[dict[str,
 def status(settings: Settings, db: str | None = None, *, max_age_days: int | None = MAX_AGE_DAYS) -> dict[str, Any]:
     """What is in the store: records, digest, freshness of each ecosystem, imports. Raises StateError."""
     now = wiring.clock().now()
-    with wiring.advisories(settings, db) as store:
+    with wiring.advisories(settings, db) as store, store.reading():
         fresh = store.freshness()
         return {
             "db": store.where,

@@ -144,6 +144,16 @@ class Advisories:
         self.close()
 
     @contextmanager
+    def reading(self) -> Iterator[None]:
+        """What is asked within sees one state, whoever imports meanwhile: findings and ages that belong together."""
+        with self._guarded():
+            self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._connection.execute("ROLLBACK")  # nothing was written
+
+    @contextmanager
     def _transaction(self) -> Iterator[None]:
         self._connection.execute("BEGIN IMMEDIATE")
         try:

@@ -112,6 +112,15 @@ def test_what_an_import_touched_is_known_by_package(store: Advisories) -> None:
     assert store.touched_since(0) == {("PyPI", "other"), ("PyPI", "pkg")}
 
 
+def test_who_reads_sees_one_state_while_another_imports(store: Advisories) -> None:
+    store.bring([(advisory("A-1"), data("1"))], source(1))
+    with open_advisories(Path(store.where)) as reader, reader.reading():
+        assert reader.count() == 1
+        store.bring([(advisory("A-2", package="other"), data("2"))], source(9))
+        assert (reader.count(), ages(reader), len(reader.find({("PyPI", "other")}))) == (1, {"PyPI": 1}, 0)
+    assert store.count() == 2
+
+
 def test_everything_is_what_is_found_one_by_one(store: Advisories) -> None:
     many = [(advisory(f"A-{number}", package=f"p{number % 700}"), data(str(number))) for number in range(1500)]
     store.bring(many, source())
