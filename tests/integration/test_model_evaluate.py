@@ -138,6 +138,17 @@ def test_a_leak_is_found_by_digest_and_by_rows(world, capsys):
     assert "every figure is too good" in done["limitations"][0]
 
 
+def test_a_file_that_repeats_its_rows_is_told(world, capsys):
+    head, *rows = Path("data/holdout.csv").read_text().splitlines()
+    Path("data/holdout.csv").write_text("\n".join([head, *rows, *rows]) + "\n")
+    Path("plan.yaml").write_text(
+        PLAN % "0.9" + "  - {metric: data.repeated_share, atMost: 0.05}\nmeasure: [performance]\n"
+    )
+    done = evaluated(capsys, *ALL, status=1)
+    assert done["metrics"]["data.repeated_share"]["value"] == 0.5
+    assert any("600 of 1200 evaluated rows repeat others" in text for text in done["limitations"])
+
+
 def test_another_model_is_compared_on_the_same_rows(world, capsys):
     Path("worse").mkdir()
     Path("worse/model.onnx").write_bytes(logistic([0.2, 1.0, 1.0], 0.0))

@@ -109,7 +109,9 @@ def _hints(component: Mapping[str, Any]) -> list[str]:
 
 def _evaluation(predicate: Mapping[str, Any]) -> dict[str, Any]:
     metrics = predicate.get("metrics")
-    pairs = sorted(metrics.items())[:_MAX_ITEMS] if isinstance(metrics, Mapping) else []
+    pairs = list(metrics.items()) if isinstance(metrics, Mapping) else []
+    # Those of the whole before those of a part (`slice.team=a.f1`): there may be more than are kept.
+    pairs = sorted(pairs, key=lambda item: ("." in str(item[0]), str(item[0])))[:_MAX_ITEMS]
     return {
         "metrics": {
             str(name)[:128]: str(value)[:64]

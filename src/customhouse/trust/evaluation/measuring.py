@@ -55,6 +55,7 @@ def measure(plan: Plan, held: Seen, training: Seen | None, tell: Tell) -> Measur
     """Everything that the plan asks for. Raises ArtifactError where the model fails."""
     done = Measured(limits=list(held.notes))
     settings = Settings(quantile(plan.confidence), plan.confidence, plan.seed, plan.resamples)
+    _repeated(done, plan, held, settings)
     if training is not None:
         _leaks(done, plan, held, training, settings)
     steps: dict[str, Callable[[], None]] = {
@@ -115,6 +116,18 @@ class _Around:
     @property
     def rows(self) -> Rows:
         return Rows(self.x, self.held.truth.taken(self.held.index), taken(self.held.scores, self.held.index))
+
+
+def _repeated(done: Measured, plan: Plan, held: Seen, settings: Settings) -> None:
+    """Rows that stand there more than once are no new rows: whoever repeats a file makes every interval narrow."""
+    twice = held.rows - len(np.unique(held.prints))
+    share = wilson(float(twice), held.rows, settings.z)
+    if share is not None:
+        done.metrics["data.repeated_share"] = share
+    if twice > plan.max_overlap * held.rows:
+        done.limits.append(
+            f"{twice} of {held.rows} evaluated rows repeat others; if they are copies, intervals are too narrow"
+        )
 
 
 def _leaks(done: Measured, plan: Plan, held: Seen, training: Seen, settings: Settings) -> None:
