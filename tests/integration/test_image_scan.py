@@ -232,6 +232,10 @@ def test_a_layer_that_is_damaged_encrypted_or_elsewhere_leaves_the_scan_incomple
     blob = foreign.manifest()["layers"][1]["digest"].removeprefix("sha256:")
     (layout / "blobs" / "sha256" / blob).unlink()
     assert "not distributed" in scanned(run, str(layout), status=3)["layers"][1]["why"]
+    other = image()
+    other.config["os"] = "windows"
+    found = scanned(run, str(other.layout(tmp_path / "windows")), status=3)
+    assert "only Linux" in found["unread"][0]["why"]
     changed = image().layout(tmp_path / "changed")
     blob = image().manifest()["layers"][1]["digest"].removeprefix("sha256:")
     place = changed / "blobs" / "sha256" / blob

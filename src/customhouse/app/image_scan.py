@@ -328,6 +328,8 @@ class _Scanning:
         for number, row in enumerate(rows):
             if row.state == "not read":
                 listing.unread.append((f"layer {number + 1} ({row.digest or row.diff_id})", row.why))
+        if not configuration.platform.startswith("linux/"):
+            listing.unread.append(("image", f"it is for {configuration.platform or 'no platform'}: only Linux is read"))
         there = isinstance(opened.blobs, _RegistryBlobs)
         return ImageScan(opened.name, parts.digest, parts, configuration, rows, listing, opened.tag, there)
 

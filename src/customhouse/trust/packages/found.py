@@ -12,6 +12,7 @@ _ODD = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\uf
 """Controls, marks of direction, and halves of characters."""
 MAX_PACKAGES = 100_000
 """Of one file; a list with more is none."""
+_MAX_LACKING = 50
 MAX_TEXT = 512
 """Characters of a name or a version; longer ones are no names."""
 
@@ -100,12 +101,17 @@ class Reading:
     remarks: list[str] = field(default_factory=list)
     """Worth saying; changes nothing."""
 
+    def lack(self, why: str) -> None:
+        """Say that a package is not known, and go on with the others."""
+        if len(self.unread) < _MAX_LACKING:
+            self.unread.append(why)
+
     def add(self, found: Found) -> None:
         """Add a package; a name or version that is none is said instead. Raises UnreadListError for too many."""
         if not found.name or len(found.name) > MAX_TEXT or len(found.version) > MAX_TEXT:
-            self.unread.append(f"a package without a name, or with one of over {MAX_TEXT} characters")
+            self.lack(f"a package without a name, or with one of over {MAX_TEXT} characters")
         elif visible(found.name + found.version) != found.name + found.version:
-            self.unread.append(f"a package whose name or version has characters that none has: {found.name[:80]!a}")
+            self.lack(f"a package whose name or version has characters that none has: {found.name[:80]!a}")
         elif len(self.packages) >= MAX_PACKAGES:
             raise UnreadListError(f"more than {MAX_PACKAGES} packages")
         else:

@@ -22,16 +22,18 @@ def read_dpkg(data: bytes, reading: Reading, *, whole: bool = True) -> None:
         name, version = fields.get("package", ""), fields.get("version", "")
         state = fields.get("status", "" if whole else "install ok installed").split()
         if not name or (whole and len(state) != 3):
-            raise UnreadListError(f"line {number}: a paragraph that is no package of dpkg's")
+            reading.lack(f"line {number}: a paragraph that is no package of dpkg's")
+            continue
         if state[2] in ("not-installed", "config-files"):
             # Nothing of it is there but its settings, and the list of those: that list has nothing to hide.
             reading.owned.append(f"{FILE_LISTS}/{name}.list")
             continue
         if not version:
-            raise UnreadListError(f"line {number}: {name[:80]!r} has no version")
+            reading.lack(f"line {number}: {name[:80]!r} has no version")
+            continue
         match = _SOURCE.fullmatch(fields.get("source", "")) if fields.get("source") else None
         if fields.get("source") and match is None:
-            raise UnreadListError(f"line {number}: a source that is none")
+            reading.lack(f"line {number}: a source that is none")
         source = match[1] if match else name
         built = (match[2] if match else None) or version
         note = "" if state[2] == "installed" else f"dpkg left it {state[2]}"
@@ -74,7 +76,8 @@ def read_file_list(data: bytes, reading: Reading, worth: Callable[[str], bool]) 
 def _apk(fields: dict[str, str], reading: Reading, number: int) -> None:
     name, version = fields.get("P", ""), fields.get("V", "")
     if not name or not version:
-        raise UnreadListError(f"line {number}: a package without a name or a version")
+        reading.lack(f"line {number}: a package without a name or a version")
+        return
     source = fields.get("o") or name
     reading.add(Found("apk", name, version, source, version, fields.get("A", ""), licence=fields.get("L", "")))
 
