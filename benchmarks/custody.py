@@ -5,7 +5,8 @@
     python benchmarks/custody.py --state DIR --trace REF  # export, verification and flips of your own state
 
 Whole processes are timed (`customhouse trace`, `customhouse verify`), from their start to their end, as the median of
-five; the beside is a Python that starts and imports sqlite3, json and click (what no command can do without).
+five, and their CPU seconds, which say more where others work on the same machine; the beside is a Python that starts
+and imports sqlite3, json and click (what no command can do without).
 Peak memory is that of the process. The state is built first: 200 releases in 160 hours, each hour with usage,
 predictions and a charge, every release with a run, a model, five statements, a commit, a decision and three pods.
 """
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -98,20 +100,36 @@ def build(state: Path) -> int:
         return ledger.size
 
 
-def timed(arguments: list[str], rounds: int = 5) -> tuple[float, int, str]:
-    """(median seconds of the whole process, its peak memory in MiB, what it printed)."""
-    taken, out = [], ""
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """Medians of whole processes: wall and CPU seconds; the peak of memory in MiB, and what was printed."""
+
+    wall: float
+    cpu: float
+    peak: int
+    out: str
+
+    def beside(self, other: Timed) -> str:
+        return (
+            f"{self.wall:.2f} s, {self.cpu:.2f} s of CPU ({self.cpu / other.cpu:.1f} x the beside's), {self.peak} MiB"
+        )
+
+
+def timed(arguments: list[str], rounds: int = 5) -> Timed:
+    taken, worked, out = [], [], ""
     for _ in range(rounds):
-        start = time.perf_counter()
+        start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
         taken.append(time.perf_counter() - start)
+        worked.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         out = done.stdout
         if done.returncode not in (0, 3):
             raise SystemExit(f"{' '.join(arguments)}: {done.stderr}")
     watched = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL);"
     watched += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     peak = subprocess.run([sys.executable, "-c", watched, *arguments], capture_output=True, text=True, check=True)
-    return statistics.median(taken), int(peak.stdout.split()[-1]) >> 10, out
+    return Timed(statistics.median(taken), statistics.median(worked), int(peak.stdout.split()[-1]) >> 10, out)
 
 
 def flips(data: bytes, count: int) -> None:
@@ -148,16 +166,16 @@ def main() -> None:
                 [PROGRAM, "trace", given.trace, "--state", str(state), "-q"], check=True, capture_output=True
             )
             print(f"first trace        {time.perf_counter() - start:.2f} s, with the making of the index")
-        beside = timed(BESIDE)[0]
+        beside = timed(BESIDE)
         references = [given.trace]
         if given.state is None:
             charge = f"charge:team/m7@{digest('r', 7)[7:19]}:12"
             references += ["pvc://models/m7", charge, digest("evidence", 7, 0)[7:19], "transactions/0"]
         for reference in references:
-            taken, peak, out = timed([PROGRAM, "trace", reference, "-o", "json", "--state", str(state)])
-            shown = json.loads(out)
+            found = timed([PROGRAM, "trace", reference, "-o", "json", "--state", str(state)])
+            shown = json.loads(found.out)
             print(
-                f"trace              {taken:.2f} s, {taken / beside:.1f} x the beside, {peak} MiB: {reference[:40]},"
+                f"trace              {found.beside(beside)}: {reference[:40]},"
                 f" {len(shown['nodes'])} nodes, {len(shown['edges'])} links, {len(shown['proofs'])} proofs"
             )
         file = Path(folder) / "export.json"
@@ -166,8 +184,8 @@ def main() -> None:
         subprocess.run([*export, *(["--repo", given.repo] if given.repo else [])], check=True, capture_output=True)
         print(f"export             {time.perf_counter() - start:.2f} s, {file.stat().st_size} bytes")
         key = json.loads(file.read_bytes())["keys"][0]
-        taken, peak, _ = timed([PROGRAM, "verify", str(file), "--key", key, "-o", "json"])
-        print(f"verify             {taken:.2f} s, {taken / beside:.1f} x the beside, {peak} MiB")
+        found = timed([PROGRAM, "verify", str(file), "--key", key, "-o", "json"])
+        print(f"verify             {found.beside(beside)}")
         flips(file.read_bytes(), given.flips)
     print(f"peak of this       {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MiB")
 

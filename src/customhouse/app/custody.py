@@ -113,7 +113,9 @@ def _walked(
 ) -> tuple[Trace, tuple[int, int] | None]:
     """The trace, with the proof of every entry, and the rows that were named."""
     reader = wiring.scattered(opened)
-    sources = wiring.mirrors(settings, asked.repo)
+
+    def sources() -> Sequence[GitProofs]:
+        return wiring.mirrors(settings, asked.repo)
 
     def proved(indexes: Sequence[int]) -> dict[int, tuple[Receipt, Entry]]:
         return prove_entries(indexes, checkpoint, reader.entries, reader.hashes)
@@ -153,7 +155,7 @@ def _indexed(
     asked: Asked,
     told: Told,
     entry: Callable[[int], Entry | None],
-    sources: Sequence[GitProofs],
+    sources: Callable[[], Sequence[GitProofs]],
 ) -> tuple[Meant, list[int]]:
     """What is meant and the entries that a walk from there needs, by the index."""
     with opened_index(settings, opened, checkpoint, told) as index:

@@ -34,7 +34,9 @@ class Meant:
     rows: tuple[int, int] | None = None
 
 
-def meant(reference: str, names: Names, entry: Callable[[int], Entry | None], sources: Sequence[Touching]) -> Meant:
+def meant(
+    reference: str, names: Names, entry: Callable[[int], Entry | None], sources: Callable[[], Sequence[Touching]]
+) -> Meant:
     """What a reference names.
 
     1. `NAME#rows=A-B`: the dataset NAME, rows A to B. 2. `entry:12`, `#12`, or 12 where nothing is called so: what the
@@ -53,7 +55,7 @@ def meant(reference: str, names: Names, entry: Callable[[int], Entry | None], so
     except UsageError as error:
         if "nothing is known of" not in error.message:
             raise
-        found = _of_file(wanted, names, sources)
+        found = _of_file(wanted, names, sources())
         if not found:
             raise
         return Meant(found)
