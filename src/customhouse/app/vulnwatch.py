@@ -99,7 +99,9 @@ class Notice:
 
 def described(item: Reported) -> str:
     """`CVE-2024-1 (high) in numpy 1.0.0: update to 1.2.3`."""
-    mend = f"update to {item.fixed[0]}" if item.fixed else "there is no fix"
+    # A scanner lists the fixes of all branches: the first is not always the one above what is there.
+    several = "the next of " if len(item.fixed) > 1 else ""
+    mend = f"update to {several}{', '.join(item.fixed[:5])}" if item.fixed else "there is no fix"
     return f"{item.id} ({item.severity}) in {item.package} {item.version}: {mend}"
 
 

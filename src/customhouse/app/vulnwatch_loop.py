@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,8 @@ class VulnerabilityWatch:
             return  # no advisories were ever imported here: there is nothing to watch with
         deployed = plane.memory.deployed
         scene = (None if deployed is None else deployed.revision, self._stamp())
-        if scene == self._seen and file == self._file and now < self._ask_at:
+        unchanged = scene == self._seen and file == self._file
+        if now < self._ask_at and (unchanged or self.problem):
             return
         self._ask_at = now + _ASK_S
         try:
@@ -61,6 +63,13 @@ class VulnerabilityWatch:
         except CustomhouseError as error:
             self.problem, self._ask_at = (
                 f"what is deployed is not held against advisories: {error}"[:500],
+                now + _RETRY_S,
+            )
+            return
+        except Exception as error:  # noqa: BLE001 - what serves goes on whatever a bill or an advisory trips over; it is told
+            plane.fault = traceback.format_exc()
+            self.problem, self._ask_at = (
+                f"internal error in the watch over vulnerabilities: {error!r}"[:500],
                 now + _RETRY_S,
             )
             return

@@ -372,7 +372,12 @@ mended(item) := sprintf("fixed in %s", [concat(", ", item.fixed)]) if count(item
 
 mended(item) := "there is no fix" if count(item.fixed) == 0
 
-remedy(item) := sprintf("Update %s to %s and build anew.", [item.package, item.fixed[0]]) if count(item.fixed) > 0
+remedy(item) := sprintf("Update %s to %s and build anew.", [item.package, item.fixed[0]]) if count(item.fixed) == 1
+
+# A scanner lists the fixes of all branches: the first is not always the one above what is there.
+remedy(item) := sprintf("Update %s to the next of %s and build anew.", [item.package, concat(", ", item.fixed)]) if {
+	count(item.fixed) > 1
+}
 
 remedy(item) := sprintf("Do without %s, or have a VEX statement signed that says why %s does not matter here.", [
 	item.package,

@@ -87,6 +87,12 @@ test_vulnerability_denied_fires_and_names_the_advisory_the_package_and_the_fix i
 	finding.advisories == ["CVE-2024-1", "GHSA-1"]
 }
 
+test_vulnerability_denied_fires_and_names_every_fix_of_several if {
+	findings := vulnerabilities.findings with input as judged(has({"fixed": ["1.0.9", "1.1.1d"]}), {})
+	some finding in findings
+	finding.fix == "Update openssl to the next of 1.0.9, 1.1.1d and build anew."
+}
+
 test_vulnerability_denied_fires_by_the_limits_that_hold_without_any if {
 	found(knows(has({}))) == {"vulnerability-denied"}
 }
