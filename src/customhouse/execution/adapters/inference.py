@@ -102,10 +102,10 @@ class Inference:
                 where=self._where,
                 hint="raise limits.memoryMb of the plan, or look at the model",
             )
+        if "where" in said:
+            raise ArtifactError(said["error"], where=said["where"] or self._where, hint=said["hint"])
         if "error" in said:
-            raise ArtifactError(
-                f"the model failed: {said['error']}", where=said.get("where") or self._where, hint=said.get("hint", "")
-            )
+            raise ArtifactError(f"the model failed on these rows: {said['error']}", where=self._where)
         return said, tail
 
     def _slow(self) -> ArtifactError:
