@@ -344,6 +344,7 @@ HOSTILE: dict[str, bytes] = {
     "a key twice": b'{"format":"customhouse.dev/custody/v1","format":"customhouse.dev/custody/v1"}',
     "long number": b'{"format":' + b"9" * 100_000 + b"}",
     "surrogate": b'{"format":"\\ud800"}',
+    "millions of lists": b"[" + b"[]," * 3_000_000 + b"[]]",
 }
 
 
@@ -355,6 +356,19 @@ def test_what_is_no_export_is_said_to_be_none(command: Command, tmp_path: Path, 
     assert said.status == 5
     assert said.json["broken"] == 1
     assert said.json["links"][0]["step"] == 1
+
+
+def test_what_a_stranger_wrote_does_not_steer_the_terminal(
+    exported: Path, world: World, command: Command, tmp_path: Path
+) -> None:
+    document = json.loads(exported.read_bytes())
+    document["reference"] = "\x1b]0;owned\x07\u202e\x9b31m"
+    document["decisions"][0]["digest"] = "\x1b[2Jsha256:\u202e"
+    exported.write_text(json.dumps(document, ensure_ascii=False, separators=(",", ":"), sort_keys=True))
+    for form in ("table", "json"):
+        said = command("verify", exported, "-o", form)
+        assert said.status == 5
+        assert not {"\x1b", "\x07", "\u202e", "\x9b"} & set(said.out + said.err)
 
 
 def test_members_of_odd_types_never_crash_it(exported: Path, world: World, command: Command) -> None:

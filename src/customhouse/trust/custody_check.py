@@ -47,6 +47,9 @@ MAX_PARTS = 20_000
 MAX_PROOF = 64
 PROVED, CLAIMED, BROKEN = "proved", "claimed", "broken"
 _MOST_SHOWN = 100
+_MAX_CONTAINERS = 2_000_000
+_MAX_VALUES = 8_000_000
+"""Counted before anything is parsed, texts included: 64 MiB of `[],` would be gigabytes of lists."""
 
 _SHAPE: Mapping[str, type | tuple[type, ...]] = {
     "charges": list,
@@ -157,7 +160,8 @@ class Findings:
 
     def add(self, step: int, name: str, state: str, message: str) -> None:
         """One more."""
-        self.links.append(Link(step, name[:300], state, message[:500]))
+        # What is said of a stranger's file goes to terminals: it holds nothing that steers one.
+        self.links.append(Link(step, _plain(name[:300]), state, _plain(message[:500])))
 
     def check(self, step: int, name: str, look: Callable[[], str]) -> bool:
         """Proved with what `look` says, or broken with what it raises."""
@@ -207,8 +211,8 @@ def verify_export(data: bytes, trusted: Trusted, parts: Parts, tick: Callable[[]
             parts(Ground(document, entries, traced, trusted), findings)
     return Verification(
         tuple(findings.links),
-        reference=document["reference"],
-        found=tuple(map(str, document["found"])),
+        reference=_plain(document["reference"]),
+        found=tuple(_plain(str(item)) for item in document["found"]),
         origin="" if key is None else key.name,
         size=0 if checkpoint is None else checkpoint.size,
         key="" if key is None else key.vkey,
@@ -217,10 +221,17 @@ def verify_export(data: bytes, trusted: Trusted, parts: Parts, tick: Callable[[]
     )
 
 
+def _plain(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+
+
 # 1
 def _form(data: bytes, findings: Findings) -> dict[str, Any] | None:
     findings.tick()
     where: int | None = None
+    if data.count(b"{") + data.count(b"[") > _MAX_CONTAINERS or data.count(b",") > _MAX_VALUES:
+        findings.add(1, "the file", BROKEN, "more values than any export has")
+        return None
     try:
         document = strict_json.parse(data, "export", max_bytes=MAX_BYTES)
         again = canonical_json(document)

@@ -32,6 +32,7 @@ Read = Callable[[str], bytes]
 Folder = Callable[[str], Mapping[str, bytes]]
 Governing = Callable[[Read, Folder], tuple[Roots, bytes | None]]
 """Whom a customhouse.yaml and the files that it names trust: roots of evidence, and the allowed signers."""
+_MAX_GOVERNANCE = 4 << 20
 _MAX_GOVERNANCES = 50
 """Different sets of rules that are read: each is parsed."""
 
@@ -138,12 +139,12 @@ def _commits(ground: Ground, findings: Findings, governing: Governing) -> list[R
             paths = [*item["governance"], *item["paths"]]
             if len(set(paths)) != len(paths):
                 raise TamperError("a path is there twice")
-            contents = {path: _file(objects, commit, path) for path in paths}
+            contents = {}
+            for path in paths:
+                findings.tick()
+                contents[path] = _file(objects, commit, path)
             if commit in deployed and item["governance"]:
-                named = {path: contents[path] for path in item["governance"]}
-                key = "\n".join(f"{path} {bytes_digest(data)}" for path, data in named.items())
-                if key not in believed and len(believed) < _MAX_GOVERNANCES:
-                    believed[key] = governing(_reader(named), _folder(named))
+                _believe({path: contents[path] for path in item["governance"]}, believed, governing)
             return f"{read[commit].subject!r} by {read[commit].author}; {len(paths)} files by their hashes"
 
         findings.check(7, f"commit {commit}", look)
@@ -156,6 +157,15 @@ def _commits(ground: Ground, findings: Findings, governing: Governing) -> list[R
     text = "an entry names it; the commit itself is not in the file"
     _absent(ground, findings, 7, NodeKind.COMMIT, {commit for commit, _ in listed}, text)
     return [roots for roots, _ in believed.values()]
+
+
+def _believe(files: Mapping[str, bytes], believed: dict[str, tuple[Roots, bytes | None]], governing: Governing) -> None:
+    """Take in whom the rules of a deployed commit trust; the same rules once."""
+    if sum(map(len, files.values())) > _MAX_GOVERNANCE:
+        raise TamperError("more rules than anybody writes")
+    key = "\n".join(f"{path} {bytes_digest(data)}" for path, data in files.items())
+    if key not in believed and len(believed) < _MAX_GOVERNANCES:
+        believed[key] = governing(_reader(files), _folder(files))
 
 
 def _nobody() -> str:

@@ -40,6 +40,7 @@ class Objects:
     raw: Mapping[str, bytes]
     used: set[str] = field(default_factory=set)
     _checked: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
+    _trees: dict[str, dict[bytes, tuple[bytes, str]]] = field(default_factory=dict)
 
     def read(self, name: str, kind: bytes) -> bytes:
         """The content of an object of a kind. Raises KeyError when it is not here, TamperError when it is another."""
@@ -68,12 +69,17 @@ class Objects:
         for number, part in enumerate(parts):
             last = number == len(parts) - 1
             wanted = _FILE_MODES if last else (_TREE_MODE,)
-            entries = {name: (mode, child) for mode, name, child in tree_entries(self.read(at, b"tree"), len(at) // 2)}
-            mode, child = entries.get(part.encode(), (b"", ""))
+            mode, child = self._tree(at).get(part.encode(), (b"", ""))
             if mode not in wanted:
                 raise TamperError(f"the commit has no file {path[:200]!r}", where=f"commit {commit[:12]}")
             at = child
         return self.read(at, b"blob")
+
+    def _tree(self, name: str) -> dict[bytes, tuple[bytes, str]]:
+        content = self.read(name, b"tree")
+        if name not in self._trees:
+            self._trees[name] = {part: (mode, child) for mode, part, child in tree_entries(content, len(name) // 2)}
+        return self._trees[name]
 
 
 def tree_entries(content: bytes, width: int) -> Iterator[tuple[bytes, bytes, str]]:
