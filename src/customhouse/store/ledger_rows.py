@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, Table, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Table, func, insert, select, type_coerce
+from sqlalchemy.types import NullType
 
 from customhouse._kit.hashtree import HASH_BYTES, TILE_HEIGHT, TILE_WIDTH, CompactRange, leaf_hash
 from customhouse.core.errors import StateError
@@ -25,6 +27,7 @@ Seal = Callable[[int, CompactRange, "Checkpoint | None", Hashes], "Checkpoint | 
 Called inside the transaction; what it raises undoes the entries.
 """
 
+_MOST_ENTRIES = 1 << 60
 _KNOWN = {
     "sqlite": "SELECT key, position FROM ledger_entries WHERE key IN (SELECT value FROM json_each(?))",
     "postgresql": "SELECT key, position FROM ledger_entries WHERE key = ANY(%s)",
@@ -98,14 +101,12 @@ class LedgerTable:
 
     def checkpoints(self, since: int = 0) -> Sequence[Checkpoint]:
         """Every checkpoint of at least `since` entries, smallest first."""
+        table = ledger_checkpoints
+        query = select(table.c.origin, table.c.size, _raw(table.c.root), table.c.note).order_by(table.c.size)
+        if since:
+            query = query.where(table.c.size >= since)
         with self._database.read() as connection:
-            table = ledger_checkpoints
-            rows = connection.execute(
-                select(table.c.origin, table.c.size, table.c.root, table.c.note)
-                .where(table.c.size >= since)
-                .order_by(table.c.size)
-            )
-            return tuple(Checkpoint(row.origin, row.size, bytes(row.root), row.note) for row in rows)
+            return tuple(_checkpoint(row) for row in connection.execute(query))
 
     def leaf_hashes(self, start: int, end: int) -> Sequence[bytes]:
         """The recorded leaf hashes of [start, end)."""
@@ -116,12 +117,12 @@ class LedgerTable:
         """(position, key, leaf hash, data) as stored, in order; one that is missing is left out."""
         table = ledger_entries
         query = (
-            select(table.c.position, table.c.key, table.c.leaf_hash, table.c.data)
+            select(table.c.position, table.c.key, _raw(table.c.leaf_hash), _raw(table.c.data))
             .where(table.c.position >= start, table.c.position < end)
             .order_by(table.c.position)
         )
         with self._database.read() as connection:
-            return [(row[0], row[1], bytes(row[2]), bytes(row[3])) for row in connection.execute(query)]
+            return [(row[0], str(row[1]), _lenient(row[2]), _lenient(row[3])) for row in connection.execute(query)]
 
     def hashes(self, level: int, start: int, end: int) -> bytes:
         """The joined hashes [start, end) of one tile level, fewer where the tree ends. Raises StateError for a gap."""
@@ -142,10 +143,14 @@ class LedgerTable:
 
     def _tile(self, connection: Connection, level: int, number: int) -> bytes:
         table = ledger_tiles
-        found = connection.execute(
-            select(table.c.hashes).where(table.c.level == level, table.c.number == number)
-        ).scalar()
-        return b"" if found is None else bytes(found)
+        query = select(_raw(table.c.hashes)).where(table.c.level == level, table.c.number == number)
+        found = connection.execute(query).scalar()
+        return b"" if found is None else self._strict(found, f"tile {number} of level {level}")
+
+    def _strict(self, value: object, what: str) -> bytes:
+        if not isinstance(value, (bytes, memoryview)):
+            raise StateError(f"{what} is damaged", where=self._database.where, hint="restore a backup")
+        return bytes(value)
 
     def _load(self, connection: Connection, size: int) -> CompactRange:
         """The frontier of the stored tree: at most 255 hashes of each tile level are read."""
@@ -209,7 +214,7 @@ class LedgerTable:
     def _column(self, connection: Connection, name: str, start: int, end: int) -> Iterator[bytes]:
         table: Table = ledger_entries
         query = (
-            select(table.c.position, table.c[name])
+            select(table.c.position, _raw(table.c[name]))
             .where(table.c.position >= start, table.c.position < end)
             .order_by(table.c.position)
         )
@@ -217,10 +222,31 @@ class LedgerTable:
         for position, value in connection.execute(query):
             if position != expected:
                 break
-            yield bytes(value)
+            yield self._strict(value, f"entry {position}")
             expected += 1
         if expected < end:
             raise StateError(f"entry {expected} is missing", where=self._database.where, hint="restore a backup")
+
+
+def _raw(column: ColumnElement[bytes]) -> ColumnElement[object]:
+    """The column as the driver gives it: SQLAlchemy's own reading makes three zero bytes of the number 3."""
+    return type_coerce(column, NullType())
+
+
+def _lenient(value: object) -> bytes:
+    """What is no bytes in a damaged file, as bytes that no entry and no hash can be: the check then names its row."""
+    return bytes(value) if isinstance(value, (bytes, memoryview)) else b"\xff" + repr(value).encode()
+
+
+def _checkpoint(row: Sequence[Any]) -> Checkpoint:
+    """What is no text or no bytes becomes none: the check of the note refuses that."""
+    origin, size, root, note = row
+    return Checkpoint(
+        origin if isinstance(origin, str) else "",
+        size,
+        bytes(root) if isinstance(root, (bytes, memoryview)) else b"",
+        note if isinstance(note, str) else "",
+    )
 
 
 def _split(joined: bytes) -> Iterator[bytes]:
@@ -237,6 +263,8 @@ def _insert(connection: Connection, rows: Sequence[tuple[int, str, bytes, bytes]
 
 def _size(connection: Connection) -> int:
     last = connection.execute(select(func.max(ledger_entries.c.position))).scalar()
+    if last is not None and not -1 <= last < _MOST_ENTRIES:
+        raise StateError(f"an entry has the number {last}", hint="restore a backup")
     return 0 if last is None else int(last) + 1
 
 
@@ -249,7 +277,6 @@ def _positions(connection: Connection, keys: list[str]) -> dict[str, int]:
 
 def _latest(connection: Connection) -> Checkpoint | None:
     table = ledger_checkpoints
-    row = connection.execute(
-        select(table.c.origin, table.c.size, table.c.root, table.c.note).order_by(table.c.size.desc()).limit(1)
-    ).first()
-    return None if row is None else Checkpoint(row.origin, row.size, bytes(row.root), row.note)
+    query = select(table.c.origin, table.c.size, _raw(table.c.root), table.c.note).order_by(table.c.size.desc())
+    row = connection.execute(query.limit(1)).first()
+    return None if row is None else _checkpoint(row)
