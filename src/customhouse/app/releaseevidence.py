@@ -11,7 +11,7 @@ from customhouse.core.resource import ResourceRef
 
 _ROWS = 200
 _ORDER = ("scan", "signature", "bom", "provenance", "evaluation")
-_TITLES = {"bom": "bill of materials"}
+_TITLES = {"bom": "bill of materials", "vulnerabilities": "report of vulnerabilities", "vex": "VEX statement"}
 
 
 class ReleaseEvidence:
