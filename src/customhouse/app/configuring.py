@@ -151,6 +151,11 @@ def as_document(configuration: Configuration) -> dict[str, Any]:
         },
         "provenance": provenance_document(configuration.provenance),
         "scan": {"names": [item.to_json() for item in configuration.scan.names]},
+        "evaluation": {
+            "plans": [
+                {"name": item.name, "file": item.file, "models": list(item.models)} for item in configuration.evaluation
+            ]
+        },
         "prices": {
             "provider": configuration.provider,
             "region": configuration.region,
@@ -194,6 +199,9 @@ def _tier(tier: TierSpec) -> dict[str, Any]:
         "evidenceMaxAgeDays": tier.evidence_max_age_days,
         "requiredImageEvidence": list(tier.required_image_evidence),
         "requiredDatasetEvidence": list(tier.required_dataset_evidence) or None,
+        "requiredEvaluation": list(tier.required_evaluation),
+        "evaluationMaxAgeDays": tier.evaluation_max_age_days,
+        "evaluationDataRegistered": tier.evaluation_data_registered,
         "provenanceLevel": tier.provenance_level,
         "imageProvenanceLevel": tier.image_provenance_level,
         "preScannedImages": list(tier.prescanned_images),
