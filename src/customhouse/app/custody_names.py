@@ -39,8 +39,8 @@ def meant(
 ) -> Meant:
     """What a reference names.
 
-    1. `NAME#rows=A-B`: the dataset NAME, rows A to B. 2. `entry:12`, `#12`, or 12 where nothing is called so: what the
-    entry is about. 3. What the graph knows (`resolve_name`). 4. A file or folder here, by its digest. 5. A path in the
+    1. `NAME#rows=A-B`: the dataset NAME, rows A to B. 2. `entry:12`, `#12`, or 12 where nothing is called so and there
+    is such an entry (else it may be the beginning of a commit): what the entry is about. 3. What the graph knows (`resolve_name`). 4. A file or folder here, by its digest. 5. A path in the
     repository: the commits that changed it. Raises UsageError.
     """
     wanted = reference.strip()
@@ -48,8 +48,10 @@ def meant(
     if rows is not None:
         return _rows(rows, names)
     number = _ENTRY.fullmatch(wanted)
-    if number is not None and (not wanted.isdigit() or not names.exact(wanted)):
+    if number is not None and not wanted.isdigit():
         return Meant(_of_entry(int(number[1]), entry))
+    if number is not None and not names.exact(wanted) and entry(int(wanted)) is not None:
+        return Meant(_of_entry(int(wanted), entry))
     try:
         return Meant(resolve_name(names, wanted))
     except UsageError as error:
