@@ -40,8 +40,9 @@ def meant(
     """What a reference names.
 
     1. `NAME#rows=A-B`: the dataset NAME, rows A to B. 2. `entry:12`, `#12`, or 12 where nothing is called so and there
-    is such an entry (else it may be the beginning of a commit): what the entry is about. 3. What the graph knows (`resolve_name`). 4. A file or folder here, by its digest. 5. A path in the
-    repository: the commits that changed it. Raises UsageError.
+    is such an entry (else it may be the beginning of a commit): what the entry is about. 3. What the graph knows
+    (`resolve_name`). 4. A file or folder here, by its digest. 5. A path in the repository: the commits that changed it.
+    Raises UsageError.
     """
     wanted = reference.strip()
     rows = _ROWS.fullmatch(wanted)
