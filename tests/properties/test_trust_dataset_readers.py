@@ -67,7 +67,7 @@ def test_damaged_files_are_read_or_named(case: tuple[str, bytes]) -> None:
         report = looked_at(place)
         assert report.rows > 0 or not report.passed
         assert report.tree.rows == report.rows
-        json.dumps(report.to_json(), allow_nan=True)
+        json.dumps(report.to_json(), allow_nan=False)
 
 
 @settings(deadline=None, max_examples=200)

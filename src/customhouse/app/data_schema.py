@@ -90,7 +90,7 @@ def _column(row: Mapping[str, Any], sensitive: str) -> list[str]:
     if sensitive:
         return lines
     if "min" in row:
-        lines += [f"{key}: {row[key]!r}" for key in ("min", "max")]
+        lines += [f"{key}: {row[key]!r}" for key in ("min", "max") if row[key] is not None]
     top = row.get("top")
     if row["type"] in ("text", "boolean") and isinstance(top, Mapping) and row["distinct"] == len(top):
         lines.append(f"values: [{', '.join(_quoted(value) for value in top)}]")

@@ -102,7 +102,7 @@ def validate_data(asked: Request) -> Report:
     """Read and check. Raises ArtifactError for files that cannot be read or that change, UsageError, ConfigError."""
     path = Path(asked.path)
     # 1.
-    files = read_tree(path)
+    files = files_at(path)
     if not files.files:
         raise UsageError(f"{asked.path} is an empty folder", hint="there is nothing to validate")
     # 2.
@@ -130,6 +130,15 @@ def validate_data(asked: Request) -> Report:
     return Report(asked.path, files, schema, result, place, to_rfc3339(now), nothing_read=not found.parts)
 
 
+def files_at(path: Path) -> Tree:
+    """The files of a dataset, all of them read. Raises ArtifactError."""
+    try:
+        return read_tree(path)
+    except ArtifactError as error:
+        hint = "a dataset is regular files that you may read, with names in UTF-8: copy, rename or remove what is none"
+        raise ArtifactError(error.message, where=error.where, hint=hint if error.hint else "") from error
+
+
 def _schema(asked: Request, path: Path) -> Schema:
     places = [path / name if path.is_dir() else path.with_name(f"{path.name}.schema.yaml") for name in BESIDE]
     chosen = Path(asked.schema) if asked.schema else next((place for place in places if place.is_file()), None)
@@ -144,7 +153,7 @@ def _beside(path: Path, name: str) -> Layout:
     place = (folder / name).resolve()
     if not place.is_relative_to(folder.resolve()):
         raise UsageError(f"{name!r} is not in the folder of the dataset", hint="`references.file` is a path below it")
-    found = layout(place, read_tree(place))
+    found = layout(place, files_at(place))
     if not found.parts:
         raise UsageError(f"{name!r} holds no rows that can be read", hint="see `references.file` of the schema")
     return found

@@ -15,8 +15,7 @@ from typing import Any
 from customhouse._kit.digest import is_digest, same_digest
 from customhouse.app import wiring
 from customhouse.app.data_snapshot import Snapshot, read_snapshot
-from customhouse.app.data_validation import Report, Request, validate_data
-from customhouse.app.inspection import read_tree
+from customhouse.app.data_validation import Report, Request, files_at, validate_data
 from customhouse.app.settings import Settings
 from customhouse.core.errors import TamperError, UsageError
 from customhouse.core.ledger import Entry
@@ -85,7 +84,7 @@ def register(
         same = next((item for item in before if item.digest == report.digest), None)
         if same is not None:
             return said | {"version": same.body.get("version", 1), "entry": same.index}, report
-        made = _entry(name, report, before, _origins(ledger, origins, taken), actor or _person(settings), taken)
+        made = _entry(name, report, before, _origins(ledger, origins, taken), actor or person(settings), taken)
         size = ledger.size
         (receipt,) = ledger.append([made])
     return said | {
@@ -177,7 +176,7 @@ def verify(settings: Settings, name: str, path: str) -> dict[str, Any]:
         raise UsageError(
             f"no dataset is registered as {name[:100]!r}", hint="`customhouse data register PATH --name …`"
         )
-    files = read_tree(Path(path))
+    files = files_at(Path(path))
     same = next((item for item in reversed(known) if same_digest(item.digest, files.digest)), None)
     if same is None:
         last = known[-1]
@@ -202,7 +201,7 @@ def verify(settings: Settings, name: str, path: str) -> dict[str, Any]:
     }
 
 
-def _person(settings: Settings) -> str:
+def person(settings: Settings) -> str:
     """Who asks, as Git would have it from the environment; the ledger names an actor for every entry."""
     environment = settings.environment
     name = environment.get("GIT_AUTHOR_NAME") or environment.get("USER") or environment.get("LOGNAME") or "unknown"

@@ -64,6 +64,8 @@ def _rows(item: Mapping[str, Any], most: int = 20) -> str:
 
 
 def _number(value: object) -> str:
+    if value is None:
+        return "?"
     return f"{value:,.6g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 

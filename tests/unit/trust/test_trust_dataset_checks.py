@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+import re
 
 import pytest
 
+from customhouse.core.errors import ArtifactError
 from customhouse.trust.dataset.near import near_texts
+from customhouse.trust.dataset.patience import patience
 from customhouse.trust.dataset.schema import SchemaError, schema_of
 from customhouse.trust.dataset.sensitive import by_name, by_values, iban, luhn
 from dataset_cases import found, looked_at, rules, table, written
@@ -262,6 +265,8 @@ def test_the_values_of_a_sensitive_label_are_not_told(tmp_path):
     [
         ({"columns": {"a": {"pattern": "("}}}, "/columns/a/pattern"),
         ({"columns": {"a": {"pattern": "(a+)+b"}}}, "/columns/a/pattern"),
+        ({"columns": {"a": {"pattern": "(x|xx)*y"}}}, "/columns/a/pattern"),
+        ({"columns": {"a": {"pattern": "((a{2})|b)*"}}}, "/columns/a/pattern"),
         ({"columns": {"a": {"min": "x"}}}, "/columns/a/min"),
         ({"columns": {"a": {"type": "datetime", "min": 3}}}, "/columns/a/min"),
         ({"columns": {"a": {"maxNullShare": 2}}}, "/columns/a/maxNullShare"),
@@ -275,3 +280,25 @@ def test_a_schema_that_makes_no_sense_is_refused_with_its_place(document, pointe
     with pytest.raises(SchemaError) as caught:
         schema_of(document)
     assert caught.value.pointer == pointer
+
+
+@pytest.mark.parametrize(
+    "pattern", ["[A-Z]{2}[0-9]+", "(?:,[0-9]{3})*", r"[(]+\(x+", "(foo|bar)?[*+]", "([+|]c)*", "(a|b){0,9}"]
+)
+def test_patterns_that_do_no_harm_are_taken(pattern):
+    assert schema_of({"columns": {"a": {"pattern": pattern}}}).columns[0].pattern is not None
+
+
+def test_a_pattern_that_takes_long_is_interrupted(tmp_path, monkeypatch):
+    with (
+        pytest.raises(ArtifactError, match="the pattern of the column a takes more than"),
+        patience("a", "f.csv:2", 0.05),
+    ):
+        re.fullmatch("(x|xx)*y", "x" * 200)
+
+
+def test_numbers_beyond_all_measure_leave_no_infinity_in_a_report(tmp_path):
+    rows = "a,b\n" + "".join(f"1e308,{i}\n" for i in range(50)) + f"{10**400},1\n"
+    report = looked_at(written(tmp_path, rows__csv=rows))
+    json.loads(json.dumps(report.to_json(), allow_nan=False))
+    assert found(report, "outlier").column == "a"

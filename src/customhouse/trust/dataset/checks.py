@@ -339,10 +339,12 @@ def _distance(row: Mapping[str, Any], profile: Any) -> float | None:
         values = profile.sample()
         found = []
         for part, cut in cuts.items():
+            if not isinstance(cut, (int, float)):
+                continue
             below, upto = float((values < cut).mean()), float((values <= cut).mean())
             expected = float(part)
             found.append(0.0 if below <= expected <= upto else min(abs(below - expected), abs(upto - expected)))
-        return max(found)
+        return max(found, default=None)
     top = row.get("top")
     if isinstance(top, Mapping) and not profile.many:
         total, now = max(1, row.get("rows", 1) - row.get("nulls", 0)), max(1, profile.present)

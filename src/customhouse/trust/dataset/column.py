@@ -16,6 +16,7 @@ import numpy as np
 
 from customhouse.trust.dataset.batch import Batch
 from customhouse.trust.dataset.finding import Finding, Places, plural
+from customhouse.trust.dataset.patience import patience
 from customhouse.trust.dataset.schema import Column
 
 MAX_DISTINCT = 10_000
@@ -131,11 +132,12 @@ class ColumnProfile:
             return
         self.minimum, self.maximum = min(self.minimum, float(finite.min())), max(self.maximum, float(finite.max()))
         # Chan, Golub and LeVeque: moments of parts give those of the whole.
-        count, mean = len(finite), float(finite.mean())
-        before = self.numbers - len(numbers)
-        delta, total = mean - self._mean, max(1, before + count)
-        self._squares += float(((finite - mean) ** 2).sum()) + delta * delta * before * count / total
-        self._mean += delta * count / total
+        with np.errstate(over="ignore", invalid="ignore"):  # of numbers as large as 1e308 there is no deviation
+            count, mean = len(finite), float(finite.mean())
+            before = self.numbers - len(numbers)
+            delta, total = mean - self._mean, max(1, before + count)
+            self._squares += float(((finite - mean) ** 2).sum()) + delta * delta * before * count / total
+            self._mean += delta * count / total
         self._keep_some(finite)
 
     def _keep_some(self, finite: Any) -> None:
@@ -161,9 +163,10 @@ class ColumnProfile:
                         wrong("value-not-listed", index)
         if rule.pattern is not None:
             match = rule.pattern.fullmatch
-            for index, text in enumerate(texts):
-                if match(text[:4096]) is None:
-                    wrong("pattern", index)
+            with patience(self.name, batch.place(0)):
+                found = [index for index, text in enumerate(texts) if match(text[:4096]) is None]
+            for index in found:
+                wrong("pattern", index)
         if rule.min_length is not None or rule.max_length is not None:
             low, high = rule.min_length or 0, rule.max_length if rule.max_length is not None else 1 << 62
             for index, text in enumerate(texts):
@@ -286,8 +289,9 @@ class ColumnProfile:
         row["distinct"] = distinct
         if self.mean is not None and self.type in ("integer", "number"):
             cuts = np.quantile(self.sample(), [0.05, 0.5, 0.95]).tolist()
-            row |= {"min": self.minimum, "max": self.maximum, "mean": self.mean, "deviation": self.deviation}
-            row |= {"quantiles": {"0.05": cuts[0], "0.5": cuts[1], "0.95": cuts[2]}}
+            row |= {"min": _finite(self.minimum), "max": _finite(self.maximum)}
+            row |= {"mean": _finite(self.mean), "deviation": _finite(self.deviation)}
+            row |= {"quantiles": {"0.05": _finite(cuts[0]), "0.5": _finite(cuts[1]), "0.95": _finite(cuts[2])}}
         if self.type == "datetime":
             row |= {"earliest": self.earliest, "latest": self.latest}
         if self.type == "text" and self.longest:
@@ -319,6 +323,11 @@ def _asked(rule: str, column: Column | None) -> str:
     if rule == "length":
         return f"{_shown(column.min_length)} to {_shown(column.max_length)}"
     return ""
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON has no infinity."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _shown(bound: object) -> str:

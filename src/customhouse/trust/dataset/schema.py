@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from customhouse.trust.dataset.patience import may_hang
+
 TYPES = ("integer", "number", "boolean", "datetime", "text", "any")
 NULLS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 """Texts that stand for "no value" in CSV files, unless the schema lists others."""
@@ -160,8 +162,9 @@ def _column(name: str, given: Mapping[str, Any]) -> Column:
             pattern = re.compile(given["pattern"])
         except re.error as error:
             raise SchemaError(f"{place}/pattern", f"this is no regular expression: {error}") from error
-        if _may_hang(given["pattern"]):
-            raise SchemaError(f"{place}/pattern", "a repetition within a repetition can take hours on one value")
+        if may_hang(given["pattern"]):
+            problem = "a group that repeats without end, and matches in several ways, can take hours on one value"
+            raise SchemaError(f"{place}/pattern", problem)
     kind = given.get("type", "any")
     bounds = []
     for key in ("min", "max"):
@@ -188,14 +191,6 @@ def _column(name: str, given: Mapping[str, Any]) -> Column:
         None if references is None else (references["file"], references["column"]),
         given.get("sensitive", ""),
     )
-
-
-_NESTED = re.compile(r"\([^()]*[+*}][^()]*\)[+*{]")
-
-
-def _may_hang(pattern: str) -> bool:
-    """Whether a group that repeats holds a repetition: (a+)+ and its like."""
-    return _NESTED.search(pattern) is not None
 
 
 def _number(place: str, value: Any) -> float | None:
