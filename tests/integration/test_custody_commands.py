@@ -286,6 +286,7 @@ def test_a_checkpoint_that_was_kept_must_fit(world: World, command: Command, tmp
     settings = wiring_settings(state)
     with wiring.store(settings) as opened:
         ledger = wiring.ledger(settings, opened, write=True)
+        size = ledger.size
         ledger.append([entry("note", f"n{number}", custody_world.AT, "ada") for number in range(5)])
     file = tmp_path / "file"
     asked = ("trace", "default/first-model", "--export", file, "--state", state)
@@ -305,7 +306,7 @@ def test_a_checkpoint_that_was_kept_must_fit(world: World, command: Command, tmp
     settings = wiring_settings(fork)
     with wiring.store(settings) as opened:
         ledger = wiring.ledger(settings, opened, write=True)
-        ledger.append([entry("note", f"f{number}", custody_world.AT, "eve") for number in range(11)])
+        ledger.append([entry("note", f"f{number}", custody_world.AT, "eve") for number in range(size)])
     kept.write_text(command("ledger", "checkpoint", "--state", fork).out)
     assert third() == "broken"
     assert command(*looked).status == 5

@@ -150,12 +150,18 @@ def exchanged(one: dict[str, Any], other: dict[str, Any]) -> None:
     one["proof"], other["proof"] = other["proof"], one["proof"]
 
 
+def resized(note: str) -> str:
+    """The checkpoint with one entry more."""
+    origin, size, rest = note.split("\n", 2)
+    return f"{origin}\n{int(size) + 1}\n{rest}"
+
+
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "an entry's text": (
         lambda d: d["entries"][2].update(entry=d["entries"][2]["entry"].replace("verified", "VERIFIED")),
         "entry 2",
     ),
-    "an entry's number": (lambda d: d["entries"][-1].update(index=10), "entry 10"),
+    "an entry's number": (lambda d: d["entries"][-1].update(index=d["entries"][-1]["index"] + 1), "entry"),
     "an entry taken away": (lambda d: d["entries"].pop(0), "/nodes"),
     "two proofs exchanged": (
         lambda d: exchanged(d["entries"][1], d["entries"][2]),
@@ -205,7 +211,7 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         "charge of entry",
     ),
     "the range of rows": (lambda d: d["rows"][0]["proof"].update(end=202), "rows 0"),
-    "the checkpoint": (lambda d: d.update(checkpoint=d["checkpoint"].replace("\n11\n", "\n12\n")), "/checkpoint"),
+    "the checkpoint": (lambda d: d.update(checkpoint=resized(d["checkpoint"])), "/checkpoint"),
     "a member more": (lambda d: d.update(note="trust me"), "/note"),
     "the format": (lambda d: d.update(format="customhouse.dev/custody/v2"), "/format"),
 }
