@@ -47,6 +47,9 @@ def test_a_waiver_is_read_and_written_back():
         ({"scope": {"namespace": "*e*", "name": "?[ab]*x"}}, "covers every namespace"),
         ({"from": "soon"}, "from"),
         ({"from": "2026-03-01T00:00:00Z"}, "before it begins"),
+        ({"advisories": []}, "advisories is empty"),
+        ({"advisories": "CVE-2024-1"}, "advisories is a list"),
+        ({"advisories": [""]}, "advisories is a list"),
     ],
 )
 def test_a_waiver_that_is_too_wide_or_unclear_is_refused(changes, said):
