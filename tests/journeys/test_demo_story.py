@@ -11,6 +11,7 @@ from demo_run import DemoRun, play
 
 from customhouse.app.custody_verify import verify
 from customhouse.app.demo.script import SCRIPT
+from customhouse.trust.keys import generate, load_private
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -106,6 +107,32 @@ def test_a_stranger_verifies_the_release_and_finds_every_flipped_byte(demo: Demo
     for number in range(60):
         at = number * len(data) // 60 + 17
         assert not verify_bytes(data[:at] + bytes([data[at] ^ 1 << number % 8]) + data[at + 1 :], file, key), at
+
+
+def test_the_compliance_report_names_what_can_be_looked_up_and_is_signed(demo: DemoRun, tmp_path: Path) -> None:
+    key = tmp_path / "signer.pem"
+    generate().save(key)
+    (tmp_path / "signer.pub").write_bytes(load_private(key).public.pem())
+    out, state = tmp_path / "out", ("--state", str(demo.state))
+    done = demo.cli(
+        "report", "compliance", "fraud-detection", *state, "-o", "json", "--out", str(out), "--key", str(key)
+    )
+    assert done.returncode == 1, done.stderr  # some controls are not met, and that is said
+    found = json.loads(done.stdout)
+    assert json.loads((out / "compliance.json").read_bytes()) == found
+    proofs = [p for f in found["frameworks"] for c in f["controls"] for m in c["met"] for p in m["proofs"]]
+    entry = next(proof for proof in proofs if proof["kind"] == "entry")
+    shown = json.loads(demo.cli("ledger", "proof", entry["ref"], *state).stdout)
+    assert json.loads(shown["entry"])["body"]["text"] == entry["said"]
+    decision = next(proof for proof in proofs if proof["kind"] == "decision")
+    assert demo.cli("explain", decision["ref"], *state).returncode == 0
+    page = (out / "compliance.html").read_text()
+    assert all(f"{control['id']} " in page for f in found["frameworks"] for control in f["controls"])
+    assert "<script" not in page
+    bundle = ("--bundle", str(out / "compliance.json.sigstore.json"), "--key", str(tmp_path / "signer.pub"))
+    assert demo.cli("artifact", "verify", str(out / "compliance.json"), *bundle).returncode == 0
+    (out / "compliance.json").write_text((out / "compliance.json").read_text().replace('"missing"', '"met"', 1))
+    assert demo.cli("artifact", "verify", str(out / "compliance.json"), *bundle).returncode == 5
 
 
 def verify_bytes(data: bytes, file: Path, key: Path) -> bool:

@@ -37,6 +37,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "policy": ("policy:policy", "Test, lint, build, pull and replay the rules; verify suites."),
     "trace": ("trace:trace", "Walk the chain of custody from any node."),
     "verify": ("verify:verify", "Verify a custody export offline."),
+    "report": ("report:report", "Write compliance reports about releases."),
     "ledger": ("ledger:ledger", "Verify and prove the ledger."),
     "optimise": ("optimise:optimise", "Recommend and propose right sizes."),
 }

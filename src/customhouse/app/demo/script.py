@@ -44,6 +44,7 @@ SCRIPT: Sequence[tuple[str, Callable[[Story], str]]] = (
     ("every decision can be repeated; a stricter rule is tried on them", points.replayed),
     ("trace leads from the dataset to the charge", proof.way),
     ("one file proves the release to a stranger; with one flipped byte it does not", proof.exported),
+    ("a compliance report says which controls are met, and what is missing", proof.compliance),
     ("the ledger verifies", proof.verify),
     ("a copy with one flipped byte does not", proof.flipped),
 )

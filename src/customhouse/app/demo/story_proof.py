@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from customhouse.app import wiring
+from customhouse.app.compliance import Wanted, outcome, report
 from customhouse.app.custody import Asked, export_to
 from customhouse.app.custody_verify import verify as verify_export
 from customhouse.app.demo.story import SERVICE, Story
@@ -48,6 +49,16 @@ def exported(story: Story) -> str:
     story.check(not again.ok, "the flipped byte was not found")
     counts = f"{found.count('proved')} links proved, {found.count('claimed')} claimed"
     return f"{len(done.data)} bytes, {counts}; one byte flipped: {again.broken[0].name} is broken"
+
+
+def compliance(story: Story) -> str:
+    """The controls of five texts, held against what is known of the release that serves."""
+    found = report(story.space.settings, Wanted(f"{SERVICE.namespace}/{SERVICE.name}"))
+    counted = outcome(found)
+    story.check(counted["met"] > 0 and counted["missing"] > 0, f"not what is known: {counted}")
+    story.check(found["ledger"]["verified"], "; ".join(found["ledger"]["problems"]))
+    said = f"{counted['met']} controls met, {counted['partly']} partly, {counted['missing']} missing"
+    return f"{len(found['frameworks'])} texts: {said}, {counted['not-shown']} that no system shows"
 
 
 def verify(story: Story) -> str:
