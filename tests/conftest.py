@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from kubernetes_plane import ControlPlane
+    from mlflow_server import MlflowServer
 
 ROOT = Path(__file__).resolve().parent.parent
 CI = os.environ.get("CI", "") not in ("", "0", "false")
@@ -91,6 +92,16 @@ def kubernetes(find_part: Callable[[str], Path], tmp_path_factory: pytest.TempPa
     plane = start_control_plane(tmp_path_factory.mktemp("kubernetes"), programs, files)
     yield plane
     plane.stop()
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(find_part: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """A real MLflow server, started once (8 s of its imports): keep to names of your own."""
+    from mlflow_server import MlflowServer
+
+    running = MlflowServer(find_part("mlflow"), tmp_path_factory.mktemp("mlflow"))
+    yield running
+    running.stop()
 
 
 @pytest.fixture(scope="session")

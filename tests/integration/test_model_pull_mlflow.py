@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,9 @@ pytestmark = [pytest.mark.part("mlflow"), pytest.mark.timeout(600)]
 FILES = {"MLmodel": b"flavors: {}\n", "data/model.onnx": b"weights", "data/deep/a b.txt": b"odd name"}
 
 
-@pytest.fixture(scope="module")
-def server(find_part: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    running = MlflowServer(find_part("mlflow"), tmp_path_factory.mktemp("mlflow"))
-    yield running
-    running.stop()
+@pytest.fixture
+def server(mlflow_server: MlflowServer) -> MlflowServer:
+    return mlflow_server
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urljoin, urlsplit
 
 MAX_BYTES = 16 * 1024 * 1024
@@ -52,12 +52,44 @@ class Answer:
             raise HttpError(self.url, f"the answer is no JSON: {error}") from error
 
 
+class Sending:
+    """A body that is read piece by piece while it is sent: `size` bytes of `source`, from its beginning each time.
+
+    `checks` makes what is told each piece before it is sent, and an empty one at the end; it may raise to end the
+    request with its body incomplete.
+    """
+
+    def __init__(
+        self, source: IO[bytes], size: int, checks: Callable[[], Callable[[bytes], object]] | None = None
+    ) -> None:
+        self.size = size
+        self._source, self._checks = source, checks
+        self._check: Callable[[bytes], object] | None = None
+        self._deadline = 0.0
+
+    def start(self, deadline: float) -> Sending:
+        """Begin, again if need be; `deadline` is of the monotonic clock."""
+        self._source.seek(0)
+        self._check = None if self._checks is None else self._checks()
+        self._deadline = deadline
+        return self
+
+    def read(self, size: int = -1) -> bytes:
+        """A piece, as http.client asks for it."""
+        if time.monotonic() > self._deadline:
+            raise TimeoutError
+        piece = self._source.read(max(size, 1 << 16))
+        if self._check is not None:
+            self._check(piece)
+        return piece
+
+
 def request(
     method: str,
     url: str,
     *,
     headers: Mapping[str, str] | None = None,
-    body: bytes | None = None,
+    body: bytes | Sending | None = None,
     timeout_s: float = 30.0,
     max_bytes: int = MAX_BYTES,
     retries: int = 2,
@@ -69,7 +101,7 @@ def request(
 
     `redirects` is asked, with the address before and after, whether a redirect to another origin may be followed; by
     default it may. `sink` takes the body of a 200 or 206 piece by piece (the Answer's is then empty, and the request is
-    sent once: half a body cannot be taken back).
+    sent once: half a body cannot be taken back). A body that is `Sending` is read while it is sent.
 
     `timeout_s` bounds all of it, redirects and retries included. A GET or HEAD that meets 429, 502, 503, 504 or a
     broken connection is sent again up to `retries` times, after what Retry-After says (at most 30 s). `authority` is a
@@ -126,7 +158,7 @@ class _Bounds:
     sink: Callable[[bytes], object] | None
 
 
-def _follow(method: str, url: str, headers: dict[str, str], body: bytes | None, bounds: _Bounds) -> Answer:
+def _follow(method: str, url: str, headers: dict[str, str], body: bytes | Sending | None, bounds: _Bounds) -> Answer:
     for _ in range(MAX_REDIRECTS + 1):
         answer = _once(method, url, headers, body, bounds)
         place = answer.headers.get("location")
@@ -146,14 +178,19 @@ def _follow(method: str, url: str, headers: dict[str, str], body: bytes | None, 
     raise HttpError(url, f"more than {MAX_REDIRECTS} redirects")
 
 
-def _once(method: str, url: str, headers: Mapping[str, str], body: bytes | None, bounds: _Bounds) -> Answer:
+def _once(method: str, url: str, headers: Mapping[str, str], body: bytes | Sending | None, bounds: _Bounds) -> Answer:
     connection, path = _connection(url, bounds.deadline, bounds.authority)
+    fields: dict[str, str] = {"User-Agent": "customhouse", "Accept-Encoding": "identity", **headers}
     try:
-        connection.request(method, path, body, {"User-Agent": "customhouse", "Accept-Encoding": "identity", **headers})
+        if isinstance(body, Sending):
+            fields["Content-Length"] = str(body.size)
+            connection.request(method, path, body.start(bounds.deadline), fields)
+        else:
+            connection.request(method, path, body, fields)
         with connection.getresponse() as response:
             content = _read(response, connection, url, bounds)
-            fields = {key.lower(): value for key, value in response.getheaders()}
-            return Answer(response.status, fields, content, url)
+            told = {key.lower(): value for key, value in response.getheaders()}
+            return Answer(response.status, told, content, url)
     except TimeoutError as error:
         raise HttpError(url, "no answer in time") from error
     except (OSError, http.client.HTTPException) as error:

@@ -60,6 +60,8 @@ class Inspected:
     files: Mapping[str, bytes]
     scan: TreeScan
     kinds: tuple[EvidenceKind, ...] = field(default=())
+    seen: Tree = field(default=Tree(()))
+    """The files, as they were read."""
 
 
 def size_of(place: Path) -> int:
@@ -132,7 +134,7 @@ def inspect(
     # 5. The signature over the files, last: it stands for all that was inspected.
     found[EvidenceKind.SIGNATURE] = sign_model(files, card.name, key, now)
     placed = {evidence_path(digest, kind): data for kind, data in found.items()}
-    return Inspected(digest, placed, scan, tuple(found))
+    return Inspected(digest, placed, scan, tuple(found), files)
 
 
 def _signed(

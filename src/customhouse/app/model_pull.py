@@ -73,7 +73,7 @@ def pull(
     `digest` is what an `https://` address or a file must have, when the reference does not say it. A lock that is there
     must fit: the same reference, and then the digests that it records. Raises UsageError, ArtifactError, TamperError.
     """
-    place, reference = Path(out), _whole(settings, reference)
+    place, reference = Path(out), whole_reference(settings, reference)
     kept = _read_lock(Path(lock)) if lock is not None and Path(lock).exists() else None
     if kept is not None:
         reference, digest = _by_lock(kept, reference, digest)
@@ -111,8 +111,8 @@ def pull(
     return done
 
 
-def _whole(settings: Settings, reference: str) -> str:
-    """`models:/NAME/VERSION`, as MLflow writes it, with the server that the environment names."""
+def whole_reference(settings: Settings, reference: str) -> str:
+    """`models:/NAME/VERSION`, as MLflow writes it, with the server that the environment names. Raises UsageError."""
     if not reference.startswith("models:/"):
         return reference
     host = urlsplit(settings.environment.get("MLFLOW_TRACKING_URI", "")).netloc

@@ -55,13 +55,13 @@ def attest(request: AttestRequest, settings: Settings, wish: Wish | None = None)
     clock = wiring.clock()
     if not Path(request.repo).is_dir():
         raise UsageError(f"there is no folder {request.repo}", hint="name the work tree with --repo")
-    datasets = tuple(_dataset(text) for text in request.datasets)
+    datasets = read_datasets(request.datasets)
     shelf, hints = request.sources.shelf()
     card = ModelCard(
         name=request.name or Path(request.path).name,
         version=request.version,
         datasets=datasets,
-        evaluation=_json(request.evaluation) if request.evaluation else None,
+        evaluation=read_evaluation(request.evaluation) if request.evaluation else None,
         build=_build(request, datasets, settings) if request.job else None,
         given=request.sources.given(),
         shelf=shelf,
@@ -81,6 +81,11 @@ def attest(request: AttestRequest, settings: Settings, wish: Wish | None = None)
     }
 
 
+def read_datasets(texts: Sequence[str]) -> tuple[Material, ...]:
+    """What `--dataset NAME=DIGEST` says. Raises UsageError."""
+    return tuple(_dataset(text) for text in texts)
+
+
 def _dataset(text: str) -> Material:
     name, equals, digest = text.partition("=")
     if not equals or not is_digest(digest):
@@ -88,7 +93,8 @@ def _dataset(text: str) -> Material:
     return Material(name, digest)
 
 
-def _json(path: str) -> Mapping[str, Any]:
+def read_evaluation(path: str) -> Mapping[str, Any]:
+    """What an evaluation wrote: one JSON object. Raises UsageError."""
     place = Path(path)
     if not place.is_file():
         raise UsageError(f"there is no file {path}")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from customhouse.trust.adapters.registries.mlflow import MlflowStore
     from customhouse.trust.adapters.registries.s3 import S3Store
     from customhouse.trust.adapters.registries.sagemaker import SageMakerStore
+    from customhouse.trust.publishing import ModelRegistry
     from customhouse.trust.remote import ModelStore
 
 
@@ -74,3 +75,29 @@ MODEL_STORES: Mapping[str, Callable[[Settings], ModelStore]] = {
     "sagemaker": sagemaker,
 }
 """Schemes of references to files that a store lists (an OCI registry has manifests, and a way of its own)."""
+
+
+def _oci_models(settings: Settings) -> ModelRegistry:
+    from customhouse.trust.adapters.registries.publish_oci import OciModels
+
+    return OciModels(lambda host: wiring.registry(settings, host))
+
+
+def _s3_models(settings: Settings) -> ModelRegistry:
+    from customhouse.trust.adapters.registries.publish_s3 import S3Models
+
+    return S3Models(s3(settings))
+
+
+def _mlflow_models(settings: Settings) -> ModelRegistry:
+    from customhouse.trust.adapters.registries.publish_mlflow import MlflowModels
+
+    return MlflowModels(mlflow(settings), wiring.clock())
+
+
+MODEL_REGISTRIES: Mapping[str, Callable[[Settings], ModelRegistry]] = {
+    "oci": _oci_models,
+    "s3": _s3_models,
+    "mlflow": _mlflow_models,
+}
+"""Schemes of references to places that models are registered in."""

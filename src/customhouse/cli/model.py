@@ -15,6 +15,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "bom": ("model_bom:bom", "Write the bill of materials of a model."),
     "convert": ("model_convert:convert", "Write weights as safetensors, without executing what they are in."),
     "pull": ("model_pull:pull", "Fetch a model from a registry, an address or a folder, and verify it."),
+    "register": ("model_register:register", "Send a model that scanned clean to a registry, with its evidence."),
     "provenance": ("model_provenance:provenance", "Say what provenance says, and whether it is what is expected."),
     "lineage": ("model_lineage:lineage", "Say what MLflow, OpenLineage and DVC claim of where a model comes from."),
     "reproduce": ("model_reproduce:reproduce", "Train a model again from its provenance, and compare."),

@@ -37,7 +37,7 @@ class Limits:
 
 def write_file(name: str, data: IO[bytes], folder: Path, limits: Limits, where: str) -> None:
     """One file under a name that a registry gave. Raises ArtifactError."""
-    place = _place(name, folder, where)
+    place = placed(name, folder, where)
     limits.files -= 1
     if limits.files < 0:
         raise ArtifactError(f"more than {MAX_FILES} files", where=where)
@@ -112,7 +112,8 @@ def _inside(name: str, below: str) -> str | None:
     return "/".join(parts[1:])
 
 
-def _place(name: str, folder: Path, where: str) -> Path:
+def placed(name: str, folder: Path, where: str) -> Path:
+    """Where a file with a name that somebody gave is written. Raises ArtifactError for a name that leads elsewhere."""
     path = PurePosixPath(name)
     wrong = path.is_absolute() or not path.parts or ".." in path.parts or "\\" in name or "\0" in name
     if wrong or len(name.encode("utf-8", "surrogatepass")) > 1024 or any(part.startswith("-") for part in path.parts):

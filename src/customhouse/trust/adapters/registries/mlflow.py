@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from customhouse._kit.canonical import canonical_json
-from customhouse._kit.http import Answer, HttpError, is_loopback, request
+from customhouse._kit.http import Answer, HttpError, Sending, is_loopback, request
 from customhouse.core.errors import ArtifactError, UsageError
 from customhouse.trust.remote import Exposure, Located, ModelStore, RemoteFile, Take
 
@@ -88,17 +88,17 @@ class MlflowStore:
     def locate(self, reference: str) -> Located:
         """The version that a reference means now, and its files."""
         address = Address.parse(reference)
-        found = self._version(address, reference)
+        found = self.found(address, reference)
         number = _text(found, "version", reference)
         asked = {"name": address.name, "version": number}
         place = _text(
-            self._get(address.host, "mlflow/model-versions/get-download-uri", asked), "artifact_uri", reference
+            self.get(address.host, "mlflow/model-versions/get-download-uri", asked), "artifact_uri", reference
         )
         pinned = f"mlflow://{address.host}/{quote(address.name, safe=' ')}/{number}"
         scheme = place.partition(":")[0]
         if scheme == "mlflow-artifacts":
             root = urlsplit(place).path.strip("/")
-            files = tuple(self._files(address.host, root, reference))
+            files = tuple(self.files(address.host, root, reference))
         else:
             files = self._other(scheme, place, reference)
         if not files:
@@ -125,7 +125,7 @@ class MlflowStore:
 
         host, path = urlsplit(located.reference).netloc, file.pin["artifact"]
         where = f"mlflow://{host} {path}"
-        answer = self._call(
+        answer = self.call(
             "GET",
             host,
             f"mlflow-artifacts/artifacts/{quote(path)}",
@@ -134,43 +134,44 @@ class MlflowStore:
             timeout_s=self._timeout_s + file.size / 1e6,
         )
         if answer.status != 200:
-            raise _refused(answer, where)
+            raise refused(answer, where)
         if came != file.size:
             raise ArtifactError(f"{came} bytes came of {file.size}", where=where)
 
     def exposure(self, host: str) -> Exposure:
         """Whether a stranger may read the registry: without logins MLflow tells no rights apart, and he may write."""
         try:
-            answer = self._call("GET", host, "mlflow/registered-models/search?max_results=1", stranger=True)
+            answer = self.call("GET", host, "mlflow/registered-models/search?max_results=1", stranger=True)
         except ArtifactError:
             return Exposure()
         if answer.status == 200:
             return Exposure(True, None, None, ("it answers without a login: whoever reaches it may write",))
         return Exposure(False if answer.status in (401, 403) else None)
 
-    def _version(self, address: Address, where: str) -> Mapping[str, Any]:
+    def found(self, address: Address, where: str) -> Mapping[str, Any]:
+        """What the registry says of the version that an address means now."""
         if address.alias:
             asked = {"name": address.name, "alias": address.alias}
-            return _part(self._get(address.host, "mlflow/registered-models/alias", asked), "model_version", where)
+            return _part(self.get(address.host, "mlflow/registered-models/alias", asked), "model_version", where)
         if address.version.isdigit():
             asked = {"name": address.name, "version": address.version}
-            return _part(self._get(address.host, "mlflow/model-versions/get", asked), "model_version", where)
+            return _part(self.get(address.host, "mlflow/model-versions/get", asked), "model_version", where)
         body = canonical_json({"name": address.name, "stages": [address.version]})
-        document = self._json(
-            self._call("POST", address.host, "mlflow/registered-models/get-latest-versions", body=body), where
+        document = self.answered(
+            self.call("POST", address.host, "mlflow/registered-models/get-latest-versions", body=body), where
         )
         listed = document.get("model_versions") or []
         if not isinstance(listed, list) or len(listed) != 1 or not isinstance(listed[0], dict):
             raise ArtifactError(f"no one version is in the stage {address.version}", where=where)
         return listed[0]
 
-    def _files(self, host: str, root: str, where: str) -> Iterator[RemoteFile]:
+    def files(self, host: str, root: str, where: str) -> Iterator[RemoteFile]:
         """Every file below a folder of the proxy, or that file itself. Names are held to be names."""
         folders, count = [("", 0)], 0
         while folders:
             folder, depth = folders.pop()
             path = f"{root}/{folder}".rstrip("/")
-            document = self._get(host, "mlflow-artifacts/artifacts", {"path": path})
+            document = self.get(host, "mlflow-artifacts/artifacts", {"path": path})
             for item in document.get("files") or []:
                 name, size = item.get("path"), item.get("file_size", 0)
                 count += 1
@@ -197,12 +198,14 @@ class MlflowStore:
         found = store.locate(place)
         return tuple(replace(file, pin={**file.pin, "store": found.reference}) for file in found.files)
 
-    def _get(self, host: str, path: str, query: Mapping[str, str]) -> dict[str, Any]:
-        return self._json(self._call("GET", host, f"{path}?{urlencode(query)}"), f"mlflow://{host}")
+    def get(self, host: str, path: str, query: Mapping[str, str]) -> dict[str, Any]:
+        """One question of the REST API; the answer's object."""
+        return self.answered(self.call("GET", host, f"{path}?{urlencode(query)}"), f"mlflow://{host}")
 
-    def _json(self, answer: Answer, where: str) -> dict[str, Any]:
+    def answered(self, answer: Answer, where: str) -> dict[str, Any]:
+        """The object that an answer is."""
         if answer.status != 200:
-            raise _refused(answer, where)
+            raise refused(answer, where)
         try:
             document = answer.json()
         except HttpError as error:
@@ -211,22 +214,25 @@ class MlflowStore:
             raise ArtifactError("the answer is no object", where=where)
         return document
 
-    def _call(
+    def call(
         self,
         method: str,
         host: str,
         path: str,
         *,
-        body: bytes | None = None,
+        body: bytes | Sending | None = None,
         sink: Take | None = None,
         max_bytes: int = _MAX_ANSWER,
         timeout_s: float | None = None,
         stranger: bool = False,
     ) -> Answer:
+        """One request, with the login where the host is the one that it is for."""
         ours = bool(self._base) and urlsplit(self._base).netloc == host
         name = urlsplit(f"//{host}").hostname or ""
         base = self._base if ours else f"{'http' if is_loopback(name) else 'https'}://{host}"
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+        headers = {"Content-Type": "application/json"} if isinstance(body, bytes) else {}
+        if isinstance(body, Sending):
+            headers = {"Content-Type": "application/octet-stream"}
         if ours and not stranger:  # the password goes to the server that it is for
             headers |= self._login.header()
         try:
@@ -274,7 +280,8 @@ def _text(document: Mapping[str, Any], key: str, where: str) -> str:
     return value
 
 
-def _refused(answer: Answer, where: str) -> ArtifactError:
+def refused(answer: Answer, where: str) -> ArtifactError:
+    """An answer that is none, with MLflow's own word for it."""
     code = re.search(rb'"error_code":\s*"([A-Z_]{1,64})"', answer.body)
     reason = f" ({code.group(1).decode()})" if code else ""
     denied = answer.status in (401, 403)

@@ -15,7 +15,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from customhouse._kit.canonical import canonical_json
 from customhouse._kit.digest import bytes_digest, is_digest, same_digest
-from customhouse._kit.http import Answer, HttpError, is_loopback, request, shown
+from customhouse._kit.http import Answer, HttpError, Sending, is_loopback, request, shown
 from customhouse.core.errors import ArtifactError, UsageError
 from customhouse.trust.adapters.registries.access import Access, Credentials
 from customhouse.trust.oci import (
@@ -131,20 +131,48 @@ class OciRegistry:
     def push_blob(self, repository: str, data: bytes, media_type: str = "application/octet-stream") -> Descriptor:
         """Store a blob unless it is there; its descriptor. Raises ArtifactError."""
         digest = bytes_digest(data)
-        found = Descriptor(media_type, digest, len(data))
+        self.push_file(repository, digest, data)
+        return Descriptor(media_type, digest, len(data))
+
+    def push_file(self, repository: str, digest: str, data: bytes | Sending) -> bool:
+        """Store a blob of any size unless it is there; whether it was sent. Raises ArtifactError."""
         if self._call("HEAD", repository, f"blobs/{digest}", max_bytes=0, push=True).status == 200:
-            return found
+            return False
         answer = self._call("POST", repository, "blobs/uploads/", body=b"", push=True)
-        place = self._expect(answer, repository, "blobs/uploads/", 202).headers.get("location", "")
-        url = urljoin(answer.url, place)
+        url = self._upload(self._expect(answer, repository, "blobs/uploads/", 202))
+        url += f"{'&' if urlsplit(url).query else '?'}digest={quote(digest, safe='')}"
+        size = data.size if isinstance(data, Sending) else len(data)
+        answer = self._call(
+            "PUT",
+            repository,
+            "",
+            url=url,
+            body=data,
+            headers={"Content-Type": "application/octet-stream"},
+            push=True,
+            timeout_s=self._timeout_s + size / 1e6,
+        )
+        self._expect(answer, repository, "blob", 201)
+        return True
+
+    def _upload(self, answer: Answer) -> str:
+        """Where an upload that was begun goes on."""
+        url = urljoin(answer.url, answer.headers.get("location", ""))
         if urlsplit(url)[:2] != urlsplit(self._root)[:2]:
             raise ArtifactError(f"the registry wants the bytes sent to {shown(url)}", where=self._host)
-        url += f"{'&' if urlsplit(url).query else '?'}digest={quote(digest, safe='')}"
-        headers = {"Content-Type": "application/octet-stream"}
-        self._expect(
-            self._call("PUT", repository, "", url=url, body=data, headers=headers, push=True), repository, "blob", 201
-        )
-        return found
+        return url
+
+    def strangers_push(self, repository: str) -> bool | None:
+        """Whether an upload may be begun without a login; one that may is given up. None: it cannot be told."""
+        stranger = OciRegistry(self._host, authority=self._authority, timeout_s=self._timeout_s)
+        try:
+            answer = stranger._call("POST", repository, "blobs/uploads/", body=b"", push=True)
+            if answer.status == 202:
+                stranger._call("DELETE", repository, "", url=stranger._upload(answer), push=True)
+                return True
+        except ArtifactError:
+            return None
+        return False if answer.status in (401, 403) else None
 
     def push_manifest(self, repository: str, document: Mapping[str, Any], tag: str | None = None) -> Descriptor:
         """Store a manifest; one with a `subject` is listed among the referrers of that. Raises ArtifactError."""
@@ -237,7 +265,7 @@ class OciRegistry:
         path: str,
         *,
         url: str = "",
-        body: bytes | None = None,
+        body: bytes | Sending | None = None,
         headers: Mapping[str, str] | None = None,
         max_bytes: int = MAX_MANIFEST,
         push: bool = False,

@@ -141,14 +141,34 @@ class S3Store:
                 hint="do not use it: the store, or somebody on the way, changes what it serves",
             )
 
+    def below(self, bucket: str, prefix: str) -> tuple[RemoteFile, ...]:
+        """The objects below a prefix that ends in `/`; none is an empty tuple."""
+        listed = [path for path, _ in self._list(bucket, prefix, f"s3://{bucket}/{prefix}")]
+        heads = (self._head(Place(bucket, prefix + path), path) for path in listed)
+        return tuple(file for file in heads if file is not None)
+
     def put(self, bucket: str, key: str, source: Path) -> RemoteFile:
         """Write one object, in parts when it is large; the store checks each part against its SHA-256."""
-        size = source.stat().st_size
         with source.open("rb") as data:
-            if size <= PART:
-                self._put(bucket, key, {}, data.read(PART + 1))
-            else:
-                self._put_parts(bucket, key, data)
+            return self._written(bucket, key, data, source.stat().st_size, {}, None)
+
+    def put_new(self, bucket: str, key: str, data: IO[bytes], size: int, digest: str, watch: Take) -> RemoteFile:
+        """Write an object where none is. `watch` is told each piece, and raises when it is another file's."""
+        found = self._written(bucket, key, data, size, {"If-None-Match": "*"}, watch)
+        if found.digest not in (None, digest):
+            raise ArtifactError("what was written is not what was sent", where=f"s3://{bucket}/{key}")
+        return found
+
+    def _written(
+        self, bucket: str, key: str, data: IO[bytes], size: int, condition: Mapping[str, str], watch: Take | None
+    ) -> RemoteFile:
+        tell = watch or (lambda _: None)
+        if size <= PART:
+            body = data.read(PART + 1)
+            tell(body)
+            self._put(bucket, key, {}, body, condition)
+        else:
+            self._put_parts(bucket, key, data, condition, tell)
         found = self._head(Place(bucket, key))
         if found is None or found.size != size:
             raise ArtifactError("what was written is not there, or another size", where=f"s3://{bucket}/{key}")
@@ -210,28 +230,35 @@ class S3Store:
                 raise ArtifactError("a list of objects without an end", where=where)
             token = following
 
-    def _put(self, bucket: str, key: str, query: Mapping[str, str], body: bytes) -> Answer:
+    def _put(
+        self, bucket: str, key: str, query: Mapping[str, str], body: bytes, condition: Mapping[str, str] | None = None
+    ) -> Answer:
         checksum = base64.b64encode(hashlib.sha256(body).digest()).decode()
-        answer = self._ask("PUT", bucket, key, query, {"x-amz-checksum-sha256": checksum}, body=body)
+        headers = {"x-amz-checksum-sha256": checksum, **(condition or {})}
+        timeout_s = self._timeout_s + len(body) / 1e6
+        answer = self._ask("PUT", bucket, key, query, headers, body=body, timeout_s=timeout_s)
         if answer.status != 200:
             raise self._refused(answer, f"s3://{bucket}/{key}")
         return answer
 
-    def _put_parts(self, bucket: str, key: str, data: IO[bytes]) -> None:
+    def _put_parts(self, bucket: str, key: str, data: IO[bytes], condition: Mapping[str, str], tell: Take) -> None:
         where = f"s3://{bucket}/{key}"
         begun = self._ask("POST", bucket, key, {"uploads": ""}, {"x-amz-checksum-algorithm": "SHA256"})
         upload = _xml(begun.body, where).findtext("{*}UploadId") if begun.status == 200 else None
         if not upload:
             raise self._refused(begun, where)
         try:
-            self._write_parts(bucket, key, upload, data)
+            self._write_parts(bucket, key, upload, data, condition, tell)
         except BaseException:
             self._ask("DELETE", bucket, key, {"uploadId": upload})  # parts that stay are paid for
             raise
 
-    def _write_parts(self, bucket: str, key: str, upload: str, data: IO[bytes]) -> None:
+    def _write_parts(
+        self, bucket: str, key: str, upload: str, data: IO[bytes], condition: Mapping[str, str], tell: Take
+    ) -> None:
         rows: list[str] = []
         while body := data.read(PART):
+            tell(body)
             number = len(rows) + 1
             answer = self._put(bucket, key, {"partNumber": str(number), "uploadId": upload}, body)
             checksum = base64.b64encode(hashlib.sha256(body).digest()).decode()
@@ -241,7 +268,8 @@ class S3Store:
                 f"<ChecksumSHA256>{checksum}</ChecksumSHA256></Part>"
             )
         document = f"<CompleteMultipartUpload>{''.join(rows)}</CompleteMultipartUpload>".encode()
-        done = self._ask("POST", bucket, key, {"uploadId": upload}, body=document, timeout_s=600)
+        tell(b"")
+        done = self._ask("POST", bucket, key, {"uploadId": upload}, condition, body=document, timeout_s=600)
         if done.status != 200 or _CODE.search(done.body):  # a 200 may carry an error here
             raise self._refused(done, f"s3://{bucket}/{key}")
 
@@ -301,6 +329,8 @@ class S3Store:
         code = _CODE.search(answer.body)
         reason = f" ({code.group(1).decode()})" if code else ""
         denied = answer.status in (401, 403)
+        if answer.status == 412:
+            return ArtifactError("there is an object of that name already", where=where)
         return ArtifactError(
             f"the store answers {answer.status}{reason}",
             where=where,

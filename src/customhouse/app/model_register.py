@@ -1,0 +1,246 @@
+"""`customhouse model register`: a model that scanned clean goes to a registry with its evidence, and into the ledger.
+
+Evidence and signature are made before anything is sent, and the name by which people find it is made last. Run again,
+it finishes what ended in the middle: evidence that is there, signed by the same key, and says the same is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from customhouse.app import wiring, wiring_stores
+from customhouse.app.datasets import person
+from customhouse.app.inspection import Inspected, ModelCard, inspect
+from customhouse.app.model_pull import Pulled, pull, whole_reference
+from customhouse.app.modelbom import Sources
+from customhouse.app.models import read_datasets, read_evaluation
+from customhouse.app.settings import Settings
+from customhouse.core.errors import EvidenceError, StateError, UsageError
+from customhouse.trust.attestation import SUFFIX
+from customhouse.trust.bundle import ISSUED_AT, read_bundle
+from customhouse.trust.custody import Link, Node, NodeKind, entry
+from customhouse.trust.keys import PublicKey, load_private
+from customhouse.trust.publishing import ModelRegistry, Parcel
+from customhouse.trust.scan import Verdict, Wish
+from customhouse.trust.unpack import placed
+
+KIND = "model-registered"
+MAX_FILES = 10_000
+"""What registries list, and what is read from them (`trust.oci.MAX_DESCRIPTORS`)."""
+_FOLDER = "registering"
+_MAX_FINDINGS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterRequest:
+    """What `model register` was asked: `source` is a path or a reference, `to` where it goes."""
+
+    source: str
+    to: str
+    key: str
+    name: str | None = None
+    version: str = "0"
+    evaluation: str | None = None
+    datasets: tuple[str, ...] = ()
+    lock: str | None = None
+    actor: str | None = None
+    renew: bool = False
+    probe: bool = False
+    sources: Sources = field(default_factory=Sources)
+
+
+def register(settings: Settings, asked: RegisterRequest, wish: Wish | None = None) -> dict[str, Any]:
+    """Inspect, and send what is clean; what is not clean is told, and nothing of it is sent.
+
+    `{"registered","reference","name","version","digest","verdict","evidence","findings","sent","there","entry",
+    "exposure","source"}`. Raises UsageError, ArtifactError, TamperError, ConfigError.
+    """
+    target = whole_reference(settings, asked.to)
+    registry = _registry(settings, target)
+    key = load_private(Path(asked.key))
+    with _staged(settings, asked) as (folder, origin):
+        card = _card(asked)
+        done = inspect(folder, card, key, wiring.clock().now(), wish)
+        said = _said(card, done, origin)
+        if done.scan.verdict is not Verdict.CLEAN:
+            return said
+        _require_names(done, folder)
+        made = {Path(name).name: data for name, data in done.files.items()}
+        parcel = Parcel(card.name, card.version, done.digest, done.scan.verdict.value, folder, done.seen.files, made)
+        published = registry.publish(
+            target, parcel, lambda there: made if asked.renew else settled(made, there, key.public)
+        )
+    index = _enter(settings, parcel, published.reference, asked.actor, origin)
+    exposure = registry.exposure(published.reference, probe=asked.probe)
+    return said | {
+        "registered": True,
+        "reference": published.reference,
+        "sent": published.sent,
+        "there": published.there,
+        "entry": index,
+        "exposure": exposure.to_json(),
+    }
+
+
+def settled(ours: Mapping[str, bytes], theirs: Sequence[tuple[str, bytes]], key: PublicKey) -> dict[str, bytes]:
+    """Our evidence, in place of which stands what is there already: signed by our key, and saying the same."""
+    kept = dict(ours)
+    for name, data in ours.items():
+        wanted = _meaning(data, None)
+        for _, other in theirs:
+            if _meaning(other, key) == wanted:
+                kept[name] = other
+                break
+    return kept
+
+
+def _meaning(data: bytes, key: PublicKey | None) -> str | None:
+    """What a bundle states, without the time at which it was stated; None for one that the key did not sign."""
+    try:
+        bundle = read_bundle(data)
+        if key is not None and not bundle.signed_by(key):
+            return None
+        said = json.loads(bundle.payload)
+    except (EvidenceError, ValueError, RecursionError):
+        return None
+    return json.dumps(_timeless(said), sort_keys=True)
+
+
+def _timeless(value: Any, depth: int = 0) -> Any:
+    if isinstance(value, dict) and depth < 4:
+        return {k: _timeless(v, depth + 1) for k, v in value.items() if k not in (ISSUED_AT, "timestamp")}
+    return [_timeless(item, depth + 1) for item in value] if isinstance(value, list) and depth < 4 else value
+
+
+def _registry(settings: Settings, target: str) -> ModelRegistry:
+    scheme = target.partition("://")[0]
+    if scheme not in wiring_stores.MODEL_REGISTRIES:
+        raise UsageError(
+            f"{target[:200]!r} is nowhere that a model is registered",
+            hint="oci://HOST/REPOSITORY:TAG, s3://BUCKET/PREFIX, mlflow://HOST/NAME or models:/NAME",
+        )
+    return wiring_stores.MODEL_REGISTRIES[scheme](settings)
+
+
+@contextmanager
+def _staged(settings: Settings, asked: RegisterRequest) -> Iterator[tuple[Path, Pulled | None]]:
+    """The folder to register, and where it was pulled from. A file becomes a folder with that one file in it."""
+    source = asked.source
+    remote = "://" in source or source.startswith("models:/")
+    place = Path(source)
+    if not remote and place.is_dir():
+        yield place, None
+        return
+    if not remote and not place.is_file():
+        raise UsageError(f"there is nothing at {source}")
+    draft = settings.state / _FOLDER / secrets.token_hex(8)
+    try:
+        draft.mkdir(parents=True, mode=0o700)
+        folder = draft / "model"
+        if remote:
+            yield folder, pull(settings, source, str(folder), digest=None, lock=asked.lock)
+            return
+        folder.mkdir()
+        try:
+            os.link(place, folder / place.name)
+        except OSError:  # another disk
+            shutil.copyfile(place, folder / place.name)
+        yield folder, None
+    except OSError as error:
+        raise StateError(f"cannot be written: {error.strerror or error}", where=str(draft)) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _card(asked: RegisterRequest) -> ModelCard:
+    name = asked.name or _named(asked)
+    shelf, _ = asked.sources.shelf()
+    return ModelCard(
+        name=name,
+        version=asked.version,
+        datasets=read_datasets(asked.datasets),
+        evaluation=read_evaluation(asked.evaluation) if asked.evaluation else None,
+        given=asked.sources.given(),
+        shelf=shelf,
+        images=asked.sources.bills(),
+    )
+
+
+def _named(asked: RegisterRequest) -> str:
+    """The folder's or file's name; of a reference the part that names the model."""
+    if "://" in asked.source or asked.source.startswith("models:/"):
+        plain = asked.source.partition("@")[0].rstrip("/")
+        last = plain.rpartition("/")[2]
+        return last if not last.isdigit() else plain.rpartition("/")[0].rpartition("/")[2]
+    return Path(asked.source).resolve().name
+
+
+def _said(card: ModelCard, done: Inspected, origin: Pulled | None) -> dict[str, Any]:
+    findings = [
+        {"path": file.path, "verdict": file.verdict.value, "rule": found.rule, "message": found.message}
+        for file in done.scan.files
+        if file.verdict is not Verdict.CLEAN
+        for found in file.findings
+    ]
+    return {
+        "registered": False,
+        "reference": None,
+        "name": card.name,
+        "version": card.version,
+        "digest": done.digest,
+        "verdict": done.scan.verdict.value,
+        "evidence": [kind.value for kind in done.kinds],
+        "findings": findings[:_MAX_FINDINGS],
+        "sent": 0,
+        "there": 0,
+        "entry": None,
+        "exposure": None,
+        "source": None if origin is None else origin.reference,
+    }
+
+
+def _require_names(done: Inspected, folder: Path) -> None:
+    """What is registered must come back: names that `model pull` refuses are not sent."""
+    if len(done.seen.files) > MAX_FILES:
+        raise UsageError(f"{len(done.seen.files)} files; {MAX_FILES} are the most that a registry is given")
+    for file in done.seen.files:
+        placed(file.path, folder, file.path)
+
+
+def _enter(settings: Settings, parcel: Parcel, reference: str, actor: str | None, origin: Pulled | None) -> int:
+    """The ledger's entry: which model lies where, whatever registry it is. Once, however often it is asked for."""
+    model = Node.of(NodeKind.MODEL, parcel.digest, parcel.name, f"{parcel.name}@{parcel.version}")
+    place = Node("registration", reference[:500])
+    nodes, links = [model, place], [Link.between(model, place, "registered-in")]
+    if origin is not None:
+        source = Node("source", origin.reference[:500])
+        nodes.append(source)
+        links.append(Link.between(source, model, "produced"))
+    body = {
+        "text": f"model {parcel.name} {parcel.version}, {len(parcel.files)} files, registered in {reference}"[:1000],
+        "version": parcel.version,
+        "reference": reference,
+        "verdict": parcel.verdict,
+        "files": len(parcel.files),
+        "evidence": sorted(name.removesuffix(SUFFIX) for name in parcel.evidence),
+    }
+    made = entry(
+        KIND,
+        f"{KIND}:{reference}:{parcel.digest}",
+        wiring.clock().now(),
+        actor or person(settings),
+        nodes=nodes,
+        links=links,
+        body=body,
+    )
+    with wiring.store(settings) as opened:
+        (receipt,) = wiring.ledger(settings, opened, write=True).append([made])
+    return receipt.index

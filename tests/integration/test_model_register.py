@@ -1,0 +1,311 @@
+"""Models registered in real registries: whole with their evidence or not found at all, never over what is there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gate_world import DECLARATION, KEY, MODEL, Shell, released, shell
+
+from customhouse._kit import http
+from customhouse._kit.digest import tree
+from customhouse.app import wiring, wiring_stores
+from customhouse.app.model_pull import pull
+from customhouse.app.model_register import KIND, RegisterRequest, register
+from customhouse.app.settings import Settings
+from customhouse.core.errors import ArtifactError, CustomhouseError, TamperError, UsageError
+from customhouse.trust.keys import generate
+from mlflow_server import MlflowServer
+from oci_registry import Registry
+from s3_store import ObjectStore
+
+__all__ = ["released", "shell"]
+
+pytestmark = pytest.mark.timeout(600)
+SAFETENSORS = b"\x08\0\0\0\0\0\0\0{}      "
+FILES = {"config.json": b"{}", "weights/model.safetensors": SAFETENSORS, "empty.txt": b"", "a b+c.txt": b"odd name"}
+PICKLE = b"cos\nsystem\n(S'true'\ntR."
+KINDS = {"scan.sigstore.json", "bom.sigstore.json", "signature.sigstore.json"}
+
+
+class World:
+    """One registry of each kind: `target` is a fresh place in it."""
+
+    def __init__(self, kind: str, environment: dict[str, str], place: Callable[[str], str], server: Any) -> None:
+        self.kind, self.environment, self.target, self.server = kind, environment, place, server
+
+
+@pytest.fixture(scope="module")
+def oci(find_part: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    running = Registry(find_part("docker-registry"), tmp_path_factory.mktemp("oci"))
+    yield World("oci", {}, lambda name: f"oci://{running.host}/models/{name}:v1", running)
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def s3(find_part: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    running = ObjectStore(find_part("versitygw"), tmp_path_factory.mktemp("s3"))
+    running.bucket("models")
+    yield World("s3", running.environment, lambda name: f"s3://models/{name}/v1", running)
+    running.stop()
+
+
+@pytest.fixture
+def mlflow(mlflow_server: MlflowServer) -> World:
+    return World("mlflow", {"MLFLOW_TRACKING_URI": mlflow_server.url}, lambda name: f"models:/{name}", mlflow_server)
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("oci", marks=pytest.mark.part("docker-registry")),
+        pytest.param("s3", marks=pytest.mark.part("versitygw")),
+        pytest.param("mlflow", marks=pytest.mark.part("mlflow")),
+    ]
+)
+def world(request: pytest.FixtureRequest) -> World:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    generate().save(tmp_path / "evidence.key")
+    return tmp_path / "evidence.key"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    for name, content in FILES.items():
+        (tmp_path / "model" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "model" / name).write_bytes(content)
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def send(world: World, key: Path, model: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    def run(name: str, **more: Any) -> dict[str, Any]:
+        settings = Settings(tmp_path / more.pop("state", "state"), environment=world.environment)
+        source = str(more.pop("source", model))
+        return register(settings, RegisterRequest(source, world.target(name), str(key), **more))
+
+    return run
+
+
+def evidence_of(world: World, reference: str, digest: str, state: Path) -> dict[str, bytes]:
+    settings = Settings(state, environment=world.environment)
+    return dict(wiring_stores.MODEL_REGISTRIES[world.kind](settings).evidence(reference, digest))
+
+
+def come_back(world: World, reference: str, place: Path) -> str:
+    settings = Settings(place.with_name(place.name + "-state"), environment=world.environment)
+    return pull(settings, reference, str(place), digest=None, lock=None).tree
+
+
+def entries(state: Path) -> list[Any]:
+    settings = Settings(state, environment={})
+    with wiring.store(settings) as opened:
+        return [item for _, item in wiring.ledger(settings, opened, write=False).entries() if item.kind == KIND]
+
+
+def test_what_was_registered_comes_back_whole_and_a_second_time_nothing_is_sent(world, send, model, tmp_path):
+    done = send("fraud", version="3")
+    assert done["registered"]
+    assert done["verdict"] == "clean"
+    assert done["digest"] == tree(model).digest
+    assert done["there"] == 0
+    assert come_back(world, done["reference"], tmp_path / "out") == done["digest"]
+    kept = evidence_of(world, done["reference"], done["digest"], tmp_path / "state")
+    assert kept.keys() == KINDS
+    again = send("fraud", version="3")
+    assert (again["reference"], again["sent"]) == (done["reference"], 0)
+    assert evidence_of(world, done["reference"], done["digest"], tmp_path / "state") == kept
+    assert again["entry"] == done["entry"]
+    (entered,) = entries(tmp_path / "state")
+    assert entered.body["reference"] == done["reference"]
+    assert entered.body["nodes"][0]["digest"] == done["digest"]
+    # Another machine finds what is there, and says so in its own ledger.
+    other = send("fraud", version="3", state="another machine")
+    assert (other["reference"], other["sent"]) == (done["reference"], 0)
+
+
+def test_nothing_of_what_is_not_clean_is_sent(world, send, model, tmp_path, monkeypatch):
+    (model / "weights.pkl").write_bytes(PICKLE)
+    monkeypatch.setattr(http, "_once", lambda *_: pytest.fail("a request"))
+    done = send("wicked")
+    assert not done["registered"]
+    assert done["verdict"] == "malicious"
+    assert done["findings"][0]["path"] == "weights.pkl"
+    assert done["reference"] is done["entry"] is done["exposure"] is None
+    assert not (tmp_path / "state" / "ledger").exists()
+
+
+class Ended(BaseException):
+    """The process ends here."""
+
+
+def test_a_registration_that_ends_anywhere_is_found_by_nobody_and_is_finished(
+    world, send, model, tmp_path, monkeypatch
+):
+    real, digest = http._once, tree(model).digest
+    left = [0]
+
+    def counted(*arguments: Any) -> Any:
+        if left[0] == 0:
+            raise Ended
+        left[0] -= 1
+        return real(*arguments)
+
+    total = 0
+    while True:  # some requests further each time, on the leavings of the last
+        left[0] = 4 + 3 * total
+        monkeypatch.setattr(http, "_once", counted)
+        try:
+            done = send("ended")
+            break
+        except Ended:
+            monkeypatch.setattr(http, "_once", real)
+        found = whole_by_name(world, tmp_path / f"found{total}", digest)
+        assert found in (None, digest)
+        if found is not None and world.kind != "s3":
+            # By the time that a name leads to it, its evidence is there.
+            reference = world.target("ended") if world.kind == "oci" else f"mlflow://{world.server.host}/ended"
+            assert evidence_of(world, reference, digest, tmp_path / "x").keys() >= KINDS
+        total += 1
+        assert total < 50
+    monkeypatch.setattr(http, "_once", real)
+    assert total > 1
+    assert come_back(world, done["reference"], tmp_path / "out") == digest
+    assert evidence_of(world, done["reference"], digest, tmp_path / "x").keys() >= KINDS
+    if world.kind == "mlflow":
+        listed = world.server.call("GET", "mlflow/model-versions/search?filter=name%3D%27ended%27")["model_versions"]
+        assert len(listed) == 1
+
+
+def whole_by_name(world: World, place: Path, digest: str) -> str | None:
+    """The digest of what the name leads to; None while it leads to nothing. Half a prefix of S3 has another digest."""
+    name = f"mlflow://{world.server.host}/ended/1" if world.kind == "mlflow" else world.target("ended")
+    try:
+        found = come_back(world, name, place)
+    except ArtifactError:
+        return None
+    return None if world.kind == "s3" and found != digest else found
+
+
+def test_what_is_there_is_never_written_over(world, send, model, tmp_path):
+    first = send("taken")
+    (model / "config.json").write_bytes(b'{"other": 1}')
+    if world.kind == "mlflow":
+        second = send("taken")  # another version
+        assert second["reference"] != first["reference"]
+    else:
+        with pytest.raises(TamperError):
+            send("taken")
+    assert come_back(world, first["reference"], tmp_path / "out") == first["digest"]
+
+
+def test_what_changes_while_it_is_sent_gets_no_name(world, send, model, tmp_path, monkeypatch):
+    """The evidence is of what was inspected; a file that somebody swaps then must not go under its digest."""
+    real = wiring_stores.MODEL_REGISTRIES[world.kind]
+
+    def late(settings: Settings) -> Any:
+        made = real(settings)
+        publish = made.publish
+
+        def swapped(target: str, parcel: Any, settle: Any) -> Any:
+            (model / "weights/model.safetensors").write_bytes(SAFETENSORS[:-1] + b"\n")
+            return publish(target, parcel, settle)
+
+        made.publish = swapped
+        return made
+
+    monkeypatch.setattr(wiring_stores, "MODEL_REGISTRIES", {world.kind: late})
+    with pytest.raises(TamperError, match="changed while it was registered"):
+        send("changing")
+    monkeypatch.undo()
+    name = f"mlflow://{world.server.host}/changing/1" if world.kind == "mlflow" else world.target("changing")
+    if world.kind == "s3":
+        assert come_back(world, name, tmp_path / "out") != tree(model).digest
+    else:
+        with pytest.raises(ArtifactError):
+            come_back(world, name, tmp_path / "out")
+
+
+def test_evidence_that_says_more_comes_beside_and_renewed_evidence_too(world, send, model, tmp_path):
+    done = send("more")
+    card = tmp_path / "evaluation.json"
+    card.write_text(json.dumps({"metrics": {"auc": 0.9}}))
+    send("more", evaluation=str(card))
+    kept = evidence_of(world, done["reference"], done["digest"], tmp_path / "state")
+    assert "evaluation.sigstore.json" in kept
+    assert kept.keys() >= KINDS
+    before = len(set(kept.values()))
+    assert send("more", evaluation=str(card), renew=True)["sent"] > 0
+    settings = Settings(tmp_path / "state", environment=world.environment)
+    listed = wiring_stores.MODEL_REGISTRIES[world.kind](settings).evidence(done["reference"], done["digest"])
+    assert len({data for _, data in listed}) > before
+
+
+def test_a_file_alone_becomes_a_folder_and_what_was_pulled_goes_on(world, send, model, tmp_path):
+    (tmp_path / "alone.safetensors").write_bytes(SAFETENSORS)
+    done = send("alone", source=tmp_path / "alone.safetensors")
+    assert done["name"] == "alone.safetensors"
+    moved = send("moved", source=done["reference"])
+    assert moved["digest"] == done["digest"]
+    assert moved["source"] == done["reference"]
+    (entered,) = [item for item in entries(tmp_path / "state") if "moved" in item.body["reference"]]
+    assert {link["kind"] for link in entered.body["links"]} == {"registered-in", "produced"}
+    assert not list((tmp_path / "state" / "registering").iterdir())
+
+
+def test_evidence_of_a_stranger_does_not_take_the_place_of_ours(world, send, model, tmp_path, key):
+    done = send("stranger")
+    stranger = tmp_path / "stranger.key"
+    generate().save(stranger)
+    key.rename(tmp_path / "ours.key")
+    shutil.copy(stranger, key)
+    again = send("stranger")
+    assert again["sent"] == len(KINDS)
+    settings = Settings(tmp_path / "state", environment=world.environment)
+    listed = wiring_stores.MODEL_REGISTRIES[world.kind](settings).evidence(done["reference"], done["digest"])
+    assert len({data for _, data in listed}) == 2 * len(KINDS)
+
+
+@pytest.mark.part("docker-registry")
+def test_where_nothing_is_registered_is_said(tmp_path, key, model, oci):
+    settings = Settings(tmp_path / "state", environment={})
+    for target, words in (
+        ("https://x.example/m", "nowhere that a model is registered"),
+        ("s3://bucket", "below a prefix"),
+        (f"oci://{oci.server.host}/models/x", "under a tag"),
+        ("models:/x", "of which server"),
+        ("mlflow://h/a'b", "no model of MLflow"),
+    ):
+        with pytest.raises((UsageError, CustomhouseError), match=words):
+            register(settings, RegisterRequest(str(model), target, str(key)))
+
+
+def test_registered_pulled_and_judged_by_the_gate(world: World, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in world.environment.items():
+        monkeypatch.setenv(name, value)
+    shutil.rmtree(shell.path(".evidence"))
+    base = shell.commit("Nothing is known of the model")
+    shell.edit(DECLARATION, "maxReplicas: 1", "maxReplicas: 2")
+    shell.commit("Two of them")
+    assert shell.run("gate", "--base", base, "-q").status == 1
+    target = world.target("judged")
+    said = shell.run("model", "register", MODEL, "--to", target, "--key", KEY, "--name", "first-model", "-o", "json")
+    assert said.status == 0, said.err
+    reference, digest = said.json["reference"], said.json["digest"]
+    assert digest in shell.path(DECLARATION).read_text()
+    said = shell.run("model", "pull", reference, "came", "--evidence", ".", "-o", "json")
+    assert said.status == 0, said.err
+    assert said.json["tree"] == digest
+    assert {Path(name).name for name in said.json["evidence"]} == KINDS
+    assert {"publicWrite", "versioned", "auditLog", "notes"} == said.json["exposure"].keys()
+    shutil.rmtree(shell.path("came"))
+    shell.commit("What was registered with it")
+    judged = shell.run("gate", "--base", base, "-q")
+    assert judged.status == 0, judged.out
