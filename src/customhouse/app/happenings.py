@@ -19,6 +19,8 @@ from customhouse.trust.ledger import Ledger
 SHOWN = 30
 _LOOKED_AT = 1000
 """How many entries are read at the first call: enough that a day of charges does not hide what was deployed."""
+_UNTOLD = ("usage", "decision-basis")
+"""What stands beside an entry that is told: a charge and what was used for it would take turns, and hide the rest."""
 _CHARGED = re.compile(r"(-?[0-9.]+) ([A-Z]{3}) for ")
 _EVIDENCE = re.compile(r"([\w, -]+) of ([0-9a-f]{12}), (.+)", re.DOTALL)
 
@@ -37,6 +39,8 @@ class Happenings:
         start = self._read or max(0, size - _LOOKED_AT)
         if start < size:
             for index, entry in self._ledger.entries(start, size):
+                if entry.kind in _UNTOLD:
+                    continue
                 self._add(_row(index, entry))
                 if entry.kind == "charge":
                     self._charged.append(_interval_start(entry))

@@ -108,3 +108,10 @@ def test_the_earliest_interval_that_was_charged_is_told_once(ledger: Reads) -> N
 
 def test_a_ledger_of_nothing_shows_nothing(ledger: Reads) -> None:
     assert Happenings(ledger).newest(0) == ()
+
+
+def test_what_was_used_does_not_part_the_charges_that_stand_in_a_row(ledger: Reads) -> None:
+    used = [Entry(f"u:{second}", "usage", AT, "customhouse", (), {"text": "used"}) for second in range(3)]
+    ledger.append([entry for second in range(3) for entry in (used[second], charge(second))])
+    (row,) = Happenings(ledger).newest(6)
+    assert (row.kind, row.first, row.index, row.count) == ("charge", 1, 5, 3)
