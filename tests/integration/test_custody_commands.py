@@ -103,7 +103,7 @@ def test_pods_commits_files_and_charges_are_named_too(command: Command, world: W
 @pytest.mark.parametrize(
     ("reference", "words"),
     [
-        ("first-modle", "first-model"),
+        ("first-models", "first-model"),
         ("entry:999", "no entry 999"),
         ("transactions#rows=9-5", "no range"),
         ("first-model#rows=1-2", "is not one dataset"),

@@ -27,7 +27,7 @@ def test_what_is_no_json_any_more_still_has_a_place() -> None:
 
 
 def test_two_texts_part_where_they_part() -> None:
-    assert first_difference(b"abc", b"abd") == 2
+    assert first_difference(b"abc", b"abx") == 2
     assert first_difference(b"abc", b"abc") == 3
     assert first_difference(b"", b"x") == 0
     assert first_difference(b"ab" * 1000 + b"x", b"ab" * 1000) == 2000
