@@ -125,7 +125,7 @@ def parse_waivers(
     marks: Mapping[str, Location] | None = None,
     max_days: int = MAX_EXCEPTION_DAYS,
 ) -> tuple[Waiver, ...]:
-    """Waivers as configuration writes them: id, rules, owner, reason, ticket, from, expires (RFC 3339), scope, advisories.
+    """Waivers as configuration writes them: id, rules, advisories, owner, reason, ticket, from, expires, scope.
 
     `marks` are the places of the file's JSON pointers: errors then name file, line and column.
 
