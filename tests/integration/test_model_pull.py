@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import sys
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -15,10 +16,16 @@ from typing import Any
 
 import pytest
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 from customhouse._kit.digest import bytes_digest, tree
 from customhouse.app.model_pull import Pulled, pull
 from customhouse.app.settings import Settings
 from customhouse.core.errors import ArtifactError, CustomhouseError, TamperError, UsageError
+from customhouse.trust import unpack
 from oci_registry import Registry
 
 pytestmark = pytest.mark.part("docker-registry")
@@ -26,6 +33,7 @@ TITLE = "org.opencontainers.image.title"
 WEIGHTS = {"config.json": b"{}", "weights/model.safetensors": b"\x08\0\0\0\0\0\0\0{}      "}
 IMAGE_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 KIT_LAYER = "application/vnd.kitops.modelkit.model.v1.tar+gzip"
+ZSTD_LAYER = KIT_LAYER.replace("gzip", "zstd")
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +92,11 @@ def test_the_three_ways_in_which_models_lie_in_registries_give_the_same_files(
     wanted = expected(tmp_path / "wanted")
     oras = push(registry, "oras", [("application/octet-stream", data, {TITLE: name}) for name, data in WEIGHTS.items()])
     kit = push(registry, "kit", [(KIT_LAYER, packed(WEIGHTS), {})])
+    small = push(registry, "zstd", [(ZSTD_LAYER, zstd.compress(gzip.decompress(packed(WEIGHTS))), {})])
     inside = {f"models/{name}": data for name, data in WEIGHTS.items()}
     base = packed({"bin/sh": b"#!"}, links={"bin/bash": "sh"})
     car = push(registry, "car", [(IMAGE_LAYER, base, {}), (IMAGE_LAYER, packed(inside), {})])
-    for number, reference in enumerate((oras, kit, car)):
+    for number, reference in enumerate((oras, kit, small, car)):
         done = get(reference, f"out{number}")
         assert done.tree == tree(tmp_path / f"out{number}").digest == wanted
         assert done.reference.endswith(f"@{done.digest}")
@@ -138,7 +147,10 @@ def test_a_blob_that_was_changed_is_caught_in_the_registry_and_in_the_cache(
         ((KIT_LAYER, packed({}, links={"dev": ""}, kind=tarfile.CHRTYPE), {}), "no regular file"),
         ((KIT_LAYER, packed({"a": b"x"})[:-20], {}), "no tar archive"),
         ((KIT_LAYER, b"not a tar", {}), "no tar archive"),
-        ((KIT_LAYER.replace("gzip", "zstd"), b"\x28\xb5\x2f\xfd", {}), "is not unpacked here"),
+        ((ZSTD_LAYER, b"\x28\xb5\x2f\xfd", {}), "no tar archive"),
+        ((ZSTD_LAYER, zstd.compress(gzip.decompress(packed({"a": b"x" * 90_000})))[:-20], {}), "no tar archive"),
+        ((ZSTD_LAYER, zstd.compress(gzip.decompress(packed({"../escape": b"x"}))), {}), "no name for a file"),
+        ((KIT_LAYER.replace("gzip", "lz4"), b"\x04\x22\x4d\x18", {}), "no layer of it is a model"),
         ((IMAGE_LAYER, packed({"models/a": b"x", ".wh.models": b""}), {}), "takes the place"),
         ((IMAGE_LAYER, packed({"models/.wh.a": b""}), {}), "deletes what another layer"),
         ((IMAGE_LAYER, packed({}, links={"models": "/root"}), {}), "takes the place"),
@@ -163,6 +175,19 @@ def test_what_unpacks_to_far_more_than_it_weighs_is_refused(
     with pytest.raises(ArtifactError, match="a bomb"):
         get(push(registry, "bomb", [(KIT_LAYER, bomb, {})]))
     assert sorted(item.name for item in tmp_path.iterdir()) == ["state"]
+
+
+def test_what_is_passed_over_is_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpack, "_HEADER", 0)
+    layer = tmp_path / "layer"
+    (tmp_path / "out").mkdir()
+    for pack in (gzip.compress, zstd.compress):
+        layer.write_bytes(pack(gzip.decompress(packed({"bin/zeros": bytes(4 << 20), "models/a": b"x"}))))
+        with pytest.raises(ArtifactError, match="a bomb"):
+            unpack.unpack_tar(layer, IMAGE_LAYER, tmp_path / "out", unpack.Limits(size=1 << 20), "here", below="models")
+        roomy = unpack.Limits(size=8 << 20)
+        assert unpack.unpack_tar(layer, IMAGE_LAYER, tmp_path / "out", roomy, "here", below="models") == 1
+        (tmp_path / "out" / "a").unlink()
 
 
 def test_two_files_of_one_name_are_refused(registry: Registry, get: Callable[..., Pulled]) -> None:

@@ -14,10 +14,13 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from customhouse.core.errors import ArtifactError
+from customhouse.trust.scan.compressed import unpacked
+from customhouse.trust.scan.source import FileBacking, Source, UnreadableError
 
 TITLE = "org.opencontainers.image.title"
 UNPACK = "io.deis.oras.content.unpack"
@@ -25,6 +28,10 @@ MODELCAR = "models"
 """Where KServe's storage initializer finds the model in an image."""
 MAX_FILES = 100_000
 _CHUNK = 1 << 20
+_HEADER = 1536
+"""Bytes of a tar that a file takes besides its own: a header, padding, and now and then a longer one."""
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_TOO_MUCH = "it unpacks to more than it may: a bomb, or larger than any model"
 
 
 @dataclass(slots=True)
@@ -50,23 +57,21 @@ def write_file(name: str, data: IO[bytes], folder: Path, limits: Limits, where: 
         while piece := data.read(_CHUNK):
             limits.size -= len(piece)
             if limits.size < 0:
-                raise ArtifactError("it unpacks to more than it may: a bomb, or larger than any model", where=where)
+                raise ArtifactError(_TOO_MUCH, where=where)
             handle.write(piece)
 
 
 def unpack_tar(archive: Path, media_type: str, folder: Path, limits: Limits, where: str, *, below: str = "") -> int:
     """Unpack a tar layer; how many files came out. `below`: only what lies in that folder, which is left out of names.
 
-    Raises ArtifactError, also for a compression that is not read here (zstd layers).
+    Plain, gzip or zstd, as its first bytes say. Raises ArtifactError, also for a type that is not read here.
     """
-    if not media_type.endswith((".tar", "tar+gzip", "tar.gzip", ".tar.gz")):
+    if not media_type.endswith((".tar", "tar+gzip", "tar.gzip", ".tar.gz", "tar+zstd")):
         raise ArtifactError(f"a layer of type {media_type[:120]} is not unpacked here", where=where)
     count = 0
     try:
         with archive.open("rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            stream: IO[bytes] = _Inflated(raw) if packed else raw  # type: ignore[assignment]
+            stream = _Counted(_unpacked(raw), limits.size + MAX_FILES * _HEADER, where)
             with tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK) as tar:
                 for item, data in _members(tar, where):
                     name = _inside(item.name, below)
@@ -81,7 +86,7 @@ def unpack_tar(archive: Path, media_type: str, folder: Path, limits: Limits, whe
                         raise ArtifactError(f"{item.name[:200]!r} deletes what another layer brought", where=where)
                     write_file(name, data, folder, limits, where)
                     count += 1
-    except (tarfile.TarError, zlib.error, EOFError, ValueError) as error:
+    except (tarfile.TarError, zlib.error, EOFError, ValueError, UnreadableError) as error:
         raise ArtifactError(f"the layer is no tar archive: {error}", where=where) from error
     return count
 
@@ -125,13 +130,38 @@ def placed(name: str, folder: Path, where: str) -> Path:
     return folder.joinpath(*path.parts)
 
 
-class _Inflated(io.RawIOBase):
-    """gzip, read piece by piece: one member after the other, and an error for what ends in the middle."""
+def _unpacked(raw: IO[bytes]) -> Iterator[bytes]:
+    """The pieces of a layer."""
+    head = raw.read(4)
+    raw.seek(0)
+    if head[:2] == b"\x1f\x8b":
+        return _inflated(raw)
+    if head == _ZSTD:
+        return unpacked(Source(FileBacking(raw.fileno()), 0, os.fstat(raw.fileno()).st_size), "zstd")
+    return iter(partial(raw.read, _CHUNK), b"")
 
-    def __init__(self, source: IO[bytes]) -> None:
-        self._source = source
-        self._inflater = zlib.decompressobj(31)
-        self._left, self._ready = b"", b""
+
+def _inflated(source: IO[bytes]) -> Iterator[bytes]:
+    """gzip, read piece by piece: one member after the other, and an error for what ends in the middle."""
+    inflater, left = zlib.decompressobj(31), b""
+    while True:
+        piece = left or source.read(_CHUNK)
+        if inflater.eof:
+            if not piece.strip(b"\0"):
+                return
+            inflater = zlib.decompressobj(31)
+        elif not piece:
+            raise EOFError("gzip ends in the middle")
+        yield inflater.decompress(piece, _CHUNK)
+        left = inflater.unconsumed_tail or inflater.unused_data
+
+
+class _Counted(io.RawIOBase):
+    """Pieces as a file that is read forward, at most `most` bytes of them: what is passed over takes time too."""
+
+    def __init__(self, pieces: Iterator[bytes], most: int, where: str) -> None:
+        self._pieces, self._most, self._where = pieces, most, where
+        self._ready = b""
 
     def readable(self) -> bool:
         return True
@@ -139,15 +169,12 @@ class _Inflated(io.RawIOBase):
     def read(self, size: int = -1, /) -> bytes:
         wanted = _CHUNK if size < 0 else size
         while len(self._ready) < wanted:
-            piece = self._left or self._source.read(_CHUNK)
-            self._left = b""
-            if self._inflater.eof:
-                if not piece.strip(b"\0"):
-                    break
-                self._inflater = zlib.decompressobj(31)
-            elif not piece:
-                raise EOFError("gzip ends in the middle")
-            self._ready += self._inflater.decompress(piece, _CHUNK)
-            self._left = self._inflater.unconsumed_tail or self._inflater.unused_data
+            piece = next(self._pieces, None)
+            if piece is None:
+                break
+            self._most -= len(piece)
+            if self._most < 0:
+                raise ArtifactError(_TOO_MUCH, where=self._where)
+            self._ready += piece
         data, self._ready = self._ready[:wanted], self._ready[wanted:]
         return data
