@@ -42,7 +42,8 @@ PURE = 0.95
 _LEAST_SUPPORT = 6
 SURPRISE = 7.0
 """Natural logarithm of how much less likely than one in all candidates it has to be: one in a thousand."""
-CONTRARY = 0.5
+CONTRARY = 0.6
+"""Of the rows with a mark, the least part that everything else says to be of another label."""
 CLUMP = 8
 DENSER = 12.0
 """How many times closer together than their distance from the class lets expect."""
