@@ -183,3 +183,11 @@ def test_what_is_a_pickle_besides_what_it_reads_as_is_found(data: bytes) -> None
     found = scan_bytes(data, "pytorch_model.bin")
     assert found.verdict is Verdict.MALICIOUS
     assert "polyglot" in {finding.rule for finding in found.findings}
+
+
+def test_a_parquet_file_that_a_loader_with_persistent_names_runs_is_found() -> None:
+    """P is the opcode of persistent names, and what Parquet begins with: torch's loader follows such a file."""
+    data = b"PAR1\x15\x04 any line\n\x80\x02cposix\nsystem\nX\x04\0\0\0true\x85R" + b"\x1a\0\0\0PAR1"
+    found = scan_bytes(data, "t.parquet")
+    assert found.verdict is Verdict.MALICIOUS
+    assert "polyglot" in {finding.rule for finding in found.findings}

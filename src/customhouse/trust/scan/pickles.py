@@ -29,8 +29,9 @@ _MAX_STREAM = 10_000
 _SHORT_LINE = {b"V": b"", b"S": b"''", b"F": b"0", b"I": b"0", b"L": b"0L", b"P": b"0", b"p": b"0", b"g": b"0"}
 """Opcodes of protocol 0 whose argument ends with its line, and a short one for each."""
 _LONG_LINES = 8
-_OPENERS = frozenset(bytes([code]) for code in b"()]}NIJKMLFGSTUVXBCc\x80\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x95\x96")
-"""Opcodes that need nothing before them, nor a loader that knows of persistent names."""
+_OPENERS = frozenset(bytes([code]) for code in b"()]}NIJKMLFGPSTUVXBCc\x80\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x95\x96")
+"""Opcodes that need nothing before them. P (Parquet begins with it, and PPM) asks for a loader that knows of persistent
+names, as torch's does."""
 
 
 def inspect_pickles(source: Source, look: Inspection) -> None:
@@ -246,7 +247,8 @@ def also_pickle(source: Source, look: Inspection) -> None:
         return
     findings = look.quiet(source, look.name, trial)
     bad = any(finding.severity is ScanSeverity.MALICIOUS for finding in findings)
-    if machine[0].called or bad or (whole and whole[0].named):
+    # A zip begins as a persistent name does, which may end within the pickle that the zip holds: harmless names are its.
+    if bad or (source.peek(0, 1) != b"P" and (machine[0].called or (whole and whole[0].named))):
         look.malicious("polyglot", f"reads as {look.format} and as a pickle that names what it runs")
 
 
