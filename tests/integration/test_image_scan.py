@@ -91,7 +91,7 @@ def registry(find_part: Callable[[str], Path], tmp_path_factory: pytest.TempPath
 
 
 @pytest.mark.part("docker-registry")
-def test_from_a_registry_to_a_bill_and_what_is_known_against_it(registry: Registry, tmp_path: Path, run: Run) -> None:
+def test_from_a_registry_to_a_bill_of_what_is_in_an_image(registry: Registry, tmp_path: Path, run: Run) -> None:
     digest = image(User="app").push(registry, "shop/app", "v1")
     name = f"{registry.host}/shop/app"
     found = scanned(run, f"{name}:v1", "--state", "state", "--sbom", "app.cdx.json")
@@ -111,33 +111,45 @@ def test_from_a_registry_to_a_bill_and_what_is_known_against_it(registry: Regist
     assert needs["pkg:pypi/jinja2@2.10"] == ["pkg:pypi/markupsafe@2.0"]
     run("bom", "diff", "app.cdx.json", "app.cdx.json")
 
-    (tmp_path / "osv").mkdir()
-    (tmp_path / "osv" / "a.json").write_text(json.dumps(JINJA))
+
+def imported(run: Run) -> None:
+    """One advisory in the state."""
+    Path("osv").mkdir()
+    Path("osv", "a.json").write_text(json.dumps(JINJA))
     run("vuln", "import", "osv", "--state", "state")
+
+
+def test_what_is_known_against_an_image_and_what_nobody_knows(tmp_path: Path, run: Run) -> None:
+    imported(run)
+    layout = str(image().layout(tmp_path / "layout"))
     known = ("--accept", "unknown", "--accept", "stale")
-    found = scanned(run, f"{name}@{digest}", "--state", "state", *known, status=1)
+    found = scanned(run, layout, "--state", "state", *known, status=1)
     (one,) = found["vulnerabilities"]["findings"]
     assert (one["id"], one["fixed"], one["package"]["file"]) == (
         JINJA["id"],
         "2.10.1",
         "/app/jinja2-2.10.dist-info/METADATA",
     )
-    assert found["layers"][0]["state"] == "remembered"
-    scanned(run, f"{name}@{digest}", "--state", "state", *known, "--fail-on", "critical")
+    scanned(run, layout, "--state", "state", *known, "--fail-on", "critical")
     # Of Debian no advisories are here: nothing is said of openssl, so it is not clean.
-    unknown = scanned(run, f"{name}@{digest}", "--state", "state", "--fail-on", "critical", status=3)
+    unknown = scanned(run, layout, "--state", "state", "--fail-on", "critical", status=3)
     assert [item["ecosystem"] for item in unknown["vulnerabilities"]["unknown"]] == ["Debian:12"]
-    sarif = json.loads(run("image", "scan", f"{name}@{digest}", "--state", "state", "-o", "sarif", status=1).stdout)
+    sarif = json.loads(run("image", "scan", layout, "--state", "state", "-o", "sarif", status=1).stdout)
     assert [result["ruleId"] for result in sarif["runs"][0]["results"]] == [JINJA["id"]]
     schema = json.loads((Path(__file__).parents[1] / "conformance" / "sarif" / "sarif-schema-2.1.0.json").read_text())
     assert [error.message for error in Draft4Validator(schema).iter_errors(sarif)] == []
 
+
+@pytest.mark.part("docker-registry")
+def test_the_bill_and_what_is_known_are_signed_and_attached(registry: Registry, tmp_path: Path, run: Run) -> None:
+    imported(run)
+    name = f"{registry.host}/shop/signed@{image().push(registry, 'shop/signed', 'v1')}"
     key = ec.generate_private_key(ec.SECP256R1())
     Path("k.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     Path("k.pem").chmod(0o600)
     Path("k.pub").write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    run("image", "scan", f"{name}@{digest}", "--state", "state", "--attest", "--key", "k.pem", status=1)
-    run("image", "verify", f"{name}@{digest}", "--key", "k.pub", "--require", "vulnerabilities", "--require", "bom")
+    run("image", "scan", name, "--state", "state", "--attest", "--key", "k.pem", status=1)
+    run("image", "verify", name, "--key", "k.pub", "--require", "vulnerabilities", "--require", "bom")
 
 
 @pytest.mark.part("docker-registry")

@@ -47,7 +47,7 @@ def test_a_changed_archive_is_read_or_refused_and_never_something_else(seed: int
         return
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32))
 def test_a_changed_layout_is_scanned_or_refused_with_a_reason(seed: int) -> None:
     chance = random.Random(seed)
@@ -68,6 +68,7 @@ def test_a_changed_layout_is_scanned_or_refused_with_a_reason(seed: int) -> None
         assert not found.complete or {item.found.name for item in found.listing.packages} == {"a"}
 
 
+@settings(max_examples=40)
 @given(st.lists(STEPS, min_size=1, max_size=5))
 def test_layers_leave_what_the_same_steps_leave_in_a_folder(layers: list[list[tuple[str, str]]]) -> None:
     with TemporaryDirectory() as name:
