@@ -298,8 +298,13 @@ def test_a_checkpoint_that_was_kept_must_fit(world: World, command: Command, tmp
 
     assert command(*asked).status == 0
     assert third() == "claimed"
+    # What was asked for was not looked at: a forked ledger would have said the same.
+    unheld = command(*looked)
+    assert (unheld.status, unheld.json["ok"], unheld.json["held"]) == (3, True, False)
+    assert "could not be held against the checkpoint that you kept" in unheld.err
     assert command(*asked, "--since", kept).status == 0
     assert third() == "proved"
+    assert command(*looked).status == 0
     # Another history of the same length under the same key.
     fork = tmp_path / "fork"
     shutil.copytree(state / "keys", fork / "keys")

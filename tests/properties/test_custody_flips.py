@@ -214,6 +214,12 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "the checkpoint": (lambda d: d.update(checkpoint=resized(d["checkpoint"])), "/checkpoint"),
     "a member more": (lambda d: d.update(note="trust me"), "/note"),
     "the format": (lambda d: d.update(format="customhouse.dev/custody/v2"), "/format"),
+    "a key that is a number": (lambda d: d.update(keys=[1.5]), "/keys"),
+    "a decision whose digest is a list": (lambda d: d["decisions"][0].update(digest=["x"]), "/decisions"),
+    "evidence whose digest is an object": (lambda d: d["evidence"][0].update(digest={"x": 1}), "/evidence"),
+    "a commit that is a list": (lambda d: d["commits"][0].update(commit=[]), "/commits"),
+    "a charge of an entry that is a list": (lambda d: d["charges"][0].update(entry=[]), "/charges"),
+    "a charge of an entry that is true": (lambda d: d["charges"][0].update(entry=True), "/charges"),
 }
 
 

@@ -45,7 +45,7 @@ def verify(
     """Verify a custody export offline (`trace REF --export FILE` writes one): each link is proved, claimed or broken.
 
     Exit status: 0 when nothing is broken under the key that you name, 5 with every broken link, 3 when nothing is
-    broken and you named no key: then the file vouches for itself alone.
+    broken and you named no key (then the file vouches for itself alone), or your --checkpoint could not be compared.
     """
     from customhouse.app.custody_verify import verify as look
 
@@ -71,4 +71,10 @@ def verify(
             settings,
             "ask the ledger's owner for it and name it with --key; until then this proves nothing about whose it is",
         )
-    ctx.exit(5 if not found.ok else 0 if found.vouched else 3)
+    if found.ok and not found.held:
+        talk(
+            settings,
+            "this file could not be held against the checkpoint that you kept: a ledger that was forked would look "
+            "the same. Ask for an export with --since your checkpoint, made after it",
+        )
+    ctx.exit(5 if not found.ok else 0 if found.vouched and found.held else 3)

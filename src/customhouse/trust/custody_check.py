@@ -46,6 +46,7 @@ MAX_PARTS = 20_000
 """Evidence, decisions, commits, ranges of rows and charges, each."""
 MAX_PROOF = 64
 PROVED, CLAIMED, BROKEN = "proved", "claimed", "broken"
+_KEPT = "the checkpoint that you kept"
 _MOST_SHOWN = 100
 _MAX_CONTAINERS = 2_000_000
 _MAX_VALUES = 8_000_000
@@ -126,6 +127,11 @@ class Verification:
         return not self.broken
 
     @property
+    def held(self) -> bool:
+        """Whether the file was held against the checkpoint that the caller kept, if there is one."""
+        return all(link.state == PROVED for link in self.links if (link.step, link.name) == (3, _KEPT))
+
+    @property
     def shown(self) -> tuple[Link, ...]:
         """The first of what is broken, then of what is only claimed."""
         return tuple(link for state in (BROKEN, CLAIMED) for link in self.links if link.state == state)[:_MOST_SHOWN]
@@ -135,10 +141,11 @@ class Verification:
         return sum(link.state == state for link in self.links)
 
     def to_json(self) -> dict[str, Any]:
-        """`{"ok","vouched","reference","found","ledger":{…},"proved","claimed","broken","links":[…]}`."""
+        """`{"ok","vouched","held","reference","found","ledger":{…},"proved","claimed","broken","links":[…]}`."""
         return {
             "ok": self.ok,
             "vouched": self.vouched,
+            "held": self.held,
             "reference": self.reference,
             "found": list(self.found),
             "ledger": {"origin": self.origin, "size": self.size, "key": self.key, "fingerprint": self.fingerprint},
@@ -285,7 +292,7 @@ def _seal(document: Mapping[str, Any], findings: Findings) -> NoteKey | None:
     try:
         (said,) = document["keys"]
         key = NoteKey.from_vkey(said)
-    except (ConfigError, ValueError, TypeError) as error:
+    except (ConfigError, ValueError, TypeError, AttributeError) as error:
         findings.add(2, "/keys", BROKEN, getattr(error, "message", "one verifier key is expected"))
         return None
     try:
@@ -368,7 +375,7 @@ def _remembered(
     document: Mapping[str, Any], key: NoteKey, checkpoint: Checkpoint, trusted: Trusted, findings: Findings
 ) -> None:
     """Hold the checkpoint against the one that the caller kept."""
-    name = "the checkpoint that you kept"
+    name = _KEPT
     if not trusted.checkpoint:
         return
     try:

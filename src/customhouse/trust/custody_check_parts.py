@@ -53,6 +53,8 @@ def _listed(items: Sequence[Any], key: str, members: set[str]) -> Iterator[tuple
         if not isinstance(item, Mapping) or set(item) != members:
             raise TamperError("not the members that belong there")
         value = item[key]
+        if type(value) not in (str, int):
+            raise TamperError(f"a {key} that is no text and no number")
         if last is not None and not last < value:
             raise TamperError("out of order, or there twice")
         last = value
