@@ -99,11 +99,11 @@ def test_what_holds_no_rows_is_registered_and_says_that_nobody_validated_it(shel
 
 
 def test_a_schema_with_a_mistake_names_its_line(shell: Shell) -> None:
-    dataset(shell, schema=SCHEMA + "lable: a\n")
+    dataset(shell, schema=SCHEMA + "labels_: {}\n")
     done = shell.run("data", "validate", "../data")
     assert done.status == 3
     assert "dataset.schema.yaml:7" in done.err
-    assert "did you mean 'label'" in done.err
+    assert "did you mean 'labels'" in done.err
     dataset(shell, schema=SCHEMA.replace("min: 0", "min: zero"))
     done = shell.run("data", "validate", "../data")
     assert (done.status, "dataset.schema.yaml:4" in done.err) == (3, True)

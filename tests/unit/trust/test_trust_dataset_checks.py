@@ -95,7 +95,7 @@ def test_labels_out_of_balance(tmp_path):
     report = looked_at(path, document)
     assert "'0' is on 50.00% of the rows" in found(report, "label-balance").message
     assert found(report, "label").rows == ("rows.csv:92",)
-    assert found(looked_at(path, {"label": "lable"}), "label").severity == "error"
+    assert found(looked_at(path, {"label": "tag"}), "label").severity == "error"
 
 
 def test_leaks_between_files_by_content_key_and_time(tmp_path):
@@ -270,7 +270,7 @@ def test_the_values_of_a_sensitive_label_are_not_told(tmp_path):
         ({"columns": {"a": {"min": "x"}}}, "/columns/a/min"),
         ({"columns": {"a": {"type": "datetime", "min": 3}}}, "/columns/a/min"),
         ({"columns": {"a": {"maxNullShare": 2}}}, "/columns/a/maxNullShare"),
-        ({"columns": COLUMNS, "label": "lable"}, "/label"),
+        ({"columns": COLUMNS, "label": "tag"}, "/label"),
         ({"columns": COLUMNS, "leakage": {"by": ["x"]}}, "/leakage/by"),
         ({"labels": {"balance": {"0": [0.5, 0.1]}}}, "/labels/balance/0"),
         ({"checks": {"duplicate-row": "off"}}, "/checks/duplicate-row"),

@@ -21,7 +21,7 @@ _SHARE = 0.3
 _SHARE_IN_TEXT = 0.02
 
 _NAMES = (
-    ("pii", "name", "(first|last|full|sur|family|given|middle|maiden|customer|patient)_?name|(vor|nach)name"),
+    ("pii", "name", "(first|last|full|family|given|middle|maiden|customer|patient)_?name|surname|vorname|nachname"),
     ("pii", "e-mail", "e_?mail(_?address)?"),
     ("pii", "phone", "(tele)?phone(_?number)?|mobile(_?number)?|fax|msisdn"),
     ("pii", "address", "((street|home|postal|mailing|billing|shipping)_)?address|street|strasse|(zip|post)_?code|plz"),
