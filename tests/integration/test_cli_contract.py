@@ -497,7 +497,7 @@ def test_a_bug_is_not_taken_for_a_denial(shell: Shell, monkeypatch: pytest.Monke
 
 def test_commands_at_the_same_time_enter_each_dataset_once(shell: Shell) -> None:
     for number in range(3):
-        shell.write(f"data{number}/rows.csv", f"{number}\n")
+        shell.write(f"data{number}/rows.csv", f"n\n{number}\n")
     running = [
         subprocess.Popen(
             [PROGRAM, "data", "register", f"data{number % 3}", "--name", f"d{number % 3}", "-o", "json", "-q"],

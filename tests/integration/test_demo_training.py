@@ -208,7 +208,8 @@ def filled(name: str) -> dict:
 def test_the_service_template_is_a_pinned_canaried_workload():
     manifest = filled("inference-service.yaml")
     work = workload(manifest)
-    assert [(item.role, item.digest) for item in work.artifacts] == [("model", "sha256:" + "c" * 64)]
+    pinned = [("model", "sha256:" + "c" * 64), ("dataset", "sha256:" + "b" * 64)]
+    assert [(item.role, item.digest) for item in work.artifacts] == pinned
     assert (work.memory, work.replicas_min, work.replicas_max) == (2 << 30, 1, 3)
     assert plan_of(manifest).steps == (20, 50)
 
@@ -218,7 +219,7 @@ def test_the_job_template_pins_code_and_data_and_asks_for_spot():
     work = workload(manifest)
     (container,) = work.containers
     assert (work.batch, work.spot) == (True, True)
-    assert [(item.role, item.pinned) for item in work.artifacts] == [("image", True)]
+    assert [(item.role, item.pinned) for item in work.artifacts] == [("image", True), ("dataset", True)]
     assert "--dataset-digest=sha256:" + "b" * 64 in container.arguments
     assert container.environment["OPENBLAS_NUM_THREADS"] == "1"
     security = manifest["spec"]["template"]["spec"]["containers"][0]["securityContext"]

