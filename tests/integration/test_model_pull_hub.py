@@ -14,10 +14,20 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from customhouse._kit.digest import bytes_digest, tree
+from customhouse.app import wiring
 from customhouse.app.model_pull import Pulled, pull
+from customhouse.app.model_register import RegisterRequest, register
+from customhouse.app.modelbom import Sources
+from customhouse.app.models import AttestRequest, attest
 from customhouse.app.settings import Settings
 from customhouse.core.errors import ArtifactError, CustomhouseError, UsageError
 from customhouse.trust.adapters.registries.hub import HubModel
+from customhouse.trust.bom_claims import with_claims
+from customhouse.trust.bom_given import Given
+from customhouse.trust.bundle import read_bundle
+from customhouse.trust.custody import graph
+from customhouse.trust.keys import generate
+from oci_registry import Registry
 
 FILES = {
     "config.json": b"{}",
@@ -178,3 +188,65 @@ def test_what_is_no_model_of_a_hub_is_refused(text):
         return
     with pytest.raises(UsageError):
         HubModel.parse(text)
+
+
+def test_what_the_hub_claims_stands_in_the_signed_bill_and_not_in_that_of_other_files(hub, get, tmp_path):
+    commit = hub.commit("main", {"config.json": b"{}"})
+    lock, key, out = tmp_path / "lock.json", tmp_path / "k", str(tmp_path / "out")
+    done = get("hf://org/name@main", lock=str(lock))
+    generate().save(key)
+
+    def bill(**more: Any) -> dict[str, Any]:
+        sources = Sources(lock=str(lock), **more)
+        request = AttestRequest(out, str(tmp_path), str(key), "name", "1", None, (), None, sources)
+        said = attest(request, Settings(tmp_path / "state", environment={}))
+        name = next(name for name in said["files"] if "bom" in name)
+        return dict(read_bundle((tmp_path / name).read_bytes()).statement().predicate["metadata"]["component"])
+
+    found = bill()
+    assert found["licenses"] == [{"license": {"id": "MIT"}}]
+    (base,) = found["pedigree"]["ancestors"]
+    assert base["name"] == "org/base"
+    assert base["description"] == f"claimed by {done.reference}"
+    assert [link["type"] for link in found["externalReferences"]] == ["distribution"]
+    assert commit in found["externalReferences"][0]["url"]
+    # What people say comes first.
+    (tmp_path / "card.json").write_text(json.dumps({"licence": "Apache-2.0"}))
+    assert bill(card=str(tmp_path / "card.json"))["licenses"] == [{"license": {"id": "Apache-2.0"}}]
+    # Files that were made from it are not it.
+    (tmp_path / "out" / "adapter.json").write_text("{}")
+    with pytest.raises(UsageError, match="of other files"):
+        bill()
+
+
+@pytest.mark.parametrize(
+    "claims", [{"licence": 3, "baseModels": "x"}, {"licence": "a\x1b[2J", "baseModels": [1, "", "y" * 999]}]
+)
+def test_claims_of_odd_shape_are_left_out(claims):
+    found = with_claims(Given(), "hf://o/n@1", claims)
+    assert (found.licence, found.base_models) == ("", ())
+
+
+@pytest.mark.part("docker-registry")
+def test_a_hub_s_model_is_registered_with_where_it_came_from_and_its_base_as_a_claim(hub, find_part, tmp_path):
+    commit = hub.commit("main", {"config.json": b"{}"})
+    (tmp_path / "registry").mkdir()
+    registry = Registry(find_part("docker-registry"), tmp_path / "registry")
+    try:
+        generate().save(tmp_path / "k")
+        settings = Settings(tmp_path / "state", environment={"HF_ENDPOINT": hub.url})
+        asked = RegisterRequest("hf://org/name@main", f"oci://{registry.host}/m/name:1", str(tmp_path / "k"))
+        done = register(settings, asked)
+        again = register(settings, asked)
+    finally:
+        registry.stop()
+    assert (done["registered"], done["name"]) == (True, "name")
+    assert done["source"].startswith(f"hf://org/name@{commit}@sha256:")
+    assert (again["entry"], again["sent"]) == (done["entry"], 0)
+    with wiring.store(settings) as opened:
+        found = graph(wiring.ledger(settings, opened, write=False).entries())
+    (link,) = [link for link in found.links if link.kind == "base-of"]
+    assert (link.source, link.target) == ("model:org/base", f"model:{done['digest']}")
+    assert found.sources[link] <= found.claimed
+    (entered,) = [link for link in found.links if link.kind == "registered-in"]
+    assert not found.sources[entered] & found.claimed

@@ -12,10 +12,11 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from customhouse._kit.digest import bytes_digest
 from customhouse.app import wiring, wiring_stores
 from customhouse.app.datasets import person
 from customhouse.app.inspection import Inspected, ModelCard, inspect
@@ -24,9 +25,12 @@ from customhouse.app.modelbom import Sources
 from customhouse.app.models import read_datasets, read_evaluation
 from customhouse.app.settings import Settings
 from customhouse.core.errors import EvidenceError, StateError, UsageError
+from customhouse.core.ledger import Entry
 from customhouse.trust.attestation import SUFFIX
+from customhouse.trust.bom_claims import with_claims
+from customhouse.trust.bom_parts import Base
 from customhouse.trust.bundle import ISSUED_AT, read_bundle
-from customhouse.trust.custody import Link, Node, NodeKind, entry
+from customhouse.trust.custody import CLAIM, Link, LinkKind, Node, NodeKind, entry
 from customhouse.trust.keys import PublicKey, load_private
 from customhouse.trust.publishing import ModelRegistry, Parcel
 from customhouse.trust.scan import Verdict, Wish
@@ -67,8 +71,10 @@ def register(settings: Settings, asked: RegisterRequest, wish: Wish | None = Non
     registry = _registry(settings, target)
     key = load_private(Path(asked.key))
     with _staged(settings, asked) as (folder, origin):
-        card = _card(asked)
+        sources = asked.sources if origin is not None else replace(asked.sources, lock=asked.lock)
+        card = _card(asked, sources, origin)
         done = inspect(folder, card, key, wiring.clock().now(), wish)
+        sources.require_locked(done.digest)
         said = _said(card, done, origin)
         if done.scan.verdict is not Verdict.CLEAN:
             return said
@@ -78,7 +84,7 @@ def register(settings: Settings, asked: RegisterRequest, wish: Wish | None = Non
         published = registry.publish(
             target, parcel, lambda there: made if asked.renew else settled(made, there, key.public)
         )
-    index = _enter(settings, parcel, published.reference, asked.actor, origin)
+    index = _enter(settings, parcel, published.reference, asked.actor, origin, card.given.base_models)
     exposure = registry.exposure(published.reference, probe=asked.probe)
     return said | {
         "registered": True,
@@ -160,17 +166,18 @@ def _staged(settings: Settings, asked: RegisterRequest) -> Iterator[tuple[Path, 
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _card(asked: RegisterRequest) -> ModelCard:
+def _card(asked: RegisterRequest, sources: Sources, origin: Pulled | None) -> ModelCard:
     name = asked.name or _named(asked)
-    shelf, _ = asked.sources.shelf()
+    shelf, _ = sources.shelf()
+    given = sources.given()
     return ModelCard(
         name=name,
         version=asked.version,
         datasets=read_datasets(asked.datasets),
         evaluation=read_evaluation(asked.evaluation) if asked.evaluation else None,
-        given=asked.sources.given(),
+        given=given if origin is None else with_claims(given, origin.reference, origin.claims),
         shelf=shelf,
-        images=asked.sources.bills(),
+        images=sources.bills(),
     )
 
 
@@ -215,7 +222,14 @@ def _require_names(done: Inspected, folder: Path) -> None:
         placed(file.path, folder, file.path)
 
 
-def _enter(settings: Settings, parcel: Parcel, reference: str, actor: str | None, origin: Pulled | None) -> int:
+def _enter(
+    settings: Settings,
+    parcel: Parcel,
+    reference: str,
+    actor: str | None,
+    origin: Pulled | None,
+    bases: Sequence[Base],
+) -> int:
     """The ledger's entry: which model lies where, whatever registry it is. Once, however often it is asked for."""
     model = Node.of(NodeKind.MODEL, parcel.digest, parcel.name, f"{parcel.name}@{parcel.version}")
     place = Node("registration", reference[:500])
@@ -241,6 +255,23 @@ def _enter(settings: Settings, parcel: Parcel, reference: str, actor: str | None
         links=links,
         body=body,
     )
+    told = [made, *_claimed(parcel, bases, made.actor)]
     with wiring.store(settings) as opened:
-        (receipt,) = wiring.ledger(settings, opened, write=True).append([made])
-    return receipt.index
+        receipts = wiring.ledger(settings, opened, write=True).append(told)
+    return receipts[0].index
+
+
+def _claimed(parcel: Parcel, bases: Sequence[Base], actor: str) -> list[Entry]:
+    """What it was made from, as people or a hub say: an entry of claims, on which no proof rests."""
+    if not bases:
+        return []
+    model = Node.of(NodeKind.MODEL, parcel.digest)
+    nodes = [
+        Node.of(NodeKind.MODEL, base.digest, base.name) if base.digest else Node(NodeKind.MODEL, base.name)
+        for base in bases
+    ]
+    links = [Link.between(node, model, LinkKind.BASE_OF) for node in nodes]
+    names = ", ".join(base.name for base in bases)
+    body = {"text": f"model {parcel.name} is said to be made from {names}"[:1000]}
+    key = f"{CLAIM}:bases:{parcel.digest}:{bytes_digest(names.encode())}"
+    return [entry(CLAIM, key, wiring.clock().now(), actor, nodes=[model, *nodes], links=links, body=body)]

@@ -12,6 +12,7 @@ from customhouse.app import wiring
 from customhouse.app.inspection import read_model, require_files, scan_properties
 from customhouse.core.errors import UsageError
 from customhouse.trust.bom import model_bom
+from customhouse.trust.bom_claims import with_claims
 from customhouse.trust.bom_diff import compare
 from customhouse.trust.bom_given import Given, read_given
 from customhouse.trust.bom_merge import ImageBill, read_image
@@ -35,10 +36,32 @@ class Sources:
     libraries: tuple[str, ...] = ()
     environment: str | None = None
     images: tuple[str, ...] = ()
+    lock: str | None = None
+    """What `model pull --lock` wrote of these files."""
 
     def given(self) -> Given:
-        """What people say of the model. Raises UsageError."""
-        return Given() if self.card is None else read_given(_json(self.card), self.card)
+        """What people say of the model, completed by what its registry claims. Raises UsageError."""
+        given = Given() if self.card is None else read_given(_json(self.card), self.card)
+        if self.lock is None:
+            return given
+        said = self._locked()
+        claims = said.get("claims")
+        return with_claims(given, said["reference"], claims if isinstance(claims, dict) else {})
+
+    def require_locked(self, digest: str) -> None:
+        """Raises UsageError for a lock of other files: what is claimed of a model does not hold for what came of it."""
+        if self.lock is not None and self._locked()["tree"] != digest:
+            raise UsageError(
+                "the lock is of other files",
+                where=self.lock,
+                hint=f"these have the digest {digest}; a model made from others says so in --card (base-models)",
+            )
+
+    def _locked(self) -> dict[str, Any]:
+        said = _json(self.lock or "")
+        if not isinstance(said, dict) or not all(isinstance(said.get(key), str) for key in ("reference", "tree")):
+            raise UsageError("not a lock of `model pull`", where=self.lock or "")
+        return said
 
     def bills(self) -> tuple[ImageBill, ...]:
         """The bills of images. Raises ArtifactError and UsageError."""

@@ -68,6 +68,7 @@ def attest(request: AttestRequest, settings: Settings, wish: Wish | None = None)
         images=request.sources.bills(),
     )
     done = inspect(Path(request.path), card, load_private(Path(request.key)), clock.now(), wish)
+    request.sources.require_locked(done.digest)
     root = Path(request.repo)
     for name, data in done.files.items():
         place = root / name

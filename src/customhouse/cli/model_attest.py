@@ -19,6 +19,7 @@ from customhouse.cli.output import common, formats, talk, write_json, write_text
 @click.option("--evaluation", metavar="FILE", help="JSON that an evaluation wrote.")
 @click.option("--dataset", metavar="NAME=DIGEST", multiple=True, help="A dataset that it was trained on.")
 @click.option("--job", metavar="FILE", help="The manifest of the Job that trained it: its provenance.")
+@click.option("--lock", metavar="FILE", help="What `model pull --lock` wrote: its claims (licence, base models).")
 @sourced
 @cached
 @formats("json")
@@ -32,6 +33,7 @@ def attest(
     evaluation: str | None,
     dataset: tuple[str, ...],
     job: str | None,
+    lock: str | None,
     card: str | None,
     libraries: tuple[str, ...],
     environment: str | None,
@@ -46,7 +48,7 @@ def attest(
     from customhouse.app.models import AttestRequest
     from customhouse.app.models import attest as inspected
 
-    sources = Sources(card, libraries, environment, images)
+    sources = Sources(card, libraries, environment, images, lock)
     request = AttestRequest(path, repo, key, name, version, evaluation, dataset, job, sources)
     with shown(settings), looking(settings, [path], cache=cache, repo=repo) as wish:
         done = inspected(request, settings, wish)

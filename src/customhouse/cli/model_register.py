@@ -20,7 +20,7 @@ from customhouse.cli.output import common, formats, talk, write_json, write_text
 @click.option("--version", "version", default="0", show_default=True, help="The model's version.")
 @click.option("--evaluation", metavar="FILE", help="JSON that an evaluation wrote.")
 @click.option("--dataset", metavar="NAME=DIGEST", multiple=True, help="A dataset that it was trained on.")
-@click.option("--lock", metavar="FILE", help="Of a REFERENCE: what was resolved, as `model pull --lock` has it.")
+@click.option("--lock", metavar="FILE", help="What `model pull --lock` wrote of it: digests, and claims for the bill.")
 @click.option("--by", metavar="WHO", help="Who registers it (default: GIT_AUTHOR_NAME and _EMAIL, else the user).")
 @click.option("--renew", is_flag=True, help="Send new evidence even where the same lies there already.")
 @click.option("--probe", is_flag=True, help="Try whether a stranger may write there (an upload is begun and given up).")
