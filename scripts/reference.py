@@ -81,7 +81,10 @@ def configuration() -> str:
 
 VARIABLES = {
     "CUSTOMHOUSE_STATE": "The folder of everything durable (`--state`); default `.customhouse`.",
-    "CUSTOMHOUSE_STORE": "A PostgreSQL server that holds the store instead of a file there: `postgresql://user@host/database` (extra `postgres`; TLS beyond this machine unless `?sslmode=disable`).",
+    "CUSTOMHOUSE_STORE": (
+        "A PostgreSQL server that holds the store instead of a file there: `postgresql://user@host/database` "
+        "(extra `postgres`; TLS beyond this machine unless `?sslmode=disable`)."
+    ),
     "CUSTOMHOUSE_STORE_PASSWORD": "The password for it, so that it need not stand in the address.",
     "CUSTOMHOUSE_ENGINE": "The policy engine: `auto` (default; OPA 1.0+ if on PATH, else `embedded`), `opa`.",
     "CUSTOMHOUSE_CONFIG": "A customhouse.yaml to use where the repository has none (`--config`).",
