@@ -99,7 +99,7 @@ def gate(
 
             write_json(decisions_json(judgement.decisions, judgement.cost))
         else:
-            write_text(rendered(judgement, output, width, settings.colour))
+            write_text(rendered(judgement, output, width, settings.colour), coloured=settings.colour)
     governing = judgement.question.governing
     rules = [rule.id for rule in governing.bundle.rules] if governing.waivers else []  # reading them takes time
     slips = misnamed(governing.waivers, rules, judgement.decisions)

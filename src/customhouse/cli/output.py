@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,15 @@ from customhouse.app.settings import Settings, read_settings, terminal_columns
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+
+_STEERING = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]|\r(?!\n)")
+"""What moves a terminal's cursor, colours, hides or turns round: never meant by anybody whose words are shown."""
+
+
+def harmless(text: str) -> str:
+    """The text with what steers a terminal replaced: the words of others cannot rewrite what is said."""
+    return _STEERING.sub("\ufffd", text)
 
 
 def formats(*names: str) -> Callable[[Any], Any]:
@@ -78,9 +88,10 @@ def _encoder() -> json.JSONEncoder:
     return json.JSONEncoder(ensure_ascii=plain, indent=2)
 
 
-def write_text(text: str) -> None:
-    """Plain text on stdout, one newline at its end."""
-    sys.stdout.write(text.rstrip("\n") + "\n")
+def write_text(text: str, *, coloured: bool = False) -> None:
+    """Plain text on stdout, one newline at its end. `coloured`: whoever made it has made the words in it harmless."""
+    shown = text.rstrip("\n")
+    sys.stdout.write((shown if coloured else harmless(shown)) + "\n")
 
 
 def write_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -100,11 +111,11 @@ def write_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left", header_style="bold", expand=False)
+    table = Table(title=harmless(title) or None, title_justify="left", header_style="bold", expand=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(harmless(column), overflow="fold")
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(Text(harmless(str(cell))) for cell in row))
     write_rich(table, colour)
 
 
@@ -125,4 +136,4 @@ def talk(settings: Settings, message: str) -> None:
     """One line on stderr, unless `--quiet`."""
     if not settings.quiet:
         sys.stdout.flush()  # where both go to one place, they come in the order in which they were said
-        click.echo(message, err=True)
+        click.echo(harmless(message), err=True)

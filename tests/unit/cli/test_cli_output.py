@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from customhouse.app.settings import Settings, read_settings
-from customhouse.cli.output import talk, write_csv, write_json, write_table
+from customhouse.cli.output import talk, write_csv, write_json, write_table, write_text
 from customhouse.core.errors import UsageError
 
 
@@ -16,6 +16,21 @@ def test_a_table_holds_what_looks_like_markup_as_it_is(capsys: pytest.CaptureFix
     write_table("", ["Name", "Text"], [["a", "[bold]x[/bold] [link=http://evil.example]y[/link]"]])
     out = capsys.readouterr().out
     assert "[bold]x[/bold] [link=http://evil.example]y[/link]" in out
+
+
+def test_what_steers_a_terminal_is_not_written(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # A column's name, an author or an alias: somebody else's words, between those of the program.
+    hostile = "a\x1b[2J\x9b31mb\rallowed\u202ec\x07"
+    write_table(hostile, [hostile], [[hostile]])
+    write_text(f"ä—\t{hostile}\r\nnext")
+    talk(Settings(Path("state")), hostile)
+    found = capsys.readouterr()
+    assert not [letter for letter in found.out + found.err if letter in "\x1b\x9b\u202e\x07"]
+    assert "\r" not in found.out.replace("\r\n", "\n") + found.err
+    assert "ä—\ta" in found.out
+    assert "\r\nnext\n" in found.out
 
 
 def test_a_table_without_rows_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
