@@ -14,6 +14,7 @@ from gate_world import DECLARATION, KEY, MODEL, Shell, released, shell
 from customhouse._kit import http
 from customhouse._kit.digest import tree
 from customhouse.app import wiring, wiring_stores
+from customhouse.app.model_places import exposure_of, told
 from customhouse.app.model_pull import pull
 from customhouse.app.model_register import KIND, RegisterRequest, register
 from customhouse.app.settings import Settings
@@ -285,6 +286,43 @@ def test_where_nothing_is_registered_is_said(tmp_path, key, model, oci):
     ):
         with pytest.raises((UsageError, CustomhouseError), match=words):
             register(settings, RegisterRequest(str(model), target, str(key)))
+
+
+@pytest.mark.part("docker-registry")
+def test_a_folder_with_the_key_or_the_state_in_it_is_not_sent(tmp_path, key, model, oci, monkeypatch):
+    monkeypatch.setattr(http, "_once", lambda *_: pytest.fail("a request"))
+    shutil.copy(key, model / "evidence.key")
+    for state, by, words in ((tmp_path / "state", model / "evidence.key", "private key"), (model / "s", key, "state")):
+        (model / "s").mkdir(exist_ok=True)
+        request = RegisterRequest(str(model), oci.target("secrets"), str(by))
+        with pytest.raises(UsageError, match=words):
+            register(Settings(state, environment={}), request)
+
+
+@pytest.mark.part("docker-registry")
+def test_whether_a_stranger_may_push_is_tried_only_when_asked(find_part, tmp_path, oci):
+    (tmp_path / "closed").mkdir()
+    line = "tester:$2y$05$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC\n"
+    closed = Registry(find_part("docker-registry"), tmp_path / "closed", line)
+    settings = Settings(tmp_path / "state", environment={})
+    try:
+        for host, may in ((oci.server.host, True), (closed.host, False)):
+            reference = f"oci://{host}/models/probe:1"
+            untried = exposure_of(settings, reference)
+            assert untried.public_write is None
+            assert "not known" in told(untried)
+            assert exposure_of(settings, reference, probe=True).public_write is may
+    finally:
+        closed.stop()
+    assert exposure_of(settings, "/a/path") is None
+
+
+@pytest.mark.part("versitygw")
+def test_a_prefix_with_odd_letters_comes_back_with_its_evidence(key, model, s3, tmp_path):
+    settings = Settings(tmp_path / "state", environment=s3.environment)
+    done = register(settings, RegisterRequest(str(model), "s3://models/odd@name/v 1+2", str(key)))
+    assert come_back(s3, done["reference"], tmp_path / "out") == done["digest"]
+    assert evidence_of(s3, done["reference"], done["digest"], tmp_path / "x").keys() == KINDS
 
 
 def test_registered_pulled_and_judged_by_the_gate(world: World, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,6 +143,8 @@ def _staged(settings: Settings, asked: RegisterRequest) -> Iterator[tuple[Path, 
     remote = "://" in source or source.startswith("models:/")
     place = Path(source)
     if not remote and place.is_dir():
+        _require_apart(place, Path(asked.key), "the private key")
+        _require_apart(place, settings.state, "the state with its keys")
         yield place, None
         return
     if not remote and not place.is_file():
@@ -166,6 +168,12 @@ def _staged(settings: Settings, asked: RegisterRequest) -> Iterator[tuple[Path, 
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def _require_apart(folder: Path, other: Path, what: str) -> None:
+    """Raises UsageError when the folder to be sent holds what nobody else may have."""
+    if other.exists() and other.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(f"{what} lies in the folder that would be sent: {other}", hint="name the model's own folder")
+
+
 def _card(asked: RegisterRequest, sources: Sources, origin: Pulled | None) -> ModelCard:
     name = asked.name or _named(asked)
     shelf, _ = sources.shelf()
@@ -185,7 +193,7 @@ def _named(asked: RegisterRequest) -> str:
     """The folder's or file's name; of a reference the part that names the model."""
     if "://" in asked.source or asked.source.startswith("models:/"):
         plain = asked.source.partition("@")[0].rstrip("/")
-        last = plain.rpartition("/")[2]
+        last = plain.rpartition("/")[2].partition(":")[0]
         return last if not last.isdigit() else plain.rpartition("/")[0].rpartition("/")[2]
     return Path(asked.source).resolve().name
 

@@ -57,7 +57,9 @@ class S3Models:
 
     def evidence(self, reference: str, digest: str) -> tuple[tuple[str, bytes], ...]:
         """What lies below `PREFIX.evidence/` about these files."""
-        place = _prefix(reference.partition("@")[0])
+        place = Place.parse(reference.partition("@sha256:")[0])
+        if not place.key:
+            return ()
         folder = f"{place.key}{SUFFIX}/{digest.removeprefix('sha256:')}/"
         listed = [file for file in self._store.below(place.bucket, folder) if "/" not in file.path]
         if len(listed) > MAX_EVIDENCE_FILES:
@@ -75,7 +77,7 @@ class S3Models:
     def exposure(self, reference: str, *, probe: bool = False) -> Exposure:
         """What the bucket says of itself, as far as the keys may ask; nothing is tried."""
         del probe
-        return self._store.exposure(Place.parse(reference.partition("@")[0]).bucket)
+        return self._store.exposure(Place.parse(reference.partition("@sha256:")[0]).bucket)
 
     def _kept(self, place: Place, there: RemoteFile | None, file: FileEntry) -> bool:
         if there is None:

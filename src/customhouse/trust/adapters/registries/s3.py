@@ -188,9 +188,9 @@ class S3Store:
     def _about(self, bucket: str, name: str) -> Element | None:
         try:
             answer = self._ask("GET", bucket, "", {name: ""})
+            return _xml(answer.body, f"s3://{bucket}") if answer.status == 200 else None
         except ArtifactError:
             return None
-        return _xml(answer.body, f"s3://{bucket}") if answer.status == 200 else None
 
     def _head(self, place: Place, path: str = "") -> RemoteFile | None:
         query = {"versionId": place.version} if place.version else {}
