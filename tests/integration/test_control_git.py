@@ -13,9 +13,10 @@ import pytest
 from control_repository import clone, git, remote, write
 
 from customhouse._kit.clock import FixedClock
+from customhouse._kit.commit_object import split_commit
 from customhouse.control.adapters.git import GitRepository, WorkTree
 from customhouse.control.adapters.git_program import Git, redact
-from customhouse.control.adapters.git_signature import split, verify
+from customhouse.control.adapters.git_signature import verify
 from customhouse.control.source import Identity, PushRejectedError, RevertConflictError
 from customhouse.core.change import SignatureState
 from customhouse.core.errors import SourceError
@@ -324,7 +325,7 @@ class TestSshSignatures:
         start = raw.index(b"gpgsig")
         end = raw.index(b"-----END SSH SIGNATURE-----") + len(b"-----END SSH SIGNATURE-----\n")
         doubled = raw[:end] + raw[start:end] + raw[end:]
-        assert len(split(doubled)[1]) == 2
+        assert len(split_commit(doubled).signatures) == 2
         assert verify(doubled, allowed("a@b", key), (), at=NOW, environment={})[0] is SignatureState.INVALID
 
     def test_a_key_of_another_purpose_or_past_its_time_is_untrusted(

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from customhouse._kit.commit_object import split_commit
 from customhouse.core.errors import TamperError
 
 MAX_TREE = 200_000
@@ -108,32 +109,23 @@ class Commit:
 
 def read_commit(content: bytes) -> Commit:
     """Read a commit object. Raises TamperError for one that is none, or has two signatures."""
-    head, blank, message = content.partition(b"\n\n")
-    kept: list[bytes] = []
-    signatures: list[bytes] = []
-    inside = False
-    for line in head.split(b"\n"):
-        if inside and line.startswith(b" "):
-            signatures[-1] += b"\n" + line[1:]
-            continue
-        name, _, value = line.partition(b" ")
-        inside = name in (b"gpgsig", b"gpgsig-sha256")
-        if inside:
-            signatures.append(value)
-        else:
-            kept.append(line)
+    found = split_commit(content)
     said: dict[bytes, list[bytes]] = {}
-    for line in kept:
+    for line in found.headers:
         name, _, value = line.partition(b" ")
         said.setdefault(name, []).append(value)
     trees = said.get(b"tree", [])
     parents = tuple(item.decode("ascii", "replace") for item in said.get(b"parent", []))
-    if len(trees) != 1 or len(signatures) > 1 or not all(map(_ID.fullmatch, (trees[0].decode("latin-1"), *parents))):
+    if (
+        len(trees) != 1
+        or len(found.signatures) > 1
+        or not all(map(_ID.fullmatch, (trees[0].decode("latin-1"), *parents)))
+    ):
         raise TamperError("not a commit")
     author = said.get(b"author", [b""])[0].decode("utf-8", "replace").rpartition(">")[0] + ">"
-    subject = message.lstrip(b"\n").partition(b"\n")[0].decode("utf-8", "replace")[:200]
-    signature = signatures[0] + b"\n" if signatures else b""
-    return Commit(trees[0].decode(), parents, author, subject, b"\n".join(kept) + blank + message, signature)
+    subject = found.message.lstrip(b"\n").partition(b"\n")[0].decode("utf-8", "replace")[:200]
+    signature = found.signatures[0] if found.signatures else b""
+    return Commit(trees[0].decode(), parents, author, subject, found.payload, signature)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from customhouse._kit.commit_object import split_commit
 from customhouse._kit.process import Finished, ProgramError, ProgramMissingError, run
 from customhouse.control.adapters.git_program import git_environment
 from customhouse.core.change import SignatureState
@@ -48,7 +49,8 @@ def verify(
     """
     if len(allowed_signers or b"") + sum(map(len, gpg_keys)) > _MAX_KEYS:
         raise SourceError("the trusted keys are over 1 MiB", where="trust", hint="keep only keys in use")
-    payload, signatures = split(commit)
+    found = split_commit(commit)
+    payload, signatures = found.payload, found.signatures
     if not signatures:
         return SignatureState.UNSIGNED, None
     if len(signatures) > 1:
@@ -62,25 +64,6 @@ def verify(
     except (ProgramMissingError, ProgramError):
         return SignatureState.UNKNOWN, None
     return SignatureState.UNKNOWN, None
-
-
-def split(commit: bytes) -> tuple[bytes, list[bytes]]:
-    """What was signed, and the signatures found in the header."""
-    head, blank, message = commit.partition(b"\n\n")
-    kept: list[bytes] = []
-    signatures: list[bytes] = []
-    inside = False
-    for line in head.split(b"\n"):
-        if inside and line.startswith(b" "):
-            signatures[-1] += b"\n" + line[1:]
-            continue
-        name, _, value = line.partition(b" ")
-        inside = name in (b"gpgsig", b"gpgsig-sha256")
-        if inside:
-            signatures.append(value)
-        else:
-            kept.append(line)
-    return b"\n".join(kept) + blank + message, [signature + b"\n" for signature in signatures]
 
 
 def _verify_ssh(

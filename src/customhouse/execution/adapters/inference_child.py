@@ -19,23 +19,10 @@ import numpy as np
 from customhouse._kit.companion import serve
 from customhouse.core.errors import CustomhouseError
 from customhouse.execution.adapters.local.model import OnnxModel, TensorSpec, load
+from customhouse.execution.adapters.local.tensors import NUMPY
 
 _THREADS = 1
 """Sums in one order: the same model and rows give the same bytes."""
-_NUMPY: Mapping[str, Any] = {
-    "BOOL": np.bool_,
-    "UINT8": np.uint8,
-    "UINT16": np.uint16,
-    "UINT32": np.uint32,
-    "UINT64": np.uint64,
-    "INT8": np.int8,
-    "INT16": np.int16,
-    "INT32": np.int32,
-    "INT64": np.int64,
-    "FP16": np.float16,
-    "FP32": np.float32,
-    "FP64": np.float64,
-}
 
 
 class _RefusalError(Exception):
@@ -113,7 +100,7 @@ def _feeds(rows: Any, inputs: Sequence[TensorSpec]) -> dict[str, Any]:
 def _cast(block: Any, spec: TensorSpec) -> Any:
     if spec.datatype == "BYTES":
         return block if block.dtype == np.object_ else block.astype(str).astype(np.object_)
-    wanted = np.dtype(_NUMPY[spec.datatype])
+    wanted = np.dtype(NUMPY[spec.datatype])
     if wanted.kind in "iub":
         limits = (0, 1) if wanted.kind == "b" else (np.iinfo(wanted).min, np.iinfo(wanted).max)
         if not bool(np.all((block == np.rint(block)) & (block >= limits[0]) & (block <= limits[1]))):

@@ -19,7 +19,7 @@ from customhouse.execution.adapters.local.model import TensorSpec
 
 MAX_ELEMENTS = 16 << 20
 _MAX_NESTING = 16
-_NUMPY: dict[str, Any] = {
+NUMPY: Mapping[str, Any] = {
     "BOOL": np.bool_,
     "UINT8": np.uint8,
     "UINT16": np.uint16,
@@ -144,7 +144,7 @@ def _from_json(data: Any, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
         wrong = next(iter(kinds - good)).__name__
         raise InvalidRequestError(f"input {spec.name!r}: {wrong} in the data of a {spec.datatype} tensor")
     try:
-        return np.array(flat, dtype=_NUMPY[spec.datatype]).reshape(shape)
+        return np.array(flat, dtype=NUMPY[spec.datatype]).reshape(shape)
     except (OverflowError, ValueError) as error:
         raise InvalidRequestError(f"input {spec.name!r}: {error}") from error
 
@@ -171,7 +171,7 @@ def _from_binary(data: bytes, spec: TensorSpec, shape: tuple[int, ...]) -> Array
             texts.append(data[position + 4 : end].decode("utf-8", "replace"))
             position = end
         return _from_json(texts, spec, shape)
-    dtype = np.dtype(_NUMPY[spec.datatype]).newbyteorder("<")
+    dtype = np.dtype(NUMPY[spec.datatype]).newbyteorder("<")
     if len(data) != count * dtype.itemsize:
         raise InvalidRequestError(
             f"input {spec.name!r} has {len(data)} bytes; its shape and datatype ask for {count * dtype.itemsize}"
@@ -224,7 +224,7 @@ def _to_binary(array: Array) -> bytes:
 
 def datatype(array: Array) -> str:
     """The protocol's name of an array's type."""
-    for name, dtype in _NUMPY.items():
+    for name, dtype in NUMPY.items():
         if array.dtype == dtype:
             return name
     return "BYTES"
