@@ -274,6 +274,7 @@ def test_the_values_of_a_sensitive_label_are_not_told(tmp_path):
         ({"columns": COLUMNS, "leakage": {"by": ["x"]}}, "/leakage/by"),
         ({"labels": {"balance": {"0": [0.5, 0.1]}}}, "/labels/balance/0"),
         ({"checks": {"duplicate-row": "off"}}, "/checks/duplicate-row"),
+        ({"checks": {"unreadable-file": "off"}}, "/checks/unreadable-file"),
     ],
 )
 def test_a_schema_that_makes_no_sense_is_refused_with_its_place(document, pointer):

@@ -24,6 +24,7 @@ RULES = (
     "sensitive-column", "sensitive-undeclared", "storage-unprotected", "storage-unknown", "picture", "sampled",
     "missing-split", "label",
 )  # fmt: skip
+NEVER_RELAXED = frozenset({"no-rows", "unreadable-file"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,8 @@ def schema_of(document: Mapping[str, Any], digest: str = "") -> Schema:
     for rule in document.get("checks") or {}:
         if rule not in RULES:
             raise SchemaError(f"/checks/{rule}", f"no check is called {rule!r}; there are: {', '.join(RULES)}")
+        if rule in NEVER_RELAXED and document["checks"][rule] != "error":
+            raise SchemaError(f"/checks/{rule}", "what was not read was not validated: this check stays an error")
     return Schema(
         columns=columns,
         extra_columns=document.get("extraColumns", "forbid"),
