@@ -50,21 +50,28 @@ def verify_ledger(
 ) -> LedgerReport:
     """Recompute the ledger from its stored bytes, then compare the rows beside it and what witnesses have seen.
 
-    `incremental`: from the checkpoint that was verified last; `since`: from one that is given. Raises UsageError for a
-    file that cannot be read, TamperError for one that is not this ledger's.
+    What was verified here last must still be there, whatever is asked. `incremental`: from the checkpoint that was
+    verified last; `since`: from one that is given. Raises UsageError for a file that cannot be read, TamperError for
+    one that is not this ledger's.
     """
     with wiring.store(settings, create=False) as opened:
         ledger = wiring.ledger(settings, opened, write=False)
         key, old = wiring.ledger_key(settings), wiring.retired_keys(settings)
         place = settings.state / REMEMBERED
-        begun = None
+        begun, unread = None, ""
         if since is not None:
             begun = read_checkpoint_file(since, key, *old)
-        elif incremental and place.exists():
-            begun = read_checkpoint_file(place, key, *old)
-        report = ledger.verify(progress, None if begun is None else Verified(begun.size, begun.root))
+        elif place.exists():
+            try:
+                begun = read_checkpoint_file(place, key, *old)
+            except (TamperError, UsageError) as error:
+                if incremental:
+                    raise
+                unread = f"what was verified last could not be compared: {error}"
+        whole = since is None and not incremental
+        report = ledger.verify(progress, None if begun is None else Verified(begun.size, begun.root, whole))
         found = [*report.problems, *_witnessed(opened), *crosscheck(opened)]
-        notes = list(report.notes)
+        notes = [*report.notes, *([unread] if unread else [])]
         if incremental and begun is None:
             notes.append("nothing was verified before: everything was read")
         notes += watch(opened, remembered(opened), wiring.clock().now()).lines()

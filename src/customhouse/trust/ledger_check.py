@@ -70,10 +70,11 @@ class LedgerProblem:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """How far an earlier check came: so many entries under this root."""
+    """How far an earlier check came: so many entries under this root. `whole`: read them again all the same."""
 
     size: int
     root: bytes
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +199,8 @@ class Check:
             text = f"the tree of {since.size} entries is not the one that was verified before: history was changed"
             self.problems.append(LedgerProblem(text))
             return
-        self.tree, self.start = tree, since.size
+        if not since.whole:
+            self.tree, self.start = tree, since.size
 
     def _entries(self, progress: Progress | None) -> Iterator[int]:
         """Take in entry after entry; gives the size after each."""
