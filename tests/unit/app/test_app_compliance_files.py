@@ -8,6 +8,7 @@ import pytest
 
 from customhouse.app.compliance_files import PACKAGED, framework, frameworks, statements
 from customhouse.core.errors import ConfigError
+from customhouse.trust.evaluation.plan import KINDS
 
 MAPPING = """
 id: own
@@ -31,6 +32,14 @@ def test_the_packaged_frameworks_are_read_and_say_what_to_do():
         assert len(item.controls) >= 10
         assert all(need.todo for control in item.controls for need in control.needs)
         assert any(control.needs for control in item.controls)
+
+
+def test_the_packaged_frameworks_ask_for_measurements_that_there_are():
+    # A word that no evaluation ever writes would be missing for ever, whatever was measured.
+    wheres = [need.where for item in frameworks((), ()) for control in item.controls for need in control.needs]
+    asked = {word for where in wheres for word in where.get("measured", ())}
+    assert asked
+    assert asked <= set(KINDS)
 
 
 @pytest.mark.parametrize(
