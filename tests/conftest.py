@@ -21,6 +21,9 @@ CI = os.environ.get("CI", "") not in ("", "0", "false")
 # pytest-xdist gives its workers a narrow terminal; tests that ask for a width say so themselves.
 os.environ.pop("COLUMNS", None)
 
+# Each worker of xdist would start a thread of BLAS for every core, and these wait for one another.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 # A busy machine is slow, not wrong; CI draws the same examples for the same code, so that a red run can be repeated.
 settings.register_profile("house", deadline=None, derandomize=CI, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("house")

@@ -161,7 +161,7 @@ def test_a_charge_that_was_begun_is_no_problem_until_another_interval_is(store: 
 def test_rows_whose_entry_waits_in_the_outbox_are_no_problem(store: Store) -> None:
     rows = [charge(SERVICE), charge(TRAINING)]
     store.measurements.charge(rows)
-    entries = [journal.charged(rows[:1], START, END), journal.charged(rows[1:], START, END, str(TRAINING))]
+    entries = [*journal.charged(rows[:1], START, END), *journal.charged(rows[1:], START, END, str(TRAINING))]
     store.state.put({OUTBOX: [entry.to_bytes().decode() for entry in entries]})
     assert list(crosscheck(store)) == []
     store.state.put({OUTBOX: [entries[0].to_bytes().decode()]})
@@ -198,7 +198,7 @@ def test_a_release_that_is_recorded_and_still_pending_is_no_problem(finished: Up
 def test_two_thousand_charges_are_compared_in_moments(store: Store) -> None:
     rows = [charge(SERVICE, 1 + number, START + number * (END - START)) for number in range(2000)]
     store.measurements.charge(rows)
-    store.ledger.append([journal.charged([row], row.start, row.end) for row in rows])
+    store.ledger.append([item for row in rows for item in journal.charged([row], row.start, row.end)])
     begun = datetime.now(UTC)
     assert list(crosscheck(store)) == []
     assert datetime.now(UTC) - begun < timedelta(seconds=5)

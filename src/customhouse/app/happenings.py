@@ -19,7 +19,7 @@ from customhouse.trust.ledger import Ledger
 SHOWN = 30
 _LOOKED_AT = 1000
 """How many entries are read at the first call: enough that a day of charges does not hide what was deployed."""
-_UNTOLD = ("usage", "decision-basis")
+_UNTOLD = ("usage", "charge-part", "decision-basis")
 """What stands beside an entry that is told: a charge and what was used for it would take turns, and hide the rest."""
 _CHARGED = re.compile(r"(-?[0-9.]+) ([A-Z]{3}) for ")
 _EVIDENCE = re.compile(r"([\w, -]+) of ([0-9a-f]{12}), (.+)", re.DOTALL)

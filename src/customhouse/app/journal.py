@@ -238,28 +238,28 @@ def drifted(ref: ResourceRef, kind: str, fields: Sequence[Mapping[str, Any]], re
     return entry("drift", key, at, ACTOR, nodes=[commit_node(revision)], body=body)
 
 
-def charged(charges: Iterable[Charge], start: datetime, end: datetime, run: str = "") -> Entry:
+def charged(charges: Iterable[Charge], start: datetime, end: datetime, run: str = "") -> Iterator[Entry]:
     """Money of one interval, a node per release; `run` names the Job whose own interval it is.
 
-    The rows themselves are bound by their digest.
+    The first Entry binds all rows by their digest; the nodes that it has no room for (an Entry is 64 KiB at most)
+    follow in Entries of the kind `charge-part`.
     """
     by_release: dict[tuple[ResourceRef, str, str], list[Charge]] = {}
     rows = list(charges)
     for charge in rows:
         by_release.setdefault((charge.resource, charge.release, charge.artifact), []).append(charge)
     interval = f"{to_rfc3339(start)}/{to_rfc3339(end)}"
-    nodes, links = [], []
-    for (ref, release, artifact), parts in by_release.items():
-        amount = total(charge.amount for charge in parts)
-        running = deployment_node(ref, release)
-        money = Node(
-            NodeKind.CHARGE, f"{ref.namespace}/{ref.name}@{release[7:19]}:{interval}", aliases=(f"{amount} USD",)
-        )
-        nodes += [running, money]
-        links.append(Link.between(running, money, LinkKind.CHARGED))
-        if artifact:
-            nodes.append(model_node(artifact))
-            links.append(Link.between(model_node(artifact), running, LinkKind.SERVED_AS))
+    parts: list[tuple[list[Node], list[Link]]] = [([], [])]
+    size = 0
+    for (ref, release, artifact), own in by_release.items():
+        nodes, links = _charged(ref, release, artifact, own, interval)
+        length = sum(400 + len(node.name) for node in nodes) + 300 * len(links)
+        if size and size + length > _MOST_BYTES:
+            parts.append(([], []))
+            size = 0
+        parts[-1][0].extend(nodes)
+        parts[-1][1].extend(links)
+        size += length
     amount = total((charge.amount for charge in rows), "USD")
     body = {
         "text": f"{amount} {amount.currency} for {len(by_release)} releases",
@@ -267,7 +267,26 @@ def charged(charges: Iterable[Charge], start: datetime, end: datetime, run: str 
         "labels": labels_digest(rows),
     }
     key = f"charge:{interval}:{run}" if run else f"charge:{interval}"
-    return entry("charge", key, end, ACTOR, nodes=nodes, links=links, body=body)
+    for number, (nodes, links) in enumerate(parts):
+        if number == 0:
+            yield entry("charge", key, end, ACTOR, nodes=nodes, links=links, body=body)
+        else:
+            said = {"text": f"more releases of {interval}", "of": key}
+            yield entry("charge-part", f"{key}:part:{number}", end, ACTOR, nodes=nodes, links=links, body=said)
+
+
+def _charged(
+    ref: ResourceRef, release: str, artifact: str, parts: Sequence[Charge], interval: str
+) -> tuple[list[Node], list[Link]]:
+    amount = total(charge.amount for charge in parts)
+    running = deployment_node(ref, release)
+    name = f"{ref.namespace}/{ref.name}@{release[7:19]}:{interval}"
+    money = Node(NodeKind.CHARGE, name, aliases=(f"{amount} USD",))
+    nodes, links = [running, money], [Link.between(running, money, LinkKind.CHARGED)]
+    if artifact:
+        nodes.append(model_node(artifact))
+        links.append(Link.between(model_node(artifact), running, LinkKind.SERVED_AS))
+    return nodes, links
 
 
 def measured(rows: Iterable[Usage], pods: Mapping[tuple[ResourceRef, str], Sequence[str]]) -> Iterator[Entry]:

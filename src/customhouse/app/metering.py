@@ -78,7 +78,7 @@ class Metering:
         self._measurements.charge(charges)
         entries = list(journal.measured(report.rows, _pods(series, start, end)))
         if charges:
-            entries.append(journal.charged(charges, start, end))
+            entries.extend(journal.charged(charges, start, end))
         return Charged({CHARGED: to_rfc3339(end), CHARGING: None}, tuple(entries))
 
     @property
@@ -133,7 +133,7 @@ class Metering:
         charges = self.price(governing, (row,))
         self._measurements.charge(charges)
         ran = {(ref, release): (f"{ref.name}-{to_rfc3339(start)}",)}
-        return (*journal.measured((row,), ran), journal.charged(charges, start, end, str(ref)))
+        return (*journal.measured((row,), ran), *journal.charged(charges, start, end, str(ref)))
 
     def _series(self, start: datetime) -> list[Observation]:
         since = to_rfc3339(start - _LOOK_BACK)

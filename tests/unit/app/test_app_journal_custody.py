@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from customhouse._kit.money import Money
 from customhouse.app import journal
 from customhouse.core.change import Revision, SignatureState
-from customhouse.core.cost import Usage
+from customhouse.core.cost import Charge, Usage
 from customhouse.core.decision import Decision, Point, Verdict
 from customhouse.core.facts import Facts
 from customhouse.core.ledger import Entry
@@ -95,3 +96,18 @@ def test_usage_of_many_releases_with_many_pods_loses_no_release() -> None:
         for number in range(120)
     }
     assert list(journal.measured(rows, pods)) == entries
+
+
+def test_the_money_of_very_many_releases_is_entered_and_bound_whole() -> None:
+    rows = [
+        Charge(
+            REF, f"sha256:{number:012x}" + "0" * 52, "", AT, AT + timedelta(minutes=1), "compute", Money.parse("0.1")
+        )
+        for number in range(500)
+    ]
+    entries = list(journal.charged(rows, AT, AT + timedelta(minutes=1)))
+    found = known(entries)
+    assert sum(node.kind == NodeKind.CHARGE for node in found.nodes.values()) == len(rows) == 500
+    assert [item.kind for item in entries][:2] == ["charge", "charge-part"]
+    assert entries[0].body["rows"] == journal.rows_digest(rows)
+    assert len(list(journal.charged(rows[:1], AT, AT + timedelta(minutes=1)))) == 1
