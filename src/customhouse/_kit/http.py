@@ -166,8 +166,12 @@ def _follow(method: str, url: str, headers: dict[str, str], body: bytes | Sendin
             return answer
         if method not in ("GET", "HEAD"):
             raise HttpError(url, f"a {method} was redirected")
-        following = urljoin(url, place)
-        before, after = urlsplit(url), urlsplit(following)
+        try:
+            following = urljoin(url, place)
+            before, after = urlsplit(url), urlsplit(following)
+            _ = after.port
+        except ValueError as error:
+            raise HttpError(url, "redirected to an address that cannot be read") from error
         if before.scheme == "https" and after.scheme != "https":
             raise HttpError(url, "redirected from https to something else")
         if (before.scheme, before.hostname, before.port) != (after.scheme, after.hostname, after.port):
