@@ -70,6 +70,10 @@ def _silent(_what: str, _done: int, _total: int) -> None:
     pass
 
 
+_PATIENCE_S = 60.0
+"""All tests of a bundle are one question: the packaged ones take 2 s of processor time, more on a busy machine."""
+
+
 def run_bundle_tests(
     settings: Settings,
     folder: str | None,
@@ -91,7 +95,7 @@ def run_bundle_tests(
             raise UsageError(f"there is no folder {folder}")
         tables += case_files(root)
         bundle, own = _own_bundle(root, folder, cases=bool(tables))
-    engine = wiring.engine(settings)
+    engine = wiring.engine(settings, timeout_s=_PATIENCE_S)
     judged = run_cases(tables, bundle, engine, progress)
     # The built-in tests are not run beside one's own rules: those may find something in their fixtures.
     wanted = own is None or any(name in bundle.tests for name in own)

@@ -74,10 +74,10 @@ def _on_path(program: str, settings: Settings) -> str | None:
     return shutil.which(program, path=settings.environment.get("PATH"))
 
 
-def engine(settings: Settings) -> PolicyEngine:
+def engine(settings: Settings, *, timeout_s: float = 10.0) -> PolicyEngine:
     """The policy engine that was asked for; `auto` takes an OPA of 1.0 or later on PATH. Raises UsageError.
 
-    Either runs in a process of its own that is ended when it does not answer in time.
+    Either runs in a process of its own that is ended when it does not answer one question in time.
     """
     from customhouse.policy.adapters.guarded import GuardedEngine
 
@@ -85,12 +85,14 @@ def engine(settings: Settings) -> PolicyEngine:
     if settings.engine == "opa" and found is None:
         raise UsageError("the program `opa` is not on PATH", hint="install it (`make parts`), or --engine embedded")
     if settings.engine == "embedded" or found is None:
-        return GuardedEngine()
+        return GuardedEngine(timeout_s=timeout_s)
     from customhouse.policy.adapters.opa import OpaEngine
     from customhouse.policy.adapters.opa_server import OpaServer
 
     # An older OPA reads another language (Rego v0) by default; it is taken only by name, and then says so itself.
-    return OpaServer(found) if settings.engine == "opa" or OpaEngine(found).speaks_v1() else GuardedEngine()
+    if settings.engine == "opa" or OpaEngine(found).speaks_v1():
+        return OpaServer(found, timeout_s=timeout_s)
+    return GuardedEngine(timeout_s=timeout_s)
 
 
 def started_engine(settings: Settings) -> PolicyEngine:
