@@ -140,6 +140,19 @@ def test_what_is_known_against_an_image_and_what_nobody_knows(tmp_path: Path, ru
     assert [error.message for error in Draft4Validator(schema).iter_errors(sarif)] == []
 
 
+def test_an_image_in_which_no_package_was_found_is_not_called_clean(tmp_path: Path, run: Run) -> None:
+    imported(run)
+    layout = str(
+        ImageBuilder().layer({"bin/server": "a program that says nothing of its libraries"}).layout(tmp_path / "l")
+    )
+    found = scanned(run, layout, "--state", "state", status=3)
+    assert (found["vulnerabilities"]["packages"], found["vulnerabilities"]["clean"]) == (0, False)
+    sarif = json.loads(run("image", "scan", layout, "--state", "state", "-o", "sarif", status=3).stdout)
+    assert sarif["runs"][0]["properties"]["clean"] is False
+    said = run("image", "scan", layout, "--state", "state", "--accept", "unread").stdout
+    assert "no package was looked up: that is not clean" in said
+
+
 @pytest.mark.part("docker-registry")
 def test_the_bill_and_what_is_known_are_signed_and_attached(registry: Registry, tmp_path: Path, run: Run) -> None:
     imported(run)

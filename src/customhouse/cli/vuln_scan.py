@@ -97,7 +97,7 @@ def exit_status(report: Report, threshold: Rating | str | None, accept: Sequence
         "stale": bool(report.stale),
         "unknown": bool(report.unknown),
         "undecided": bool(report.undecided),
-        "unread": problems,
+        "unread": problems or not report.packages,
     }
     return 3 if any(is_open and name not in accept for name, is_open in left.items()) else 0
 
@@ -113,7 +113,7 @@ def show_report(report: Report) -> None:
     if not report.open and not report.complete:
         write_text("nothing was found, and not everything was decided: that is not clean")
     if not report.packages:
-        write_text("no package was looked up")
+        write_text("no package was looked up: that is not clean")
 
 
 def _row(finding: Vulnerability) -> list[str]:
