@@ -276,3 +276,20 @@ def test_a_login_that_cannot_be_read_is_an_error_that_shows_no_byte_of_it(tmp_pa
     with pytest.raises(ConfigError) as caught:
         stored_credentials("ghcr.io", {"DOCKER_CONFIG": str(tmp_path), "PATH": "/usr/bin"})
     assert str(tmp_path) in caught.value.where
+
+
+def test_an_upload_goes_to_the_registry_alone_and_to_an_address_that_can_be_read(server: Server) -> None:
+    for place in ("http://[broken", "http://elsewhere.example/upload", "//other/upload", "file:///tmp/x"):
+        server.answer = lambda method, _, place=place: (
+            (202, {"Location": place}, b"") if method == "POST" else (404, {}, b"")
+        )
+        with pytest.raises(ArtifactError):
+            OciRegistry(server.host).push_blob("models/x", b"weights")
+    assert not any("weights" in said for _, _, said in server.asked)
+
+
+def test_the_next_page_of_referrers_is_an_address_that_can_be_read(server: Server) -> None:
+    page = json.dumps({"manifests": []}).encode()
+    server.answer = lambda _, __: (200, {"Link": '<http://[broken>; rel="next"'}, page)
+    with pytest.raises(ArtifactError):
+        OciRegistry(server.host).referrers("models/x", DIGEST)

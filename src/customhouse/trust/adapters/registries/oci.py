@@ -157,10 +157,17 @@ class OciRegistry:
 
     def _upload(self, answer: Answer) -> str:
         """Where an upload that was begun goes on."""
-        url = urljoin(answer.url, answer.headers.get("location", ""))
+        url = self._joined(answer, answer.headers.get("location", ""))
         if urlsplit(url)[:2] != urlsplit(self._root)[:2]:
             raise ArtifactError(f"the registry wants the bytes sent to {shown(url)}", where=self._host)
         return url
+
+    def _joined(self, answer: Answer, place: str) -> str:
+        """An address that an answer leads to."""
+        try:
+            return urljoin(answer.url, place)
+        except ValueError as error:
+            raise ArtifactError("the registry names an address that cannot be read", where=self._host) from error
 
     def strangers_push(self, repository: str) -> bool | None:
         """Whether an upload may be begun without a login; one that may is given up. None: it cannot be told."""
@@ -219,7 +226,7 @@ class OciRegistry:
         place, _, relation = answer.headers.get("link", "").partition(">")
         if 'rel="next"' not in relation.replace("'", '"'):
             return None
-        url = urljoin(answer.url, place.strip().removeprefix("<"))
+        url = self._joined(answer, place.strip().removeprefix("<"))
         start = f"{self._root}/{repository}/referrers/"
         if not url.startswith(start):
             raise ArtifactError(f"the next page of referrers is at {shown(url)}", where=f"{self._host}/{repository}")
