@@ -142,6 +142,7 @@ def test_a_blob_that_was_changed_is_caught_in_the_registry_and_in_the_cache(
     [
         ((KIT_LAYER, packed({"../../escape": b"x"}), {}), "no name for a file"),
         ((KIT_LAYER, packed({"/etc/passwd": b"x"}), {}), "no name for a file"),
+        ((KIT_LAYER, packed({"model/.Git/config": b"[core]\nfsmonitor = evil\n"}), {}), "no name for a file"),
         ((KIT_LAYER, packed({}, links={"model": "/etc/passwd"}), {}), "no regular file"),
         ((KIT_LAYER, packed({"a": b"x"}, links={"b": "a"}, kind=tarfile.LNKTYPE), {}), "no regular file"),
         ((KIT_LAYER, packed({}, links={"dev": ""}, kind=tarfile.CHRTYPE), {}), "no regular file"),
