@@ -120,7 +120,7 @@ def _inside(name: str, below: str) -> str | None:
 def placed(name: str, folder: Path, where: str) -> Path:
     """Where a file with a name that somebody gave is written. Raises ArtifactError for a name that leads elsewhere."""
     path = PurePosixPath(name)
-    # A repository of git that came with a model would run what its config names as soon as somebody asks for its status.
+    # A repository of git that came along would run what its config names as soon as somebody asks for its status.
     git = any(part.lower() == ".git" for part in path.parts)
     wrong = git or path.is_absolute() or not path.parts or ".." in path.parts or "\\" in name or "\0" in name
     if wrong or len(name.encode("utf-8", "surrogatepass")) > 1024 or any(part.startswith("-") for part in path.parts):
