@@ -36,8 +36,8 @@ def test_the_packaged_frameworks_are_read_and_say_what_to_do():
 
 def test_the_packaged_frameworks_ask_for_measurements_that_there_are():
     # A word that no evaluation ever writes would be missing for ever, whatever was measured.
-    wheres = [need.where for item in frameworks((), ()) for control in item.controls for need in control.needs]
-    asked = {word for where in wheres for word in where.get("measured", ())}
+    asked_for = [need.where for item in frameworks((), ()) for control in item.controls for need in control.needs]
+    asked = {word for where in asked_for for word in where.get("measured", ())}
     assert asked
     assert asked <= set(KINDS)
 

@@ -40,6 +40,7 @@ SCRIPT: Sequence[tuple[str, Callable[[Story], str]]] = (
         artifacts.weights_from_outside,
     ),
     ("the bill of materials says how complete it is", artifacts.bill),
+    ("a new advisory: who runs what it is about, and what mends it", artifacts.advisory),
     ("a signed dataset verifies; with one flipped bit it does not", artifacts.dataset_signed),
     ("every decision can be repeated; a stricter rule is tried on them", points.replayed),
     ("trace leads from the dataset to the charge", proof.way),

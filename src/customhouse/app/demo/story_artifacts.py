@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import struct
 
 from customhouse._kit.digest import bytes_digest
 from customhouse.app import models
+from customhouse.app.advisory_import import import_advisories
 from customhouse.app.artifact_sign import sign
 from customhouse.app.artifact_verify import Request, verify
 from customhouse.app.converting import convert
@@ -74,6 +76,32 @@ def bill(story: Story) -> str:
     lacking = [row["name"] for row in said["elements"] if row["state"] == "missing"]
     story.check(said["met"] > 0, "nothing is in it")
     return f"{said['met']} of {said['of']} minimum elements, {said['partly']} in part; lacks {', '.join(lacking[:3])} …"
+
+
+def advisory(story: Story) -> str:
+    """Somebody publishes a vulnerability of a library in the model's bill: the control plane says who runs it."""
+    record = {
+        "id": "DEMO-2026-0001",
+        "modified": "2026-01-01T00:00:00Z",
+        "summary": "Made up for this demo",
+        "severity": [{"type": "CVSS_V3", "score": "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"}],
+        "affected": [
+            {
+                "package": {"ecosystem": "PyPI", "name": "numpy"},
+                "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "999.0"}]}],
+            }
+        ],
+    }
+    place = story.space.root / "advisory.json"
+    place.write_text(json.dumps(record), encoding="utf-8")
+    import_advisories(story.space.settings, [str(place)])
+    size = story.plane.ledger.size
+
+    def found() -> str | None:
+        entries = story.plane.ledger.entries(max(0, size - 20))
+        return next((item.body["text"] for _, item in entries if item.kind == "vulnerability-found"), None)
+
+    return story.until(found, "nobody says who runs what the advisory is about")
 
 
 def dataset_signed(story: Story) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from customhouse.app import journal
+from customhouse.app.data_validation import Request, validate_data
 from customhouse.app.demo.story import SERVICE, Story
 from customhouse.app.demo.traffic import Traffic
 from customhouse.app.demo.workspace import NAMESPACE
@@ -20,10 +21,12 @@ from customhouse.trust.provenance import Dependency
 
 
 def dataset(story: Story) -> str:
-    """Generate the transactions and register them."""
+    """Generate the transactions, validate and register them."""
     space = story.space
     space.program("generate.py", "--out", str(space.dataset))
-    files = read_tree(space.dataset)
+    validated = validate_data(Request(str(space.dataset)))
+    story.check(validated.passed, "the data does not pass its validation")
+    files = validated.files
     rows = row_tree(layout(space.dataset, files))
     entry = journal.dataset_registered(
         "card-transactions",
@@ -35,7 +38,7 @@ def dataset(story: Story) -> str:
         rows=rows.to_json(),
     )
     story.plane.append([entry])
-    return f"{len(files.files)} files, {files.size} bytes, {files.digest}"
+    return f"{validated.validated.rows} rows in {len(files.files)} files pass, {files.size} bytes, {files.digest}"
 
 
 def train_first(story: Story) -> str:
