@@ -105,7 +105,7 @@ def make(root: Path) -> World:
             entry("claim", "claim", AT, "mlflow", links=[Link.between(told, Node.of("model", model), "produced")]),
             journal.deployed(declaration, RELEASE, commit, decision, AT),
             *journal.measured([used], {(declaration.ref, RELEASE): ["first-model-1", "first-model-2"]}),
-            journal.charged(charges, AT, end),
+            *journal.charged(charges, AT, end),
             entry("dataset", "other", AT, "bob", nodes=[Node.of(NodeKind.DATASET, "sha256:" + "0b" * 32, "other")]),
         ]
         ledger.append(entries)
