@@ -114,7 +114,8 @@ def yard(tmp_path: Path) -> Iterator[Yard]:
     made.target.start()
     yield made
     made.target.stop()
-    assert not processes.find(tmp_path), "a process outlived stop()"
+    # The kernel ends what a killed shim leaves; on a busy machine that takes a moment.
+    eventually(lambda: not processes.find(tmp_path), explain=lambda: "a process outlived stop()")
 
 
 def test_a_job_runs_once_also_after_a_restart(yard: Yard) -> None:

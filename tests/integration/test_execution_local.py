@@ -34,7 +34,8 @@ def world(tmp_path: Path) -> Iterator[World]:
     made.target.start()
     yield made
     made.target.stop()
-    assert not processes.find(tmp_path), "a process outlived stop()"
+    # The kernel ends what a killed shim leaves; on a busy machine that takes a moment.
+    eventually(lambda: not processes.find(tmp_path), explain=lambda: "a process outlived stop()")
 
 
 def test_no_request_fails_in_rolls_and_rollbacks(world: World) -> None:

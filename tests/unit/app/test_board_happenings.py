@@ -41,7 +41,8 @@ def ledger() -> Reads:
 def charge(second: int, pico: int = 2_500_000) -> Entry:
     start = AT + timedelta(seconds=second)
     row = Charge(REF, "sha256:" + "ab" * 32, "", start, start + timedelta(seconds=1), "compute", Money(pico, "USD"))
-    return journal.charged([row], start, start + timedelta(seconds=1))
+    (only,) = journal.charged([row], start, start + timedelta(seconds=1))
+    return only
 
 
 def evidence(kind: str, model: str = "0123456789ab", state: str = "verified") -> Entry:
