@@ -9,7 +9,8 @@ import zlib
 
 import pytest
 
-from customhouse.trust.scan import FileScan, Verdict, scan_bytes
+from customhouse.trust.scan import FileScan, Verdict, hdf5_dense, scan_bytes
+from customhouse.trust.scan.source import Source, UnreadableError
 
 ROOT = 48
 
@@ -118,3 +119,9 @@ def test_what_is_kept_in_a_heap_is_read(packed: str, rule: str) -> None:
     assert scan.verdict is Verdict.MALICIOUS
     for mark in (b"FRHP", b"BTHD", b"FHDB", b"BTLF"):
         assert scan_bytes(data.replace(mark, b"XXXX"), "model.h5").verdict is Verdict.UNSCANNABLE, mark
+
+
+def test_an_object_of_a_heap_without_an_id_is_named() -> None:
+    """Found by the fuzzer: ids of no bytes, in a heap whose header says so."""
+    with pytest.raises(UnreadableError, match="without an id"):
+        hdf5_dense._object(Source.of(b""), None, None, b"")

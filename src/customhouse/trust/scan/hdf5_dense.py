@@ -80,6 +80,8 @@ def _encoded(limit: int) -> int:
 
 def _object(source: Source, look: Inspection, heap: _Heap, key: bytes) -> Source:
     """What an id stands for: bytes in a block, or in the id itself."""
+    if not key:
+        raise UnreadableError("an object without an id", rule="hdf5-dense")
     kind = key[0] >> 4 & 3
     if key[0] >> 6 or kind not in (0, 2):
         raise UnreadableError("an object that is kept outside of its heap", rule="hdf5-dense", hint="save it again")
