@@ -57,7 +57,7 @@ class LedgerTable:
         with self._database.write() as connection:
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql("LOCK TABLE ledger_entries IN EXCLUSIVE MODE")
-            before = _size(connection)
+            before = size_of(connection)
             known = _positions(connection, [entry.key for entry, _ in items]) if before and items else {}
             following, rows = before, []
             for entry, data in items:
@@ -82,7 +82,7 @@ class LedgerTable:
     def size(self) -> int:
         """How many entries there are."""
         with self._database.read() as connection:
-            return _size(connection)
+            return size_of(connection)
 
     def read(self, start: int, end: int) -> Sequence[bytes]:
         """The leaf data of [start, end). Raises StateError when one is missing."""
@@ -92,7 +92,7 @@ class LedgerTable:
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Publish; the same size and root again is nothing, a smaller size or another root is a StateError."""
         with self._database.write() as connection:
-            self._save(connection, checkpoint, _size(connection))
+            self._save(connection, checkpoint, size_of(connection))
 
     def latest_checkpoint(self) -> Checkpoint | None:
         """The last one published."""
@@ -132,7 +132,7 @@ class LedgerTable:
     def _reader(self, connection: Connection) -> Hashes:
         def read(level: int, start: int, end: int) -> bytes:
             if level == 0:
-                return b"".join(self._column(connection, "leaf_hash", start, min(end, _size(connection))))
+                return b"".join(self._column(connection, "leaf_hash", start, min(end, size_of(connection))))
             parts = [
                 self._tile(connection, level, number) for number in range(start // TILE_WIDTH, -(-end // TILE_WIDTH))
             ]
@@ -261,7 +261,8 @@ def _insert(connection: Connection, rows: Sequence[tuple[int, str, bytes, bytes]
         connection.exec_driver_sql(_INSERT[dialect], tuple(list(column) for column in zip(*rows, strict=True)))
 
 
-def _size(connection: Connection) -> int:
+def size_of(connection: Connection) -> int:
+    """How many entries there are, in the transaction of a connection."""
     last = connection.execute(select(func.max(ledger_entries.c.position))).scalar()
     if last is not None and not -1 <= last < _MOST_ENTRIES:
         raise StateError(f"an entry has the number {last}", hint="restore a backup")
