@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
+from customhouse._kit.clock import from_rfc3339
 from customhouse.core.resource import Manifest, ResourceRef
 
 
@@ -79,16 +81,31 @@ class ClusterEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """Which objects of a kind are asked for: of one namespace, with these labels (a label selector); empty: all."""
+
+    namespace: str = ""
+    labels: str = ""
+
+
+EVERYWHERE = Scope()
+
+
+@dataclass(frozen=True, slots=True)
 class Apply:
     """One server-side apply. `force` takes fields from other managers; `dry_run` changes nothing.
 
-    `subresource` is empty or `status`.
+    `subresource` is empty or `status`. `validation` is the API's fieldValidation: `Strict` refuses unknown and doubled
+    fields, `Warn` tells them (`Written.warnings`), `Ignore` drops them in silence. `managers` keeps `managedFields` in
+    the answer; they are half of its bytes.
     """
 
     manifest: Manifest
     force: bool = False
     dry_run: bool = False
     subresource: str = ""
+    validation: str = "Strict"
+    managers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +119,59 @@ class Delete:
     propagation: str = "Background"
 
 
+class Refusal(StrEnum):
+    """Why a write was not done, as far as it makes a difference to what is done about it."""
+
+    CONFLICT = "conflict"
+    """Fields belong to other managers (`Written.conflicts`), or the object is not the one, or as old, as was named."""
+    DENIED = "denied"
+    """Admission said no: a webhook or a policy (`Written.denied_by`). Its words are `problem`."""
+    FORBIDDEN = "forbidden"
+    """The account may not do this."""
+    QUOTA = "quota"
+    INVALID = "invalid"
+    """The object is wrong for its kind."""
+    TOO_LARGE = "too-large"
+    NO_KIND = "no-kind"
+    """The API serves no such kind: not yet, or no more."""
+    NO_NAMESPACE = "no-namespace"
+    LEAVING = "leaving"
+    """Its namespace is being deleted."""
+    NOT_FOUND = "not-found"
+    """What a subresource belongs to is not there."""
+    BUSY = "busy"
+    """The API had no time for it within ours."""
+    UNREACHABLE = "unreachable"
+    """No answer; with `Written.unknown` it may have been done all the same."""
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldConflict:
+    """A field that another manager owns: `.spec.replicas`, and who has it."""
+
+    field: str
+    manager: str
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What came of one write: the object as it is now, or why not (`reason` is the API's word: Conflict, Forbidden).
+    """What came of one write: the object as it is now (of a dry run: as it would be), or why not.
 
-    A deletion of what is not there is `ok` with no manifest.
+    `reason` is the API's own word (Conflict, Forbidden), `refusal` what it comes to. A deletion of what is not there
+    is `ok` with no manifest; one of an object whose finalizers hold it is `ok` with it, deletionTimestamp and all.
+    `unknown`: the connection broke before the answer, so that it may have been done. `warnings` are the API's.
     """
 
     ok: bool
     manifest: Manifest | None = None
     reason: str = ""
     problem: str = ""
+    refusal: Refusal | None = None
+    conflicts: tuple[FieldConflict, ...] = ()
+    denied_by: str = ""
+    unknown: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 Sink = Callable[[Sequence[ClusterEvent]], None]
@@ -127,19 +186,65 @@ class Cluster(Protocol):
     """
 
     def discover(self) -> Discovered:
-        """Its kinds."""
+        """Its kinds, asked for anew."""
 
     def get(self, refs: Sequence[ResourceRef]) -> Sequence[Manifest | None]:
-        """The objects; None for one that does not exist."""
+        """The whole objects, managedFields and all (`managers_of`); None for what does not exist, nor its kind."""
 
-    def list(self, kinds: Iterable[ApiKind]) -> Iterator[Listed]:
-        """Every object of the kinds, each kind as of one moment; in the order in which they arrive."""
+    def list(self, kinds: Iterable[ApiKind], scope: Scope = EVERYWHERE) -> Iterator[Listed]:
+        """The objects of the kinds, each kind as of one moment; in the order in which they arrive."""
 
-    def watch(self, kinds: Iterable[ApiKind], sink: Sink) -> Callable[[], None]:
-        """Tell the sink what exists and what happens, until the returned function is called."""
+    def watch(self, kinds: Iterable[ApiKind], sink: Sink, scope: Scope = EVERYWHERE) -> Callable[[], None]:
+        """Tell the sink what exists and what happens, until the returned function is called.
+
+        An object that no longer has the labels of the scope is told as DELETED, as the API tells it: ask before
+        believing it.
+        """
 
     def write(self, changes: Sequence[Apply | Delete]) -> Sequence[Written]:
-        """Apply and delete, one after the other."""
+        """Apply and delete, many at a time and in no order, but changes of one object one after the other.
+
+        Raises TargetError only before anything was sent; an API that goes away in the middle is the refusal
+        UNREACHABLE of what it did not answer.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Manager:
+    """Who wrote which fields of an object (an entry of `managedFields`); `at` is its last write that changed some.
+
+    `fields` is the API's fieldsV1: `f:NAME` a field, `k:KEYS` an item of a list by its keys, `v:VALUE` by its value.
+    """
+
+    name: str
+    operation: str
+    """`Apply` or `Update`."""
+    at: datetime | None
+    subresource: str
+    api_version: str
+    fields: Mapping[str, Any]
+
+
+def managers_of(manifest: Manifest) -> tuple[Manager, ...]:
+    """Who wrote what of an object that was got whole; entries that are not well formed are left out."""
+    metadata = manifest.get("metadata")
+    entries = metadata.get("managedFields") if isinstance(metadata, Mapping) else None
+    found = [_manager(entry) for entry in entries] if isinstance(entries, (list, tuple)) else []
+    return tuple(item for item in found if item is not None)
+
+
+def _manager(entry: Any) -> Manager | None:
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("manager"), str):
+        return None
+    fields, stamp = entry.get("fieldsV1"), entry.get("time")
+    try:
+        at = from_rfc3339(stamp) if isinstance(stamp, str) else None
+    except ValueError:
+        at = None
+    texts = (entry.get(name) or "" for name in ("operation", "subresource", "apiVersion"))
+    operation, subresource, api_version = (text if isinstance(text, str) else "" for text in texts)
+    known = fields if isinstance(fields, Mapping) else {}
+    return Manager(entry["manager"], operation, at, subresource, api_version, known)
 
 
 def cluster_identity(manifest: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import orjson
 
 from customhouse._kit.clock import Clock
-from customhouse.core.cluster import ApiKind, Apply, Delete, Discovered, Listed, Sink, Written
+from customhouse.core.cluster import EVERYWHERE, ApiKind, Apply, Delete, Discovered, Listed, Scope, Sink, Written
 from customhouse.core.errors import StateError
 from customhouse.core.resource import Manifest, ResourceRef
 from customhouse.execution.adapters.kubernetes.discovery import Kinds, discover
@@ -92,29 +92,29 @@ class KubernetesCluster:
             raise
         return found
 
-    def list(self, kinds: Iterable[ApiKind]) -> Iterator[Listed]:
+    def list(self, kinds: Iterable[ApiKind], scope: Scope = EVERYWHERE) -> Iterator[Listed]:
         """Every object of the kinds. Raises UnreachableError; a kind that is refused has a problem."""
         waiting = iter(kinds)
         pending: set[Future[Listed]] = {
-            self._begin(list_kind(self._transport, kind)) for kind in islice(waiting, LISTS_AT_ONCE)
+            self._begin(list_kind(self._transport, kind, scope)) for kind in islice(waiting, LISTS_AT_ONCE)
         }
         try:
             while pending:
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield future.result()
-                pending |= {self._begin(list_kind(self._transport, kind)) for kind in islice(waiting, len(done))}
+                pending |= {self._begin(list_kind(self._transport, kind, scope)) for kind in islice(waiting, len(done))}
         finally:
             for future in pending:
                 future.cancel()
 
-    def watch(self, kinds: Iterable[ApiKind], sink: Sink) -> Callable[[], None]:
+    def watch(self, kinds: Iterable[ApiKind], sink: Sink, scope: Scope = EVERYWHERE) -> Callable[[], None]:
         """Follow the kinds until the returned function is called; what goes wrong is an event."""
-        return self._call(self._follow(tuple(kinds), sink))
+        return self._call(self._follow(tuple(kinds), sink, scope))
 
-    async def _follow(self, kinds: Sequence[ApiKind], sink: Sink) -> Callable[[], None]:
+    async def _follow(self, kinds: Sequence[ApiKind], sink: Sink, scope: Scope) -> Callable[[], None]:
         starting = Follower.starts()
-        tasks = [asyncio.create_task(Follower(self._transport, kind, sink, starting).run()) for kind in kinds]
+        tasks = [asyncio.create_task(Follower(self._transport, kind, scope, sink, starting).run()) for kind in kinds]
 
         async def end() -> None:
             for task in tasks:

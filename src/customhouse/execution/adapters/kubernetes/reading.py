@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from customhouse.core.cluster import ApiKind, ClusterEvent, EventKind, Listed, Sink
+from customhouse.core.cluster import EVERYWHERE, ApiKind, ClusterEvent, EventKind, Listed, Scope, Sink
 from customhouse.core.errors import TargetError
 from customhouse.core.resource import Manifest
 from customhouse.execution.adapters.kubernetes.errors import ApiError, UnreachableError
@@ -39,23 +39,27 @@ def path_of(kind: ApiKind, namespace: str = "", name: str = "", subresource: str
     return parts[0] + "".join("/" + quote(part, safe="") for part in parts[1:])
 
 
-async def list_kind(transport: Transport, kind: ApiKind) -> Listed:
+async def list_kind(transport: Transport, kind: ApiKind, scope: Scope = EVERYWHERE) -> Listed:
     """Every object of a kind as of one moment; a refusal is a value. Raises UnreachableError."""
     try:
-        objects, version = await _pages(transport, kind)
+        objects, version = await _pages(transport, kind, scope)
     except ApiError as error:
         return Listed(kind, problem=f"{error.reason or error.status}: {error.message}")
     return Listed(kind, tuple(objects), version)
 
 
-async def _pages(transport: Transport, kind: ApiKind) -> tuple[list[Manifest], str]:
-    path = path_of(kind)
+def _asked(scope: Scope) -> dict[str, str]:
+    return {"labelSelector": scope.labels} if scope.labels else {}
+
+
+async def _pages(transport: Transport, kind: ApiKind, scope: Scope) -> tuple[list[Manifest], str]:
+    path = path_of(kind, scope.namespace)
     for attempt in range(_RESTARTS):
         objects: list[Manifest] = []
         token = ""
         try:
             while True:
-                parameters = {"limit": str(CHUNK), **({"continue": token} if token else {})}
+                parameters = {"limit": str(CHUNK), **_asked(scope), **({"continue": token} if token else {})}
                 page = await transport.request("GET", path, parameters=parameters)
                 metadata = _take(page, kind, objects)
                 token = metadata.get("continue") or ""
@@ -88,9 +92,12 @@ def _clean(item: Any, kind: ApiKind) -> Manifest:
 class Follower:
     """Follows one kind for a sink: what exists first, then what happens. Ends when its task is cancelled."""
 
-    def __init__(self, transport: Transport, kind: ApiKind, sink: Sink, starting: asyncio.Semaphore) -> None:
+    def __init__(
+        self, transport: Transport, kind: ApiKind, scope: Scope, sink: Sink, starting: asyncio.Semaphore
+    ) -> None:
         self._transport = transport
         self._kind = kind
+        self._scope = scope
         self._sink = sink
         self._starting = starting
         self._streams = True  # whether the server gives the first state as a stream (WatchList, KEP-3157)
@@ -148,7 +155,7 @@ class Follower:
                 self._streams = False
             else:
                 return
-        listed = await list_kind(self._transport, self._kind)
+        listed = await list_kind(self._transport, self._kind, self._scope)
         if listed.problem:
             raise ApiError(listed.problem, status=0, where=str(self._kind))
         events = [ClusterEvent(EventKind.ADDED, self._kind, item) for item in listed.objects]
@@ -159,8 +166,15 @@ class Follower:
     async def _watch(self, parameters: Mapping[str, str], *, until_synced: bool = False) -> None:
         """One stream to its end; or, for the first state, to the mark that it is complete."""
         seconds = int(WATCH_S * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, guards nothing
-        asked = {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds), **parameters}
-        stream = self._transport.lines(path_of(self._kind), asked, silence_s=seconds + _SILENCE_S, longest=MAX_EVENT)
+        asked = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(seconds),
+            **_asked(self._scope),
+            **parameters,
+        }
+        path = path_of(self._kind, self._scope.namespace)
+        stream = self._transport.lines(path, asked, silence_s=seconds + _SILENCE_S, longest=MAX_EVENT)
         synced = not until_synced
         version = ""
         async for line in stream:
