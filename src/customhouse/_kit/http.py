@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from typing import IO, Any
 from urllib.parse import urljoin, urlsplit
 
+from customhouse._kit.single_keys import each_once
+
 MAX_BYTES = 16 * 1024 * 1024
 MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -47,7 +49,7 @@ class Answer:
     def json(self) -> Any:
         """The body as JSON. Raises HttpError when it is none, or nested too deep."""
         try:
-            return json.loads(self.body)
+            return json.loads(self.body, object_pairs_hook=each_once)
         except (ValueError, RecursionError) as error:
             raise HttpError(self.url, f"the answer is no JSON: {error}") from error
 

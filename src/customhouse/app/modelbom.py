@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from customhouse._kit.single_keys import each_once
 from customhouse.app import wiring
 from customhouse.app.inspection import read_model, require_files, scan_properties
 from customhouse.core.errors import UsageError
@@ -150,7 +151,7 @@ def _json(path: str) -> Any:
 
 def _parsed(data: bytes, path: str) -> Any:
     try:
-        return json.loads(data)
+        return json.loads(data, object_pairs_hook=each_once)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"not JSON: {error}", where=path) from error
 

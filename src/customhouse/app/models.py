@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from customhouse._kit.digest import is_digest
+from customhouse._kit.single_keys import each_once
 from customhouse.app import wiring
 from customhouse.app.inspection import ModelCard, inspect
 from customhouse.app.modelbom import Sources
@@ -102,7 +103,7 @@ def read_evaluation(path: str) -> Mapping[str, Any]:
     if place.stat().st_size > MAX_JSON:
         raise UsageError(f"{path} is over 4 MiB")
     try:
-        value = json.loads(place.read_bytes())
+        value = json.loads(place.read_bytes(), object_pairs_hook=each_once)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not JSON: {error}") from error
     if not isinstance(value, dict):

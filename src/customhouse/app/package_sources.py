@@ -8,10 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from customhouse.core.errors import ArtifactError, CustomhouseError, UsageError
 from customhouse.core.vulnerability import Package
+from customhouse.trust import strict_json
 from customhouse.trust.vulnerabilities.bills import Listed, is_bill, read_bill
 from customhouse.trust.vulnerabilities.ecosystems import package_of
 from customhouse.trust.vulnerabilities.locks import is_lock, read_packages
@@ -80,8 +79,8 @@ def read_listed(path: Path) -> Listed:
     where = str(path)
     if data.lstrip()[:1] == b"{" and not is_lock(path.name):
         try:
-            said: Any = orjson.loads(data)
-        except orjson.JSONDecodeError as error:
+            said: Any = strict_json.parse_many(data)
+        except ValueError as error:
             raise ArtifactError(f"not JSON: {error}", where=where) from error
         inner = _inside(said, data, where)
         if is_bill(inner):

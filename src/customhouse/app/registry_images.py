@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from customhouse._kit.clock import to_rfc3339
+from customhouse._kit.single_keys import each_once
 from customhouse.app import wiring
 from customhouse.app.governance import Governance, governance
 from customhouse.app.model_signing import By, keyless
@@ -348,7 +349,7 @@ def _shown(digest: str, item: Evidence) -> dict[str, Any]:
 def _predicate(place: Path) -> dict[str, Any]:
     data = _bytes(str(place))
     try:
-        value = json.loads(data)
+        value = json.loads(data, object_pairs_hook=each_once)
     except (ValueError, RecursionError) as error:
         raise EvidenceError(f"not JSON: {error}", where=str(place)) from error
     if not isinstance(value, dict):

@@ -18,6 +18,7 @@ from typing import Any
 
 from customhouse._kit.canonical import CanonicalError
 from customhouse._kit.digest import json_digest
+from customhouse._kit.single_keys import each_once
 from customhouse.core.decision import Category, Severity
 from customhouse.core.errors import PolicyError
 from customhouse.policy.lint import TEST_SUFFIX, check_modules, package_of
@@ -246,7 +247,7 @@ def _text(path: str, content: bytes) -> str:
 def _merge_data(data: dict[str, Any], path: str, content: bytes) -> None:
     text = _text(path, content)
     try:
-        value = json.loads(text) if path.endswith(".json") else parse_yaml(text)
+        value = json.loads(text, object_pairs_hook=each_once) if path.endswith(".json") else parse_yaml(text)
     except (ValueError, RecursionError) as error:
         raise PolicyError(f"the data cannot be read: {error}", where=path) from error
     if not isinstance(value, dict):

@@ -21,6 +21,7 @@ from typing import Any
 
 from customhouse._kit.canonical import canonical_json
 from customhouse._kit.digest import bytes_digest
+from customhouse._kit.single_keys import each_once
 from customhouse.core.errors import PolicyError
 from customhouse.policy.bundle import (
     BUILTIN_VERSION,
@@ -226,7 +227,7 @@ def _name(given: str, where: str) -> str:
 
 def _manifest(data: bytes, where: str) -> Mapping[str, Any]:
     try:
-        manifest = json.loads(data)
+        manifest = json.loads(data, object_pairs_hook=each_once)
     except (ValueError, RecursionError) as error:
         raise PolicyError(f"the manifest cannot be read: {error}", where=f"{where}!{MANIFEST}") from error
     if not isinstance(manifest, dict):
@@ -244,7 +245,7 @@ def _mounted(files: Mapping[str, bytes], where: str) -> dict[str, Any]:
         place = f"{where}!{name}"
         try:
             text = content.decode("utf-8")
-            value = json.loads(text) if name.endswith(".json") else parse_yaml(text)
+            value = json.loads(text, object_pairs_hook=each_once) if name.endswith(".json") else parse_yaml(text)
         except (ValueError, StrictYamlError, RecursionError) as error:
             raise PolicyError(f"the data cannot be read: {error}", where=place) from error
         for key in reversed(name.split("/")[:-1]):

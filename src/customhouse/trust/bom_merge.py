@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from customhouse._kit.single_keys import each_once
 from customhouse.core.errors import ArtifactError
 from customhouse.trust.bom_parts import hashed, is_hash, licences
 from customhouse.trust.scan.words import words
@@ -38,7 +39,7 @@ def read_image(data: bytes, where: str) -> ImageBill:
         raise ArtifactError(f"over {MAX_BYTES >> 20} MiB", where=where)
     hint = "CycloneDX JSON (syft -o cyclonedx-json, trivy --format cyclonedx) or SPDX 2 JSON"
     try:
-        said = json.loads(data)
+        said = json.loads(data, object_pairs_hook=each_once)
         if isinstance(said, dict) and said.get("bomFormat") == "CycloneDX":
             return _cyclonedx(said)
         if isinstance(said, dict) and str(said.get("spdxVersion", "")).startswith("SPDX-2."):

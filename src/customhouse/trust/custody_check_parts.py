@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from customhouse._kit.digest import bytes_digest
+from customhouse._kit.single_keys import each_once
 from customhouse.core.errors import CustomhouseError, TamperError
 from customhouse.core.ledger import Entry
 from customhouse.trust.attestation import FOLDER
@@ -96,7 +97,7 @@ def _decisions(ground: Ground, findings: Findings) -> None:
             body, facts = item["body"].encode(), bytes_digest(item["facts"].encode())
             if bytes_digest(body) != digest:
                 raise TamperError("its body has another digest")
-            said = json.loads(body)
+            said = json.loads(body, object_pairs_hook=each_once)
             if said["facts_digest"] != facts:
                 raise TamperError("its Facts have another digest")
             entered = [

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from customhouse._kit.single_keys import each_once
 from customhouse.core.errors import ArtifactError
 from customhouse.trust.bom_parts import is_hash
 from customhouse.trust.libraries import Archive, Library, licence_of, plain_name
@@ -164,7 +165,7 @@ def _logical(text: str) -> Iterator[tuple[str, int]]:
 
 
 def _json(text: str, where: str) -> Shelf:
-    said = json.loads(text)
+    said = json.loads(text, object_pairs_hook=each_once)
     if isinstance(said, list):
         return Shelf((*(_conda(item) for item in said if item.get("channel") != "pypi"), *_pip_of_conda(said)))
     if "lockfileVersion" in said:

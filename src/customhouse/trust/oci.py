@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from customhouse._kit.digest import is_digest
+from customhouse._kit.single_keys import each_once
 from customhouse.core.errors import ArtifactError, UsageError
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -150,7 +151,7 @@ class WritableRegistry(Registry, Protocol):
 def read_json(body: bytes, where: str) -> dict[str, Any]:
     """A manifest, index or configuration: one JSON object. Raises ArtifactError."""
     try:
-        value = json.loads(body, object_pairs_hook=_unique)
+        value = json.loads(body, object_pairs_hook=each_once)
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"the manifest is no JSON: {error}", where=where) from error
     if not isinstance(value, dict):
@@ -172,10 +173,3 @@ def listed(document: Mapping[str, Any], key: str, where: str) -> tuple[Descripto
         # Read as either by different clients (CVE-2021-41190): so it is read by none here.
         raise ArtifactError("a document that is a manifest and an index at once", where=where)
     return tuple(Descriptor.of(item, where) for item in items)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice")
-    return found

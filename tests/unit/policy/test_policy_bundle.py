@@ -43,6 +43,7 @@ def test_data_may_be_json_or_plain_yaml():
         ({"a.rego": RULE, "data.json": b"{"}, "data.json: the data cannot be read"),
         ({"a.rego": RULE, "data.json": b"[1]"}, "has to be a mapping"),
         ({"a.rego": RULE, "data.json": b'{"x":1}', "p/data.json": b'{"x":2}'}, "key x is taken"),
+        ({"a.rego": RULE, "data.json": b'{"x":1, "x":2}'}, "the key 'x' is there twice"),
         ({"a.rego": RULE, "data.json": b'{"customhouse":{"rules":{}}}'}, "key customhouse is taken"),
         ({"a.rego": RULE, "data.json": b'{"x":1e999}'}, "no JSON form"),
         ({"a.rego": RULE, "data.json": b"[" * 100_000}, "cannot be read"),

@@ -170,11 +170,12 @@ def test_json_lines_with_their_damage(tmp_path):
         "",
         '{"a": "text", "b": "z"}',
         '{"b": "\\":", "a": 3}',
+        '{"b" : "y", "b": "n", "a": 4}',
     ]
     report = looked_at(written(tmp_path, rows__jsonl="\n".join(lines)))
     assert report.rows == 32
     assert found(report, "broken-row").rows == ("rows.jsonl:31", "rows.jsonl:33")
-    assert found(report, "doubled-key").rows == ("rows.jsonl:32",)
+    assert found(report, "doubled-key").rows == ("rows.jsonl:32", "rows.jsonl:37")
     assert "1 text" in found(report, "mixed-type").message
 
 

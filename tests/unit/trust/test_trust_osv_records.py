@@ -118,3 +118,25 @@ def test_bytes_that_are_no_json_or_too_many_are_refused() -> None:
     for data in (b"", b"{", b"\xff\xfe", b'{"id": NaN}', b"[" * 100_000, b" " * (MAX_RECORD + 1)):
         with pytest.raises(ValueError, match=r"JSON|bytes|object"):
             parse_record(data)
+
+
+TWINS = (
+    b'"affected" : [], "affected": []',  # a blank before the colon: as many `":` as keys that are left
+    b'"affected": [], "affected"\n:[]',
+    b'"affected": [], "\\u0061ffected": []',
+    b'"affected": [], "affected": [], "summary": "\\u003a \\u003a"',  # a colon for the one that went with the key
+    b'"affected": [], "database_specific": {"a": {"b" : 1, "b":2}}',
+)
+
+
+@pytest.mark.parametrize("twin", TWINS)
+def test_a_record_that_names_a_member_twice_is_a_broken_one(twin: bytes) -> None:
+    """Another reader takes the first of the two: what it says is affected would be clean here."""
+    with pytest.raises(ValueError, match="is there twice"):
+        parse_record(b'{"id": "GHSA-1", "modified": "2026-01-02T03:04:05Z", ' + twin + b"}")
+
+
+def test_colons_in_texts_and_names_are_no_members() -> None:
+    said = record(summary='a: b":"c', database_specific={"k:k": ":", '":': {"x": ["::", '"a":1']}})
+    for text in (json.dumps(said), json.dumps(said, indent=2), json.dumps(said).replace(": b", "\\u003A b")):
+        assert parse_record(text.encode())[1] == said

@@ -5,7 +5,6 @@ A row's bytes for the tree are its object with sorted keys (JSON without spaces,
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any
 import orjson
 
 from customhouse.core.errors import ArtifactError, UsageError
+from customhouse.trust import strict_json
 from customhouse.trust.dataset.batch import BATCH, MAX_FIELD, Batch, check_columns
 from customhouse.trust.dataset.encoding import TextFile, lines_of
 from customhouse.trust.dataset.finding import Places
@@ -65,27 +65,19 @@ def _object(text: str, told: JsonFile, place: str) -> dict[str, Any] | None:
     if not isinstance(found, dict):
         told.broken.add(place)
         return None
-    # As many `":` as keys, and no key can be there twice; else it is looked at.
-    if text.count('":') != len(found) and _has_twin(text):
+    # Each key has its colon: as many colons as keys, and no key can be there twice; else it is looked at.
+    if text.count(":") != len(found) and _has_twin(text):
         told.doubled.add(place)
         return None
     return found
 
 
 def _has_twin(text: str) -> bool:
-    doubled = False
-
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        nonlocal doubled
-        made = dict(items)
-        doubled = doubled or len(made) != len(items)
-        return made
-
     try:
-        json.loads(text, object_pairs_hook=pairs)
-    except (ValueError, RecursionError):
+        strict_json.parse_many(text.encode())
+    except ValueError:
         return True
-    return doubled
+    return False
 
 
 def _batch(told: JsonFile, first: int, lines: Sequence[int], objects: Sequence[Mapping[str, Any]]) -> Batch:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from customhouse._kit.digest import bytes_digest, is_digest, same_digest
+from customhouse._kit.single_keys import each_once
 from customhouse.core.errors import ArtifactError, UsageError
 from customhouse.trust.images.bounds import Bounds, LayerError
 from customhouse.trust.images.packed import Packed
@@ -26,7 +27,7 @@ from customhouse.trust.scan.source import CHUNK, FileBacking, Source
 
 MAX_CONFIGURATION = 8 << 20
 _MAX_MEMBERS = 50_000
-_REF_NAME = "org.opencontainers.image.ref.name"
+REF_NAME = "org.opencontainers.image.ref.name"
 _LAYER_TAR = "application/vnd.oci.image.layer.v1.tar"
 
 
@@ -180,7 +181,7 @@ class Archive(_Checked):
 
         where = f"{self._path}: manifest.json"
         try:
-            said = json.loads(self._member("manifest.json", MAX_MANIFEST))
+            said = json.loads(self._member("manifest.json", MAX_MANIFEST), object_pairs_hook=each_once)
         except (ValueError, RecursionError) as error:
             raise ArtifactError(f"no JSON: {error}", where=where) from error
         if not isinstance(said, list) or not all(isinstance(item, dict) for item in said) or not said:
@@ -294,13 +295,13 @@ def chosen_digest(index: Mapping[str, Any], wanted: str, where: str) -> str:
     """The image of a layout's index: by tag or digest, else its only one. Raises ArtifactError."""
     images = listed(index, "manifests", where)
     if wanted:
-        fitting = [item for item in images if wanted in (item.digest, item.annotations.get(_REF_NAME))]
-        fitting = fitting or [item for item in images if item.annotations.get(_REF_NAME, "").endswith(f":{wanted}")]
+        fitting = [item for item in images if wanted in (item.digest, item.annotations.get(REF_NAME))]
+        fitting = fitting or [item for item in images if item.annotations.get(REF_NAME, "").endswith(f":{wanted}")]
     else:
         fitting = [item for item in images if not item.platform.startswith("unknown/")]
     if len({item.digest for item in fitting}) == 1:
         return fitting[0].digest
-    names = ", ".join(item.annotations.get(_REF_NAME) or item.digest for item in images[:20]) or "nothing"
+    names = ", ".join(item.annotations.get(REF_NAME) or item.digest for item in images[:20]) or "nothing"
     what = "several images" if fitting else f"no image {wanted}" if wanted else "no image"
     raise ArtifactError(f"it has {what}", where=where, hint=f"name one: {where}@DIGEST or {where}:TAG; it has {names}")
 

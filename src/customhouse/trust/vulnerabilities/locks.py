@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
+from customhouse._kit.single_keys import each_once
 from customhouse.core.errors import ArtifactError
 from customhouse.core.vulnerability import Package
 from customhouse.trust.libraries import plain_name
@@ -187,7 +188,7 @@ def _gemfile(text: str) -> Iterator[Row]:
 
 
 def _composer(text: str) -> Iterator[Row]:
-    said = json.loads(text)
+    said = json.loads(text, object_pairs_hook=each_once)
     lines = _keyed_lines(text, "name")
     for section in ("packages", "packages-dev"):
         for item in said.get(section) or ():
@@ -202,7 +203,7 @@ def _gradle(text: str) -> Iterator[Row]:
 
 
 def _nuget(text: str) -> Iterator[Row]:
-    said: Mapping[str, Any] = json.loads(text)
+    said: Mapping[str, Any] = json.loads(text, object_pairs_hook=each_once)
     for listed in said["dependencies"].values():
         for name, item in listed.items():
             if item.get("type") != "Project":

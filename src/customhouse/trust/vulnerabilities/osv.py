@@ -11,11 +11,10 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NoReturn
 
-import orjson
-
 from customhouse._kit.clock import from_rfc3339
 from customhouse.core.advisory import Advisory, Affected, Range
 from customhouse.core.vulnerability import Rating
+from customhouse.trust import strict_json
 from customhouse.trust.vulnerabilities.ecosystems import canonical, family_of, name_key
 
 MAX_RECORD = 32 << 20
@@ -45,8 +44,8 @@ def parse_record(data: bytes) -> tuple[Advisory, dict[str, Any]]:
     if len(data) > MAX_RECORD:
         raise ValueError(f"a record of {len(data)} bytes, more than {MAX_RECORD}")
     try:
-        said = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
+        said = strict_json.parse_many(data)
+    except ValueError as error:
         raise ValueError(f"not JSON: {error}") from error
     return read_record(said), said
 
