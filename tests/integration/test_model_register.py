@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,13 +13,14 @@ import pytest
 from gate_world import DECLARATION, KEY, MODEL, Shell, released, shell
 
 from customhouse._kit import http
-from customhouse._kit.digest import tree
+from customhouse._kit.digest import bytes_digest, tree
 from customhouse.app import wiring, wiring_stores
 from customhouse.app.model_places import exposure_of, told
 from customhouse.app.model_pull import pull
 from customhouse.app.model_register import KIND, RegisterRequest, register
 from customhouse.app.settings import Settings
 from customhouse.core.errors import ArtifactError, CustomhouseError, TamperError, UsageError
+from customhouse.trust.adapters.registries.layout import LayoutRegistry
 from customhouse.trust.keys import generate
 from mlflow_server import MlflowServer
 from oci_registry import Registry
@@ -38,6 +40,8 @@ class World:
 
     def __init__(self, kind: str, environment: dict[str, str], place: Callable[[str], str], server: Any) -> None:
         self.kind, self.environment, self.target, self.server = kind, environment, place, server
+        self.step: tuple[Any, str] = (os, "replace") if server is None else (http, "_once")
+        """What is done many times on the way in: a request, or a file that gets its name."""
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +64,14 @@ def mlflow(mlflow_server: MlflowServer) -> World:
     return World("mlflow", {"MLFLOW_TRACKING_URI": mlflow_server.url}, lambda name: f"models:/{name}", mlflow_server)
 
 
+@pytest.fixture
+def layout(tmp_path: Path) -> World:
+    return World("oci-layout", {}, lambda name: f"oci-layout://{tmp_path}/layouts/{name}:v1", None)
+
+
 @pytest.fixture(
     params=[
+        "layout",
         pytest.param("oci", marks=pytest.mark.part("docker-registry")),
         pytest.param("s3", marks=pytest.mark.part("versitygw")),
         pytest.param("mlflow", marks=pytest.mark.part("mlflow")),
@@ -135,6 +145,7 @@ def test_what_was_registered_comes_back_whole_and_a_second_time_nothing_is_sent(
 def test_nothing_of_what_is_not_clean_is_sent(world, send, model, tmp_path, monkeypatch):
     (model / "weights.pkl").write_bytes(PICKLE)
     monkeypatch.setattr(http, "_once", lambda *_: pytest.fail("a request"))
+    monkeypatch.setattr(LayoutRegistry, "_begin", lambda *_: pytest.fail("a file"))
     done = send("wicked")
     assert not done["registered"]
     assert done["verdict"] == "malicious"
@@ -150,7 +161,7 @@ class Ended(BaseException):
 def test_a_registration_that_ends_anywhere_is_found_by_nobody_and_is_finished(
     world, send, model, tmp_path, monkeypatch
 ):
-    real, digest = http._once, tree(model).digest
+    real, digest = getattr(*world.step), tree(model).digest
     left = [0]
 
     def counted(*arguments: Any) -> Any:
@@ -162,21 +173,21 @@ def test_a_registration_that_ends_anywhere_is_found_by_nobody_and_is_finished(
     total = 0
     while True:  # some requests further each time, on the leavings of the last
         left[0] = 4 + 3 * total
-        monkeypatch.setattr(http, "_once", counted)
+        monkeypatch.setattr(*world.step, counted)
         try:
             done = send("ended")
             break
         except Ended:
-            monkeypatch.setattr(http, "_once", real)
+            monkeypatch.setattr(*world.step, real)
         found = whole_by_name(world, tmp_path / f"found{total}", digest)
         assert found in (None, digest)
         if found is not None and world.kind != "s3":
             # By the time that a name leads to it, its evidence is there.
-            reference = world.target("ended") if world.kind == "oci" else f"mlflow://{world.server.host}/ended"
+            reference = world.target("ended") if world.kind != "mlflow" else f"mlflow://{world.server.host}/ended"
             assert evidence_of(world, reference, digest, tmp_path / "x").keys() >= KINDS
         total += 1
         assert total < 50
-    monkeypatch.setattr(http, "_once", real)
+    monkeypatch.setattr(*world.step, real)
     assert total > 1
     assert come_back(world, done["reference"], tmp_path / "out") == digest
     assert evidence_of(world, done["reference"], digest, tmp_path / "x").keys() >= KINDS
@@ -283,6 +294,8 @@ def test_where_nothing_is_registered_is_said(tmp_path, key, model, oci):
         (f"oci://{oci.server.host}/models/x", "under a tag"),
         ("models:/x", "of which server"),
         ("mlflow://h/a'b", "no model of MLflow"),
+        ("oci-layout://", "no layout"),
+        ("oci-layout://folder", "under a tag"),
     ):
         with pytest.raises((UsageError, CustomhouseError), match=words):
             register(settings, RegisterRequest(str(model), target, str(key)))
@@ -315,6 +328,34 @@ def test_whether_a_stranger_may_push_is_tried_only_when_asked(find_part, tmp_pat
     finally:
         closed.stop()
     assert exposure_of(settings, "/a/path") is None
+
+
+def test_a_layout_is_judged_by_its_bytes_and_nothing_else_is_made_one(key, model, layout, tmp_path):
+    settings = Settings(tmp_path / "state", environment={})
+    done = register(settings, RegisterRequest(str(model), layout.target("m"), str(key)))
+    folder = tmp_path / "layouts" / "m"
+    weights = folder / "blobs" / "sha256" / bytes_digest(SAFETENSORS).removeprefix("sha256:")
+    weights.write_bytes(SAFETENSORS[:-1] + b"\n")
+    with pytest.raises(TamperError, match="not what its name says"):
+        register(settings, RegisterRequest(str(model), layout.target("m").replace(":v1", ":v2"), str(key)))
+    with pytest.raises(ArtifactError, match=r"is not sha256"):
+        come_back(layout, done["reference"], tmp_path / "out")
+    weights.unlink()
+    weights.symlink_to(model / "weights/model.safetensors")
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        come_back(layout, done["reference"], tmp_path / "out")
+    with pytest.raises(ArtifactError, match="no tag v9"):
+        come_back(layout, layout.target("m").replace(":v1", ":v9"), tmp_path / "out")
+    for name, text in (("thesis", "years of work"), ("oci-layout", "{}")):
+        place = tmp_path / f"mine {name}"
+        place.mkdir()
+        (place / name).write_text(text)
+        (place / "index.json").write_text("[]" if name == "oci-layout" else "{}")
+        with pytest.raises(CustomhouseError, match=r"no OCI layout|no JSON object"):
+            register(settings, RegisterRequest(str(model), f"oci-layout://{place}:v1", str(key)))
+        assert (place / name).read_text() == text
+    folder.chmod(0o777)
+    assert "WHOEVER REACHES IT MAY WRITE" in told(exposure_of(settings, layout.target("m")))
 
 
 @pytest.mark.part("versitygw")

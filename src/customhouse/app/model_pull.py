@@ -21,12 +21,13 @@ from urllib.parse import urlsplit
 
 from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.digest import is_digest, same_digest, tree
+from customhouse._kit.single_keys import each_once
 from customhouse.app import wiring, wiring_stores
 from customhouse.app.registry_images import resolve
 from customhouse.app.settings import Settings
 from customhouse.core.errors import ArtifactError, StateError, TamperError, UsageError
 from customhouse.trust.oci import Descriptor, is_index, listed, read_json
-from customhouse.trust.remote import Located, RemoteFile
+from customhouse.trust.remote import Located, RemoteFile, Take
 from customhouse.trust.unpack import MODELCAR, TITLE, UNPACK, Limits, unpack_tar, write_file
 
 CACHE = "blobs"
@@ -86,12 +87,8 @@ def pull(
         if reference.partition("://")[0] in wiring_stores.MODEL_STORES:
             located = _stored(settings, reference, draft, kept)
             named, found = _as_it_is(located.reference, draft, reference, digest)
-        elif reference.startswith("oci://"):
-            named, found = _oci(settings, reference, draft, platform)
-        elif reference.startswith(("https://", "http://")):
-            named, found = _https(settings, reference, draft, digest)
         else:
-            named, found = _local(reference.removeprefix("file://"), draft, digest)
+            named, found = _written(settings, reference, draft, digest, platform)
         files = tree(draft)
         if not files.files:
             raise ArtifactError("there is no file in it", where=reference)
@@ -109,6 +106,19 @@ def pull(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return done
+
+
+def _written(
+    settings: Settings, reference: str, folder: Path, digest: str | None, platform: str | None
+) -> tuple[str, str]:
+    """The files of what is no store that lists them, written out: the pinned reference and its digest."""
+    if reference.startswith("oci://"):
+        return _oci(settings, reference, folder, platform)
+    if reference.startswith("oci-layout://"):
+        return _layout(settings, reference, folder)
+    if reference.startswith(("https://", "http://")):
+        return _https(settings, reference, folder, digest)
+    return _local(reference.removeprefix("file://"), folder, digest)
 
 
 def whole_reference(settings: Settings, reference: str) -> str:
@@ -163,16 +173,47 @@ def _oci(settings: Settings, text: str, folder: Path, platform: str | None) -> t
     found = resolve(settings, text, platform)
     where = found.pinned
     registry = wiring.registry(settings, found.reference.host)
-    document = read_json(registry.manifest(found.reference.repository, found.digest), where)
+    repository = found.reference.repository
+    document = read_json(registry.manifest(repository, found.digest), where)
     if is_index(document):
         raise UsageError(f"{where} is for several platforms", hint=f"--platform, one of {', '.join(found.platforms)}")
+
+    def download(layer: Descriptor, take: Take) -> None:
+        registry.download(repository, layer, take)
+
+    _write_layers(settings, document, download, folder, where)
+    return f"oci://{found.pinned}", found.digest
+
+
+def _layout(settings: Settings, text: str, folder: Path) -> tuple[str, str]:
+    """An artifact of an OCI layout, as `model register` and `oras` write it. Raises ArtifactError, UsageError."""
+    layout, digest = wiring_stores.layout(text)
+    document = read_json(layout.manifest("", digest), text)
+    if is_index(document):
+        raise UsageError(f"{text} is for several platforms", hint="name the manifest of one: @sha256:…")
+
+    def download(layer: Descriptor, take: Take) -> None:
+        layout.download("", layer, take)
+
+    _write_layers(settings, document, download, folder, text)
+    return f"{layout.name}@{digest}", digest
+
+
+def _write_layers(
+    settings: Settings,
+    document: Mapping[str, Any],
+    download: Callable[[Descriptor, Take], None],
+    folder: Path,
+    where: str,
+) -> None:
+    """The files of a manifest's layers. Raises ArtifactError, also when none of them is a model."""
     layers, count = listed(document, "layers", where), 0
     # Weights hardly compress: what unpacks to far more than it weighs is a bomb, and a disk is soon full.
     limits = Limits(size=_ROOM + _MOST_TIMES * sum(layer.size for layer in layers))
     for layer in layers:
 
         def fetch(take: Callable[[bytes], object], layer: Descriptor = layer) -> None:
-            registry.download(found.reference.repository, layer, take)
+            download(layer, take)
 
         blob = _cached(settings, layer.digest, fetch)
         count += _unpack(layer, blob, folder, limits, where)
@@ -182,7 +223,6 @@ def _oci(settings: Settings, text: str, folder: Path, platform: str | None) -> t
             where=where,
             hint=f"layers named by {TITLE}, tar layers, or an image with its model below /{MODELCAR}",
         )
-    return f"oci://{found.pinned}", found.digest
 
 
 def _unpack(layer: Descriptor, blob: Path, folder: Path, limits: Limits, where: str) -> int:
@@ -298,7 +338,7 @@ def _feed(handle: IO[bytes], take: Callable[[bytes], object]) -> None:
 
 def _read_lock(place: Path) -> dict[str, Any]:
     try:
-        value = json.loads(place.read_bytes())
+        value = json.loads(place.read_bytes(), object_pairs_hook=each_once)
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"the lock cannot be read: {error}", where=str(place)) from error
     fields = ("reference", "digest", "tree")
@@ -320,7 +360,7 @@ def _by_lock(kept: dict[str, Any], reference: str, digest: str | None) -> tuple[
         raise UsageError(f"the lock is of {locked}", where=reference, hint="remove the lock to resolve it anew")
     if digest is not None and digest != kept["digest"]:
         raise TamperError(f"the lock says {kept['digest']}, and {digest} is asked for", where=reference)
-    listed = locked.partition("://")[0] in ("oci", *wiring_stores.MODEL_STORES)
+    listed = locked.partition("://")[0] in ("oci", "oci-layout", *wiring_stores.MODEL_STORES)
     return (locked, None) if listed else (reference, str(kept["digest"]))
 
 

@@ -10,6 +10,7 @@ from customhouse.app.settings import Settings
 
 if TYPE_CHECKING:
     from customhouse.trust.adapters.registries.hub import HubStore
+    from customhouse.trust.adapters.registries.layout import LayoutRegistry
     from customhouse.trust.adapters.registries.mlflow import MlflowStore
     from customhouse.trust.adapters.registries.s3 import S3Store
     from customhouse.trust.adapters.registries.sagemaker import SageMakerStore
@@ -78,9 +79,24 @@ MODEL_STORES: Mapping[str, Callable[[Settings], ModelStore]] = {
 
 
 def _oci_models(settings: Settings) -> ModelRegistry:
-    from customhouse.trust.adapters.registries.publish_oci import OciModels
+    from customhouse.trust.adapters.registries.publish_oci import OciModels, in_registry
 
-    return OciModels(lambda host: wiring.registry(settings, host))
+    return OciModels(lambda text: in_registry(text, lambda host: wiring.registry(settings, host)))
+
+
+def _layout_models(_: Settings) -> ModelRegistry:
+    from customhouse.trust.adapters.registries.publish_oci import OciModels, in_layout
+
+    return OciModels(in_layout)
+
+
+def layout(reference: str) -> tuple[LayoutRegistry, str]:
+    """The OCI layout that a reference names, and the digest that is meant. Raises UsageError, ArtifactError."""
+    from customhouse.trust.adapters.registries.layout import LayoutRegistry, parse
+
+    folder, tag, digest = parse(reference)
+    opened = LayoutRegistry(folder)
+    return opened, digest or opened.resolve("", tag or "latest")
 
 
 def _s3_models(settings: Settings) -> ModelRegistry:
@@ -97,6 +113,7 @@ def _mlflow_models(settings: Settings) -> ModelRegistry:
 
 MODEL_REGISTRIES: Mapping[str, Callable[[Settings], ModelRegistry]] = {
     "oci": _oci_models,
+    "oci-layout": _layout_models,
     "s3": _s3_models,
     "mlflow": _mlflow_models,
 }

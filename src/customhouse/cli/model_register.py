@@ -14,7 +14,12 @@ from customhouse.cli.output import common, formats, talk, write_json, write_text
 
 @click.command()
 @click.argument("source", metavar="PATH|REFERENCE")
-@click.option("--to", required=True, metavar="REFERENCE", help="oci://HOST/NAME:TAG, s3://BUCKET/PREFIX, models:/NAME.")
+@click.option(
+    "--to",
+    required=True,
+    metavar="REFERENCE",
+    help="oci://HOST/NAME:TAG, oci-layout://FOLDER:TAG, s3://BUCKET/PREFIX, models:/NAME.",
+)
 @click.option("--key", required=True, metavar="FILE", help="Private key (PEM) that signs the evidence.")
 @click.option("--name", metavar="NAME", help="What the model is called (default: the folder's name).")
 @click.option("--version", "version", default="0", show_default=True, help="The model's version.")

@@ -1,6 +1,7 @@
 """Models registered in OCI registries: an artifact with a layer a file, and its evidence as one referrer.
 
 As ORAS writes artifacts: layers named by `org.opencontainers.image.title`, the empty configuration, an artifact type.
+A layout in a folder takes them as a registry does.
 The manifest is made of the files alone, so the same files give the same digest. A tag that names something else is
 never moved.
 """
@@ -8,12 +9,13 @@ never moved.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from customhouse._kit.canonical import canonical_json
 from customhouse._kit.digest import bytes_digest, is_digest
 from customhouse.core.errors import ArtifactError, TamperError, UsageError
+from customhouse.trust.adapters.registries.layout import LayoutRegistry, parse
 from customhouse.trust.adapters.registries.oci import OciRegistry
 from customhouse.trust.oci import EMPTY_TYPE, MANIFEST_TYPE, Descriptor, Reference, listed, read_json
 from customhouse.trust.publishing import (
@@ -35,18 +37,45 @@ _EMPTY = b"{}"
 _MAX_REFERRERS = 50
 
 
-class OciModels:
-    """The registries that `connect` gives by host."""
+Blobs = OciRegistry | LayoutRegistry
 
-    def __init__(self, connect: Callable[[str], OciRegistry]) -> None:
-        self._connect = connect
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where models are registered: `name` is the reference without tag and digest."""
+
+    registry: Blobs
+    repository: str
+    name: str
+    tag: str | None
+    digest: str | None
+
+
+def in_registry(text: str, connect: Callable[[str], OciRegistry]) -> Place:
+    """`oci://HOST/REPOSITORY:TAG`; `connect` gives a registry by its host. Raises UsageError."""
+    said = Reference.parse(text)
+    return Place(connect(said.host), said.repository, f"oci://{said.name}", said.tag, said.digest)
+
+
+def in_layout(text: str) -> Place:
+    """`oci-layout://FOLDER:TAG`. Raises UsageError."""
+    folder, tag, digest = parse(text)
+    registry = LayoutRegistry(folder)
+    return Place(registry, str(folder), registry.name, tag, digest)
+
+
+class OciModels:
+    """The registries and layouts that `locate` finds by their references."""
+
+    def __init__(self, locate: Callable[[str], Place]) -> None:
+        self._locate = locate
 
     def publish(self, target: str, parcel: Parcel, settle: Settle) -> Published:
         """Blobs, the manifest by digest, the evidence, and the tag last."""
-        place = Reference.parse(target)
+        place = self._locate(target)
         if place.tag is None or place.digest is not None:
-            raise UsageError("a model is registered under a tag", where=target, hint="oci://HOST/REPOSITORY:TAG")
-        registry, repository = self._connect(place.host), place.repository
+            raise UsageError("a model is registered under a tag", where=target, hint=f"{place.name}:TAG")
+        registry, repository = place.registry, place.repository
         document = _manifest(parcel)
         digest = bytes_digest(canonical_json(document))
         before = registry.tagged(repository, place.tag)
@@ -73,14 +102,12 @@ class OciModels:
         if before is None:
             registry.push_manifest(repository, document, place.tag)
         count = len(parcel.evidence)
-        return Published(
-            f"oci://{place.name}@{digest}", sent + (count if missing else 0), there + (0 if missing else count)
-        )
+        return Published(f"{place.name}@{digest}", sent + (count if missing else 0), there + (0 if missing else count))
 
     def evidence(self, reference: str, digest: str) -> tuple[tuple[str, bytes], ...]:
         """What the referrers of the manifest hold about these files."""
-        place = Reference.parse(reference)
-        registry = self._connect(place.host)
+        place = self._locate(reference)
+        registry = place.registry
         found = place.digest
         if found is None:
             body = registry.tagged(place.repository, place.tag or "latest")
@@ -91,15 +118,17 @@ class OciModels:
 
     def exposure(self, reference: str, *, probe: bool = False) -> Exposure:
         """Unknown, unless it is tried whether a stranger may begin an upload (which is given up at once)."""
+        place = self._locate(reference)
+        if isinstance(place.registry, LayoutRegistry):
+            return place.registry.exposure()
         if not probe:
             return Exposure(notes=("a registry does not say who may push; --probe tries whether a stranger may",))
-        place = Reference.parse(reference)
-        may = self._connect(place.host).strangers_push(place.repository)
+        may = place.registry.strangers_push(place.repository)
         if may is None:
             return Exposure(notes=("whether a stranger may push could not be told",))
         return Exposure(may, notes=("a stranger began an upload, which was given up",) if may else ())
 
-    def _attach(self, registry: OciRegistry, repository: str, subject: Descriptor, parcel: Parcel) -> None:
+    def _attach(self, registry: Blobs, repository: str, subject: Descriptor, parcel: Parcel) -> None:
         layers = []
         for name, data in sorted(parcel.evidence.items()):
             layer = registry.push_blob(repository, data, EVIDENCE_TYPE)
@@ -118,7 +147,7 @@ class OciModels:
             },
         )
 
-    def _attached(self, registry: OciRegistry, repository: str, digest: str, tree: str) -> list[tuple[str, bytes]]:
+    def _attached(self, registry: Blobs, repository: str, digest: str, tree: str) -> list[tuple[str, bytes]]:
         """Anybody who may push may have attached something: it is bounded, and believed by nobody here."""
         if not is_digest(digest):
             raise UsageError(f"{digest[:100]!r} is no digest")
