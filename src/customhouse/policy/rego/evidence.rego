@@ -21,9 +21,8 @@ findings contains lib.error("compliance", "image-evidence-missing", image.pointe
 	not excused(image, kind)
 	name := called(kind)
 	message := sprintf("The image %s has no %s; tier %s asks for it.", [image.reference, name, input.tier.name])
-	fix := sprintf("Run `customhouse %s` with a key that the base revision trusts, or commit it below .evidence/.", [
-		command(image, kind),
-	])
+	run := command(image, kind)
+	fix := concat("", ["Run `customhouse ", run, "` with a key that the base revision trusts, or commit it below .evidence/."])
 }
 
 # METADATA
@@ -137,7 +136,10 @@ witnessed := [image | some image in images; count(image.evidence) > 0]
 
 of_kind(image, kind) := [item | some item in image.evidence; item.kind == kind]
 
-excused(image, "scan") if accepted[image.pointer]
+excused(image, kind) if {
+	kind == "scan"
+	accepted[image.pointer]
+}
 
 # Pointer of an image to the first entry of the list that covers it.
 accepted[pointer] := entries[0] if {
@@ -180,14 +182,12 @@ findings contains lib.error("compliance", "image-provenance", image.pointer, mes
 	fix := "Have the build system write the provenance (SLSA v1, runDetails.builder.id)."
 }
 
-# Signing needs no more than a key; every other statement says something that a file holds.
-command(image, "signature") := sprintf("image sign %s --key KEY", [image.reference])
-
-command(image, kind) := sprintf("vuln attest REPORT --image %s --key KEY", [image.reference]) if kind == "vulnerabilities"
-
-command(image, kind) := sprintf("image attest %s --key KEY --kind %s --predicate FILE", [image.reference, kind]) if {
-	kind != "signature"
-	kind != "vulnerabilities"
-}
+# Signing needs no more than a key; every other statement says something that a file holds. One chain: of definitions
+# that stand by themselves the engine evaluates every one.
+command(image, kind) := sprintf("image sign %s --key KEY", [image.reference]) if {
+	kind == "signature"
+} else := sprintf("vuln attest REPORT --image %s --key KEY", [image.reference]) if {
+	kind == "vulnerabilities"
+} else := sprintf("image attest %s --key KEY --kind %s --predicate FILE", [image.reference, kind])
 
 called(kind) := object.get({"bom": "bill of materials", "vulnerabilities": "report of vulnerabilities"}, kind, kind)

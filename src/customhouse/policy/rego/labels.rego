@@ -24,6 +24,6 @@ findings contains lib.error("cost", "labels-missing", "/metadata/labels", messag
 	fix := sprintf("Add %s under metadata.labels.", [lib.listed(missing)])
 }
 
-full_name(name) := name if contains(name, "/")
-
-full_name(name) := concat("", ["customhouse.dev/", name]) if not contains(name, "/")
+full_name(name) := name if {
+	contains(name, "/")
+} else := concat("", ["customhouse.dev/", name])

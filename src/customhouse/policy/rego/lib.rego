@@ -50,6 +50,15 @@ pods := input.change.after.workload.pods
 
 workload := input.change.after.workload if input.change.after.workload != null
 
+# What the object names, by role: what no artifact of a role is named for is not asked further.
+roles contains artifact.role if some artifact in input.artifacts
+
+# Whether anything has been said about any of it.
+witnessed if {
+	some artifact in input.artifacts
+	count(artifact.evidence) > 0
+}
+
 # A container's own setting wins over its pod's.
 effective(pod, container, field) := container.security[field] if {
 	container.security[field] != null
@@ -80,10 +89,12 @@ called(container) := sprintf("container %q", [container.name]) if {
 # silent: its finding stays, less severe, and says who answers for it until when. One chain: of definitions that stand by
 # themselves the engine evaluates every one for every finding.
 judged(finding) := finding if {
-	not stated(finding)
-	not relaxed(finding)
+	rule := finding.rule
+	not input.tier.checks[rule]
+	not input.tier.relaxations[rule]
 } else := object.union(finding, {"severity": input.tier.checks[finding.rule]}) if {
-	not relaxed(finding)
+	rule := finding.rule
+	not input.tier.relaxations[rule]
 } else := object.union(finding, {
 	"severity": laxer(strictness(finding), relaxation.severity),
 	"message": sprintf("%s Relaxed from %s to %s until %s by %s (%s): %s", [
@@ -120,10 +131,6 @@ kept(finding) if {
 }
 
 left_to_owner(finding) if finding.category in ["cost", "reliability", "compliance"]
-
-stated(finding) if input.tier.checks[finding.rule]
-
-relaxed(finding) if input.tier.relaxations[finding.rule]
 
 strictness(finding) := object.get(object.get(input.tier, "checks", {}), finding.rule, finding.severity)
 

@@ -24,9 +24,19 @@ findings contains lib.judged(finding) if {
 }
 
 findings contains lib.judged(finding) if {
+	loads
 	some finding in data.customhouse.rules.models.findings
 	lib.kept(finding)
 }
+
+# What every rule of that topic asks for one of: a model that is declared, or a kind that may load one undeclared.
+loads if "model" in lib.roles
+
+loads if input.change.after.kind == "InferenceService"
+
+loads if count(lib.workload.models) > 0
+
+loads if input.change.after.spec.models
 
 findings contains lib.judged(finding) if {
 	some finding in data.customhouse.rules.secrets.findings
@@ -85,7 +95,7 @@ scales if input.change.after.workload == null
 
 scales if lib.workload.accelerators > 0
 
-scales if count(input.change.after.annotations) > 0
+scales if input.change.after.annotations != {}
 
 scales if input.change.after.spec.target
 
@@ -128,13 +138,13 @@ findings contains lib.judged(finding) if {
 }
 
 findings contains lib.judged(finding) if {
-	count([artifact | some artifact in input.artifacts; count(artifact.evidence) > 0]) > 0
+	lib.witnessed
 	some finding in data.customhouse.rules.vulnerabilities.findings
 	lib.kept(finding)
 }
 
 findings contains lib.judged(finding) if {
-	count([artifact | some artifact in input.artifacts; artifact.role == "model"]) > 0
+	"model" in lib.roles
 	some finding in data.customhouse.rules.evaluation.findings
 	lib.kept(finding)
 }
@@ -145,7 +155,7 @@ findings contains lib.judged(finding) if {
 }
 
 findings contains lib.judged(finding) if {
-	count([artifact | some artifact in input.artifacts; artifact.role == "dataset"]) > 0
+	"dataset" in lib.roles
 	some finding in data.customhouse.rules.datasets.findings
 	lib.kept(finding)
 }
