@@ -330,6 +330,7 @@ def test_rows_are_proved_from_the_data(command: Command, tmp_path: Path) -> None
     assert [link["message"] for link in found["links"] if link["step"] == 9] == [
         "rows 1000 to 2050 of 3000 lead to the root in entry 0"
     ]
+    assert command("verify", file, "-o", "json").json["named"] is True
     beyond = command("trace", "payments#rows=2999-3000", "--state", state, "--data", data)
     assert beyond.status == 2
     (data / "rows.csv").write_text("amount,label\n1,1\n")
@@ -445,3 +446,43 @@ def test_whoever_knows_an_older_key_of_the_ledger_follows_it(world: World, comma
         assert found.json["vouched"]
     other = command("verify", file, "--key", state / "keys" / "evidence.pub")
     assert other.status in (2, 5)
+
+
+def test_a_checkpoint_from_before_the_key_was_followed_is_held_against_the_file(
+    world: World, command: Command, tmp_path: Path
+) -> None:
+    state, file, kept = tmp_path / "state", tmp_path / "file", tmp_path / "kept"
+    shutil.copytree(world.state, state)
+    kept.write_text(command("ledger", "checkpoint", "--state", state).out)
+    for _ in range(2):
+        assert command("ledger", "rotate-key", "--state", state).status == 0
+    asked = ("trace", "default/first-model", "--export", file, "--state", state)
+    assert command(*asked, "--since", kept).status == 0
+    found = command("verify", file, "--key", state / "keys" / "ledger.pub", "--checkpoint", kept, "-o", "json")
+    assert (found.status, found.json["held"]) == (0, True), found.out
+    # Of a ledger whose key nothing here leads to.
+    settings = wiring_settings(tmp_path / "stranger")
+    with wiring.store(settings) as opened:
+        wiring.ledger(settings, opened, write=True).append([entry("note", "n", custody_world.AT, "eve")])
+    kept.write_text(command("ledger", "checkpoint", "--state", tmp_path / "stranger").out)
+    other = command("verify", file, "--key", state / "keys" / "ledger.pub", "--checkpoint", kept)
+    assert other.status == 5
+    assert "has to be signed by the file's key customhouse" in other.out
+    assert command(*asked, "--since", kept).status == 5
+
+
+@pytest.mark.parametrize("reference", ["default/first-model", "entry:4", "transactions", "#4"])
+def test_the_name_of_an_export_is_one_that_its_entries_give(command: Command, tmp_path: Path, reference: str) -> None:
+    file = tmp_path / "file"
+    assert command("trace", reference, "--export", file).status == 0
+    assert command("verify", file, "-o", "json").json["named"] is True
+
+
+def test_a_name_that_no_entry_gives_is_said_to_be_the_sealers_word(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    assert command("trace", "models/first-model.yaml", "--repo", ".", "--export", file).status == 0
+    said = command("verify", file)
+    assert "'models/first-model.yaml' is what the file calls itself; no entry in it says so" in said.out
+    assert "\ncommit:" in said.out  # what was found, by its own name
+    (link,) = [link for link in command("verify", file, "-o", "json").json["links"] if link["name"] == "the reference"]
+    assert (link["step"], link["state"]) == (5, "claimed")

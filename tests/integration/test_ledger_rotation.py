@@ -76,6 +76,18 @@ def test_the_ledger_goes_on_and_all_of_it_verifies(settings: Settings, tmp_path:
     assert "none of those that this ledger had" in str(
         verify_mirror(settings, str(tmp_path / "mirror"), stranger, (), None).problems[0]
     )
+    # So does one who kept a checkpoint of any time; one of another ledger leads nowhere.
+    with wiring.store(settings) as opened:
+        notes = [item.note for item in opened.ledger.checkpoints()]
+    for vkey in ("", *vkeys):
+        for note in (notes[0], notes[len(notes) // 2], notes[-1]):
+            kept.write_text(note)
+            found = verify_mirror(settings, str(tmp_path / "mirror"), vkey, (), kept)
+            assert found.problems == (), (vkey, note)
+    other = generate()
+    kept.write_text(sign_checkpoint(ORIGIN, 300, open_checkpoint(notes[0], ORIGIN, first.key).root, other).note)
+    (problem,) = verify_mirror(settings, str(tmp_path / "mirror"), vkeys[2], (), kept).problems
+    assert "nor by one that it follows" in problem.message
     # Proofs under checkpoints of any time.
     with wiring.store(settings) as opened:
         ledger = wiring.ledger(settings, opened, write=False)

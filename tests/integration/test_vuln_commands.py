@@ -219,6 +219,29 @@ def test_statements_suppress_and_are_told(said: Callable[..., dict[str, Any]], a
     said("scan", "pkg:pypi/jinja2@3.1.1", "--vex", "vex.json", status=1)
 
 
+def test_a_statement_from_the_future_suppresses_nothing_and_is_told(
+    said: Callable[..., dict[str, Any]], at: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said("import", "all.jsonl")
+    statement = {
+        "vulnerability": {"name": "CVE-PYSEC-1"},
+        "products": [{"@id": "pkg:pypi/jinja2@3.1.2"}],
+        "status": "not_affected",
+        "justification": "vulnerable_code_not_in_execute_path",
+        "timestamp": "2099-01-01T00:00:00Z",
+    }
+    vex = {"@context": "https://openvex.dev/ns/v0.2.0", "author": "Ada", "statements": [statement]}
+    (at / "vex.json").write_text(json.dumps(vex))
+    assert run(["vuln", "scan", "pkg:pypi/jinja2@3.1.2", "--vex", "vex.json"]) == 1
+    told = capsys.readouterr().err
+    assert "vex.json: about CVE-PYSEC-1: it is dated 2099-01-01T00:00:00Z, later than now and the 5 minutes" in told
+    # What does not suppress needs no date to be believed.
+    statement["status"] = "affected"
+    (at / "vex.json").write_text(json.dumps(vex))
+    said("scan", "pkg:pypi/jinja2@3.1.2", "--vex", "vex.json", status=1)
+    assert "dated" not in capsys.readouterr().err
+
+
 def test_a_folder_is_scanned_with_what_lies_and_what_is_installed_in_it(
     said: Callable[..., dict[str, Any]], at: Path
 ) -> None:

@@ -17,9 +17,10 @@ import custody_world
 from custody_world import World
 from customhouse._kit.canonical import canonical_json
 from customhouse.app.custody import Asked, export, governing
-from customhouse.trust.custody_check import Findings, Ground, Trusted, Verification, verify_export
+from customhouse.trust.custody_check import Ground, verify_export
 from customhouse.trust.custody_check_parts import Folder, Read, check_parts
 from customhouse.trust.custody_export import SECTIONS, seal_text
+from customhouse.trust.custody_findings import Findings, Trusted, Verification
 from customhouse.trust.custody_place import place_of
 from customhouse.trust.keys import load_private
 from customhouse.trust.note import NoteKey, sign_note
@@ -229,6 +230,14 @@ def test_a_lie_that_is_sealed_is_found_at_its_place(whole: bytes, world: World, 
     found = small(whole, change, world)
     assert not found.ok
     assert any(place in link.name for link in found.broken), found.broken
+
+
+@pytest.mark.parametrize("name", ["default/other-model", "", "entry:0", "model", "a" * 64])
+def test_another_name_for_what_was_found_is_nobodys_but_the_sealers(whole: bytes, world: World, name: str) -> None:
+    assert look(whole, key_of(whole)).named
+    found = small(whole, lambda d: d.update(reference=name), world)
+    assert (found.ok, found.named) == (True, False)
+    assert [link.state for link in found.links if link.name == "the reference"] == ["claimed"]
 
 
 def test_a_second_signature_on_the_seal_is_found(whole: bytes) -> None:

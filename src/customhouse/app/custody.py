@@ -195,7 +195,7 @@ def export(settings: Settings, asked: Asked, since: str | None = None) -> Export
         rows = () if named is None else (_rows(found.found[0].partition(":")[2], named, asked.data),)
         gathering = _Gathering(settings, opened, found, wiring.mirrors(settings, asked.repo))
         checkpoint, found = _witnessed(opened, checkpoint, key.public, found)
-        grown = _consistency(ledger, key.public, since, checkpoint.size)
+        grown = _consistency(ledger, key.public, wiring.retired_keys(settings), since, checkpoint.size)
         handed_on = _handed_on(settings, opened, checkpoint, key.public)
         attachments = replace(gathering.everything(), rows=rows, consistency=grown, handed_on=handed_on)
         data = write_export(found, attachments, ledger.origin, key)
@@ -252,16 +252,18 @@ def _rows(dataset: str, rows: tuple[int, int], data: str | None) -> dict[str, An
     return {"dataset": dataset, "proof": proof.to_json()}
 
 
-def _consistency(ledger: Ledger, key: PublicKey, since: str | None, size: int) -> Mapping[str, Any] | None:
-    """The proof from a checkpoint that the stranger kept (a file)."""
+def _consistency(
+    ledger: Ledger, key: PublicKey, old: Sequence[PublicKey], since: str | None, size: int
+) -> Mapping[str, Any] | None:
+    """The proof from a checkpoint that the stranger kept (a file), signed by the ledger's key or one before it."""
     if since is None:
         return None
     import base64
 
-    from customhouse.trust.note import open_checkpoint
+    from customhouse.app.ledger_verifying import read_checkpoint_file
+    from customhouse.trust.note import NoteKey
 
-    note = _read(Path(since)).decode("utf-8", "replace")
-    kept = open_checkpoint(note, ledger.origin, key)
+    kept = read_checkpoint_file(Path(since), NoteKey(ledger.origin, key), *old)
     if not 0 < kept.size <= size:
         raise UsageError(f"the checkpoint has {kept.size} entries, and this ledger {size}", where=since)
     proof = [base64.b64encode(step).decode() for step in ledger.consistency(kept.size, size)]

@@ -12,10 +12,9 @@ from customhouse._kit.digest import TreeError, tree
 from customhouse.core.errors import UsageError
 from customhouse.core.ledger import Entry
 from customhouse.trust.custody import NodeKind
+from customhouse.trust.custody_reference import ENTRY, ROWS
 from customhouse.trust.custody_trace import Names, resolve_name
 
-_ENTRY = re.compile(r"(?:entry:|#)?([0-9]{1,15})", re.ASCII)
-_ROWS = re.compile(r"(?P<name>[^#]+)#rows=(?P<first>[0-9]{1,15})(?:-(?P<last>[0-9]{1,15}))?", re.ASCII)
 _MAX_COMMITS = 10_000
 
 
@@ -45,10 +44,10 @@ def meant(
     Raises UsageError.
     """
     wanted = reference.strip()
-    rows = _ROWS.fullmatch(wanted)
+    rows = ROWS.fullmatch(wanted)
     if rows is not None:
         return _rows(rows, names)
-    number = _ENTRY.fullmatch(wanted)
+    number = ENTRY.fullmatch(wanted)
     if number is not None and not wanted.isdigit():
         return Meant(_of_entry(int(number[1]), entry))
     if number is not None and not names.exact(wanted) and entry(int(wanted)) is not None:

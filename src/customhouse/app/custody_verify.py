@@ -10,9 +10,10 @@ from customhouse.app import wiring
 from customhouse.app.custody import governing
 from customhouse.core.errors import CannotDecideError, ConfigError, UsageError
 from customhouse.trust.cosignature import CosignerKey
-from customhouse.trust.custody_check import Findings, Ground, Trusted, Verification, verify_export
+from customhouse.trust.custody_check import Ground, verify_export
 from customhouse.trust.custody_check_parts import check_parts
 from customhouse.trust.custody_export import MAX_BYTES
+from customhouse.trust.custody_findings import Findings, Trusted, Verification
 from customhouse.trust.keys import PublicKey, TrustRoot, load_public
 from customhouse.trust.note import NoteKey
 

@@ -23,7 +23,7 @@ from customhouse.core.ports import Progress
 from customhouse.trust.cosignature import CosignerKey, cosignatures
 from customhouse.trust.keys import PublicKey
 from customhouse.trust.ledger import MAX_PROBLEMS, LedgerProblem, LedgerReport, Verified
-from customhouse.trust.note import MAX_NOTE_BYTES, NoteKey, open_checkpoint
+from customhouse.trust.note import MAX_NOTE_BYTES, NoteKey, note_parts, open_checkpoint, read_checkpoint
 
 if TYPE_CHECKING:
     from customhouse.store import Store
@@ -89,18 +89,23 @@ def _witnessed(opened: Store) -> Sequence[LedgerProblem]:
 def read_checkpoint_file(place: Path, key: NoteKey, *old: PublicKey) -> Checkpoint:
     """A checkpoint in a file, signed by the ledger's key. Raises UsageError or TamperError."""
     try:
-        with place.open("rb") as handle:
-            data = handle.read(MAX_NOTE_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}", where=str(place)) from error
-    try:
-        return open_checkpoint(data.decode(), key.name, key.key, *old)
-    except (TamperError, UnicodeDecodeError) as error:
+        return open_checkpoint(_note(place), key.name, key.key, *old)
+    except TamperError as error:
         raise TamperError(
-            f"no checkpoint of this ledger: {getattr(error, 'message', error)}",
+            f"no checkpoint of this ledger: {error.message}",
             where=str(place),
             hint="`ledger checkpoint` prints one; verify without it to begin anew",
         ) from error
+
+
+def _note(place: Path) -> str:
+    try:
+        with place.open("rb") as handle:
+            return handle.read(MAX_NOTE_BYTES + 1).decode()
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", where=str(place)) from error
+    except UnicodeDecodeError as error:
+        raise TamperError("no checkpoint of this ledger: not text", where=str(place)) from error
 
 
 def _remember(place: Path, saved: Sequence[Checkpoint], report: LedgerReport) -> None:
@@ -126,12 +131,26 @@ def verify_mirror(
 ) -> LedgerReport:
     """Verify a mirror, a folder or an address, as a stranger: with the log's key and nothing else of this machine."""
     log = NoteKey.from_vkey(key.strip()) if key else wiring.ledger_key(settings)
-    begun = None if since is None else read_checkpoint_file(since, log)
-    checked = wiring.mirror(place, log, None if begun is None else Verified(begun.size, begun.root), progress)
+    begun, unsigned = None, None
+    if since is not None:
+        try:
+            begun = read_checkpoint_file(since, log, *(() if key else wiring.retired_keys(settings)))
+        except TamperError as error:
+            # Of another key of the same ledger, perhaps: then its entries say so, wherever they are.
+            begun, unsigned = read_checkpoint(note_parts(_note(since))[0], log.name, _note(since)), error
+    checked = wiring.mirror(
+        place, log, None if begun is None else Verified(begun.size, begun.root, unsigned is not None), progress
+    )
     report = checked.report
-    known = [CosignerKey.from_vkey(text) for text in witnesses]
     notes = list(report.notes)
     problems = list(report.problems)
+    if since is not None and unsigned is not None:
+        try:
+            read_checkpoint_file(since, log, *checked.keys)
+            notes.append("the checkpoint is of another key than the one that is known: all was read to follow it")
+        except TamperError:
+            problems.insert(0, LedgerProblem(f"{unsigned.message}, nor by one that it follows", where=str(since)))
+    known = [CosignerKey.from_vkey(text) for text in witnesses]
     if not key:
         notes.append("verified under the key of this machine's own ledger")
     if checked.note and known:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from customhouse._kit.clock import to_rfc3339
 from customhouse.app import wiring
 from customhouse.app.settings import Settings
 from customhouse.core.errors import UsageError
@@ -21,8 +22,11 @@ from customhouse.core.vulnerability import MAX_AGE_DAYS, Freshness, Package, Rep
 from customhouse.trust.vulnerabilities.ecosystems import canonical, concerns, family_of, has_release
 from customhouse.trust.vulnerabilities.matching import keys, match
 from customhouse.trust.vulnerabilities.vex import VexStatement, apply_vex, read_vex
+from customhouse.trust.vulnerabilities.vex_statements import SUPPRESSING
 
 MAX_VEX = 64 << 20
+TOLERANCE = timedelta(minutes=5)
+"""By which the clock of whoever made a statement may be ahead; as everywhere that times are compared here."""
 
 
 def scan_packages(
@@ -89,7 +93,15 @@ def vex_statements(path: str) -> tuple[tuple[VexStatement, ...], tuple[str, ...]
     if place.stat().st_size > MAX_VEX:
         raise UsageError(f"{path} is over {MAX_VEX >> 20} MiB")
     document = read_vex(place.read_bytes(), path)
-    return document.statements, document.ignored
+    latest = wiring.clock().now() + TOLERANCE
+    why = f"later than now and the {TOLERANCE // timedelta(minutes=1)} minutes that clocks may differ by"
+    counting, ignored = [], list(document.ignored)
+    for one in document.statements:
+        if one.status in SUPPRESSING and one.at is not None and one.at > latest:
+            ignored.append(f"{path}: about {min(one.names)}: it is dated {to_rfc3339(one.at)}, {why}")
+        else:
+            counting.append(one)
+    return tuple(counting), tuple(ignored)
 
 
 def show(settings: Settings, name: str, db: str | None = None) -> list[dict[str, Any]]:

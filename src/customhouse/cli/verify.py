@@ -61,7 +61,10 @@ def verify(
         for link in found.shown:
             write_text(str(link))
         if found.ok:
-            write_text(f"{found.reference}: nothing is broken in {plural(len(found.links), 'link')}")
+            about = found.reference if found.named else ", ".join(found.found[:3])
+            write_text(f"{about}: nothing is broken in {plural(len(found.links), 'link')}")
+            if not found.named:
+                write_text(f"{found.reference!r} is what the file calls itself; no entry in it says so")
             write_text(f"ledger {found.origin}, {found.size} entries, key {found.fingerprint}")
         else:
             write_text(f"{plural(len(found.broken), 'link')} broken")

@@ -19,25 +19,27 @@ from __future__ import annotations
 import base64
 import hmac
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from customhouse._kit.canonical import CanonicalError, canonical_json
 from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.digest import json_digest
-from customhouse.core.errors import ConfigError, CustomhouseError, EvidenceError, TamperError, UsageError
+from customhouse.core.errors import ConfigError, CustomhouseError, EvidenceError, TamperError
 from customhouse.core.ledger import Checkpoint, Entry
 from customhouse.trust import strict_json
 from customhouse.trust.cosignature import CosignerKey, cosignatures
 from customhouse.trust.custody import graph
 from customhouse.trust.custody_export import FORMAT, MAX_BYTES, SEAL_TITLE, SECTIONS
+from customhouse.trust.custody_findings import BROKEN, CLAIMED, KEPT, PROVED, Findings, Trusted, Verification, plain
 from customhouse.trust.custody_place import first_difference, place_of
+from customhouse.trust.custody_reference import is_named
 from customhouse.trust.custody_trace import Trace, Walk, trace_from
-from customhouse.trust.keys import PublicKey, TrustRoot
+from customhouse.trust.keys import PublicKey
 from customhouse.trust.ledger import parse_entry
 from customhouse.trust.ledger_keys import KIND as ROTATION
-from customhouse.trust.ledger_keys import handed_on
+from customhouse.trust.ledger_keys import followed, handed_on
 from customhouse.trust.merkle import leaf_hash, verify_consistency, verify_inclusion
 from customhouse.trust.note import NoteKey, open_checkpoint, open_note
 
@@ -45,9 +47,6 @@ MAX_ENTRIES = 100_000
 MAX_PARTS = 20_000
 """Evidence, decisions, commits, ranges of rows and charges, each."""
 MAX_PROOF = 64
-PROVED, CLAIMED, BROKEN = "proved", "claimed", "broken"
-_KEPT = "the checkpoint that you kept"
-_MOST_SHOWN = 100
 _MAX_CONTAINERS = 2_000_000
 _MAX_VALUES = 8_000_000
 """Counted before anything is parsed, texts included: 64 MiB of `[],` would be gigabytes of lists."""
@@ -74,118 +73,6 @@ _SHAPE: Mapping[str, type | tuple[type, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Trusted:
-    """Whom the caller believes. `keys` are the ledger's (empty: whomever the file names, which proves nothing).
-
-    `checkpoint` is a note of the same ledger that the caller kept; `roots` are keys of evidence, instead of those of
-    the commits in the file.
-    """
-
-    keys: tuple[NoteKey, ...] = ()
-    fingerprints: tuple[str, ...] = ()
-    checkpoint: str = ""
-    roots: tuple[TrustRoot, ...] = ()
-    witnesses: tuple[CosignerKey, ...] = ()
-    """Who must have cosigned the checkpoint."""
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """One thing that was looked at. `name` is what a person calls it, `state` is proved, claimed or broken."""
-
-    step: int
-    name: str
-    state: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.step}. {self.name}: {self.state}: {self.message}"
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What was found, in order of the steps."""
-
-    links: tuple[Link, ...]
-    reference: str = ""
-    found: tuple[str, ...] = ()
-    origin: str = ""
-    size: int = 0
-    key: str = ""
-    fingerprint: str = ""
-    vouched: bool = False
-    """Whether the caller named the key that everything hangs on."""
-
-    @property
-    def broken(self) -> tuple[Link, ...]:
-        """What is not as it says."""
-        return tuple(link for link in self.links if link.state == BROKEN)
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is broken."""
-        return not self.broken
-
-    @property
-    def held(self) -> bool:
-        """Whether the file was held against the checkpoint that the caller kept, if there is one."""
-        return all(link.state == PROVED for link in self.links if (link.step, link.name) == (3, _KEPT))
-
-    @property
-    def shown(self) -> tuple[Link, ...]:
-        """The first of what is broken, then of what is only claimed."""
-        return tuple(link for state in (BROKEN, CLAIMED) for link in self.links if link.state == state)[:_MOST_SHOWN]
-
-    def count(self, state: str) -> int:
-        """How many links are proved, claimed or broken."""
-        return sum(link.state == state for link in self.links)
-
-    def to_json(self) -> dict[str, Any]:
-        """`{"ok","vouched","held","reference","found","ledger":{…},"proved","claimed","broken","links":[…]}`."""
-        return {
-            "ok": self.ok,
-            "vouched": self.vouched,
-            "held": self.held,
-            "reference": self.reference,
-            "found": list(self.found),
-            "ledger": {"origin": self.origin, "size": self.size, "key": self.key, "fingerprint": self.fingerprint},
-            **{state: self.count(state) for state in (PROVED, CLAIMED, BROKEN)},
-            "links": [
-                {"step": link.step, "name": link.name, "state": link.state, "message": link.message}
-                for link in self.links
-            ],
-        }
-
-
-@dataclass(slots=True)
-class Findings:
-    """Collects links; a step calls `proved`, `claimed`, `broken`, or runs a check that raises."""
-
-    links: list[Link] = field(default_factory=list)
-    tick: Callable[[], None] = lambda: None
-    """Called before each piece of work; raises when the time is up."""
-
-    def add(self, step: int, name: str, state: str, message: str) -> None:
-        """One more."""
-        # What is said of a stranger's file goes to terminals: it holds nothing that steers one.
-        self.links.append(Link(step, _plain(name[:300]), state, _plain(message[:500])))
-
-    def check(self, step: int, name: str, look: Callable[[], str]) -> bool:
-        """Proved with what `look` says, or broken with what it raises."""
-        self.tick()
-        try:
-            message = look()
-        except (TamperError, EvidenceError, ConfigError, UsageError) as error:
-            self.add(step, name, BROKEN, error.message)
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            self.add(step, name, BROKEN, f"malformed: {type(error).__name__}")
-        else:
-            self.add(step, name, PROVED, message)
-            return True
-        return False
-
-
-@dataclass(frozen=True, slots=True)
 class Ground:
     """What the later steps stand on: the parsed file, the proved entries, the graph that they make."""
 
@@ -208,28 +95,27 @@ def verify_export(data: bytes, trusted: Trusted, parts: Parts, tick: Callable[[]
     if document is None:
         return Verification(tuple(findings.links))
     key = _seal(document, findings)
-    vouched, entries = False, dict[int, Entry]()
+    vouched, named, entries = False, False, dict[int, Entry]()
     checkpoint = None if key is None else _ledger(document, key, trusted, findings)
     if key is not None and checkpoint is not None:
         entries = _entries(document, checkpoint, findings)
+        _remembered(document, key, checkpoint, entries, trusted, findings)
         vouched = _vouched(key, entries, trusted, findings)
         traced = _graph(document, entries, findings)
         if traced is not None:
+            named = _named_so(document, entries, findings)
             parts(Ground(document, entries, traced, trusted), findings)
     return Verification(
         tuple(findings.links),
-        reference=_plain(document["reference"]),
-        found=tuple(_plain(str(item)) for item in document["found"]),
+        reference=plain(document["reference"]),
+        found=tuple(plain(str(item)) for item in document["found"]),
+        named=named,
         origin="" if key is None else key.name,
         size=0 if checkpoint is None else checkpoint.size,
         key="" if key is None else key.vkey,
         fingerprint="" if key is None else key.key.key_id,
         vouched=vouched,
     )
-
-
-def _plain(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 # 1
@@ -331,7 +217,6 @@ def _ledger(document: Mapping[str, Any], key: NoteKey, trusted: Trusted, finding
         findings.add(3, "/checkpoint", BROKEN, error.message)
         return None
     findings.add(3, "the checkpoint", PROVED, f"{checkpoint.size} entries, root {checkpoint.root.hex()}")
-    _remembered(document, key, checkpoint, trusted, findings)
     for witness in trusted.witnesses:
         findings.check(3, f"witness {witness.name}", partial(_cosigned, document["checkpoint"], witness))
     return checkpoint
@@ -372,16 +257,22 @@ def _vouched(key: NoteKey, entries: Mapping[int, Entry], trusted: Trusted, findi
 
 
 def _remembered(
-    document: Mapping[str, Any], key: NoteKey, checkpoint: Checkpoint, trusted: Trusted, findings: Findings
+    document: Mapping[str, Any],
+    key: NoteKey,
+    checkpoint: Checkpoint,
+    entries: Mapping[int, Entry],
+    trusted: Trusted,
+    findings: Findings,
 ) -> None:
-    """Hold the checkpoint against the one that the caller kept."""
-    name = _KEPT
+    """Hold the checkpoint against the one that the caller kept, under the ledger's key or one that it follows."""
+    name = KEPT
     if not trusted.checkpoint:
         return
     try:
-        kept = open_checkpoint(trusted.checkpoint, key.name, key.key)
+        kept = open_checkpoint(trusted.checkpoint, key.name, *followed(key, entries))
     except TamperError as error:
-        findings.add(3, name, BROKEN, error.message)
+        text = f"{error.message}; it has to be signed by the file's key {key.vkey}, or one before it that entries name"
+        findings.add(3, name, BROKEN, text)
         return
     said = document["consistency"]
     if kept.size == checkpoint.size:
@@ -469,6 +360,17 @@ def _graph(document: Mapping[str, Any], entries: Mapping[int, Entry], findings: 
                 5, f"{link.source} → {link.target}", CLAIMED, f"{link.kind}: somebody says so, nothing proves it"
             )
     return traced
+
+
+def _named_so(document: Mapping[str, Any], entries: Mapping[int, Entry], findings: Findings) -> bool:
+    """Whether the name that the file goes by is one that the entries give to what was found."""
+    reference, found = document["reference"], document["found"]
+    if is_named(reference, found, graph(entries.items()), entries):
+        findings.add(5, "the reference", PROVED, f"{reference}: the entries call it so")
+        return True
+    shown = ", ".join(str(item) for item in found[:5])
+    findings.add(5, "the reference", CLAIMED, f"{reference}: whoever sealed it calls it so; the entries know {shown}")
+    return False
 
 
 def _compare(said: Sequence[Any], made: Sequence[Mapping[str, Any]], what: str, findings: Findings) -> bool:

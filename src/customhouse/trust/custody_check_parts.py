@@ -23,7 +23,8 @@ from customhouse.core.errors import CustomhouseError, TamperError
 from customhouse.core.ledger import Entry
 from customhouse.trust.attestation import FOLDER
 from customhouse.trust.custody import LinkKind, NodeKind
-from customhouse.trust.custody_check import CLAIMED, PROVED, Findings, Ground
+from customhouse.trust.custody_check import Ground
+from customhouse.trust.custody_findings import CLAIMED, PROVED, Findings
 from customhouse.trust.custody_git import Commit, Objects, principals, read_ssh_signature, ssh_verifies
 from customhouse.trust.dataset.rowtree import RangeProof, RowTree, verify_range
 from customhouse.trust.filed import read_filed

@@ -56,6 +56,19 @@ def handed_on(entry: Entry, origin: str) -> tuple[PublicKey, PublicKey]:
     return before.key, after.key
 
 
+def followed(key: NoteKey, entries: Mapping[int, Entry]) -> tuple[PublicKey, ...]:
+    """A key and those that it follows, newest first, by the entries that hand the ledger on and verify."""
+    found = [key.key]
+    for _, item in sorted(entries.items(), reverse=True):
+        try:
+            before, after = handed_on(item, key.name) if item.kind == KIND else (None, None)
+        except TamperError:
+            continue
+        if before is not None and after == found[-1] and before not in found:
+            found.append(before)
+    return tuple(found)
+
+
 @dataclass(slots=True)
 class KeyChain:
     """The keys that entries tell of, in order; fill it with `take` while reading them."""

@@ -87,10 +87,14 @@ def verify(folder: Path, origin: str, key: PublicKey, clock: Clock, progress: Pr
 
 @dataclass(frozen=True, slots=True)
 class Mirrored:
-    """What was found of a mirror; `note` is its checkpoint, empty when that does not verify."""
+    """What was found of a mirror; `note` is its checkpoint, empty when that does not verify.
+
+    `keys` are those that its entries hand the ledger on to and from, if the checkpoint verifies.
+    """
 
     report: LedgerReport
     note: str
+    keys: tuple[PublicKey, ...] = ()
 
 
 def check_mirror(
@@ -104,7 +108,7 @@ def check_mirror(
     if not remote:
         made.problems.extend(made.foreign(Path(place)))
     signed = made.checkpoint if made.signed else None
-    return Mirrored(made.report(clock), "" if signed is None else signed.note)
+    return Mirrored(made.report(clock), "" if signed is None else signed.note, made.keys if made.signed else ())
 
 
 class MirrorCheck:
@@ -192,6 +196,12 @@ class MirrorCheck:
                 break
         return found
 
+    @property
+    def keys(self) -> tuple[PublicKey, ...]:
+        """The keys of the entries that were read, the oldest first."""
+        steps = self._chain.steps
+        return tuple(dict.fromkeys(key for _, before, after in steps for key in (before, after)))
+
     def hashes(self, level: int, start: int, end: int) -> bytes:
         """Hashes of one tile level, out of the mirror's tiles as its checkpoint makes them."""
         assert self.checkpoint is not None  # noqa: S101 - `run` reads it first
@@ -220,7 +230,8 @@ class MirrorCheck:
             text = f"the tree of {since.size} entries is not the one that was verified before: it was forked"
             self.problems.append(LedgerProblem(text, where=CHECKPOINT))
             return False
-        self.tree, self.start = tree, since.size
+        if not since.whole:
+            self.tree, self.start = tree, since.size
         return True
 
     def _take(self, size: int) -> None:
