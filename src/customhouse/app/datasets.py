@@ -35,6 +35,10 @@ class Version:
     digest: str
     body: dict[str, Any]
 
+    def is_of(self, taken: Snapshot | None) -> bool:
+        """Whether it was entered with this snapshot of a feature store; any is as good where none is asked for."""
+        return taken is None or (self.body.get("snapshot") or {}).get("digest") == taken.digest
+
 
 def register(
     settings: Settings,
@@ -43,6 +47,7 @@ def register(
     actor: str | None,
     origins: Sequence[str] = (),
     snapshot: str = "",
+    as_of: str = "",
 ) -> tuple[dict[str, Any], Report]:
     """Validate and enter; what was entered, and the report.
 
@@ -58,7 +63,7 @@ def register(
             hint="keep it elsewhere (`--state`), or name the folder that holds the data alone",
         )
     report = validate_data(asked)
-    taken = read_snapshot(snapshot, Path(asked.path), report.files) if snapshot else None
+    taken = read_snapshot(snapshot, Path(asked.path), report.files, as_of) if snapshot else None
     if taken is not None and taken.findings:
         whole = (*report.validated.findings, *taken.findings)
         report = replace(report, validated=replace(report.validated, findings=ordered(whole, report.schema.checks)))
@@ -81,7 +86,7 @@ def register(
     with wiring.store(settings) as opened:
         ledger = wiring.ledger(settings, opened, write=True)
         before = versions(ledger, name)
-        same = next((item for item in before if item.digest == report.digest), None)
+        same = next((item for item in before if item.digest == report.digest and item.is_of(taken)), None)
         if same is not None:
             return said | {"version": same.body.get("version", 1), "entry": same.index}, report
         made = _entry(name, report, before, _origins(ledger, origins, taken), actor or person(settings), taken)
@@ -123,11 +128,12 @@ def _entry(
         "schema": found.schema or None,
         "findings": sorted({item.rule for item in found.findings}),
         "sensitive": [item.column for item in found.sensitive][:100],
-        **({} if taken is None else {"snapshot": {"digest": taken.digest, **taken.document}}),
+        **({} if taken is None else {"snapshot": {"digest": taken.digest, **taken.entered()}}),
         **({} if report.nothing_read else {"row_tree": found.tree.to_json()}),
     }
     clock = wiring.clock().now()
-    return entry(_KIND, f"dataset:{name}:{report.digest}", clock, actor, nodes=nodes, links=links, body=body)
+    key = f"dataset:{name}:{report.digest}" + ("" if taken is None else f":{taken.digest}")
+    return entry(_KIND, key, clock, actor, nodes=nodes, links=links, body=body)
 
 
 def versions(ledger: Ledger, name: str) -> list[Version]:

@@ -73,8 +73,8 @@ def validate(
 ) -> None:
     """Check a file or folder: schema, duplicates, leaks between splits, signs of poisoning, sensitive columns.
 
-    Reads CSV (also gzip), JSON Lines, NumPy arrays, pictures by their headers, texts, and Parquet with the extra
-    `parquet`. Exit status: 0, 1 when it fails, 3 when it cannot be read.
+    Reads CSV (also gzip), JSON Lines, NumPy arrays (.npy, .npz), pictures by their headers, texts, and Parquet with the
+    extra `parquet`. Exit status: 0, 1 when it fails, 3 when it cannot be read.
     """
     from customhouse.app.data_validation import attest_report, inferred_schema, validate_data
 
@@ -131,7 +131,12 @@ def _findings(said: Mapping[str, Any]) -> None:
 @click.option(
     "--from", "origins", multiple=True, metavar="ORIGIN", help="Digest, registered name or URL it comes from."
 )
-@click.option("--snapshot", metavar="FILE", help="What it is of a feature store (YAML): its views, as of when.")
+@click.option(
+    "--snapshot", metavar="FILE", help="What it is of a feature store: a snapshot's YAML, or Feast's own files."
+)
+@click.option(
+    "--as-of", metavar="TIME", help="The moment of a snapshot by Feast's own files (default: the newest row)."
+)
 @_asked
 @formats("json")
 @common
@@ -143,6 +148,7 @@ def register(
     by: str | None,
     origins: tuple[str, ...],
     snapshot: str | None,
+    as_of: str | None,
     schema: str | None,
     split: str | None,
     label: str | None,
@@ -156,9 +162,11 @@ def register(
     """
     from customhouse.app.datasets import register as enter
 
+    if as_of and not snapshot:
+        raise click.UsageError("--as-of goes with --snapshot FILE")
     with shown(settings):
         asked = _request(path, schema, split, label, reference)
-        found, report = enter(settings, asked, name, by, origins, snapshot or "")
+        found, report = enter(settings, asked, name, by, origins, snapshot or "", as_of or "")
     if output == "json":
         write_json(found | {"findings": [item.to_json() for item in report.validated.findings]})
     else:

@@ -14,7 +14,7 @@ from customhouse.trust.dataset.pictures import SUFFIXES as PICTURES
 
 _FORMATS = {
     ".csv": "csv", ".tsv": "csv", ".psv": "csv", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet",
-    ".npy": "array", ".txt": "text",
+    ".npy": "array", ".npz": "arrays", ".txt": "text",
 }  # fmt: skip
 _DOCUMENTS = re.compile(r"(readme|licen[cs]e|notice|datasheet|dataset_?card|requirements)\b", re.IGNORECASE)
 _SPLITS = re.compile(
@@ -31,7 +31,7 @@ class Part:
     path: Path
     name: str
     format: str
-    """csv, json, parquet, array, picture or text."""
+    """csv, json, parquet, array, arrays, picture or text."""
     digest: str
     size: int
     split: str = ""
@@ -83,7 +83,7 @@ def _format(path: str) -> str:
     suffix = Path(stem).suffix.lower()
     if suffix in PICTURES:
         return "" if name != stem else "picture"
-    if _DOCUMENTS.match(name) or (name != stem and suffix in (".parquet", ".npy")):
+    if _DOCUMENTS.match(name) or (name != stem and suffix in (".parquet", ".npy", ".npz")):
         return ""
     return _FORMATS.get(suffix, "")
 
@@ -93,12 +93,17 @@ def _part(root: Path, files: Tree, entry: FileEntry, kind: str, splits: Mapping[
     if splits:
         split = next((name for name, pattern in splits.items() if _fits(entry.path, pattern)), "")
     else:
-        found = _SPLITS.search(entry.path)
-        split = _SAME.get(found[1].lower(), found[1].lower()) if found else ""
+        split = split_in(entry.path)
     folders = entry.path.split("/")[:-1]
     own = [name for name in folders if not _SPLITS.search(name)]
     label = own[-1] if own and kind in ("picture", "text") else ""
     return Part(place, entry.path, kind, entry.digest, entry.size, split, label)
+
+
+def split_in(name: str) -> str:
+    """The split that a name tells, empty when it tells none."""
+    found = _SPLITS.search(name)
+    return _SAME.get(found[1].lower(), found[1].lower()) if found else ""
 
 
 def _fits(path: str, pattern: str) -> bool:

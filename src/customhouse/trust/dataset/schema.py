@@ -22,7 +22,7 @@ RULES = (
     "contradicting-labels", "label-balance", "leakage", "leakage-by-key", "leakage-by-time", "near-leakage", "outlier",
     "constant-column", "freshness", "drift", "label-flips", "trigger-pattern", "outlier-cluster", "block-of-rows",
     "sensitive-column", "sensitive-undeclared", "storage-unprotected", "storage-unknown", "picture", "sampled",
-    "missing-split", "label",
+    "missing-split", "label", "array-not-read", "pixels-not-read", "older-schema",
 )  # fmt: skip
 NEVER_RELAXED = frozenset({"no-rows", "unreadable-file"})
 

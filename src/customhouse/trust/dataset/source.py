@@ -16,6 +16,7 @@ from customhouse.trust.dataset.encoding import TextFile, lines_of
 from customhouse.trust.dataset.finding import Finding, Places
 from customhouse.trust.dataset.json_rows import JsonFile, json_batches, parquet_batches
 from customhouse.trust.dataset.layout import Layout, Part
+from customhouse.trust.dataset.packed_arrays import PackedFile, packed_batches
 from customhouse.trust.dataset.pictures import MAX_BYTES, picture
 from customhouse.trust.dataset.rowtree import RangeProof, RowHasher, RowTree
 from customhouse.trust.dataset.schema import Schema
@@ -56,7 +57,7 @@ class Reading:
         try:
             for made in batches:
                 self.rows += len(made.cells)
-                yield replace(made, split=part.split) if part.split else made
+                yield replace(made, split=part.split) if part.split and not made.split else made
         except ArtifactError as error:
             self.findings.append(
                 Finding("unreadable-file", "error", f"{error.where}: {error.message}", error.hint, file=part.name)
@@ -72,6 +73,10 @@ class Reading:
         elif part.format == "array":
             yield from array_batches(part.path, part.name, first=self.rows, labels=labels_of(part.path))
             self.files.append({"file": part.name, "format": "npy"})
+        elif part.format == "arrays":
+            packed = PackedFile(part.name)
+            yield from packed_batches(part.path, packed, first=self.rows)
+            self._told_packed(part, packed)
         else:
             json = JsonFile(TextFile(part.name))
             if part.format == "parquet":
@@ -198,6 +203,20 @@ class Reading:
                         count=few,
                         share=few / max(1, told.rows),
                     )
+                )
+
+    def _told_packed(self, part: Part, told: PackedFile) -> None:
+        self.files.append({"file": part.name, "format": "npz", "arrays": told.arrays})
+        for names, severity, what in (
+            (told.unfit, "error", "Arrays that are neither rows nor labels of the others"),
+            (told.aside, "warning", "Small arrays that are no rows of data were not looked at"),
+        ):
+            if names:
+                shown = ", ".join(name[:120] for name in names[:10])
+                fix = "Arrays of one split have as many rows (`x_train`, `y_train`); keep others in another file."
+                message = f"{what}: {shown}."
+                self.findings.append(
+                    Finding("array-not-read", severity, message, fix, file=part.name, count=len(names))
                 )
 
     def _places(self, rule: str, severity: str, places: Places, part: Part, message: str, fix: str) -> None:
