@@ -44,6 +44,20 @@ def test_files_from_outside_are_judged_for_what_they_are(demo: DemoRun) -> None:
     assert "train.csv: differs" in said["a signed dataset verifies; with one flipped bit it does not"]
 
 
+def test_quality_is_asked_for_and_what_is_in_an_image_or_registry_is_told(demo: DemoRun) -> None:
+    said = {step["name"].partition(":")[0]: step["detail"] for step in demo.document["steps"]}
+    assert "No verified evaluation" in said["without an evaluation by the plan in Git, v2.0 is denied"]
+    assert re.match(r"4800 rows: AUC 0\.\d+ .*; all 4 bounds of evaluation/fraud.yaml hold", said["model evaluate"])
+    assert re.search(r"4 Debian and 2 Python packages; numpy \S+ has DEMO-2026-0001; .*malicious", said["image scan"])
+    assert "v2.1-pickle: malicious, nothing was sent" in said["model register"]
+    layout = demo.workspace / "registry"
+    out = demo.workspace / "again"
+    done = demo.cli("model", "pull", f"oci-layout://{layout}:v2.1", str(out), "--evidence", str(out), "-o", "json")
+    assert done.returncode == 0, done.stderr
+    assert (out / "model.onnx").read_bytes() == (demo.workspace / "pulled" / "model.onnx").read_bytes()
+    assert len(json.loads(done.stdout)["evidence"]) == 3
+
+
 def test_the_picture_says_who_signed_what_of_the_model_that_serves(demo: DemoRun) -> None:
     said = demo.cli("status", "-o", "json", "--state", str(demo.state))
     (serving,) = [row for row in json.loads(said.stdout)["releases"] if row["state"] == "serving"]

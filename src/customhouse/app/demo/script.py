@@ -6,17 +6,21 @@ from collections.abc import Callable, Sequence
 
 from customhouse.app.demo import story_artifacts as artifacts
 from customhouse.app.demo import story_denials as denials
+from customhouse.app.demo import story_image as image
 from customhouse.app.demo import story_operations as operations
 from customhouse.app.demo import story_points as points
 from customhouse.app.demo import story_proof as proof
+from customhouse.app.demo import story_quality as quality
 from customhouse.app.demo import story_release as release
 from customhouse.app.demo.story import Story
 
 SCRIPT: Sequence[tuple[str, Callable[[Story], str]]] = (
     ("dataset registered by digest", release.dataset),
     ("training Job trains v2.0 and exports ONNX", release.train_first),
-    ("evidence: scan, BOM, provenance, evaluation, signature", release.evidence_first),
+    ("evidence: scan, BOM, provenance, signature", release.evidence_first),
     ("commit of models/fraud-detection/v2.0", release.commit_first),
+    ("without an evaluation by the plan in Git, v2.0 is denied", quality.deny_unmeasured),
+    ("model evaluate: v2.0 is measured on held-out data, judged by the plan, signed", quality.evaluate_first),
     ("gate allows v2.0", release.gate_allows_first),
     ("v2.0 is served and answers predictions", release.serve_first),
     ("v2.1 is proposed and allowed", release.propose_second),
@@ -41,6 +45,8 @@ SCRIPT: Sequence[tuple[str, Callable[[Story], str]]] = (
     ),
     ("the bill of materials says how complete it is", artifacts.bill),
     ("a new advisory: who runs what it is about, and what mends it", artifacts.advisory),
+    ("image scan: what is in the trainer's image, layer by layer, and what is known against it", image.scanned),
+    ("model register: v2.1 with its evidence into an OCI layout; a malicious one is not sent", quality.register),
     ("a signed dataset verifies; with one flipped bit it does not", artifacts.dataset_signed),
     ("every decision can be repeated; a stricter rule is tried on them", points.replayed),
     ("trace leads from the dataset to the charge", proof.way),

@@ -96,7 +96,7 @@ class Story:
 
     def reasons(self, judgement: Judgement) -> str:
         """What the gate says, and why."""
-        found = [f.message for d in judgement.decisions for f in d.findings if f.waiver is None]
+        found = self._messages(judgement)
         return f"{judgement.verdict.value}: {' | '.join(found)}"
 
     def gate_allows(self, branch: str) -> str:
@@ -113,7 +113,14 @@ class Story:
         found = [f"{finding.rule}: {finding.message}" for d in judgement.decisions for finding in d.findings]
         for word in words:
             self.check(any(word in text for text in found), f"no finding about {word!r}: {found}")
-        return self.reasons(judgement)
+        about = self._messages(judgement, *words)
+        return f"deny: {' | '.join([*about, *(text for text in self._messages(judgement) if text not in about)])}"
+
+    @staticmethod
+    def _messages(judgement: Judgement, *words: str) -> list[str]:
+        """What was found and not waived; with words only what speaks of one of them."""
+        found = [f for d in judgement.decisions for f in d.findings if f.waiver is None]
+        return [f.message for f in found if not words or any(word in f"{f.rule}: {f.message}" for word in words)]
 
     def merge(self, branch: str) -> str:
         """Merge a branch of the remote into main, as a person with a signing key does; the new head."""

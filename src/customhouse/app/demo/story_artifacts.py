@@ -22,7 +22,7 @@ from customhouse.app.modelbom import measured
 from customhouse.core.errors import ArtifactError, TamperError
 from customhouse.trust.scan import Wish
 
-_EVIL = b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93\x8c\x1bopen('harmless-marker','w')\x85R."
+EVIL = b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93\x8c\x1bopen('harmless-marker','w')\x85R."
 """Weights as a stranger may send them: whoever loads them runs a command. Nobody does."""
 _NUMBERS = struct.pack("<8f", *(0.125 * step for step in range(8)))
 
@@ -31,7 +31,7 @@ def weights_from_outside(story: Story) -> str:
     """A pickle that runs code is refused, with the reason; an array becomes safetensors without being loaded."""
     folder = story.space.root / "from-outside"
     folder.mkdir()
-    (folder / "weights.pkl").write_bytes(_EVIL)
+    (folder / "weights.pkl").write_bytes(EVIL)
     (folder / "weights.npy").write_bytes(_array(_NUMBERS))
     found = {item.path: item for item in models.scan([str(folder)], Wish()).files}
     bad = next(item for path, item in found.items() if path.endswith(".pkl"))

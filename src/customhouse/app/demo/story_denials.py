@@ -38,7 +38,7 @@ def deny_cost(story: Story) -> str:
 def deny_pickle(story: Story) -> str:
     """A model folder that carries a pickle with a command in it."""
     copy_model(story, "v2.1-pickle", {"preprocess.pkl": _EVIL})
-    attest(story, "v2.1", story.space.model("v2.1-pickle"))
+    attest(story, "v2.1", story.space.model("v2.1-pickle"), measured=False)
     commit_release(story, "v2.1-pickle", "v2.1")
     return story.gate_denies("release/v2.1-pickle", "scan")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from customhouse.app import journal
 from customhouse.app.data_validation import Request, validate_data
 from customhouse.app.demo.story import SERVICE, Story
+from customhouse.app.demo.story_quality import evaluated
 from customhouse.app.demo.traffic import Traffic
 from customhouse.app.demo.workspace import NAMESPACE
 from customhouse.app.initialise import EVIDENCE_KEY
@@ -71,16 +72,23 @@ def job_entry(story: Story, name: str) -> str | None:
 
 
 def evidence_first(story: Story) -> str:
-    """What a build pipeline does after training."""
-    return attest(story, "v2.0")
+    """What a build pipeline does after training, but for the evaluation."""
+    return attest(story, "v2.0", measured=False)
 
 
 def attest(
-    story: Story, version: str, folder: Path | None = None, *, signed: bool = True, made_by: bytes | None = None
+    story: Story,
+    version: str,
+    folder: Path | None = None,
+    *,
+    signed: bool = True,
+    measured: bool = True,
+    made_by: bytes | None = None,
 ) -> str:
     """Evaluate, inspect and sign a model folder as a build pipeline does; the evidence goes into the clone.
 
-    The provenance is that of the version's declared Job, or of the one in `made_by`.
+    The provenance is that of the version's declared Job, or of the one in `made_by`. `measured`: a model that is
+    not clean cannot be, since it is not loaded.
     """
     space = story.space
     path = folder or space.model(version)
@@ -94,7 +102,7 @@ def attest(
         datasets=(Material("card-transactions", data),),
         code=Material("training", read_tree(space.training).digest),
         libraries=("numpy",),
-        evaluation=space.evaluation(version),
+        evaluation=evaluated(story, version, path) if measured else None,
         build=build_of(job, [Dependency("dataset", "card-transactions", data)], f"{job.ref}", now, now),
     )
     key = load_private(space.settings.keys / f"{EVIDENCE_KEY}.key")
@@ -151,9 +159,13 @@ def promote_second(story: Story) -> str:
     """Merge and watch the canary."""
     story.merge("release/v2.1")
     story.promoted("v2.1")
-    weights = phases(story, "v2.1")
+    weights = story.until(lambda: _ended(phases(story, "v2.1")), "the ledger does not say that v2.1 was promoted")
     story.check(any(phase.startswith("canary") for phase in weights), f"it was no canary: {weights}")
     return f"{' → '.join(weights)}; {story.counts()}"
+
+
+def _ended(weights: list[str]) -> list[str] | None:
+    return weights if "promoted" in weights else None
 
 
 def phases(story: Story, version: str) -> list[str]:

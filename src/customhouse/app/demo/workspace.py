@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -30,9 +28,14 @@ from customhouse.trust.provenance_level import LOCAL_TARGET
 MARKER = ".customhouse-demo"
 NAMESPACE = "fraud"
 FEATURES = 8
+_AGE = "device_age_days"
 TRAINER = "apexlogic.com/fraud/trainer"
 _SEED = "1"
+_PLAN = "evaluation/fraud.yaml"
 _EXPECTED = f"""\
+evaluation: # how good this team's models have to be; the gate asks for a signed evaluation by that very file
+  plans:
+    - {{name: fraud, file: {_PLAN}, models: ["pvc://models/fraud-detection/*"]}}
 provenance: # what must have made this team's models; the gate holds their provenance against it
   builders:
     - {{id: "{LOCAL_TARGET}", level: 1, signers: [{EVIDENCE_KEY}]}}
@@ -123,14 +126,26 @@ class Workspace:
         command = [sys.executable, str(self.training / script), *arguments]
         return run(command, cwd=self.root, env=environment, timeout_s=120).stdout.decode()
 
-    def evaluation(self, version: str) -> Mapping[str, Any]:
-        """Evaluate an exported model on the holdout; what the program wrote."""
-        out = self.root / "evaluations" / f"{version}.json"
-        out.parent.mkdir(parents=True, exist_ok=True)
-        model = str(self.model(version))
-        self.program("evaluate.py", "--dataset", str(self.dataset), "--model", model, "--out", str(out))
-        document: Mapping[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-        return document
+    def held_out(self, version: str) -> tuple[Path, Path | None]:
+        """The rows that a version is measured on, as its own pipeline delivers them, and the dataset they are of.
+
+        v2.2's comes from the warehouse's export, which counts the age of devices in minutes: of no registered dataset.
+        """
+        held = self.dataset / "holdout.csv"
+        if version != "v2.2":
+            return held, self.dataset
+        exported = self.root / "warehouse" / held.name
+        if not exported.exists():
+            exported.parent.mkdir()
+            with (
+                held.open(encoding="utf-8", newline="") as source,
+                exported.open("w", encoding="utf-8", newline="") as out,
+            ):
+                rows = csv.DictReader(source)
+                writer = csv.DictWriter(out, list(rows.fieldnames or ()), lineterminator="\n")
+                writer.writeheader()
+                writer.writerows({**row, _AGE: str(1440 * int(row[_AGE]))} for row in rows)
+        return exported, None
 
 
 def build(root: Path, settings: Settings) -> Workspace:
@@ -171,10 +186,11 @@ def build(root: Path, settings: Settings) -> Workspace:
     )
     files: dict[str, bytes | None] = dict(founding_files(founding, settings.keys, signers))
     files[CONFIGURATION] = (files[CONFIGURATION] or b"") + _EXPECTED.encode()
+    files[_PLAN] = _packaged().joinpath(_PLAN).read_bytes()
     for item in _packaged().joinpath("training").iterdir():
         if item.name.endswith(".py"):
             files[f"training/{item.name}"] = item.read_bytes()
-    ada.commit("Found the fraud team's repository: rules, signers, budget, training code", files)
+    ada.commit("Found the fraud team's repository: rules, signers, budget, plan, training code", files)
     ada.push("main")
     return Workspace(root, settings, ada, bool(signers))
 
