@@ -141,6 +141,8 @@ class Refusal(StrEnum):
     """What a subresource belongs to is not there."""
     BUSY = "busy"
     """The API had no time for it within ours."""
+    BROKEN = "broken"
+    """Something that the API itself needed did not answer: a webhook, a conversion, etcd."""
     UNREACHABLE = "unreachable"
     """No answer; with `Written.unknown` it may have been done all the same."""
     OTHER = "other"

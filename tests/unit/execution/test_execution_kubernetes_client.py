@@ -332,7 +332,7 @@ def known(api: Api) -> None:
 def test_a_deletion_without_a_uid_is_never_sent_twice(api: Api, cluster: KubernetesCluster) -> None:
     known(api)
     path = "/api/v1/namespaces/n/configmaps/a"
-    gone = Said(404, status_of(404, "NotFound", "gone"))
+    gone = Said(404, status_of(404, "NotFound", "gone", details={"name": "a", "kind": "configmaps"}))
     busy = Said(503, status_of(503, "ServiceUnavailable", "broken off"))
     api.script[path] = [busy, gone]
     (first,) = cluster.write([Delete(ResourceRef("v1", "ConfigMap", "n", "a"))])

@@ -10,19 +10,17 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, TypeVar
 
-import orjson
-
 from customhouse._kit.clock import Clock
 from customhouse.core.cluster import EVERYWHERE, ApiKind, Apply, Delete, Discovered, Listed, Scope, Sink, Written
 from customhouse.core.errors import StateError
 from customhouse.core.resource import Manifest, ResourceRef
-from customhouse.execution.adapters.kubernetes.discovery import Kinds, discover
-from customhouse.execution.adapters.kubernetes.errors import ApiError
+from customhouse.execution.adapters.kubernetes.discovery import Catalogue
 from customhouse.execution.adapters.kubernetes.kubeconfig import Access
-from customhouse.execution.adapters.kubernetes.reading import Follower, list_kind, path_of
+from customhouse.execution.adapters.kubernetes.pace import Pace
+from customhouse.execution.adapters.kubernetes.reading import Follower, Getter, list_kind
 from customhouse.execution.adapters.kubernetes.transport import Transport
+from customhouse.execution.adapters.kubernetes.writing import Writer
 
-FIELD_MANAGER = "customhouse"
 LISTS_AT_ONCE = 4
 """Kinds listed at the same time; the answers of no more are held in memory."""
 _Value = TypeVar("_Value")
@@ -37,7 +35,10 @@ class KubernetesCluster:
         self._thread = threading.Thread(target=self._loop.run_forever, name="kubernetes", daemon=True)
         self._thread.start()
         self._transport = self._call(_made(access, environment, clock))
-        self._kinds: Kinds | None = None
+        self._catalogue = Catalogue(self._transport)
+        pace = Pace(clock)
+        self._writer = Writer(self._transport, self._catalogue, pace)
+        self._getter = Getter(self._transport, self._catalogue, pace)
 
     @property
     def name(self) -> str:
@@ -76,21 +77,11 @@ class KubernetesCluster:
 
     def discover(self) -> Discovered:
         """Its kinds, asked for anew. Raises TargetError."""
-        self._kinds = self._call(discover(self._transport))
-        return self._kinds.preferred()
+        return self._call(self._catalogue.refresh()).preferred()
 
     def get(self, refs: Sequence[ResourceRef]) -> Sequence[Manifest | None]:
-        """The objects; None for one that does not exist. Raises TargetError."""
-        return [self._call(self._get(self._kind(ref.api_version, ref.kind), ref)) for ref in refs]
-
-    async def _get(self, kind: ApiKind, ref: ResourceRef) -> Manifest | None:
-        try:
-            found: Manifest = await self._transport.request("GET", path_of(kind, ref.namespace, ref.name))
-        except ApiError as error:
-            if error.status == 404:
-                return None
-            raise
-        return found
+        """The objects; None for one that does not exist, or whose kind does not. Raises TargetError."""
+        return self._call(self._getter.get(refs)) if refs else ()
 
     def list(self, kinds: Iterable[ApiKind], scope: Scope = EVERYWHERE) -> Iterator[Listed]:
         """Every object of the kinds. Raises UnreachableError; a kind that is refused has a problem."""
@@ -128,58 +119,8 @@ class KubernetesCluster:
         return stop
 
     def write(self, changes: Sequence[Apply | Delete]) -> Sequence[Written]:
-        """Apply and delete in order. Raises TargetError when the API is out of reach."""
-        return [self._write(change) for change in changes]
-
-    def _write(self, change: Apply | Delete) -> Written:
-        try:
-            if isinstance(change, Delete):
-                ref = change.ref
-                return self._call(self._delete(self._kind(ref.api_version, ref.kind), change))
-            ref = ResourceRef.of(change.manifest)
-            return self._call(self._apply(self._kind(ref.api_version, ref.kind), ref, change))
-        except ApiError as error:
-            return Written(False, reason=error.reason, problem=error.message)
-        except (KeyError, TypeError) as error:
-            return Written(False, reason="Invalid", problem=f"the object has no apiVersion, kind or name: {error}")
-
-    async def _apply(self, kind: ApiKind, ref: ResourceRef, change: Apply) -> Written:
-        parameters = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
-        if change.force:
-            parameters["force"] = "true"
-        if change.dry_run:
-            parameters["dryRun"] = "All"
-        path = path_of(kind, ref.namespace, ref.name, change.subresource)
-        headers = {"Content-Type": "application/apply-patch+yaml"}  # JSON is YAML
-        body = orjson.dumps(dict(change.manifest))
-        answer = await self._transport.request("PATCH", path, parameters=parameters, headers=headers, body=body)
-        return Written(True, answer)
-
-    async def _delete(self, kind: ApiKind, change: Delete) -> Written:
-        conditions = {"uid": change.uid, "resourceVersion": change.version}
-        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": change.propagation}
-        options["preconditions"] = {key: value for key, value in conditions.items() if value}
-        if change.dry_run:
-            options["dryRun"] = ["All"]
-        path = path_of(kind, change.ref.namespace, change.ref.name)
-        headers = {"Content-Type": "application/json"}
-        body = orjson.dumps(options)
-        try:
-            # Without a uid a second try might meet another object of the same name.
-            await self._transport.request("DELETE", path, headers=headers, body=body, again=bool(change.uid))
-        except ApiError as error:
-            if error.status != 404:
-                raise
-        return Written(True)
-
-    def _kind(self, api_version: str, kind: str) -> ApiKind:
-        for fresh in (False, True):  # a definition may have been applied since
-            if self._kinds is None or fresh:
-                self.discover()
-            found = None if self._kinds is None else self._kinds.find(api_version, kind)
-            if found is not None:
-                return found
-        raise ApiError(f"the API serves no {kind} of {api_version}", status=404, reason="NotFound", where=self.name)
+        """Apply and delete, many at a time. Raises TargetError before anything was sent, or never."""
+        return self._call(self._writer.write(changes)) if changes else ()
 
     def _begin(self, work: Coroutine[Any, Any, _Value]) -> Future[_Value]:
         if self._loop.is_closed():

@@ -8,7 +8,7 @@ import os
 import ssl
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ import orjson
 from customhouse._kit.clock import Clock, from_rfc3339
 from customhouse._kit.process import ProgramError, ProgramMissingError, run
 from customhouse.core.errors import ConfigError, TargetError
-from customhouse.execution.adapters.kubernetes.kubeconfig import Access, ExecPlugin
+from customhouse.execution.adapters.kubernetes.kubeconfig import MAX_BYTES, Access, ExecPlugin
 
 TOKEN_FILE_AGE_S = 60.0
 """client-go reads a projected token again every minute; kubelet rotates it well before it expires."""
+IDENTITY_FILE_AGE_S = 60.0
 EXEC_TIMEOUT_S = 30.0
 EXEC_OUTPUT = 1024 * 1024
 _MARGIN = timedelta(seconds=10)
@@ -37,8 +38,21 @@ class _Issued:
     expires: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a connection is made with: the client certificate with its key, and whom to trust, all PEM."""
+
+    certificate: bytes | None = field(default=None, repr=False)
+    key: bytes | None = field(default=None, repr=False)
+    authority: bytes | None = field(default=None, repr=False)
+
+
 class Credentials:
-    """Gives the headers of a request. `refused` is called after a 401: the next headers are made anew."""
+    """Gives the headers of a request, and what its connection is made with, fresh: files are read again and again.
+
+    `refused` is called after a 401: the next headers are made anew. `issue` counts what was made: a 401 to an older
+    issue is no reason to throw the newer one away.
+    """
 
     def __init__(self, access: Access, environment: Mapping[str, str], clock: Clock) -> None:
         self._access = access
@@ -47,17 +61,27 @@ class Credentials:
         self._issued: _Issued | None = None
         self._token = ""
         self._read_at = float("-inf")
+        self._identity = Identity(access.certificate, access.key, access.authority)
+        self._identity_at = clock.monotonic()
         self._lock = asyncio.Lock()
+        self.issue = 0
 
     @property
     def renewable(self) -> bool:
         """Whether other credentials may come after a 401."""
-        return self._access.exec_plugin is not None or self._access.token_file is not None
+        access = self._access
+        return access.exec_plugin is not None or access.token_file is not None or access.certificate_file is not None
 
-    def refused(self) -> None:
-        """The API did not take what was sent."""
-        self._issued = None
-        self._read_at = float("-inf")
+    def refused(self, issue: int) -> None:
+        """The API did not take what was sent, of that issue."""
+        if issue == self.issue:
+            self._issued = None
+            self._read_at = self._identity_at = float("-inf")
+            self.issue += 1
+
+    def distrusted(self) -> None:
+        """The server's certificate does not verify: its authority may have been replaced since it was read."""
+        self._identity_at = float("-inf")
 
     async def headers(self) -> dict[str, str]:
         """`Authorization` alone: impersonation never changes, and has several values a header. Raises TargetError."""
@@ -73,16 +97,35 @@ class Credentials:
         issued = await self._from_plugin()
         return {"Authorization": f"Bearer {issued.token}"} if issued is not None and issued.token else {}
 
-    async def certificate(self) -> tuple[bytes, bytes] | None:
-        """The client certificate and its key, PEM."""
-        if self._access.certificate is not None and self._access.key is not None:
-            return self._access.certificate, self._access.key
-        if self._access.token is not None or self._access.token_file is not None or self._access.basic is not None:
-            return None
+    async def identity(self) -> Identity:
+        """The client certificate and its key (of the kubeconfig, its files, or the plugin), and the authorities."""
+        read = self._read_identity()
+        access = self._access
+        if read.certificate is not None and read.key is not None:
+            return read
+        if access.token is not None or access.token_file is not None or access.basic is not None:
+            return read
         issued = await self._from_plugin()
         if issued is None or issued.certificate is None or issued.key is None:
-            return None
-        return issued.certificate, issued.key
+            return read
+        return Identity(issued.certificate, issued.key, read.authority)
+
+    def _read_identity(self) -> Identity:
+        access, known = self._access, self._identity
+        files = (access.certificate_file, access.key_file, access.authority_file)
+        if not any(files) or self._clock.monotonic() - self._identity_at < IDENTITY_FILE_AGE_S:
+            return known
+        self._identity_at = self._clock.monotonic()
+        try:
+            read = [None if path is None else _file(path) for path in files]
+        except OSError:
+            return known  # being replaced; what was read last may well serve until the next look
+        certificate, key, authority = read
+        fresh = Identity(certificate or known.certificate, key or known.key, authority or known.authority)
+        if fresh != known and fits(access, fresh):
+            # A certificate beside the key of the one before it is half of a rotation: the next look sees the rest.
+            self._identity = fresh
+        return self._identity
 
     def _file_token(self, path: Path) -> str:
         if self._clock.monotonic() - self._read_at >= TOKEN_FILE_AGE_S:
@@ -167,10 +210,10 @@ def _cluster(access: Access) -> dict[str, Any]:
     return told
 
 
-def tls_context(access: Access, certificate: tuple[bytes, bytes] | None) -> ssl.SSLContext:
+def tls_context(access: Access, identity: Identity) -> ssl.SSLContext:
     """TLS 1.2 or later, verified unless the kubeconfig itself says otherwise. Raises ConfigError."""
     try:
-        authority = None if access.authority is None else access.authority.decode("ascii")
+        authority = None if identity.authority is None else identity.authority.decode("ascii")
         context = ssl.create_default_context(cadata=authority)
     except (ssl.SSLError, ValueError) as error:
         raise ConfigError("the certificate authority is not PEM", where=access.source) from error
@@ -178,9 +221,26 @@ def tls_context(access: Access, certificate: tuple[bytes, bytes] | None) -> ssl.
     if access.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    if certificate is not None:
-        _load(context, certificate, access.source)
+    if identity.certificate is not None and identity.key is not None:
+        _load(context, (identity.certificate, identity.key), access.source)
     return context
+
+
+def fits(access: Access, identity: Identity) -> bool:
+    """Whether a connection can be made with it: its parts are PEM, and the key is the certificate's."""
+    try:
+        tls_context(access, identity)
+    except ConfigError:
+        return False
+    return True
+
+
+def _file(path: Path) -> bytes:
+    with path.open("rb") as handle:
+        data = handle.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise OSError(f"{path} has more than {MAX_BYTES} bytes")
+    return data
 
 
 def _load(context: ssl.SSLContext, certificate: tuple[bytes, bytes], where: str) -> None:

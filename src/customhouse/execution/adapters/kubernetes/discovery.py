@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from customhouse.core.cluster import ApiKind, Discovered
+from customhouse.core.cluster import ApiKind, Discovered, Refusal, Written
 from customhouse.core.errors import TargetError
 from customhouse.execution.adapters.kubernetes.errors import ApiError
 from customhouse.execution.adapters.kubernetes.transport import Transport
@@ -31,6 +31,13 @@ class Kinds:
 
     served: tuple[ApiKind, ...]
     problems: Mapping[str, str]
+    _named: Mapping[tuple[str, str], ApiKind] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        named: dict[tuple[str, str], ApiKind] = {}
+        for item in self.served:
+            named.setdefault((item.api_version, item.kind), item)
+        object.__setattr__(self, "_named", named)
 
     def preferred(self) -> Discovered:
         """Each kind once."""
@@ -41,7 +48,46 @@ class Kinds:
 
     def find(self, api_version: str, kind: str) -> ApiKind | None:
         """The kind as exactly this version serves it."""
-        return next((item for item in self.served if (item.api_version, item.kind) == (api_version, kind)), None)
+        return self._named.get((api_version, kind))
+
+
+class Catalogue:
+    """The kinds that an API serves, remembered; asked for anew when one is missing or turned out to be gone."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._kinds: Kinds | None = None
+        self._asked_at = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def refresh(self) -> Kinds:
+        """Ask now. Callers that come while the API is asked wait for the answer to a question of their own time."""
+        came = self._transport.monotonic()
+        async with self._lock:
+            if self._kinds is None or self._asked_at < came:
+                asked_at = self._transport.monotonic()
+                self._kinds = await discover(self._transport)
+                self._asked_at = asked_at
+            return self._kinds
+
+    def forget(self, kind: ApiKind) -> None:
+        """The API no longer serves it."""
+        if self._kinds is not None and kind in self._kinds.served:
+            served = tuple(item for item in self._kinds.served if item != kind)
+            self._kinds = Kinds(served, self._kinds.problems)
+
+    async def find(self, names: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], ApiKind | Written]:
+        """(apiVersion, kind) → how it is served, or the refusal of what it is not. Raises TargetError."""
+        kinds = self._kinds
+        if kinds is None or any(kinds.find(*name) is None for name in names):
+            kinds = await self.refresh()  # a definition may have been applied since
+        return {name: kinds.find(*name) or _unserved(*name, kinds.problems) for name in names}
+
+
+def _unserved(api_version: str, kind: str, problems: Mapping[str, str]) -> Written:
+    if problem := problems.get(api_version):
+        return Written(False, None, "ServiceUnavailable", f"{api_version}: {problem}", Refusal.BROKEN)
+    return Written(False, None, "NotFound", f"the API serves no {kind} of {api_version}", Refusal.NO_KIND)
 
 
 async def discover(transport: Transport) -> Kinds:

@@ -28,16 +28,23 @@ class ApiError(TargetError):
         where: str = "",
         details: Mapping[str, Any] | None = None,
         retry_after: float | None = None,
+        stated: bool = False,
     ) -> None:
         super().__init__(message, where=where, hint=_HINTS.get(reason, ""))
         self.status = status
         self.reason = reason
         self.details = details or {}
         self.retry_after = retry_after
+        self.stated = stated
+        """Whether the API said so in a Status of its own; else it was a proxy, or a path that it does not serve."""
 
 
 class UnreachableError(TargetError):
-    """The API did not answer, in time or at all."""
+    """The API did not answer, in time or at all. `sent`: it may have got the request, and done what it asks."""
+
+    def __init__(self, message: str, *, where: str = "", hint: str = "", sent: bool = False) -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.sent = sent
 
 
 def api_error(status: int, body: bytes, where: str, retry_after: str | None = None) -> ApiError:
@@ -49,7 +56,8 @@ def api_error(status: int, body: bytes, where: str, retry_after: str | None = No
         value = orjson.loads(body)
     except ValueError:
         value = None
-    if isinstance(value, dict) and value.get("kind") == "Status":
+    stated = isinstance(value, dict) and value.get("kind") == "Status"
+    if isinstance(value, dict) and stated:
         message, reason, details = value.get("message"), value.get("reason"), value.get("details")
         code = value.get("code")
         status = code if isinstance(code, int) and not isinstance(code, bool) else status
@@ -68,6 +76,7 @@ def api_error(status: int, body: bytes, where: str, retry_after: str | None = No
         where=where,
         details=details,
         retry_after=seconds,
+        stated=stated,
     )
 
 

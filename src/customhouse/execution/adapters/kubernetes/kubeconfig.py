@@ -50,6 +50,10 @@ class Access:
     namespace: str = "default"
     certificate: bytes | None = field(default=None, repr=False)
     key: bytes | None = field(default=None, repr=False)
+    certificate_file: Path | None = None
+    """This and the next two: where the bytes were read from, to be read again; None for those of the kubeconfig."""
+    key_file: Path | None = None
+    authority_file: Path | None = None
     token: str | None = field(default=None, repr=False)
     token_file: Path | None = None
     """Read again and again: service account tokens are rotated."""
@@ -96,6 +100,7 @@ def _in_cluster(environment: Mapping[str, str], account: Path) -> Access:
         server=f"https://{host}:{port}",
         source=str(account),
         authority=_read(account / "ca.crt", "the service account"),
+        authority_file=account / "ca.crt",
         namespace=namespace.read_text().strip() if namespace.is_file() else "default",
         token_file=account / "token",
     )
@@ -153,6 +158,9 @@ def _access(
         namespace=namespace,
         certificate=certificate,
         key=key,
+        certificate_file=_file(user, "client-certificate", user_base),
+        key_file=_file(user, "client-key", user_base),
+        authority_file=_file(cluster, "certificate-authority", base),
         token=_text(user, "token", str(user_base)),
         token_file=None if token_file is None else user_base.parent / token_file,
         basic=None if username is None else (username, password or ""),
@@ -264,8 +272,16 @@ def _bytes(values: Mapping[str, Any], key: str, base: Path) -> bytes | None:
             return base64.b64decode(data, validate=True)
         except (binascii.Error, ValueError) as error:
             raise ConfigError(f"{key}-data is not base64", where=str(base)) from error
+    path = _file(values, key, base)
+    return None if path is None else _read(path, str(base))
+
+
+def _file(values: Mapping[str, Any], key: str, base: Path) -> Path | None:
+    """The file that `KEY` names, unless `KEY-data` stands beside it."""
+    if _text(values, f"{key}-data", str(base)) is not None:
+        return None
     path = _text(values, key, str(base))
-    return None if path is None else _read(base.parent / path, str(base))
+    return None if path is None else base.parent / path
 
 
 def _read(path: Path, where: str) -> bytes:

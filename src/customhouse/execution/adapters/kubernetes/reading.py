@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing, suppress
 from typing import Any
 from urllib.parse import quote
 
-from customhouse.core.cluster import EVERYWHERE, ApiKind, ClusterEvent, EventKind, Listed, Scope, Sink
+from customhouse.core.cluster import EVERYWHERE, ApiKind, ClusterEvent, EventKind, Listed, Refusal, Scope, Sink
 from customhouse.core.errors import TargetError
-from customhouse.core.resource import Manifest
+from customhouse.core.resource import Manifest, ResourceRef
+from customhouse.execution.adapters.kubernetes.discovery import Catalogue
 from customhouse.execution.adapters.kubernetes.errors import ApiError, UnreachableError
-from customhouse.execution.adapters.kubernetes.transport import Backoff, Transport
+from customhouse.execution.adapters.kubernetes.pace import MOST, Pace
+from customhouse.execution.adapters.kubernetes.retries import Backoff
+from customhouse.execution.adapters.kubernetes.transport import Transport
 
 CHUNK = 500
 """Objects a request, as kubectl asks for them."""
 MAX_EVENT = 16 * 1024 * 1024
 """Bytes of one watch event: etcd takes 1.5 MB, and JSON may be several times as long as what it keeps."""
 WATCH_S = 290
+_MARKED_SILENCE_S = 120.0
+"""A kube-apiserver marks the progress of a stream about once a minute; one that has done so and stopped is dead."""
 _SILENCE_S = 60.0
 _SHORT_S = 5.0
+_LONGEST_PAUSE_S = 30.0
 _STARTS = 4
 """Kinds that are listed at the same time: after an outage each would otherwise ask for all its objects at once."""
 _RESTARTS = 3
@@ -89,6 +97,57 @@ def _clean(item: Any, kind: ApiKind) -> Manifest:
     return {**item, "apiVersion": kind.api_version, "kind": kind.kind}
 
 
+class Getter:
+    """Reads single objects, many at a time."""
+
+    def __init__(self, transport: Transport, catalogue: Catalogue, pace: Pace) -> None:
+        self._transport = transport
+        self._catalogue = catalogue
+        self._pace = pace
+
+    async def get(self, refs: Sequence[ResourceRef]) -> list[Manifest | None]:
+        """The objects in order. Raises TargetError when one of them cannot be known."""
+        kinds = await self._catalogue.find({(ref.api_version, ref.kind) for ref in refs})
+        found: list[Manifest | None] = [None] * len(refs)
+        waiting = deque(enumerate(refs))
+
+        async def work() -> None:
+            while waiting:
+                index, ref = waiting.popleft()
+                kind = kinds[ref.api_version, ref.kind]
+                if isinstance(kind, ApiKind):
+                    found[index] = await self._one(kind, ref)
+                elif kind.refusal is not Refusal.NO_KIND:
+                    raise UnreachableError(kind.problem, where=str(ref))
+
+        if len(refs) == 1:
+            await work()
+            return found
+        tasks = [asyncio.create_task(work()) for _ in range(min(MOST, len(refs)))]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+        return found
+
+    async def _one(self, kind: ApiKind, ref: ResourceRef) -> Manifest | None:
+        try:
+            answer = await self._transport.send("GET", path_of(kind, ref.namespace, ref.name), pace=self._pace)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            if not error.stated:
+                self._catalogue.forget(kind)
+            return None
+        found: Manifest = answer.value
+        return found
+
+
+class _SinkError(Exception):
+    """The sink did not take what it was told."""
+
+
 class Follower:
     """Follows one kind for a sink: what exists first, then what happens. Ends when its task is cancelled."""
 
@@ -101,6 +160,8 @@ class Follower:
         self._sink = sink
         self._starting = starting
         self._streams = True  # whether the server gives the first state as a stream (WatchList, KEP-3157)
+        self._marked = False
+        self._refused = False
         self._version = ""
         self._told = ""
 
@@ -111,89 +172,156 @@ class Follower:
 
     async def run(self) -> None:
         """Follow until cancelled. A stream that ends is taken up where it was; only a forgotten place starts anew."""
-        backoff = Backoff(0.1, 60.0)
+        backoff = Backoff(0.1, _LONGEST_PAUSE_S)
         while True:
+            began = self._transport.monotonic()
+            told: float | None = None
             try:
-                if not self._version:
-                    async with self._starting:
-                        await self._begin()
-                began = self._transport.monotonic()
-                await self._watch({"resourceVersion": self._version})
+                await self._follow()
                 self._told = ""
-                pause = 0.0
-                if self._transport.monotonic() - began < _SHORT_S:
-                    pause = backoff.pause()  # something between us and the API cuts streams off
-                else:
+                if self._transport.monotonic() - began >= _SHORT_S:
                     backoff.succeeded()
+                    continue
+                # something between us and the API cuts streams off
+            except _SinkError as error:
+                # Who could not take an event does not know what it missed: all of it is told again.
+                self._version = ""
+                self._fail(f"what was told was not taken: {error}")
             except ApiError as error:
-                if error.status == 410:
+                told = error.retry_after
+                if error.status in (404, 410):
+                    # 410: the place is forgotten. 404: the kind is gone; one that comes back has another history.
                     self._version = ""
-                else:
+                if error.status != 410 and (error.status != 401 or self._refused):
                     self._fail(f"{error.reason or error.status}: {error.message}")
-                pause = backoff.pause(error.retry_after)
+                self._refused = error.status == 401  # the next try has other credentials
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                # Not foreseen, and no reason to stop looking: whoever relies on this watch would never know.
+                self._version = ""
+                self._fail(f"it cannot be read: {type(error).__name__}: {error}"[:500])
             except TargetError as error:
                 self._fail(str(error))
-                pause = backoff.pause()
-            await asyncio.sleep(pause)
+                if self._transport.monotonic() - began >= _SHORT_S:
+                    backoff.succeeded()  # it was good for a while: come back soon
+            await asyncio.sleep(backoff.pause(told))
 
     def _fail(self, problem: str) -> None:
         if problem != self._told:
             self._told = problem
-            self._sink([ClusterEvent(EventKind.FAILED, self._kind, problem=problem)])
+            with suppress(_SinkError):
+                self._tell([ClusterEvent(EventKind.FAILED, self._kind, problem=problem)])
 
-    async def _begin(self) -> None:
-        """Tell what exists, and know from which version on to watch."""
-        if self._streams:
-            try:
-                self._sink([ClusterEvent(EventKind.RESTARTED, self._kind)])
-                await self._watch(
-                    {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}, until_synced=True
-                )
-            except ApiError as error:
-                if error.status not in (400, 422):
-                    raise
-                self._streams = False
-            else:
-                return
-        listed = await list_kind(self._transport, self._kind, self._scope)
-        if listed.problem:
-            raise ApiError(listed.problem, status=0, where=str(self._kind))
-        events = [ClusterEvent(EventKind.ADDED, self._kind, item) for item in listed.objects]
+    def _tell(self, events: Sequence[ClusterEvent]) -> None:
+        try:
+            self._sink(events)
+        except Exception as error:
+            raise _SinkError(f"{type(error).__name__}: {error}"[:500]) from error
+
+    async def _follow(self) -> None:
+        """From where it was, or from what exists, to the end of a stream."""
+        if self._version:
+            await self._watch({"resourceVersion": self._version})
+            return
+        turn = await _Turn.take(self._starting)
+        try:
+            if self._streams:
+                try:
+                    self._tell([ClusterEvent(EventKind.RESTARTED, self._kind)])
+                    await self._watch({"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}, turn)
+                except ApiError as error:
+                    if error.status not in (400, 422):
+                        raise
+                    self._streams = False
+                else:
+                    return
+            await self._list()
+        finally:
+            turn.end()
+
+    async def _list(self) -> None:
+        objects, self._version = await _pages(self._transport, self._kind, self._scope)
+        events = [ClusterEvent(EventKind.ADDED, self._kind, item) for item in objects]
         start, synced = (ClusterEvent(item, self._kind) for item in (EventKind.RESTARTED, EventKind.SYNCED))
-        self._sink([start, *events, synced])
-        self._version = listed.version
+        self._tell([start, *events, synced])
 
-    async def _watch(self, parameters: Mapping[str, str], *, until_synced: bool = False) -> None:
-        """One stream to its end; or, for the first state, to the mark that it is complete."""
+    async def _watch(self, parameters: Mapping[str, str], turn: _Turn | None = None) -> None:
+        """One stream to its end. With a turn the first state comes first, and the turn ends when that is complete."""
         seconds = int(WATCH_S * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, guards nothing
-        asked = {
-            "watch": "true",
-            "allowWatchBookmarks": "true",
-            "timeoutSeconds": str(seconds),
-            **_asked(self._scope),
-            **parameters,
-        }
+        asked = {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds), **parameters}
+        asked |= _asked(self._scope)
+        silence = min(_MARKED_SILENCE_S if self._marked else WATCH_S, seconds) + _SILENCE_S
         path = path_of(self._kind, self._scope.namespace)
-        stream = self._transport.lines(path, asked, silence_s=seconds + _SILENCE_S, longest=MAX_EVENT)
-        synced = not until_synced
-        version = ""
-        async for line in stream:
-            kind, item = _event(line, self._kind)
-            version = str(item["metadata"].get("resourceVersion") or "")
-            if kind == "BOOKMARK":
-                if (item["metadata"].get("annotations") or {}).get(_INITIAL_END) == "true":
-                    synced = True
-                    self._sink([ClusterEvent(EventKind.SYNCED, self._kind)])
-            else:
-                event = EventKind.DELETED if kind == "DELETED" else EventKind.ADDED
-                self._sink([ClusterEvent(event, self._kind, _clean(item, self._kind))])
-            if synced and version:
-                self._version = version
-            if until_synced and synced:
-                await stream.aclose()  # type: ignore[attr-defined]
-                return
+        stream = self._transport.lines(path, asked, silence_s=silence, longest=MAX_EVENT)
+        synced = turn is None
+        async with aclosing(stream):
+            async for lines in stream:
+                arrived = _Arrived(self._kind)
+                problem = arrived.read(lines)
+                synced = synced or arrived.synced
+                if arrived.events:
+                    self._tell(arrived.events)
+                if synced and arrived.version:
+                    self._version = arrived.version
+                    self._refused = False
+                if turn is not None and synced:
+                    turn.end()
+                self._marked = self._marked or arrived.marked
+                if problem is not None:
+                    raise problem
         if not synced:
             raise UnreachableError("the first state ended before it was complete", where=str(self._kind))
+
+
+class _Turn:
+    """One of the few places of those who ask for everything; given back once."""
+
+    def __init__(self, places: asyncio.Semaphore) -> None:
+        self._places: asyncio.Semaphore | None = places
+
+    @classmethod
+    async def take(cls, places: asyncio.Semaphore) -> _Turn:
+        """Wait for a place."""
+        await places.acquire()
+        return cls(places)
+
+    def end(self) -> None:
+        """Give it back; a second call does nothing."""
+        places, self._places = self._places, None
+        if places is not None:
+            places.release()
+
+
+class _Arrived:
+    """What some lines of a stream say, as far as they are in order."""
+
+    def __init__(self, kind: ApiKind) -> None:
+        self._kind = kind
+        self.events: list[ClusterEvent] = []
+        self.version = ""
+        self.synced = False
+        self.marked = False
+
+    def read(self, lines: Sequence[Any]) -> ApiError | None:
+        """Read them; the error that ends the stream, if one of them is that."""
+        try:
+            for line in lines:
+                self._read(line)
+        except ApiError as error:
+            return error
+        return None
+
+    def _read(self, line: Any) -> None:
+        event, item = _event(line, self._kind)
+        metadata = item["metadata"]
+        if event != "BOOKMARK":
+            told = EventKind.DELETED if event == "DELETED" else EventKind.ADDED
+            self.events.append(ClusterEvent(told, self._kind, _clean(item, self._kind)))
+        elif isinstance(notes := metadata.get("annotations"), dict) and notes.get(_INITIAL_END) == "true":
+            self.synced = True
+            self.events.append(ClusterEvent(EventKind.SYNCED, self._kind))
+        else:
+            self.marked = True
+        self.version = str(metadata.get("resourceVersion") or "")
 
 
 def _event(line: Any, kind: ApiKind) -> tuple[str, dict[str, Any]]:

@@ -7,10 +7,12 @@ uid change nothing the second time.
 from __future__ import annotations
 
 import asyncio
-import random
+import re
+import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -18,39 +20,51 @@ import orjson
 
 from customhouse._kit.clock import Clock
 from customhouse.core.errors import TargetError
-from customhouse.execution.adapters.kubernetes.credentials import Credentials, tls_context
+from customhouse.execution.adapters.kubernetes.credentials import Credentials, Identity, tls_context
 from customhouse.execution.adapters.kubernetes.errors import ApiError, UnreachableError, api_error
 from customhouse.execution.adapters.kubernetes.kubeconfig import Access
+from customhouse.execution.adapters.kubernetes.pace import Pace
+from customhouse.execution.adapters.kubernetes.retries import DEADLINE_S, REQUEST_S, Tries
 
 MAX_BODY = 256 * 1024 * 1024
 """Bytes of one answer, unpacked: 500 objects at etcd's limit of 1.5 MB would be more, and no honest page is."""
 CONNECT_S = 10.0
-REQUEST_S = 60.0
-DEADLINE_S = 120.0
-"""One call with all its retries."""
-_FIRST_PAUSE_S = 0.25
-_LONGEST_PAUSE_S = 15.0
-_BUSY = frozenset({429, 502, 503, 504})
 _AGENT = "customhouse"
+# A peer that vanished without a word (a node lost, a firewall that forgot the connection) is noticed within a minute.
+_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
+_WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
+_MAX_WARNINGS = 20
 
 
-class Backoff:
-    """Pauses that double, each drawn between its half and its whole, so that many clients do not come back at once."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The JSON value of a success, and what the API warns of (RFC 9111 section 5.5 as Kubernetes uses it)."""
 
-    def __init__(self, first: float = _FIRST_PAUSE_S, longest: float = _LONGEST_PAUSE_S) -> None:
-        self._first = first
-        self._longest = longest
-        self._next = first
+    value: Any
+    warnings: tuple[str, ...] = ()
 
-    def pause(self, told: float | None = None) -> float:
-        """Seconds to wait now; at least what the server told, which is bounded as well."""
-        length, self._next = self._next, min(self._next * 2, self._longest)
-        drawn = length * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
-        return max(drawn, min(told or 0.0, 60.0))
 
-    def succeeded(self) -> None:
-        """Begin again with the shortest pause."""
-        self._next = self._first
+class _Session:
+    """The connections of one client certificate, and how many requests are on them."""
+
+    def __init__(self, tls: ssl.SSLContext | bool) -> None:
+        self.users = 0
+        self.http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=tls, socket_factory=_socket),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+            trust_env=False,
+            max_line_size=65_536,
+        )
+        # aiohttp would send a DELETE again on its own when a kept connection breaks. It may have been done, and what
+        # has the name by then is another object: whether to try again is decided in `Tries` alone.
+        self.http._retry_connection = False  # noqa: SLF001 - there is no public way
+
+    async def end(self) -> None:
+        """Cut them all."""
+        if isinstance(self.http.connector, aiohttp.TCPConnector):
+            await self.http.connector.close(abort_ssl=True)
+        await self.http.close()
 
 
 class Transport:
@@ -60,10 +74,12 @@ class Transport:
         self._access = access
         self._clock = clock
         self._credentials = Credentials(access, environment, clock)
-        self._session: aiohttp.ClientSession | None = None
-        self._certificate: tuple[bytes, bytes] | None = None
+        self._session: _Session | None = None
+        self._retired: list[_Session] = []
+        self._identity: Identity | None = None
         self._opening = asyncio.Lock()
         self._closed = False
+        self._answered_at = float("-inf")
         self._fixed = [("User-Agent", _AGENT), ("Accept-Encoding", "gzip")]
         self._fixed += [(name, value) for name, values in access.impersonate.items() for value in values]
 
@@ -71,38 +87,39 @@ class Transport:
         """Seconds, to tell how long something took."""
         return self._clock.monotonic()
 
+    def answers_others(self, since: float) -> bool:
+        """Whether the API has done what somebody asked, after that moment."""
+        return self._answered_at > since
+
     async def close(self) -> None:
         """Cut all connections; nothing that waits for an answer gets one."""
         self._closed = True
-        await self._discard()
-
-    async def _discard(self) -> None:
         session, self._session = self._session, None
-        if session is not None:
-            if isinstance(session.connector, aiohttp.TCPConnector):
-                await session.connector.close(abort_ssl=True)
-            await session.close()
+        for item in [*self._retired, *([session] if session is not None else [])]:
+            await item.end()
 
-    async def _open(self) -> aiohttp.ClientSession:
+    async def _open(self) -> _Session:
         async with self._opening:
-            certificate = await self._credentials.certificate()
-            if self._session is not None and certificate == self._certificate:
+            identity = await self._credentials.identity()
+            if self._session is not None and identity == self._identity:
                 return self._session
             if self._closed:
                 raise UnreachableError("the connection is closed", where=self._access.server)
-            await self._discard()  # a plugin issued another certificate: connections carry the old one
             tls: ssl.SSLContext | bool = False
             if self._access.server.startswith("https:"):
-                tls = tls_context(self._access, certificate)
-            self._certificate = certificate
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ssl=tls),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
-                trust_env=False,
-                max_line_size=65_536,
-            )
+                tls = tls_context(self._access, identity)
+            if self._session is not None:
+                # Connections carry the old certificate; what is under way on them is answered there.
+                self._retired.append(self._session)
+            self._identity = identity
+            self._session = _Session(tls)
+            await self._sweep()
             return self._session
+
+    async def _sweep(self) -> None:
+        for session in [item for item in self._retired if not item.users]:
+            self._retired.remove(session)
+            await session.end()
 
     @asynccontextmanager
     async def _ask(
@@ -114,21 +131,40 @@ class Transport:
         body: bytes | None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         session = await self._open()
-        sent = [*self._fixed, *(await self._credentials.headers()).items(), *(headers or {}).items()]
-        async with session.request(
-            method,
-            self._access.server + path,
-            params=parameters,
-            headers=sent,
-            data=body,
-            # A redirect would carry the credentials to wherever it points.
-            allow_redirects=False,
-            proxy=self._access.proxy,
-            server_hostname=self._access.server_name,
-        ) as response:
-            yield response
+        session.users += 1
+        try:
+            sent = [*self._fixed, *(await self._credentials.headers()).items(), *(headers or {}).items()]
+            async with session.http.request(
+                method,
+                self._access.server + path,
+                params=parameters,
+                headers=sent,
+                data=body,
+                # A redirect would carry the credentials to wherever it points.
+                allow_redirects=False,
+                proxy=self._access.proxy,
+                server_hostname=self._access.server_name,
+            ) as response:
+                yield response
+        finally:
+            session.users -= 1
+            if self._retired:
+                await self._sweep()
 
     async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        parameters: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        deadline_s: float = DEADLINE_S,
+    ) -> Any:
+        """The JSON value of a successful answer to a question. Raises as `send` does."""
+        answer = await self.send(method, path, parameters=parameters, headers=headers, deadline_s=deadline_s)
+        return answer.value
+
+    async def send(
         self,
         method: str,
         path: str,
@@ -138,46 +174,43 @@ class Transport:
         body: bytes | None = None,
         again: bool = True,
         deadline_s: float = DEADLINE_S,
-    ) -> Any:
-        """The JSON value of a successful answer.
+        pace: Pace | None = None,
+    ) -> Answer:
+        """A successful answer.
 
-        Busy answers and broken connections are tried again until the deadline. Raises ApiError, UnreachableError.
+        Busy answers and broken connections are tried again until the deadline; without `again` only what was surely
+        not done. Raises ApiError, UnreachableError.
         """
-        backoff = Backoff()
-        end = self._clock.monotonic() + deadline_s
-        renewed = False
+        tries = Tries(self, path, again, deadline_s, pace)
         while True:
-            told: float | None = None
             try:
-                left = end - self._clock.monotonic()
-                async with asyncio.timeout(max(min(left, REQUEST_S), 0.001)):
-                    return await self._once(method, path, parameters, headers, body)
+                slot: AbstractAsyncContextManager[None] = nullcontext() if pace is None else pace.slot()
+                async with slot:
+                    tries.begin(self._credentials.issue)
+                    async with asyncio.timeout(tries.patience()):
+                        answer = await self._once(method, path, parameters, headers, body)
+                    if pace is not None:
+                        pace.answered()
+                    return answer
             except ApiError as error:
-                if error.status == 401 and self._credentials.renewable and not renewed:
-                    renewed = True
-                    self._credentials.refused()
+                if error.status == 401 and self._credentials.renewable and not tries.renewed:
+                    tries.renewed = True
+                    self._credentials.refused(tries.issue)
                     continue
-                if error.status not in _BUSY and error.retry_after is None:
-                    raise
                 problem: TargetError = error
-                told = error.retry_after
             except ssl.SSLCertVerificationError as error:
                 raise self._distrust(error) from error
             except aiohttp.ClientConnectorCertificateError as error:
                 raise self._distrust(error.certificate_error) from error
             except TimeoutError as error:
-                problem = UnreachableError("no answer in time", where=self._where(path))
+                problem = UnreachableError("no answer in time", where=self._where(path), sent=True)
                 problem.__cause__ = error
             except (aiohttp.ClientError, OSError) as error:
                 hint = "is the API up, and its address right?"
-                problem = UnreachableError(_said(error), where=self._where(path), hint=hint)
+                sent = not isinstance(error, aiohttp.ClientConnectorError)
+                problem = UnreachableError(_said(error), where=self._where(path), hint=hint, sent=sent)
                 problem.__cause__ = error
-            pause = backoff.pause(told)
-            if not again and not (isinstance(problem, ApiError) and problem.status == 429):
-                raise problem
-            if self._clock.monotonic() + pause >= end:
-                raise problem
-            await asyncio.sleep(pause)
+            await asyncio.sleep(tries.pause(problem))
 
     async def _once(
         self,
@@ -186,30 +219,37 @@ class Transport:
         parameters: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
         body: bytes | None,
-    ) -> Any:
+    ) -> Answer:
         async with self._ask(method, path, parameters, headers, body) as response:
             data = await _body(response, self._where(path))
+            if response.status < 500 and response.status not in (401, 429):
+                self._answered_at = self._clock.monotonic()
             if not 200 <= response.status < 300:
                 raise api_error(response.status, data, self._where(path), response.headers.get("Retry-After"))
+            warned = response.headers.getall("Warning", ())
         try:
-            return orjson.loads(data)
+            value = orjson.loads(data)
         except ValueError as error:
             raise ApiError("the answer is not JSON", status=response.status, where=self._where(path)) from error
+        return Answer(value, _warnings(warned) if warned else ())
 
     async def lines(
         self, path: str, parameters: Mapping[str, str], *, silence_s: float, longest: int
-    ) -> AsyncIterator[Any]:
-        """The JSON values of a stream, one a line. It ends when the server ends it.
+    ) -> AsyncGenerator[list[Any], None]:
+        """The JSON values of a stream, one a line, as many at a time as have arrived. It ends when the server ends it.
 
-        Raises ApiError, and UnreachableError when it breaks or says nothing for `silence_s`.
+        A last line without its end was cut off, and is not told. Raises ApiError, and UnreachableError when the
+        stream breaks or says nothing for `silence_s`.
         """
         buffer = bytearray()
+        issue = self._credentials.issue
         try:
             async with self._ask("GET", path, parameters, {"Accept": "application/json"}, None) as response:
                 if response.status != 200:
-                    data = await _body(response, self._where(path))
+                    async with asyncio.timeout(REQUEST_S):
+                        data = await _body(response, self._where(path))
                     if response.status == 401:
-                        self._credentials.refused()
+                        self._credentials.refused(issue)
                     raise api_error(response.status, data, self._where(path), response.headers.get("Retry-After"))
                 chunks = response.content.iter_any()
                 while True:
@@ -221,10 +261,9 @@ class Transport:
                     buffer += chunk
                     if b"\n" in chunk:
                         end = buffer.rindex(b"\n", start)
-                        for line in bytes(buffer[:end]).split(b"\n"):
-                            if line:
-                                yield orjson.loads(line)
+                        whole = bytes(buffer[:end])
                         del buffer[: end + 1]
+                        yield [orjson.loads(line) for line in whole.split(b"\n") if line]
                     if len(buffer) > longest:
                         raise UnreachableError(f"an event of more than {longest} bytes", where=self._where(path))
         except TimeoutError as error:
@@ -238,6 +277,7 @@ class Transport:
         return self._access.server + path
 
     def _distrust(self, error: Exception) -> TargetError:
+        self._credentials.distrusted()
         return TargetError(
             f"its certificate does not verify: {_said(error)}",
             where=self._access.server,
@@ -254,6 +294,22 @@ async def _body(response: aiohttp.ClientResponse, where: str) -> bytes:
             raise ApiError(f"the answer has more than {MAX_BODY} bytes", status=response.status, where=where)
         parts.append(chunk)
     return b"".join(parts)
+
+
+def _warnings(headers: Sequence[str]) -> tuple[str, ...]:
+    found = [match[1].replace('\\"', '"') for header in headers for match in _WARNING.finditer(header[:10_000])]
+    return tuple(found[:_MAX_WARNINGS])
+
+
+def _socket(address: tuple[Any, ...]) -> socket.socket:
+    """A socket whose peer's silence is noticed by the system, where it can do that."""
+    family, kind, protocol = address[:3]
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE.items():
+        if (option := getattr(socket, name, None)) is not None:
+            made.setsockopt(socket.IPPROTO_TCP, option, value)
+    return made
 
 
 def _said(error: BaseException) -> str:
