@@ -16,6 +16,7 @@ from customhouse.app.audit_spec import AuditSpec
 from customhouse.app.evaluation_plans import PlanEntry, entries_of
 from customhouse.app.forge_settings import ForgeSpec
 from customhouse.app.ledger_spec import LedgerSpec, ledger_of
+from customhouse.app.model_rules import ModelPolicy, model_policy_of
 from customhouse.app.policyspecs import BundleSource, CanarySpec, bundles_of, canary_of
 from customhouse.app.provenance_rules import expected_of
 from customhouse.app.scan_names import ScanSpec, scan_of
@@ -92,6 +93,8 @@ class Configuration:
     """Who may build what from what."""
     evaluation: tuple[PlanEntry, ...] = ()
     """By which plans models are evaluated."""
+    models: ModelPolicy | None = None
+    """Which licences models may have, and where they may come from."""
     scan: ScanSpec = field(default_factory=ScanSpec)
     """Names of the organisation's own that the model scanner knows."""
     provider: str = "aws"
@@ -182,6 +185,7 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
             checker.fail,
         ),
         evaluation=entries_of(document, checker.fail),
+        models=model_policy_of(document, checker.fail),
         scan=scan_of(document, checker.fail),
         provider=prices.get("provider", default.provider),
         region=prices.get("region", default.region),

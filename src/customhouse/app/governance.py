@@ -125,6 +125,7 @@ class Governance:
             provenance=ProvenanceJudge(self.configuration.provenance, self.history),
             evaluation=self.evaluation,
             vulnerabilities=VulnerabilityJudge(),
+            models=self.configuration.models,
         )
 
 

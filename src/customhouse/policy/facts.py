@@ -26,6 +26,7 @@ from customhouse.core.workload import workload
 from customhouse.policy.datasets import asked_of_datasets
 from customhouse.policy.evaluation_facts import EvaluationFacts, asked_of_evaluations, planned, registered
 from customhouse.policy.frameworks import release
+from customhouse.policy.origins import ModelRules, asked_of_models, origins
 from customhouse.policy.pods import artifacts as named_artifacts
 from customhouse.policy.projection import check_bounds, is_plain, project
 from customhouse.policy.statements import ProvenanceFacts, VulnerabilityFacts
@@ -62,6 +63,7 @@ class PolicySettings:
     provenance: ProvenanceFacts | None = None
     evaluation: EvaluationFacts | None = None
     vulnerabilities: VulnerabilityFacts | None = None
+    models: ModelRules | None = None
     frameworks: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
     """Framework to its lowest version and the version it has to stay below; None: no bound."""
 
@@ -146,6 +148,7 @@ def build_facts(change: Change, context: FactsContext) -> Facts:
     estimate, mixed currencies, a Change without the side its operation needs, and a document beyond the limits.
     """
     _check_sides(change)
+    used = _used(change, context)
     before = None if change.before is None else project(change.before.manifest, change.before.ref, part=True)
     after = None if change.after is None else project(change.after.manifest, change.after.ref, part=True)
     if context.keys_in_git is not None:
@@ -170,7 +173,8 @@ def build_facts(change: Change, context: FactsContext) -> Facts:
         "surroundings": context.surroundings,
         "lifetime": _lifetime(after, context.as_of),
         "usage": _usage(context.usage),
-        "artifacts": _artifacts(change, context),
+        "artifacts": [_artifact(artifact, evidence, context) for artifact, evidence in used],
+        **origins(used, context.settings.models),
         "cost": _cost(change, context, after),
         "change_set": {"monthly_delta_micro": _change_set_delta(context)},
         "budgets": [_budget(impact, context.currency) for impact in context.budgets],
@@ -185,6 +189,7 @@ def build_facts(change: Change, context: FactsContext) -> Facts:
             "required_labels": list(context.settings.required_labels),
             "require_signed_commits": context.settings.require_signed_commits,
             "require_revision": context.settings.require_revision,
+            **asked_of_models(context.settings.models),
             "frameworks": {
                 name: _range(low, high) for name, (low, high) in sorted(context.settings.frameworks.items())
             },
@@ -345,28 +350,21 @@ def _usage(usage: UsageEvidence | None) -> dict[str, Any] | None:
     }
 
 
-def _artifacts(change: Change, context: FactsContext) -> list[dict[str, Any]]:
+def _used(change: Change, context: FactsContext) -> list[tuple[ArtifactRef, Sequence[Evidence]]]:
     """What the object names, each with its Evidence; then what the app adds (datasets, code)."""
     given = list(context.artifacts)
-    result: list[dict[str, Any]] = []
+    result: list[tuple[ArtifactRef, Sequence[Evidence]]] = []
     named = () if change.after is None else named_artifacts(change.after.manifest, change.ref)
     for artifact in named:
         match = next((item for item in given if _same(item.artifact, artifact)), None)
         if match is None:
-            result.append(_artifact(artifact, (), context))
+            result.append((artifact, ()))
             continue
         given.remove(match)
         # The pin is what is written; the digest may have been resolved by the app.
-        resolved = ArtifactRef(
-            artifact.role,
-            artifact.reference,
-            artifact.digest or match.artifact.digest,
-            artifact.pinned,
-            artifact.pointer,
-        )
-        result.append(_artifact(resolved, match.evidence, context))
-    result.extend(_artifact(item.artifact, item.evidence, context) for item in given)
-    return result
+        resolved = replace(artifact, digest=artifact.digest or match.artifact.digest)
+        result.append((resolved, match.evidence))
+    return [*result, *((item.artifact, item.evidence) for item in given)]
 
 
 def _same(given: ArtifactRef, named: ArtifactRef) -> bool:

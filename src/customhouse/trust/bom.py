@@ -115,7 +115,7 @@ def model_bom(
         "version": version,
         **({"hashes": [hashed(tree.digest)]} if tree.single or _pinned(tree) else {}),
         "modelCard": model_card(words, given, data, metrics),
-        "properties": _about(tree, given, properties or {}),
+        "properties": _about(tree, replace(given, no_base=given.no_base and not words.base_models), properties or {}),
         **_told(given, words.about, words.licence),
     }
     if words.base_models:
@@ -175,6 +175,7 @@ def _about(tree: Tree, given: Given, others: Mapping[str, str]) -> list[dict[str
             "customhouse:tree-digest" if _pinned(tree) else "customhouse:tree-blake3": tree.digest,
             "customhouse:released": given.released,
             "customhouse:application-area": given.application_area,
+            "customhouse:base-models": "none" if given.no_base else "",
             "customhouse:data-flow": given.data_flow,
             "customhouse:data-usage": given.data_usage,
             "customhouse:infrastructure:software": given.software,
@@ -230,6 +231,8 @@ def _base(item: Base) -> dict[str, Any]:
         shown["hashes"] = [hashed(item.digest)]
     if item.note:
         shown["description"] = item.note
+    if item.licence:
+        shown["licenses"] = licences(item.licence)
     return shown
 
 

@@ -56,6 +56,8 @@ class Given:
     outputs: tuple[str, ...] = ()
     hyper_parameters: Mapping[str, str] = field(default_factory=dict)
     base_models: tuple[Base, ...] = ()
+    no_base: bool = False
+    """Whether it is said that there is none (`"base-models": []`), which is not the same as to say nothing."""
     datasets: tuple[Material, ...] = ()
     training_code: Material | None = None
     metrics: tuple[Metric, ...] = ()
@@ -97,6 +99,7 @@ def read_given(value: Any, where: str) -> Given:
         outputs=_texts(said, "outputs", where),
         hyper_parameters=_numbers(said, "hyper-parameters", where),
         base_models=_list(said, "base-models", where, _base),
+        no_base=said.get("base-models") == [],
         datasets=_list(said, "datasets", where, _material),
         training_code=_material(said["training-code"], f"{where}: training-code") if "training-code" in said else None,
         metrics=_metrics(said, "metrics", where),
@@ -143,8 +146,9 @@ def _material(value: Any, where: str) -> Material:
 
 
 def _base(value: Any, where: str) -> Base:
-    said = _object(value, where, {"name", "digest", "version", "identifier", "note"})
-    texts = {key: _text(said, key, where) for key in ("name", "digest", "version", "identifier", "note")}
+    keys = ("name", "digest", "version", "identifier", "note", "licence")
+    said = _object(value, where, {*keys})
+    texts = {key: _text(said, key, where) for key in keys}
     if not texts["name"]:
         _refuse(f"{where}: name", "a text")
     if texts["digest"] and not is_digest(texts["digest"]):

@@ -82,6 +82,7 @@ class Base:
     version: str = ""
     identifier: str = ""
     note: str = ""
+    licence: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,3 +159,9 @@ findings contains lib.judged(finding) if {
 	some finding in data.customhouse.rules.datasets.findings
 	lib.kept(finding)
 }
+
+findings contains lib.judged(finding) if {
+	count(input.origins) > 0
+	some finding in data.customhouse.rules.basemodels.findings
+	lib.kept(finding)
+}
