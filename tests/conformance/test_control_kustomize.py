@@ -13,9 +13,11 @@ import pytest
 
 from customhouse._kit.process import run
 from customhouse.control.adapters.renderers import ProgramRenderer
+from customhouse.control.render import identity
 from customhouse.control.rendering import kustomize_job
 from customhouse.control.rendering_kustomize import Forest
 from customhouse.control.rendering_tree import render_tree
+from customhouse.control.scenes import of_one_scene
 from customhouse.control.yaml_values import escape
 from customhouse.core.errors import DeclarationError
 from customhouse.core.resource import Location
@@ -141,11 +143,35 @@ def test_a_cluster_of_the_flux_example_is_what_its_kustomizations_name(
     assert podinfo.locate("/spec/values/httpRoute/hostnames/0").file == "apps/production/podinfo-values.yaml"
 
 
-def test_two_clusters_in_one_question_are_refused(
+def test_two_clusters_in_one_question_are_two_scenes(
     renderer: ProgramRenderer, repositories: Mapping[str, Mapping[str, bytes]]
 ) -> None:
-    with pytest.raises(DeclarationError, match="declared twice"):
-        render_tree(repositories[FLUX], renderer)
+    declared = render_tree(repositories[FLUX], renderer)
+    assert {item.ref.scene for item in declared} == {"clusters/production", "clusters/staging"}
+    hosts = {
+        item.ref.scene: item.manifest["spec"]["values"]["httpRoute"]["hostnames"][0]
+        for item in declared
+        if (item.ref.kind, item.ref.name) == ("HelmRelease", "podinfo")
+    }
+    assert hosts == {"clusters/production": "podinfo.production", "clusters/staging": "podinfo.staging"}
+    with pytest.raises(DeclarationError, match="a target has one of them"):
+        of_one_scene(declared)
+    one = render_tree(repositories[FLUX], renderer, folders=["clusters/staging"])
+    assert of_one_scene(one) == one
+    assert {item.owner.name for item in one if item.owner is not None} == {"apps", "infra-configs", "infra-controllers"}
+
+
+def test_overlays_of_a_whole_repository_are_scenes_where_they_differ(
+    renderer: ProgramRenderer, repositories: Mapping[str, Mapping[str, bytes]]
+) -> None:
+    upstream = "applications/tensorboard/tensorboard-controller/upstream"
+    declared = render_tree(repositories[KUBEFLOW], renderer, folders=["applications/tensorboard"])
+    assert len({identity(item.ref) for item in declared}) == len(declared)
+    roles = [item for item in declared if item.ref.name == "tensorboard-controller-manager-role"]
+    assert {item.ref.scene for item in roles} == {f"{upstream}/overlays/kubeflow", f"{upstream}/overlays/standalone"}
+    # Patches that are commented out of their kustomization are looked at by themselves, and are in nobody's way.
+    patches = {item.ref.scene for item in declared if item.rendering is None and item.ref.kind.startswith("Custom")}
+    assert patches == {f"{upstream}/crd/patches/{part}_in_tensorboards.yaml" for part in ("cainjection", "webhook")}
 
 
 def test_places_in_patches_fields_and_generators(renderer: ProgramRenderer) -> None:

@@ -35,6 +35,7 @@ from customhouse.app.tiering import judged_tier as tier_of
 from customhouse.control.diff import changes
 from customhouse.control.rendering import Sight
 from customhouse.control.rollout_plan import plan_of
+from customhouse.control.scenes import aligned, by_scene
 from customhouse.core.beside import beside
 from customhouse.core.change import Actor, ActorKind, Change, Revision, SignatureState
 from customhouse.core.cost import Charge, CostReport
@@ -161,6 +162,8 @@ class Clearance:
         declared = declarations_of(
             question.tree, question.head, governing.configuration.paths, governing.configuration.render, sight
         )
+        base, declared = aligned(question.base, declared)
+        question = replace(question, base=base)
         # 3. The changes.
         actor = Actor(_actor_kind(revision), question.author)
         found = (
@@ -256,14 +259,18 @@ class Clearance:
         )
         by_ref = {cost.cause or cost.ref: cost for cost in costs}
         evidence = desk or self._desk(question)
-        around = Surroundings(question.base if declared is None else declared)
+        scenes = by_scene(question.base if declared is None else declared)
+        around = {scene: Surroundings(items) for scene, items in scenes.items()}
 
         def facts_of(change: Change) -> Facts:
             with placed(change.after or change.before):
                 context = self._context(question, change, by_ref.get(change.ref), shared, evidence)
                 side = change.after or change.before
                 return build_facts(
-                    change, context if side is None else replace(context, surroundings=around.about(side))
+                    change,
+                    context
+                    if side is None
+                    else replace(context, surroundings=around.get(change.ref.scene, around[""]).about(side)),
                 )
 
         return report, facts_of
@@ -348,11 +355,20 @@ def _budgets(question: Question, costs: Sequence[ChangeCost], now: datetime) -> 
     # What a snapshot does not know yet is taken to have gone on as declared.
     known_until = now if spend.as_of is None else min(spend.as_of, now)
     microsecond = timedelta(microseconds=1)
-    around = beside(question.base)
+    scenes = [(scene, items, beside(items)) for scene, items in by_scene(question.base).items()]
     impacts = []
     for budget in governing.budgets:
-        covered = (item for item in question.base if budget.covers(item.ref, labels_of(item)))
-        running = monthly_total(governing, covered, around)
+        running = total(
+            (
+                monthly_total(
+                    governing,
+                    (item for item in items if item.ref.scene == scene and budget.covers(item.ref, labels_of(item))),
+                    around,
+                )
+                for scene, items, around in scenes
+            ),
+            CURRENCY,
+        )
         # What already runs goes on running for the rest of the month.
         forecast = running.scale((end - known_until) // microsecond, (end - start) // microsecond)
         state = replace(

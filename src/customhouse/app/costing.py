@@ -15,15 +15,16 @@ from customhouse.app.declared import declarations_of
 from customhouse.app.gatekeeping import GateRequest, question
 from customhouse.app.governance import governance
 from customhouse.app.memory import Memory
-from customhouse.app.pricing import monthly_total
+from customhouse.app.pricing import costs_of, monthly_total
 from customhouse.app.settings import Settings
 from customhouse.app.spend import HISTORY, forecast_month, month_charges
+from customhouse.app.stopwatch import Stopwatch
 from customhouse.control.diff import changes
 from customhouse.core.beside import beside
 from customhouse.core.change import Actor, ActorKind
 from customhouse.core.cost import CostReport
 from customhouse.core.errors import UsageError
-from customhouse.observability.estimate import report
+from customhouse.observability.estimate import report, summary
 
 if TYPE_CHECKING:
     from customhouse.optimisation.forecast import Forecast
@@ -41,6 +42,9 @@ def estimate(settings: Settings, paths: Sequence[str]) -> CostReport:
     declared = declarations_of(asked.tree, asked.head, ())
     found = changes((), declared, None, Actor(ActorKind.PERSON, asked.author))
     check_readable(found)
+    if any(item.ref.scene for item in declared):
+        costs = costs_of(found, (), declared, asked.governing, Stopwatch())
+        return summary(costs, asked.governing.book, asked.governing.prices)
     return report(found, asked.governing.book, asked.governing.prices, around=beside(declared))
 
 

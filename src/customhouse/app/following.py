@@ -40,6 +40,7 @@ from customhouse.app.spend import month_charges
 from customhouse.app.standing import Standing
 from customhouse.app.succession import pending, replaced
 from customhouse.control.rollback import is_rollback
+from customhouse.control.scenes import of_one_scene
 from customhouse.control.source import Repository
 from customhouse.core.change import Operation, Revision
 from customhouse.core.decision import Severity, Verdict
@@ -147,6 +148,7 @@ class Following:
                 self._settings.workspace,
                 index=lambda governing: wiring.evidence_index(self._settings, governing.configuration),
             ).judge(question)
+            of_one_scene(judgement.declarations)
             # What it says about its successors must hold together too: nothing could be judged after it otherwise.
             governance(self._source, commit, self._settings.config, governing.proposed_shelf)
         except (StateError, TamperError, UsageError):

@@ -12,6 +12,7 @@ from customhouse.app.governance import governance
 from customhouse.app.settings import Settings
 from customhouse.control import inventory as inventories
 from customhouse.control.plan import plan as plan_actions
+from customhouse.control.scenes import of_one_scene
 from customhouse.core.plan import Health, HealthStatus, LiveObject
 from customhouse.core.resource import Declaration, ResourceRef
 
@@ -23,7 +24,8 @@ def plan(settings: Settings, repo: str, revision: str) -> dict[str, Any]:
     objects = wiring.commits(settings, repo)
     commit = objects.resolve(revision)
     governing = governance(objects, commit, settings.config, wiring.shelf(settings))
-    desired = declarations_of(objects, commit, governing.configuration.paths, governing.configuration.render)
+    paths, roots = governing.configuration.paths, governing.configuration.render
+    desired = of_one_scene(declarations_of(objects, commit, paths, roots))
     inventory = _inventory(settings)
     applied = {entry.ref: entry.digest for entry in inventory.entries}
     live = dict(_as_applied(desired, applied))

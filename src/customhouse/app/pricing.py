@@ -9,6 +9,7 @@ from customhouse._kit.money import Money, total
 from customhouse.app.configuration import CURRENCY
 from customhouse.app.governance import Governance
 from customhouse.app.stopwatch import Stopwatch
+from customhouse.control.scenes import by_scene
 from customhouse.core.beside import Beside, beside, target_range
 from customhouse.core.change import Change
 from customhouse.core.errors import DeclarationError
@@ -29,20 +30,30 @@ def costs_of(
 
     An autoscaler that is changed alone changes what its target costs: that is a cost of the change to the autoscaler.
     """
-    before, after = beside(base), beside(head)
+    was, now = by_scene(base), by_scene(head)
+    around = {scene: (beside(was.get(scene, ())), beside(now.get(scene, ()))) for scene in {*was, *now}}
     costs: list[ChangeCost] = []
     for change in found:
         with stopwatch.measure(change.ref, "price"), placed(change.after or change.before):
-            costs += change_costs((change,), governing.book, governing.prices, before, after)
-    if before != after:
-        for cost in rescaled_costs(found, base, head, governing.book, governing.prices, before, after):
-            costs.append(cost.caused_by(_cause(cost.ref, found)))
+            sides = around.get(change.ref.scene, around[""])
+            costs += change_costs((change,), governing.book, governing.prices, *sides)
+    for scene, (before, after) in sorted(around.items()):
+        if before != after:
+            # What stands beside a scene costs otherwise only where it is by itself.
+            old, new = ([item for item in side.get(scene, ()) if item.ref.scene == scene] for side in (was, now))
+            own = [change for change in found if change.ref.scene in (scene, "")]
+            for cost in rescaled_costs(own, old, new, governing.book, governing.prices, before, after):
+                costs.append(cost.caused_by(_cause(cost.ref, own)))
     return tuple(costs)
 
 
 def monthly_total(governing: Governance, declarations: Iterable[Declaration], around: Beside | None = None) -> Money:
     """What a set of Declarations costs in a full month at its declared size. `around`: what the others say, if more."""
     declared = tuple(declarations)
+    if around is None and any(item.ref.scene for item in declared):
+        scenes = ((scene, items) for scene, items in by_scene(declared).items())
+        own = ((items, [item for item in items if item.ref.scene == scene]) for scene, items in scenes)
+        return total((monthly_total(governing, some, beside(items)) for items, some in own), CURRENCY)
     known = beside(declared) if around is None else around
     costs = (declared_cost(item, governing.book, governing.prices, known) for item in declared)
     return total((cost.monthly for cost in costs if cost is not None), CURRENCY)

@@ -8,8 +8,8 @@ prunes.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -62,7 +62,8 @@ class Rendered:
 class Found:
     """One object before it is checked: its value, where it begins, and the places of its parts.
 
-    `namespace` is that of a rendered root, for objects that name none.
+    `namespace` is that of a rendered root or an Application, for objects that name none; `owner` and `scene` are as in
+    Declaration, but that the owner's reference has the owner's scene whether or not scenes are apart.
     """
 
     value: Json
@@ -70,6 +71,8 @@ class Found:
     marks: Mapping[str, Location]
     namespace: str = ""
     rendering: Rendering | None = None
+    owner: ResourceRef | None = None
+    scene: str = ""
 
 
 def render(
@@ -247,23 +250,58 @@ def _target(node: Node) -> Node:
 
 
 def as_declarations(objects: Iterable[Found], default_namespace: str) -> tuple[Declaration, ...]:
-    """Checked objects in their order. Raises DeclarationError: no kind or name, or an object that is there twice."""
+    """Checked objects in their order. Raises DeclarationError: no kind or name, or an object that is there twice.
+
+    1. The same object with another content in two scenes: these scenes are apart, and their objects say so (`scene`).
+    2. What two roots or owners render alike is one object; anything else that is there twice is refused.
+    """
     objects = tuple(objects)
     scopes = scopes_of(item.value for item in objects)
+    named = [(item, _ref(item, default_namespace, scopes)) for item in objects]
+    apart = _apart(named)
     seen: dict[tuple[str, str, str, str], Found] = {}
     result: list[Declaration] = []
-    for item in objects:
-        ref = _ref(item, default_namespace, scopes)
+    for item, plain in named:
+        ref = replace(plain, scene=item.scene) if item.scene in apart else plain
         key = identity(ref)
         if key in seen:
+            if _alike(item, seen[key]):
+                continue
             rendered = item.rendering is not None or seen[key].rendering is not None
             raise DeclarationError(
                 f"{ref} is declared twice: here and at {_shown(seen[key])}", where=_shown(item), hint=_TWICE[rendered]
             )
         seen[key] = item
         assert isinstance(item.value, dict)  # noqa: S101 - _ref refused everything else
-        result.append(Declaration(ref, item.value, item.location, item.marks, item.rendering))
+        owner = item.owner
+        if owner is not None and owner.scene not in apart:
+            owner = replace(owner, scene="")
+        result.append(Declaration(ref, item.value, item.location, item.marks, item.rendering, owner, item.scene))
     return tuple(result)
+
+
+def _apart(named: Sequence[tuple[Found, ResourceRef]]) -> frozenset[str]:
+    """The scenes that declare an object otherwise than another scene does."""
+    groups: dict[tuple[str, str, str, str], list[Found]] = {}
+    for item, ref in named:
+        groups.setdefault(identity(ref), []).append(item)
+    found: set[str] = set()
+    for items in groups.values():
+        if len(items) > 1 and any(item.value != items[0].value for item in items):
+            scenes = {item.scene for item in items}
+            # What belongs to no scene might be in any of them: that stays a mistake.
+            found |= scenes if "" not in scenes and len(scenes) > 1 else set()
+    return frozenset(found)
+
+
+def _alike(one: Found, other: Found) -> bool:
+    """Whether two scenes, owners or roots make the same of an object: a program's output is nobody's typing error."""
+    if one.value != other.value:
+        return False
+    if one.scene and other.scene and one.scene != other.scene:
+        return True
+    rendered = one.rendering is not None and other.rendering is not None
+    return rendered and (one.rendering, one.owner) != (other.rendering, other.owner)
 
 
 def _shown(item: Found) -> str:
@@ -273,9 +311,11 @@ def _shown(item: Found) -> str:
 
 
 def identity(ref: ResourceRef) -> tuple[str, str, str, str]:
-    """What makes two references one object: (group, kind, namespace, name). The version does not count."""
+    """What makes two references one object: (group, kind, scene and namespace, name). The version does not count."""
     group, slash, _ = ref.api_version.rpartition("/")
-    return (group if slash else "", ref.kind, ref.namespace, ref.name)
+    # No namespace has a slash; a scene is part of the place.
+    place = f"{ref.scene}//{ref.namespace}" if ref.scene else ref.namespace
+    return (group if slash else "", ref.kind, place, ref.name)
 
 
 def _ref(item: Found, default_namespace: str, scopes: Mapping[tuple[str, str], bool]) -> ResourceRef:

@@ -165,9 +165,10 @@ def helm_job(
     values: Sequence[str] = (),
     inline: Sequence[Mapping[str, Any]] = (),
     parameters: Sequence[tuple[str, str, bool]] = (),
+    file_parameters: Sequence[tuple[str, str]] = (),
     crds: bool = True,
 ) -> Job:
-    """A job that renders a chart: `values` files of the tree first, then `inline` values, then single `parameters`.
+    """A job that renders a chart: `values` files of the tree first, then `inline` values, single `parameters`, files.
 
     Raises DeclarationError for a values file that is not there.
     """
@@ -203,13 +204,20 @@ def helm_job(
         arguments += ["--values", f"{OURS}/values-{number}.yaml"]
     for name, value, text in parameters:
         arguments += ["--set-string" if text else "--set", f"{name}={value}"]
+    for name, path in file_parameters:
+        copied[path] = files[path]
+        arguments += ["--set-file", f"{name}={posixpath.join(TREE, path)}"]
     return Job("helm", chart, prefix + CHART, tuple(arguments), copied, added, namespace)
 
 
-def jsonnet_job(files: Mapping[str, bytes], entry: RenderEntry) -> Job:
-    """A job that evaluates a main file with the files that it imports. Raises DeclarationError."""
+def jsonnet_job(files: Mapping[str, bytes], entry: RenderEntry, variables: Sequence[str] = ()) -> Job:
+    """A job that evaluates a main file with the files that it imports; `variables` are `--ext-str` and its like.
+
+    Raises DeclarationError.
+    """
     copied = {path: files[path] for path in imports_of(entry.path, files, entry.libraries)}
-    arguments = [word for path in entry.libraries for word in ("--jpath", posixpath.join(TREE, path))]
+    arguments = list(variables)
+    arguments += [word for path in entry.libraries for word in ("--jpath", posixpath.join(TREE, path))]
     arguments.append(posixpath.join(TREE, entry.path))
     return Job("jsonnet", posixpath.dirname(entry.path), entry.path, tuple(arguments), copied, {}, entry.namespace)
 

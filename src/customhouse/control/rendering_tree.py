@@ -12,13 +12,14 @@ import json
 import posixpath
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from customhouse._kit import progress
 from customhouse.control import yaml_nodes
-from customhouse.control.render import Found, as_declarations, expand, is_listed, is_visible, read_file
+from customhouse.control.flux_substitute import SubstitutionError, keeps_variables, substitute
+from customhouse.control.render import Found, as_declarations, is_visible, read_file
 from customhouse.control.rendering import (
     CHART,
     TREE,
@@ -34,24 +35,21 @@ from customhouse.control.rendering import (
     kustomize_job,
     within,
 )
-from customhouse.control.rendering_kustomize import NAMES, Forest, Kustomization, kustomization_in, roots_among
-from customhouse.control.rendering_owners import Owned, owned
+from customhouse.control.rendering_kustomize import NAMES, Forest, kustomization_in, roots_among
+from customhouse.control.rendering_output import declared_in, objects_in, take_origin
+from customhouse.control.rendering_owned import Owned, joined, refused
+from customhouse.control.rendering_owners import HELPERS, OWNERS, owned
 from customhouse.control.rendering_places import KustomizePlaces, Sources, TemplatePlaces, nowhere
-from customhouse.control.yaml_nodes import LIMITS, Limits
-from customhouse.control.yaml_quick import quick_documents
+from customhouse.control.scenes import Scenes
+from customhouse.control.yaml_nodes import LIMITS
 from customhouse.control.yaml_values import Reader
 from customhouse.core.errors import DeclarationError
-from customhouse.core.resource import Declaration, Location, Rendering
+from customhouse.core.resource import Declaration, Location, Rendering, ResourceRef
 
 _PLAIN = (".yaml", ".yml", ".json")
 _SETTINGS = "customhouse.yaml"
-_ORIGIN = "config.kubernetes.io/origin"
-_OWNERS = frozenset({"Application", "ApplicationSet", "HelmRelease", "Kustomization"})
-_HELPERS = frozenset({"ArtifactGenerator", "ConfigMap"})
 _ROUNDS = 10
 _SOURCE = re.compile(r"(?m)^# Source: (\S.*)$")
-OUTPUT_LIMITS = Limits(file_bytes=64 * 1024 * 1024, depth=64, nodes=2_000_000, characters=512 * 1024 * 1024)
-"""Of what a program wrote: a root is as large as all files that it is made of."""
 
 
 def is_read(name: str) -> bool:
@@ -68,15 +66,55 @@ def render_tree(
     entries: Sequence[RenderEntry] = (),
     default_namespace: str = "default",
     sight: Sight | None = None,
+    scenes: Mapping[str, str] | None = None,
 ) -> tuple[Declaration, ...]:
     """Every object that a tree declares. `files` is the whole tree (bytes are read when asked for).
 
     `folders` limits what is looked at (none: everywhere); what a root there refers to may lie elsewhere. `aside` are
     files, and folders with a `/` at their end, that are no Declarations. `sight` is filled with what was looked at.
+    `scenes` names folders that belong to clusters of their own (`scenes_of`).
     Raises DeclarationError for what cannot be read or is refused, CannotDecideError for a program that is missing or
     was stopped.
     """
-    return _Tree(files, renderer, folders, aside, entries, default_namespace, sight or Sight()).declarations()
+    tree = _Tree(files, renderer, folders, aside, entries, default_namespace, sight=sight or Sight(), scenes=scenes)
+    return tree.declarations()
+
+
+@dataclass(frozen=True, slots=True)
+class _Root:
+    """What is rendered: a folder or a Jsonnet file, and for whom."""
+
+    path: str
+    item: Owned | None = None
+
+    @property
+    def owner(self) -> ResourceRef | None:
+        """The object that has it rendered, with its scene."""
+        return None if self.item is None else replace(self.item.owner.ref, scene=self.item.owner.scene)
+
+    @property
+    def scene(self) -> str:
+        """Where the owner puts it; empty where there is none, and for the cluster that the repository is for."""
+        return "" if self.item is None else self.item.scene
+
+    def finished(self, data: bytes, job: Job) -> bytes:
+        """With the owner's variables. Raises DeclarationError."""
+        if self.item is None or self.item.substitute is None:
+            return data
+        parts = []
+        for part in re.split(r"(?m)^---[ \t]*$", data.decode("utf-8")):
+            try:
+                kept = any(keeps_variables(value) for value in objects_in(part.encode(), job))
+                parts.append(part if kept else substitute(part, self.item.substitute))
+            except SubstitutionError as error:
+                raise refused(
+                    self.item.owner,
+                    "/spec/postBuild",
+                    f"{error} in what {self.path or '.'} renders to: {error.expression!r}",
+                    "write $${name} for a text that is no variable, or annotate the object with "
+                    "kustomize.toolkit.fluxcd.io/substitute: disabled",
+                ) from error
+        return "\n---\n".join(parts).encode()
 
 
 class _Tree:
@@ -88,7 +126,9 @@ class _Tree:
         aside: Sequence[str],
         entries: Sequence[RenderEntry],
         default_namespace: str,
+        *,
         sight: Sight,
+        scenes: Mapping[str, str] | None,
     ) -> None:
         self._sight = sight
         self._files, self._renderer, self._entries = files, renderer, entries
@@ -103,7 +143,11 @@ class _Tree:
         ]
         self._forest = Forest(files)
         self._sources = Sources(files)
-        self._done: dict[str, None] = {}
+        self._scenes = Scenes(self._names, scenes or {})
+        self._outputs: dict[str, Output] = {}
+        self._done: set[tuple[str, ResourceRef | None, str]] = set()
+        self._plain: dict[str, list[Found]] = {}
+        """What was read of each plain file: an Application may have it applied, and so may another one."""
         self._pinned: set[tuple[str, str]] = set()
         self._values: set[str] = set()
 
@@ -114,11 +158,15 @@ class _Tree:
         taken = self._taken(charts, kustomized)
         # 2. Plain files.
         found: list[Found] = []
+        # Files among or beside kustomizations that none of them refers to: samples, patches that are commented out.
+        areas = {*kustomized, *filter(None, map(posixpath.dirname, kustomized))}
         for number, name in enumerate(sorted(self._names)):
             progress.tell("reading", number, len(self._names))
             if name.endswith(_PLAIN) and name != _SETTINGS and name not in taken and not _in_any(name, charts):
                 read, complete = read_file(name, self._files[name], LIMITS, partial(self._files.__getitem__, name))
-                found.extend(read)
+                scene = self._scenes.of(name) or (name if _in_any(name, areas) else "")
+                self._plain[name] = [replace(one, scene=scene) for one in read] if scene else read
+                found.extend(self._plain[name])
                 if complete:  # JSON that declares nothing is looked at as any other file is
                     self._sight.files.add(name)
         # 3. Roots that somebody names, then those that nobody does.
@@ -129,17 +177,17 @@ class _Tree:
             progress.tell("rendering kustomizations", number, len(kustomized))
             if ("kustomize", folder) not in self._pinned:
                 self._sight.roots["kustomize", folder] = ""
-                found.extend(self._kustomize(kustomize_job(self._forest, self._files, folder), folder))
+                found.extend(self._kustomize(kustomize_job(self._forest, self._files, folder), _Root(folder)))
         for chart in charts:
             if self._is_library(chart):
                 self._sight.files |= {name for name in self._names if inside(name, chart)}
             elif ("helm", chart) not in self._pinned:
                 self._sight.roots["helm", chart] = ""
-                found.extend(self._helm(helm_job(self._files, chart), chart))
+                found.extend(self._helm(helm_job(self._files, chart), _Root(chart)))
         found = self._owned(found)
         # 4. One set, without the values files that only an object named: they were read as plain ones.
         found = [item for item in found if item.rendering is not None or item.location.file not in self._values]
-        return as_declarations(_once(found), self._namespace)
+        return as_declarations(found, self._namespace)
 
     def _kustomized(self, charts: Sequence[str]) -> list[str]:
         """The folders with kustomizations, all of them well-founded. Raises DeclarationError for a circle."""
@@ -186,17 +234,17 @@ class _Tree:
         path = entry.path.strip("/")
         path = "" if path == "." else path
         if path in self._files:
-            yield from self._jsonnet(jsonnet_job(self._files, replace(entry, path=path)))
+            yield from self._jsonnet(jsonnet_job(self._files, replace(entry, path=path)), _Root(path))
         elif posixpath.join(path, CHART) in self._files:
             self._pinned.add(("helm", path))
             self._sight.roots["helm", path] = ""
             job = helm_job(self._files, path, release=entry.release, namespace=entry.namespace, values=entry.values)
-            yield from self._helm(job, path)
+            yield from self._helm(job, _Root(path))
         elif kustomization_in(path, self._files) is not None:
             self._pinned.add(("kustomize", path))
             self._sight.roots["kustomize", path] = ""
             overrides = {"namespace": entry.namespace} if entry.namespace else None
-            yield from self._kustomize(kustomize_job(self._forest, self._files, path, overrides=overrides), path)
+            yield from self._kustomize(kustomize_job(self._forest, self._files, path, overrides=overrides), _Root(path))
         else:
             raise DeclarationError(
                 f"`render` names {entry.path!r}, where there is no kustomization, no chart and no Jsonnet file",
@@ -208,11 +256,11 @@ class _Tree:
         """With what Applications and Flux objects among the objects have rendered, and those among these, and so on."""
         for _ in range(_ROUNDS):
             # Only those that can matter here: the others are checked once, at the end.
-            owners = [item for item in found if _kind(item) in _OWNERS]
+            owners = [item for item in found if _kind(item) in OWNERS]
             if not owners:
                 return found
-            helpers = [item for item in found if _kind(item) in _HELPERS]
-            declared = as_declarations(_once([*owners, *helpers]), self._namespace)
+            helpers = [item for item in found if _kind(item) in HELPERS]
+            declared = as_declarations([*owners, *helpers], self._namespace)
             more: list[Found] = []
             for item in owned(declared, self._files, self._sight):
                 more.extend(self._render_owned(item, found))
@@ -224,8 +272,31 @@ class _Tree:
         )
 
     def _render_owned(self, item: Owned, found: list[Found]) -> list[Found]:
+        root = _Root(item.path, item)
+        if item.tool == "plain":
+            return self._claimed(item, root, found)
+        job = self._job(item)
+        key = (item.tool, item.path)
+        self._pinned.add(key)
+        changed = item.tool == "helm" or item.overrides or item.components or item.synthetic is not None
+        changed = changed or item.substitute is not None
+        self._sight.roots.setdefault(key, str(item.owner.ref) if changed else "")
+        self._values |= {*item.values, *(path for _, path in item.file_parameters)}
+        if (job.digest, root.owner, item.scene) in self._done:
+            return []
+        if item.synthetic is not None:
+            # These were read as plain files; what runs is what Flux makes of them.
+            found[:] = [one for one in found if one.rendering is not None or not inside(one.location.file, item.path)]
+        if item.tool == "jsonnet":
+            return [*self._jsonnet(job, root)]
+        return [*(self._helm(job, root) if item.tool == "helm" else self._kustomize(job, root))]
+
+    def _job(self, item: Owned) -> Job:
+        if item.tool == "jsonnet":
+            entry = RenderEntry(item.path, namespace=item.namespace, libraries=item.libraries)
+            return jsonnet_job(self._files, entry, item.arguments)
         if item.tool == "helm":
-            job = helm_job(
+            return helm_job(
                 self._files,
                 item.path,
                 release=item.release,
@@ -233,74 +304,89 @@ class _Tree:
                 values=item.values,
                 inline=item.inline,
                 parameters=item.parameters,
+                file_parameters=item.file_parameters,
                 crds=item.crds,
             )
-        else:
-            job = kustomize_job(
-                self._forest,
-                self._files,
-                item.path,
-                overrides=item.overrides,
-                components=item.components,
-                synthetic=item.synthetic,
-                namespace=item.namespace,
-            )
-        self._pinned.add((item.tool, item.path))
-        changed = item.tool == "helm" or item.overrides or item.components or item.synthetic is not None
-        self._sight.roots.setdefault((item.tool, item.path), str(item.owner.ref) if changed else "")
-        self._values |= set(item.values)
-        if job.digest in self._done:
-            return []
-        if item.synthetic is not None:
-            # These were read as plain files; what runs is what Flux makes of them.
-            found[:] = [one for one in found if one.rendering is not None or not inside(one.location.file, item.path)]
-        return [*(self._helm(job, item.path) if item.tool == "helm" else self._kustomize(job, item.path))]
+        return kustomize_job(
+            self._forest,
+            self._files,
+            item.path,
+            overrides=item.overrides,
+            components=item.components,
+            synthetic=item.synthetic,
+            namespace=item.namespace,
+        )
 
-    def _run(self, job: Job) -> tuple[Output, Rendering] | None:
-        if job.digest in self._done:
+    def _claimed(self, item: Owned, root: _Root, found: list[Found]) -> list[Found]:
+        """Plain files that an object has applied: theirs is its namespace where they name none, and its cluster."""
+        more: list[Found] = []
+        for name in item.files:
+            key = (name, root.owner, item.scene)
+            if key in self._done or name not in self._plain:
+                continue
+            self._done.add(key)
+            scene = item.scene or self._scenes.of(name) or "in-cluster"
+            there = [one for one in found if one.location.file == name and one.rendering is None]
+            free = [one for one in there if one.owner is None]
+            if any(one.owner is not None and (one.scene, one.namespace) == (scene, item.namespace) for one in there):
+                continue  # of a folder within the folder of another one: applied twice, and alike
+            if free:
+                found[:] = [one for one in found if not any(one is other for other in free)]
+            more += [replace(one, namespace=item.namespace, owner=root.owner, scene=scene) for one in self._plain[name]]
+        return more
+
+    def _run(self, job: Job, root: _Root) -> tuple[Output, Rendering] | None:
+        key = (job.digest, root.owner, root.scene)
+        if key in self._done:
             return None
-        self._done[job.digest] = None
+        self._done.add(key)
         self._sight.files |= job.files.keys() if job.tool != "helm" else set(_of_chart(job))
-        output = self._renderer.run(job)
+        if job.digest not in self._outputs:
+            self._outputs[job.digest] = self._renderer.run(job)
+        output = self._outputs[job.digest]
         program = output.program
         return output, Rendering(job.root, program.name, program.version, program.digest)
 
-    def _kustomize(self, job: Job, folder: str) -> Iterator[Found]:
-        ran = self._run(job)
+    def _kustomize(self, job: Job, root: _Root) -> Iterator[Found]:
+        ran = self._run(job, root)
         if ran is None:
             return
         output, rendering = ran
+        folder = root.path
         closure = () if kustomization_in(folder, self._files) is None else self._forest.closure(folder)
-        for value in _objects(output.data, job):
-            origin = _take_origin(value)
+        for value in objects_in(root.finished(output.data, job), job):
+            origin = take_origin(value)
             file = _in_tree(origin.get("path")) or _in_tree(origin.get("configuredIn")) or job.file
             plain = _in_tree(origin.get("path")) or ""
-            yield Found(value, self._begin(file, value), self._places(value, plain, closure), job.namespace, rendering)
+            places = KustomizePlaces(self._sources, value, plain, closure)
+            yield self._found(root, Found(value, self._begin(file, value), places, job.namespace, rendering))
 
-    def _places(self, value: Mapping[str, Any], origin: str, closure: Sequence[Kustomization]) -> KustomizePlaces:
-        return KustomizePlaces(self._sources, value, origin, closure)
+    def _found(self, root: _Root, found: Found) -> Found:
+        """With the owner, and the scene: that of the owner, of the folder, else of the root itself."""
+        scene = root.scene or self._scenes.of(joined(root.path, "x"))
+        own = "in-cluster" if root.owner is not None else root.path or "."
+        return replace(found, owner=root.owner, scene=scene or own)
 
     def _begin(self, file: str, value: Mapping[str, Any]) -> Location:
         metadata = value.get("metadata")
         name = metadata.get("name") if isinstance(metadata, Mapping) else None
         return self._sources.begin(file, str(value.get("kind")), str(name))
 
-    def _helm(self, job: Job, chart: str) -> Iterator[Found]:
-        ran = self._run(job)
+    def _helm(self, job: Job, root: _Root) -> Iterator[Found]:
+        ran = self._run(job, root)
         if ran is None:
             return
         output, rendering = ran
         for part in re.split(r"(?m)^---[ \t]*$", output.data.decode("utf-8", "replace")):
             sources = _SOURCE.findall(part)
-            template = posixpath.join(chart, sources[-1].partition("/")[2]) if sources else job.file
+            template = posixpath.join(root.path, sources[-1].partition("/")[2]) if sources else job.file
             template = template if template in self._files else job.file
-            for value in _objects(part.encode(), job):
-                yield Found(
-                    value, Location(template), TemplatePlaces(self._sources, template), job.namespace, rendering
-                )
+            for value in objects_in(part.encode(), job):
+                places = TemplatePlaces(self._sources, template)
+                yield self._found(root, Found(value, Location(template), places, job.namespace, rendering))
 
-    def _jsonnet(self, job: Job) -> Iterator[Found]:
-        ran = self._run(job)
+    def _jsonnet(self, job: Job, root: _Root) -> Iterator[Found]:
+        ran = self._run(job, root)
         if ran is None:
             return
         output, rendering = ran
@@ -308,8 +394,8 @@ class _Tree:
             document = json.loads(output.data)
         except (ValueError, RecursionError) as error:
             raise DeclarationError("jsonnet wrote no JSON", where=f"{job.file}:1:1") from error
-        for value in _declared(document, job.file, 0):
-            yield Found(value, Location(job.file), nowhere(job.file), job.namespace, rendering)
+        for value in declared_in(document, job.file, 0):
+            yield self._found(root, Found(value, Location(job.file), nowhere(job.file), job.namespace, rendering))
 
 
 def _of_chart(job: Job) -> Iterator[str]:
@@ -321,78 +407,10 @@ def _of_chart(job: Job) -> Iterator[str]:
             yield name
 
 
-def _objects(data: bytes, job: Job) -> Iterator[dict[str, Any]]:
-    """The objects that a program wrote, read under limits like everything else."""
-    label = f"{job.file} (rendered)"
-    documents = quick_documents(yaml_nodes.decode(data, label, OUTPUT_LIMITS), OUTPUT_LIMITS)
-    if documents is not None and not any(is_listed(item.value) for item in documents):
-        yield from (item.value for item in documents)
-        return
-    reader = Reader(label, OUTPUT_LIMITS)
-    for root in yaml_nodes.compose(yaml_nodes.decode(data, label, OUTPUT_LIMITS), label, OUTPUT_LIMITS):
-        for item in expand(root, reader, label):
-            if not isinstance(item.value, dict):
-                raise DeclarationError("what is rendered is not a mapping", where=f"{job.file}:1:1")
-            yield item.value
-
-
-def _declared(document: Any, file: str, depth: int) -> Iterator[dict[str, Any]]:
-    """The objects in a Jsonnet document: one, a list of them, a List, or a mapping of names to any of these."""
-    if isinstance(document, dict) and isinstance(document.get("kind"), str):
-        if document["kind"].endswith("List") and isinstance(document.get("items"), list):
-            for item in document["items"]:
-                yield from _declared(item, file, depth + 1)
-        elif is_listed(document) and not document["kind"].endswith("List"):
-            raise DeclarationError(
-                "kubectl and others take an object with a list `items` for a List, and apply what is in it",
-                where=f"{file}:1:1",
-                hint="write `apiVersion: v1` and `kind: List`, or take it out",
-            )
-        else:
-            yield document
-    elif isinstance(document, (dict, list)) and depth < 8:
-        for item in document.values() if isinstance(document, dict) else document:
-            yield from _declared(item, file, depth + 1)
-    elif document is not None:
-        raise DeclarationError(
-            "the Jsonnet document is neither an object nor a list or mapping of objects", where=f"{file}:1:1"
-        )
-
-
-def _take_origin(value: dict[str, Any]) -> Mapping[str, Any]:
-    """Take Kustomize's note of the origin out of an object."""
-    metadata = value.get("metadata")
-    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
-    text = annotations.pop(_ORIGIN, None) if isinstance(annotations, dict) else None
-    if isinstance(metadata, dict) and annotations == {} and text is not None:
-        del metadata["annotations"]
-    if not isinstance(text, str):
-        return {}
-    try:
-        read = [Reader(_ORIGIN).read(root).value for root in yaml_nodes.compose(text, _ORIGIN)]
-    except DeclarationError:
-        return {}
-    return read[0] if read and isinstance(read[0], dict) else {}
-
-
 def _in_tree(path: Any) -> str | None:
     """`../tree/base/web.yaml`, as Kustomize counts from our outer folder, as a path of the tree."""
     prefix = f"../{TREE}/"
     return path[len(prefix) :] if isinstance(path, str) and path.startswith(prefix) else None
-
-
-def _once(found: Sequence[Found]) -> list[Found]:
-    """Without objects that two roots render alike; which of them is left, the first one, is no matter."""
-    kept: dict[str, Found] = {}
-    result = []
-    for item in found:
-        if item.rendering is not None:
-            key = json.dumps([item.namespace, item.value], sort_keys=True)
-            if key in kept and kept[key].rendering != item.rendering:
-                continue
-            kept[key] = item
-        result.append(item)
-    return result
 
 
 def _kind(item: Found) -> Any:

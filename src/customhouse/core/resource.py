@@ -19,19 +19,27 @@ PREFIX = "customhouse.dev/"
 @quickly_made
 @dataclass(frozen=True, slots=True, order=True)
 class ResourceRef:
-    """What names one object in a target. `namespace` is empty for cluster-scoped kinds."""
+    """What names one object in a target. `namespace` is empty for cluster-scoped kinds.
+
+    `scene` is empty but where one repository declares the same object for several clusters or as several alternatives
+    (two overlays, `clusters/staging` and `clusters/production`): then it says which. No target knows of scenes.
+    """
 
     api_version: str
     kind: str
     namespace: str
     name: str
+    scene: str = ""
 
     def __str__(self) -> str:
         place = f"{self.namespace}/" if self.namespace else ""
-        return f"{self.kind} {place}{self.name}"
+        return f"{self.kind} {place}{self.name}" + (f" [{self.scene}]" if self.scene else "")
 
     def to_json(self) -> dict[str, str]:
-        """`{"apiVersion","kind","namespace","name"}`, as every output of the command line writes it."""
+        """`{"apiVersion","kind","namespace","name"}`, as every output of the command line writes it.
+
+        Without the scene: an object is judged alike wherever it is seen, and a cluster does not know of scenes.
+        """
         return {"apiVersion": self.api_version, "kind": self.kind, "namespace": self.namespace, "name": self.name}
 
     @classmethod
@@ -89,6 +97,10 @@ class Declaration:
     marks: Mapping[str, Location] = field(default_factory=dict, compare=False, repr=False)
     rendering: Rendering | None = field(default=None, compare=False)
     """None for an object that is written as it is; otherwise places are those that could be told."""
+    owner: ResourceRef | None = field(default=None, compare=False)
+    """The Argo CD or Flux object that has it applied; None for one that the repository itself declares."""
+    scene: str = field(default="", compare=False)
+    """Where it belongs, should another of its name be declared elsewhere (`ref.scene` is set only then)."""
 
     @property
     def digest(self) -> str:

@@ -11,6 +11,7 @@ from customhouse.control.rendering import TREE, Job, Output, Program, RenderEntr
 from customhouse.control.rendering_jsonnet import imports_of
 from customhouse.control.rendering_kustomize import Forest, roots_among
 from customhouse.control.rendering_tree import render_tree
+from customhouse.control.scenes import of_one_scene
 from customhouse.core.errors import DeclarationError
 
 CONFIG_MAP = b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: plain\n"
@@ -202,8 +203,10 @@ def test_a_flux_kustomization_puts_its_patches_on_top() -> None:
     outer = json.loads(job.added["kustomization.yaml"])
     assert outer["namespace"] == "shop"
     assert outer["patches"] == [{"patch": "kind: X"}]
-    error = refused({**files, "apps.yaml": flux.replace(b"targetNamespace: shop", b"postBuild: {substitute: {a: b}}")})
+    unknown = b"postBuild: {substituteFrom: [{kind: ConfigMap, name: cluster-vars}]}"
+    error = refused({**files, "apps.yaml": flux.replace(b"targetNamespace: shop", unknown)})
     assert error.where.startswith("apps.yaml:6:")
+    assert "ConfigMap cluster-vars" in str(error)
 
 
 def test_half_a_chart_is_not_rendered() -> None:
@@ -252,15 +255,17 @@ def test_jsonnet_that_would_read_the_machine_is_refused(text: str) -> None:
     assert caught.value.where.startswith("d/main.jsonnet:1:")
 
 
-def test_objects_that_two_roots_render_differently_are_refused_with_a_way_out() -> None:
+def test_objects_that_two_roots_render_differently_are_two_scenes_and_no_target_takes_both() -> None:
     files = {
         "a/kustomization.yaml": kustomization(""),
         "b/kustomization.yaml": kustomization(""),
     }
     other = CONFIG_MAP + b"data: {x: y}\n"
+    both = render_tree(files, Recorder({"a": CONFIG_MAP, "b": other}))
+    assert [item.ref.scene for item in both] == ["a", "b"]
     with pytest.raises(DeclarationError) as caught:
-        render_tree(files, Recorder({"a": CONFIG_MAP, "b": other}))
-    assert "rendered in b" in str(caught.value)
+        of_one_scene(both)
+    assert "a, b" in str(caught.value)
     assert "paths" in caught.value.hint
     assert len(render_tree(files, Recorder({"a": CONFIG_MAP, "b": CONFIG_MAP}))) == 1
     assert len(render_tree(files, Recorder({"a": CONFIG_MAP, "b": other}), folders=["b"])) == 1

@@ -1,0 +1,253 @@
+"""What Argo CD Applications have rendered out of a tree: directories, charts, kustomizations and Jsonnet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from customhouse.control.argocd import cluster_of, sources_of
+from customhouse.control.rendering import CHART, Sight
+from customhouse.control.rendering_kustomize import kustomization_in
+from customhouse.control.rendering_owned import (
+    Owned,
+    documents,
+    joined,
+    lies_in,
+    listed,
+    local,
+    mapping,
+    only,
+    refused,
+    text,
+)
+from customhouse.core.resource import Declaration
+
+_READ = (".yaml", ".yml", ".json")
+_SKIPPED = b"+argocd:skip-file-rendering"
+"""A comment that keeps a file out of an Application (argo-cd.readthedocs.io, user-guide/directory)."""
+_HELM = {"releaseName", "valueFiles", "values", "valuesObject", "parameters", "fileParameters", "skipCrds", "namespace"}
+_HELM |= {"ignoreMissingValueFiles", "version", "passCredentials", "skipTests", "skipSchemaValidation"}
+_KUSTOMIZE = ("namePrefix", "nameSuffix", "namespace", "commonAnnotations", "patches", "replicas")
+_KUSTOMIZE_ALSO = {"images", "commonLabels", "labelWithoutSelector", "labelIncludeTemplates", "components"}
+_KUSTOMIZE_ALSO |= {"ignoreMissingComponents", "version", "forceCommonLabels", "forceCommonAnnotations"}
+
+
+def application_roots(
+    item: Declaration, spec: Mapping[str, Any], files: Mapping[str, bytes], sight: Sight
+) -> Iterator[Owned]:
+    """The roots of one Application. Raises DeclarationError, at the field, for what is said and not followed."""
+    given = sources_of(spec)
+    namespace, cluster = text(mapping(spec.get("destination")).get("namespace")), cluster_of(spec)
+    references = {text(source.get("ref")): source for _, source in given if source.get("ref")}
+    for pointer, source in given:
+        if source.get("plugin") is not None:
+            raise refused(item, f"{pointer}/plugin", "a plugin renders this, and no plugin is run here")
+        if source.get("chart"):
+            sight.elsewhere[item.locate(f"{pointer}/chart"), f"the chart {source['chart']}"] = None
+            continue
+        path = local(source.get("path"))
+        if path is None:
+            continue
+        if joined(path, CHART) in files:
+            yield _chart(item, pointer, source, path, (namespace, cluster), files, references)
+        elif kustomization_in(path, files) is not None:
+            yield _kustomization(item, pointer, source, path, (namespace, cluster), files)
+        elif source.get("helm") or source.get("kustomize"):
+            raise refused(item, f"{pointer}/path", f"{path or '.'} holds neither a chart nor a kustomization")
+        elif not any(lies_in(name, path) for name in files):
+            sight.elsewhere[item.locate(f"{pointer}/path"), path] = None
+        else:
+            yield from _directory(item, pointer, source, path, (namespace, cluster), files)
+
+
+def _directory(
+    item: Declaration,
+    pointer: str,
+    source: Mapping[str, Any],
+    path: str,
+    where: tuple[str, str],
+    files: Mapping[str, bytes],
+) -> Iterator[Owned]:
+    directory = mapping(source.get("directory"))
+    only(item, f"{pointer}/directory", directory, {"recurse", "include", "exclude", "jsonnet"})
+    include = _glob(item, f"{pointer}/directory/include", directory.get("include"))
+    exclude = _glob(item, f"{pointer}/directory/exclude", directory.get("exclude"))
+    prefix = f"{path}/" if path else ""
+    plain = []
+    for name in sorted(name for name in files if lies_in(name, path)):
+        below = name[len(prefix) :]
+        deep = "/" in below and directory.get("recurse") is not True
+        if deep or (include is not None and not include.fullmatch(below)):
+            continue
+        if exclude is not None and exclude.fullmatch(below):
+            continue
+        if name.endswith(".jsonnet"):
+            yield _jsonnet(item, f"{pointer}/directory/jsonnet", mapping(directory.get("jsonnet")), name, where)
+        elif name.endswith(_READ) and _SKIPPED not in files[name]:
+            plain.append(name)
+    if plain:
+        yield Owned(item, "plain", path, where[0], files=tuple(plain), cluster=where[1])
+
+
+def _jsonnet(item: Declaration, pointer: str, given: Mapping[str, Any], name: str, where: tuple[str, str]) -> Owned:
+    only(item, pointer, given, {"libs", "extVars", "tlas"})
+    arguments: list[str] = []
+    for key, word in (("extVars", "ext"), ("tlas", "tla")):
+        for number, one in enumerate(listed(given.get(key))):
+            variable = mapping(one)
+            if not text(variable.get("name")):
+                raise refused(item, f"{pointer}/{key}/{number}", "this variable has no name")
+            kind = "code" if variable.get("code") is True else "str"
+            arguments += [f"--{word}-{kind}", f"{variable['name']}={variable.get('value', '')}"]
+    libraries = []
+    for number, one in enumerate(listed(given.get("libs"))):
+        folder = local(one)
+        if folder is None:
+            raise refused(item, f"{pointer}/libs/{number}", f"{str(one)[:200]!r} is not a folder of this tree")
+        libraries.append(folder)
+    return Owned(
+        item, "jsonnet", name, where[0], arguments=tuple(arguments), libraries=tuple(libraries), cluster=where[1]
+    )
+
+
+def _glob(item: Declaration, pointer: str, pattern: Any) -> re.Pattern[str] | None:
+    """Argo CD's globs: `*` goes across folders too, `{a,b}` is one of them; None for no pattern."""
+    if not isinstance(pattern, str) or not pattern:
+        return None
+    if len(pattern) > 1_000 or pattern.count("*") > 20:
+        raise refused(item, pointer, "this pattern is too long")
+    parts, depth, index = [], 0, 0
+    while index < len(pattern):
+        character = pattern[index]
+        if character == "*":
+            while pattern[index : index + 1] == "*":
+                index += 1
+            parts.append(".*")
+            continue
+        if character == "\\":
+            index += 1
+            parts.append(re.escape(pattern[index : index + 1]))
+        elif character == "[" and "]" in pattern[index:]:
+            end = pattern.index("]", index)
+            inner = pattern[index + 1 : end]
+            negated = inner[:1] in ("!", "^")
+            parts.append("[" + ("^" if negated else "") + re.sub(r"([\\\[\]^&~|])", r"\\\1", inner[negated:]) + "]")
+            index = end
+        elif character == "{":
+            depth += 1
+            parts.append("(?:")
+        elif character == "}" and depth:
+            depth -= 1
+            parts.append(")")
+        elif character == "," and depth:
+            parts.append("|")
+        else:
+            parts.append("." if character == "?" else re.escape(character))
+        index += 1
+    try:
+        return re.compile("".join(parts) + ")" * depth, re.DOTALL)
+    except re.error as error:
+        raise refused(item, pointer, f"this pattern cannot be read: {error}") from error
+
+
+def _chart(
+    item: Declaration,
+    pointer: str,
+    source: Mapping[str, Any],
+    path: str,
+    where: tuple[str, str],
+    files: Mapping[str, bytes],
+    references: Mapping[str, Mapping[str, Any]],
+) -> Owned:
+    helm = mapping(source.get("helm"))
+    only(item, f"{pointer}/helm", helm, _HELM)
+    values = []
+    for index, name in enumerate(listed(helm.get("valueFiles"))):
+        found = _value_file(str(name), path, references)
+        if found is None or found not in files:
+            if helm.get("ignoreMissingValueFiles") and found is not None:
+                continue
+            raise refused(
+                item, f"{pointer}/helm/valueFiles/{index}", f"the values file {str(name)[:200]!r} is not in this tree"
+            )
+        values.append(found)
+    inline = [helm["valuesObject"]] if isinstance(helm.get("valuesObject"), Mapping) else []
+    if not inline and isinstance(helm.get("values"), str):
+        inline = list(documents(item, f"{pointer}/helm/values", helm["values"]))
+    parameters = tuple(
+        (str(one.get("name")), str(one.get("value", "")), bool(one.get("forceString")))
+        for one in map(mapping, listed(helm.get("parameters")))
+    )
+    by_file = []
+    for index, one in enumerate(map(mapping, listed(helm.get("fileParameters")))):
+        found = _value_file(str(one.get("path", "")), path, references)
+        if found is None or found not in files:
+            place = f"{pointer}/helm/fileParameters/{index}"
+            raise refused(item, place, f"the file {str(one.get('path'))[:200]!r} is not in this tree")
+        by_file.append((str(one.get("name")), found))
+    return Owned(
+        item,
+        "helm",
+        path,
+        text(helm.get("namespace")) or where[0],
+        text(helm.get("releaseName")) or item.ref.name,
+        tuple(values),
+        tuple(inline),
+        parameters,
+        tuple(by_file),
+        crds=not helm.get("skipCrds"),
+        cluster=where[1],
+    )
+
+
+def _value_file(name: str, chart: str, references: Mapping[str, Mapping[str, Any]]) -> str | None:
+    if "://" in name:
+        return None
+    if name.startswith("$"):  # `$ref/path`: a file of another source, from the root of its repository
+        reference, _, rest = name[1:].partition("/")
+        return local(rest) if reference in references else None
+    return local(name[1:]) if name.startswith("/") else local(joined(chart, name))
+
+
+def _kustomization(
+    item: Declaration,
+    pointer: str,
+    source: Mapping[str, Any],
+    path: str,
+    where: tuple[str, str],
+    files: Mapping[str, bytes],
+) -> Owned:
+    given, place = mapping(source.get("kustomize")), f"{pointer}/kustomize"
+    only(item, place, given, {*_KUSTOMIZE, *_KUSTOMIZE_ALSO})
+    overrides: dict[str, Any] = {name: given[name] for name in _KUSTOMIZE if given.get(name)}
+    if given.get("commonLabels"):
+        labels: dict[str, Any] = {"pairs": given["commonLabels"]}
+        if given.get("labelWithoutSelector") is not True:
+            labels["includeSelectors"] = True
+        elif given.get("labelIncludeTemplates") is True:
+            labels["includeTemplates"] = True
+        overrides["labels"] = [labels]
+    if given.get("images"):
+        overrides["images"] = [_image(str(one)) for one in listed(given["images"])]
+    components = []
+    for index, one in enumerate(listed(given.get("components"))):
+        found = local(joined(path, str(one)))
+        if found is None or kustomization_in(found, files) is None:
+            if given.get("ignoreMissingComponents") is True and found is not None:
+                continue
+            raise refused(item, f"{place}/components/{index}", f"{str(one)[:200]!r} holds no kustomization")
+        components.append(found)
+    return Owned(item, "kustomize", path, where[0], overrides=overrides, components=tuple(components), cluster=where[1])
+
+
+def _image(given: str) -> dict[str, str]:
+    """`[old=]new[:tag][@digest]`, as `kustomize edit set image` reads it."""
+    old, equal, new = given.partition("=")
+    new = new if equal else old
+    rest, _, digest = new.partition("@")
+    name, colon, tag = rest.rpartition(":")
+    if not colon or "/" in tag:
+        name, tag = rest, ""
+    image = {"name": old if equal else name, "newName": name}
+    return image | ({"digest": digest} if digest else {}) | ({"newTag": tag} if tag else {})
