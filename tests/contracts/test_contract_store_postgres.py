@@ -10,12 +10,10 @@ import os
 import pwd
 import random
 import shutil
-import signal
 import ssl
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -44,6 +42,7 @@ from customhouse.testing.storage_contracts import (
 from customhouse.trust.keys import generate
 from customhouse.trust.ledger import Ledger
 from customhouse.trust.merkle import MerkleTree
+from killed_writer import acknowledged_before_the_kill
 
 pytestmark = pytest.mark.part("initdb", "pg_ctl", "postgres")
 
@@ -156,22 +155,9 @@ def test_a_kill_at_any_moment_leaves_no_gap_and_loses_nothing_that_was_acknowled
 ) -> None:
     store, seed = open_database(), random.Random(20260301)
     for _ in range(4):
-        heard, told = os.pipe()
-        child = os.fork()
-        if child == 0:
-            try:
-                write_until_killed(address(server), told)
-            finally:
-                os._exit(1)
-        os.close(told)
-        with os.fdopen(heard) as lines:
-            acknowledged = [int(lines.readline())]
-            time.sleep(seed.uniform(0, 0.06))
-            os.kill(child, signal.SIGKILL)
-            acknowledged += [int(line) for line in lines if line.endswith("\n")]
-        os.waitpid(child, 0)
+        known = acknowledged_before_the_kill(lambda told: write_until_killed(address(server), told), seed)
         size = store.ledger.size()
-        assert size >= acknowledged[-1]
+        assert size >= known
         assert size % 7 == 0  # each batch is there as a whole or not at all
         assert [json.loads(item)["key"] for item in store.ledger.read(0, size)] == [f"k{n}" for n in range(size)]
     # What the killed left behind is gone on with: the tree is whole.

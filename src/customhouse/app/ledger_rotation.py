@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from customhouse._kit.durable import sync_folder
 from customhouse.app import wiring
 from customhouse.app.exclusive import Exclusive
 from customhouse.app.settings import Settings
@@ -64,11 +65,7 @@ def _put_in_place(keys: Path) -> None:
             os.replace(draft, public)
         os.replace(keys / f"{_NEXT}.key", keys / f"{wiring.LEDGER_KEY}.key")
         following.unlink()
-        folder = os.open(keys, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(keys)
     except OSError as error:
         raise StateError(
             f"the keys cannot be put in place: {error.strerror}", where=str(keys), hint="run it again"

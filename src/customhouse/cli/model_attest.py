@@ -6,18 +6,14 @@ import click
 
 from customhouse.app.settings import Settings
 from customhouse.cli.long_work import cached, shown
-from customhouse.cli.model_bom import sourced
+from customhouse.cli.model_bom import named, sourced
 from customhouse.cli.output import common, formats, talk, write_json, write_text
 
 
 @click.command()
 @click.argument("path")
 @click.option("--repo", default=".", show_default=True, help="Work tree that the evidence is written into.")
-@click.option("--key", required=True, metavar="FILE", help="Private key (PEM) that signs the evidence.")
-@click.option("--name", metavar="NAME", help="What the model is called (default: the folder's name).")
-@click.option("--version", "version", default="0", show_default=True, help="The model's version.")
-@click.option("--evaluation", metavar="FILE", help="JSON that an evaluation wrote.")
-@click.option("--dataset", metavar="NAME=DIGEST", multiple=True, help="A dataset that it was trained on.")
+@named
 @click.option("--job", metavar="FILE", help="The manifest of the Job that trained it: its provenance.")
 @click.option("--lock", metavar="FILE", help="What `model pull --lock` wrote: its claims (licence, base models).")
 @sourced

@@ -23,6 +23,19 @@ def sourced(command: Any) -> Any:
     return command
 
 
+def named(command: Any) -> Any:
+    """What evidence about a model says besides what is read from its files."""
+    for option in (
+        click.option("--dataset", metavar="NAME=DIGEST", multiple=True, help="A dataset that it was trained on."),
+        click.option("--evaluation", metavar="FILE", help="JSON that an evaluation wrote."),
+        click.option("--version", "version", default="0", show_default=True, help="The model's version."),
+        click.option("--name", metavar="NAME", help="What the model is called (default: the folder's name)."),
+        click.option("--key", required=True, metavar="FILE", help="Private key (PEM) that signs the evidence."),
+    ):
+        command = option(command)
+    return command
+
+
 @click.command()
 @click.argument("path")
 @click.option("--name", metavar="NAME", help="What the model is called (default: the folder's name).")

@@ -8,7 +8,7 @@ import click
 
 from customhouse.app.settings import Settings
 from customhouse.cli.long_work import cached, shown
-from customhouse.cli.model_bom import sourced
+from customhouse.cli.model_bom import named, sourced
 from customhouse.cli.output import common, formats, talk, write_json, write_text
 
 
@@ -20,11 +20,7 @@ from customhouse.cli.output import common, formats, talk, write_json, write_text
     metavar="REFERENCE",
     help="oci://HOST/NAME:TAG, oci-layout://FOLDER:TAG, s3://BUCKET/PREFIX, models:/NAME.",
 )
-@click.option("--key", required=True, metavar="FILE", help="Private key (PEM) that signs the evidence.")
-@click.option("--name", metavar="NAME", help="What the model is called (default: the folder's name).")
-@click.option("--version", "version", default="0", show_default=True, help="The model's version.")
-@click.option("--evaluation", metavar="FILE", help="JSON that an evaluation wrote.")
-@click.option("--dataset", metavar="NAME=DIGEST", multiple=True, help="A dataset that it was trained on.")
+@named
 @click.option("--lock", metavar="FILE", help="What `model pull --lock` wrote of it: digests, and claims for the bill.")
 @click.option("--by", metavar="WHO", help="Who registers it (default: GIT_AUTHOR_NAME and _EMAIL, else the user).")
 @click.option("--renew", is_flag=True, help="Send new evidence even where the same lies there already.")

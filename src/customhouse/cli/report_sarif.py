@@ -32,28 +32,40 @@ def decisions_sarif(decisions: Sequence[Decision], rules: Mapping[str, RuleText]
     order = {name: index for index, name in enumerate(sorted(known))}
     shown = list(fingerprinted(found))[:MAX_RESULTS]
     left_out = len(found) - len(shown)
+    return sarif_run(
+        "gate",
+        rules=[_rule(name, known[name]) for name in order],
+        results=[_result(order[f.rule], mark, f, place) for mark, f, place in shown],
+        invocation=_invocation(left_out),
+        properties={
+            "verdict": overall(decisions).value,
+            "digest": joint([decision.digest for decision in decisions]),
+            "factsDigest": joint([decision.facts_digest for decision in decisions]),
+            "bundleDigest": joint(sorted({decision.bundle_digest for decision in decisions})),
+        },
+    )
+
+
+def sarif_run(
+    category: str,
+    *,
+    rules: Sequence[Mapping[str, Any]],
+    results: Sequence[Mapping[str, Any]],
+    invocation: Mapping[str, Any],
+    properties: Mapping[str, Any],
+) -> dict[str, Any]:
+    """A file with one run of this program; a code host keeps runs of several categories apart."""
     return {
         "$schema": SCHEMA,
         "version": "2.1.0",
         "runs": [
             {
-                "tool": {
-                    "driver": {
-                        "name": "Customhouse",
-                        "version": __version__,
-                        "rules": [_rule(name, known[name]) for name in order],
-                    }
-                },
-                "automationDetails": {"id": "customhouse-gate/"},
+                "tool": {"driver": {"name": "Customhouse", "version": __version__, "rules": list(rules)}},
+                "automationDetails": {"id": f"customhouse-{category}/"},
                 "columnKind": "unicodeCodePoints",
-                "invocations": [_invocation(left_out)],
-                "results": [_result(order[f.rule], mark, f, place) for mark, f, place in shown],
-                "properties": {
-                    "verdict": overall(decisions).value,
-                    "digest": joint([decision.digest for decision in decisions]),
-                    "factsDigest": joint([decision.facts_digest for decision in decisions]),
-                    "bundleDigest": joint(sorted({decision.bundle_digest for decision in decisions})),
-                },
+                "invocations": [dict(invocation)],
+                "results": list(results),
+                "properties": dict(properties),
             }
         ],
     }

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from customhouse import __version__
 from customhouse._kit.digest import json_digest
 from customhouse.cli.report_rows import one_line
-from customhouse.cli.report_sarif import MAX_RESULTS, SCHEMA
+from customhouse.cli.report_sarif import MAX_RESULTS, sarif_run
 from customhouse.core.vulnerability import Rating, Report, Vulnerability
 
 _LEVELS = {Rating.CRITICAL: "error", Rating.HIGH: "error", Rating.LOW: "note", Rating.NONE: "note"}
@@ -24,31 +23,18 @@ def vulnerabilities_sarif(report: Report, problems: Sequence[str] = ()) -> dict[
     for finding in shown:
         rules.setdefault(finding.id, finding)
     order = {name: index for index, name in enumerate(rules)}
-    return {
-        "$schema": SCHEMA,
-        "version": "2.1.0",
-        "runs": [
-            {
-                "tool": {
-                    "driver": {
-                        "name": "Customhouse",
-                        "version": __version__,
-                        "rules": [_rule(finding) for finding in rules.values()],
-                    }
-                },
-                "automationDetails": {"id": "customhouse-vulnerabilities/"},
-                "columnKind": "unicodeCodePoints",
-                "invocations": [_invocation(report, problems, len(report.findings) - len(shown))],
-                "results": [_result(finding, order[finding.id]) for finding in shown],
-                "properties": {
-                    "asOf": report.to_json()["as_of"],
-                    "clean": report.clean,
-                    "complete": report.complete,
-                    "freshness": [item.to_json(report.as_of, report.max_age_days) for item in report.freshness],
-                },
-            }
-        ],
-    }
+    return sarif_run(
+        "vulnerabilities",
+        rules=[_rule(finding) for finding in rules.values()],
+        results=[_result(finding, order[finding.id]) for finding in shown],
+        invocation=_invocation(report, problems, len(report.findings) - len(shown)),
+        properties={
+            "asOf": report.to_json()["as_of"],
+            "clean": report.clean,
+            "complete": report.complete,
+            "freshness": [item.to_json(report.as_of, report.max_age_days) for item in report.freshness],
+        },
+    )
 
 
 def _invocation(report: Report, problems: Sequence[str], left_out: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, delete, exc, insert, select, text
 
+from customhouse._kit.durable import sync_folder
 from customhouse.core.errors import StateError
 from customhouse.store.database import open_store
 from customhouse.store.engine import Database, translate
@@ -92,11 +93,7 @@ def put_in_place(copy: Path, place: Path) -> Path | None:
             kept = _free_name(place)
             os.link(place, kept)
         copy.replace(place)
-        folder = os.open(place.parent, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(place.parent)
     except OSError as error:
         raise StateError(f"the copy cannot be put in place: {error.strerror}", where=str(place)) from error
     return kept

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +16,7 @@ from customhouse.core.errors import StateError
 from customhouse.core.ledger import Checkpoint, Entry
 from customhouse.store import Store, ledger_scattered, open_store
 from customhouse.store.ledger_scattered import ScatteredReader
+from killed_writer import acknowledged_before_the_kill
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -46,23 +45,10 @@ def test_a_kill_at_any_moment_leaves_no_gap_and_loses_nothing_that_was_acknowled
     open_store(path).close()
     seed = random.Random(20260301)
     for _ in range(12):
-        heard, told = os.pipe()
-        child = os.fork()  # a fresh interpreter would take ten times as long to start
-        if child == 0:
-            try:
-                write_until_killed(path, told)
-            finally:
-                os._exit(1)
-        os.close(told)
-        with os.fdopen(heard) as lines:
-            acknowledged = [int(lines.readline())]
-            time.sleep(seed.uniform(0, 0.06))
-            os.kill(child, signal.SIGKILL)
-            acknowledged += [int(line) for line in lines if line.endswith("\n")]
-        os.waitpid(child, 0)
+        known = acknowledged_before_the_kill(lambda told: write_until_killed(path, told), seed)
         with open_store(path) as store:
             size = store.ledger.size()
-            assert size >= acknowledged[-1]
+            assert size >= known
             assert size % 7 == 0  # each batch is there as a whole or not at all
             assert list(store.ledger.read(0, size)) == [item.to_bytes() for item in entries(0, size)]
 

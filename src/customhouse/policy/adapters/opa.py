@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from customhouse._kit.canonical import canonical_json
-from customhouse._kit.process import ProgramError, ProgramMissingError, run
 from customhouse.core.errors import PolicyError
+from customhouse.policy.adapters.opa_program import call_opa, written
 from customhouse.policy.engine_input import input_bytes
 
 REFUSED = ("http.send", "net.lookup_ip_addr", "opa.runtime", "time.now_ns", "rand.intn", "uuid.rfc4122", "trace")
@@ -61,10 +61,10 @@ class OpaEngine:
         with tempfile.TemporaryDirectory(prefix="customhouse-opa-") as name:
             folder = Path(name)
             arguments = ["check", "--format", "json", "--capabilities"]
-            arguments.append(str(_write(folder / "capabilities.json", self._known_capabilities())))
+            arguments.append(str(written(folder / "capabilities.json", self._known_capabilities())))
             labels = {}
             for index, module in enumerate(sorted(modules)):
-                path = _write(folder / f"module{index}.rego", modules[module].encode())
+                path = written(folder / f"module{index}.rego", modules[module].encode())
                 labels[str(path)] = module
                 arguments.append(str(path))
             self._call(arguments, b"", labels)
@@ -85,15 +85,15 @@ class OpaEngine:
         with tempfile.TemporaryDirectory(prefix="customhouse-opa-") as name:
             folder = Path(name)
             arguments = ["eval", "--format", "json", "--stdin-input", "--strict-builtin-errors", "--fail"]
-            arguments += ["--capabilities", str(_write(folder / "capabilities.json", self._known_capabilities()))]
+            arguments += ["--capabilities", str(written(folder / "capabilities.json", self._known_capabilities()))]
             labels = {}
             for index, module in enumerate(sorted(modules)):
                 # Names of modules come from a repository: they label errors and never become paths.
-                path = _write(folder / f"module{index}.rego", modules[module].encode())
+                path = written(folder / f"module{index}.rego", modules[module].encode())
                 labels[str(path)] = module
                 arguments += ["--data", str(path)]
             if data:
-                arguments += ["--data", str(_write(folder / "data.json", canonical_json(data)))]
+                arguments += ["--data", str(written(folder / "data.json", canonical_json(data)))]
             answer = self._call([*arguments, "--", query], document, labels)
         try:
             return json.loads(answer)["result"][0]["expressions"][0]["value"]
@@ -109,36 +109,12 @@ class OpaEngine:
         return self._capabilities
 
     def _call(self, arguments: Sequence[str], stdin: bytes, labels: Mapping[str, str] | None = None) -> bytes:
-        try:
-            done = run([self._program, *arguments], env={}, stdin=stdin, timeout_s=self._timeout_s, accept=(0, 1, 2))
-        except ProgramMissingError as error:
-            raise PolicyError("the program opa is missing", hint="run `make parts`, or use engine: embedded") from error
-        except ProgramError as error:
-            raise PolicyError(f"opa: {error}") from error
-        if done.status != 0:
-            raise PolicyError(
-                f"the policies could not be evaluated by opa: {_problem(done.stdout, done.stderr, labels)}"
-            )
-        return done.stdout
-
-
-def _write(path: Path, content: bytes) -> Path:
-    path.write_bytes(content)
-    return path
-
-
-def _problem(stdout: bytes, stderr: str, labels: Mapping[str, str] | None) -> str:
-    """What opa said, with the names of the modules instead of those of temporary files."""
-    text = stderr.strip()
-    try:
-        listed = json.loads(stdout or stderr).get("errors", [])  # `opa check` says it on stderr
-    except (ValueError, AttributeError):
-        listed = []
-    parts = []
-    for item in listed[:5]:
-        place = item.get("location") or {}
-        parts.append(f"{place.get('file', '')}:{place.get('row', '')}: {item.get('message', '')}".lstrip(": "))
-    text = "; ".join(parts) or text or "the query is undefined"
-    for path, module in (labels or {}).items():
-        text = text.replace(path, module)
-    return " ".join(text.split())[:2000]
+        return call_opa(
+            self._program,
+            arguments,
+            stdin,
+            self._timeout_s,
+            labels=labels,
+            missing="run `make parts`, or use engine: embedded",
+            silent="the query is undefined",
+        )

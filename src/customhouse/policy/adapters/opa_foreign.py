@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from customhouse._kit.process import ProgramError, ProgramMissingError, run
 from customhouse.core.errors import PolicyError
+from customhouse.policy.adapters.opa_program import call_opa, written
 from customhouse.policy.engine_input import input_bytes
 from customhouse.policy.foreign import UNDEFINED, Program
 from customhouse.policy.foreign_builtins import REFUSED
@@ -55,16 +55,16 @@ class OpaForeign:
         with tempfile.TemporaryDirectory(prefix="customhouse-opa-") as name:
             folder = Path(name)
             arguments = ["eval", "--format", "json", "--v0-compatible" if program.v0 else "--v1-compatible"]
-            arguments += ["--capabilities", str(_write(folder / "capabilities.json", self._known()))]
+            arguments += ["--capabilities", str(written(folder / "capabilities.json", self._known()))]
             arguments += ["--stdin-input"] if document is not None else []
             arguments += ["--strict-builtin-errors"] if strict else []
             labels = {}
             for index, module in enumerate(sorted(program.modules)):
-                path = _write(folder / f"module{index}.rego", program.modules[module].encode())
+                path = written(folder / f"module{index}.rego", program.modules[module].encode())
                 labels[str(path)] = module
                 arguments += ["--data", str(path)]
             if data:
-                arguments += ["--data", str(_write(folder / "data.json", input_bytes(data, MAX_INPUT)))]
+                arguments += ["--data", str(written(folder / "data.json", input_bytes(data, MAX_INPUT)))]
             answer = self._call([*arguments, "--", query], document or b"", labels)
         try:
             found: list[dict[str, Any]] = json.loads(answer).get("result", [])
@@ -82,35 +82,12 @@ class OpaForeign:
         return self._capabilities
 
     def _call(self, arguments: Sequence[str], stdin: bytes, labels: Mapping[str, str]) -> bytes:
-        try:
-            done = run([self._program, *arguments], env={}, stdin=stdin, timeout_s=self._timeout_s, accept=(0, 1, 2))
-        except ProgramMissingError as error:
-            raise PolicyError("the program opa is missing", hint="run `make parts`") from error
-        except ProgramError as error:
-            raise PolicyError(f"opa: {error}") from error
-        if done.status != 0:
-            raise PolicyError(
-                f"the policies could not be evaluated by opa: {_problem(done.stdout, done.stderr, labels)}"
-            )
-        return done.stdout
-
-
-def _write(path: Path, content: bytes) -> Path:
-    path.write_bytes(content)
-    return path
-
-
-def _problem(stdout: bytes, stderr: str, labels: Mapping[str, str]) -> str:
-    """What opa said, with the names of the modules instead of those of temporary files."""
-    try:
-        listed = json.loads(stdout).get("errors", [])
-    except (ValueError, AttributeError):
-        listed = []
-    parts = []
-    for item in listed[:5]:
-        place = item.get("location") or {}
-        parts.append(f"{place.get('file', '')}:{place.get('row', '')}: {item.get('message', '')}".lstrip(": "))
-    text = "; ".join(parts) or stderr.strip() or "no reason given"
-    for path, module in labels.items():
-        text = text.replace(path, module)
-    return " ".join(text.split())[:2000]
+        return call_opa(
+            self._program,
+            arguments,
+            stdin,
+            self._timeout_s,
+            labels=labels,
+            missing="run `make parts`",
+            silent="no reason given",
+        )

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from customhouse._kit.durable import sync_folder
 from customhouse.core.errors import StateError
 from customhouse.core.resource import ResourceRef
 from customhouse.execution.adapters.local.processes import Identity
@@ -198,11 +199,7 @@ def write_atomic(path: Path, data: bytes) -> None:
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     except OSError as error:
         raise StateError(
             f"cannot be written: {error.strerror or error}", where=str(path), hint="free space or correct the rights"

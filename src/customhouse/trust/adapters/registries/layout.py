@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from customhouse._kit.canonical import canonical_json
 from customhouse._kit.digest import bytes_digest, is_digest, same_digest
+from customhouse._kit.durable import sync_folder
 from customhouse._kit.http import Sending
 from customhouse.core.errors import ArtifactError, CustomhouseError, StateError, TamperError, UsageError
 from customhouse.trust.images.places import REF_NAME, LayoutFolder
@@ -214,6 +215,7 @@ class LayoutRegistry:
                 out.flush()
                 os.fsync(out.fileno())
             os.replace(draft, place)
+            sync_folder(place.parent)
         except OSError as error:
             raise _unwritten(place, error) from error
         finally:
