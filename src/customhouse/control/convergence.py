@@ -1,0 +1,466 @@
+"""Convergence: keeps the objects of one source in a cluster as they are declared, and does no more than that needs.
+
+Work is kept as a set of objects that something happened to: a declaration changed, a watch told of a change, a retry is
+due. A step looks at those and at no others, so what nothing happened to costs nothing.
+
+    1. Take the news.
+    2. Decide of each object what it needs: nothing, an apply, or a look (it is not as it was last seen to be right).
+    3. Look, by dry runs: what the API would make of the declaration, held against what is there.
+    4. Write ahead: what is about to be applied is in the inventory first.
+    5. Apply, in order of wave and stage.
+    6. Write down what came of it.
+    7. What left the declarations is deleted last (`control.pruning`).
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from itertools import groupby
+
+from customhouse._kit.clock import Clock
+from customhouse.control import drift as drifting
+from customhouse.control.drift import FieldDrift
+from customhouse.control.pruning import Pruning
+from customhouse.control.stages import Wanted, scaled, wanted, with_replicas
+from customhouse.control.tracked import Inventories, Tracked
+from customhouse.core.cluster import Apply, Cluster, Refusal, Written, managers_of
+from customhouse.core.errors import TargetError
+from customhouse.core.plan import HealthStatus
+from customhouse.core.resource import Declaration, Manifest, ResourceRef
+from customhouse.core.sight import Key, Seen, Sight, fingerprint, key_of
+
+_AT_ONCE = 500
+"""Objects a batch: what came of it is written down after each."""
+_RETRY_S, _RETRY_MOST_S = 0.5, 60.0
+_SOON_S, _SOON_MOST_S = 0.05, 5.0
+_MISSING = "missing"
+_READY = (HealthStatus.HEALTHY, HealthStatus.SUSPENDED)
+
+
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """What may be done. `writes` False: nothing at all (observe mode); then drift and plans are only told."""
+
+    writes: bool = True
+    correct: bool = True
+    prune: bool = True
+    prune_budget_percent: int = 50
+
+
+class Found(Enum):
+    """How an object of ours is otherwise than declared."""
+
+    ALTERED = "altered"
+    MISSING = "missing"
+    ADDED = "added"
+    """Somebody added fields by hand that the declaration does not speak of; applying again does not remove them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectDrift:
+    """One object that is not as declared, though its declaration did not change. `corrected`: it is now."""
+
+    found: Found
+    ref: ResourceRef
+    fields: tuple[FieldDrift, ...] = ()
+    corrected: bool = False
+
+
+@dataclass(slots=True)
+class Round:
+    """What one step did and found."""
+
+    applied: list[ResourceRef] = field(default_factory=list)
+    """Objects that a write changed."""
+    removed: list[ResourceRef] = field(default_factory=list)
+    """Objects that were ours and are gone."""
+    released: list[tuple[ResourceRef, str]] = field(default_factory=list)
+    """Objects that are ours no more and were left, each with the reason."""
+    drift: list[ObjectDrift] = field(default_factory=list)
+    touched: set[Key] = field(default_factory=set)
+    """Declared objects of which anything (health too) may be otherwise than before."""
+    unanswered: str = ""
+    """The API did not answer (all of) this round."""
+
+
+class _Need(Enum):
+    NOTHING = 0
+    APPLY = 1
+    LOOK = 2
+    HEAL = 3
+    WAIT = 4
+
+
+class Convergence:
+    """Belongs to one thread: `load` first, `declare` whenever the declarations change, then `step` again and again.
+
+    Every call may be the last one before a kill; the next process goes on from the inventory.
+    """
+
+    def __init__(
+        self, cluster: Cluster, sight: Sight, inventory: Inventories, clock: Clock, conduct: Conduct = Conduct()
+    ) -> None:
+        self.conduct = conduct
+        self.inventory = inventory
+        self.drifting: dict[Key, ObjectDrift] = {}
+        """What is otherwise than declared now and is left so, or could not be put right yet."""
+        self._cluster = cluster
+        self._sight = sight
+        self._clock = clock
+        self._wanted: dict[Key, Wanted] = {}
+        self._scaled: frozenset[Key] = frozenset()
+        self._dirty: set[Key] = set()
+        self._later: list[tuple[float, Key]] = []
+        self._unfit: dict[Key, str] = {}
+        self._waves = 1
+        self._pruning = Pruning(cluster, sight, inventory, clock)
+
+    # what is to be
+    def load(self) -> None:
+        """Read the inventory. Raises StateError, TargetError."""
+        self.inventory.load()
+
+    def declare(self, declarations: Sequence[Declaration]) -> None:
+        """These are the objects from now on. Raises TargetError when the API is out of reach.
+
+        An object that another source has is not taken from it (`problems`).
+        """
+        held = list(self.inventory.entries.values())
+        placed = self._sight.follow([*(entry.ref for entry in held), *(item.ref for item in declarations)])
+        found: dict[Key, Wanted] = {}
+        self._unfit = {}
+        for item, ref in zip(declarations, placed[len(held) :], strict=True):
+            key = key_of(ref)
+            if key in found and found[key].digest != item.digest:
+                first = found[key].declaration.location
+                self._unfit[key] = f"{item.location}: {item.ref} is declared at {first} too; a cluster has one of it"
+                continue
+            before = self._wanted.get(key)
+            if before is not None and before.declaration.manifest is item.manifest and before.ref == ref:
+                found[key] = before
+                continue
+            try:
+                made = wanted(item, ref, correct=self.conduct.correct)
+            except TargetError as error:
+                self._unfit[key] = str(error)
+                continue
+            if before is not None and before.digest == made.digest and before.ref == ref:
+                before.declaration = item
+                made = before
+            else:
+                self._dirty.add(key)
+            found[key] = made
+        for key in self._unfit:  # neither of two declarations of one object: which is meant is for a person to say
+            found.pop(key, None)
+            self._dirty.discard(key)
+        for key in self._wanted.keys() - found.keys():
+            self.drifting.pop(key, None)
+        self._wanted = found
+        self._scaled = scaled(declarations)
+        self._waves = len({item.wave for item in found.values()})
+        gone = [entry.ref for entry in held if key_of(entry.ref) not in found and key_of(entry.ref) not in self._unfit]
+        self._pruning.start(gone)
+        for entry in held:
+            item_wanted = found.get(key_of(entry.ref))
+            if item_wanted is not None and entry.keep != item_wanted.keep:
+                self.inventory.put(replace(entry, keep=item_wanted.keep))
+
+    @property
+    def problems(self) -> dict[ResourceRef, str]:
+        """What could not be done, by object."""
+        said = {item.ref: item.problem for item in self._wanted.values() if item.problem}
+        return said | self._pruning.problems
+
+    @property
+    def unfit(self) -> tuple[str, ...]:
+        """Declarations that cannot be applied at all."""
+        return tuple(self._unfit.values())
+
+    @property
+    def blocked(self) -> str:
+        """Why nothing is deleted although something left the declarations; empty when nothing stands in the way."""
+        return self._pruning.blocked
+
+    @property
+    def kept(self) -> tuple[ResourceRef, ...]:
+        """What left the declarations and asked to be kept."""
+        return self._pruning.kept
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left to do, to retry or to delete."""
+        return not self._dirty and not self._later and not self._unfit and self._pruning.settled
+
+    def seen(self, ref: ResourceRef) -> Seen | None:
+        """What is known of a declared object."""
+        key = key_of(ref)
+        if key not in self._wanted and ref.namespace:  # a kind without namespaces, which a file gave one
+            key = (key[0], key[1], "", key[3])
+        return self._sight.seen(key)
+
+    # one step
+    def step(self) -> Round:
+        """Look at what something happened to. Raises StateError, and TargetError when nothing could be written down."""
+        made = Round()
+        # 1
+        news = self._sight.news()
+        made.touched = news & self._wanted.keys()
+        self._dirty |= made.touched
+        self._pruning.heard(news)
+        now = self._clock.monotonic()
+        while self._later and self._later[0][0] <= now:
+            self._dirty.add(heapq.heappop(self._later)[1])
+        waiting: set[Key] = set()
+        # 2 to 6, a wave and a stage at a time
+        work = sorted((self._wanted[key] for key in self._dirty if key in self._wanted), key=lambda item: item.order)
+        self._dirty.clear()
+        for _, group in groupby(work, key=lambda item: item.order):
+            members = list(group)
+            if self._held(members[0].wave):
+                waiting.update(item.key for item in members)
+                continue
+            for start in range(0, len(members), _AT_ONCE):
+                self._work(members[start : start + _AT_ONCE], made)
+        self._dirty |= waiting
+        # 7
+        if self.conduct.writes and not self._unfit:
+            self._pruning.step(self._wanted, self.conduct.prune, self.conduct.prune_budget_percent, made)
+        self.inventory.save()
+        return made
+
+    def _held(self, wave: int) -> bool:
+        """Whether a wave has to wait for one before it."""
+        if self._waves < 2:
+            return False
+        return any(item.wave < wave and not self._ready(item) for item in self._wanted.values())
+
+    def _ready(self, item: Wanted) -> bool:
+        seen, entry = self._sight.seen(item.key), self.inventory.entries.get(item.key)
+        if entry is None or entry.digest != item.digest:
+            return False
+        return entry.done or (seen is not None and seen.health.status in _READY)
+
+    def _work(self, members: Sequence[Wanted], made: Round) -> None:
+        looks: list[Wanted] = []
+        applies: list[Wanted] = []
+        heals: list[Wanted] = []
+        for item in members:
+            need = self._need(item)
+            if need is _Need.LOOK:
+                looks.append(item)
+            elif need is _Need.APPLY:
+                applies.append(item)
+            elif need is _Need.HEAL:
+                heals.append(item)
+        heals += self._look(looks, made)
+        for item in heals:
+            if item.correct and self.conduct.writes:
+                applies.append(item)
+            elif item.key in self.drifting and self.drifting[item.key].found is Found.MISSING:
+                if item.reported != _MISSING:
+                    made.drift.append(self.drifting[item.key])
+                item.reported = _MISSING
+        if applies and self.conduct.writes:
+            self._apply(applies, made)
+
+    def _need(self, item: Wanted) -> _Need:
+        seen, entry = self._sight.seen(item.key), self.inventory.entries.get(item.key)
+        if seen is None:
+            if not self._sight.absent(item.key):
+                return _Need.WAIT
+            if entry is None or entry.digest != item.digest or not entry.uid:
+                return _Need.APPLY
+            if entry.done:  # a Job that ran to its end is not run again because somebody tidied it up
+                return _Need.NOTHING
+            self._note(ObjectDrift(Found.MISSING, item.ref))
+            return _Need.HEAL
+        if seen.leaving:
+            item.problem = "it is being deleted; when it is gone it is made again"
+            return _Need.WAIT
+        if entry is None or entry.digest != item.digest:
+            return _Need.APPLY
+        if entry.uid == seen.uid and entry.state == seen.state:
+            if seen.finished and not entry.done:
+                self.inventory.put(replace(entry, done=True))
+            self._well(item)
+            return _Need.NOTHING
+        return _Need.NOTHING if item.reported == seen.state else _Need.LOOK
+
+    def _well(self, item: Wanted) -> None:
+        item.tries, item.problem, item.reported = 0, "", ""
+        self.drifting.pop(item.key, None)
+
+    def _note(self, found: ObjectDrift) -> None:
+        self.drifting[key_of(found.ref)] = found
+
+    # 3
+    def _look(self, items: Sequence[Wanted], made: Round) -> list[Wanted]:
+        """The objects that are not as declared; the others are remembered as they are now."""
+        if not items:
+            return []
+        shaped = self._shaped(items)
+        changes = [Apply(manifest, force=True, dry_run=True, managers=True) for manifest in shaped]
+        altered = []
+        for item, answer in zip(items, self._cluster.write(changes), strict=True):
+            if not answer.ok or answer.manifest is None:
+                self._failed(item, answer, made)
+                continue
+            seen = self._sight.seen(item.key)
+            if seen is None or str(seen.version) != str(answer.manifest["metadata"].get("resourceVersion")):
+                self._again(item)  # it changed meanwhile, or what is known of it is old
+                continue
+            if self._same(answer.manifest, seen):
+                self._well(item)
+                entry = self.inventory.entries[item.key]
+                self.inventory.put(replace(entry, uid=seen.uid, state=seen.state, digest=item.digest))
+                self._note_additions(item, answer.manifest, seen, made)
+            else:
+                altered.append((item, answer.manifest))
+        return self._told(altered, made)
+
+    def _same(self, would: Manifest, seen: Seen) -> bool:
+        return str(would["metadata"].get("uid")) == seen.uid and fingerprint(would) == seen.state
+
+    def _told(self, altered: Sequence[tuple[Wanted, Manifest]], made: Round) -> list[Wanted]:
+        if not altered:
+            return []
+        found = []
+        lives = self._cluster.get([item.ref for item, _ in altered])
+        for (item, would), live in zip(altered, lives, strict=True):
+            if live is None:
+                self._again(item)
+                continue
+            managers = managers_of(live)
+            fields = drifting.who_wrote(drifting.object_diff(would, live), live, managers)
+            if not fields:  # it was put right meanwhile
+                self._again(item)
+                continue
+            seen = self._sight.seen(item.key)
+            item.reported = "" if seen is None or item.correct else seen.state
+            drift = ObjectDrift(Found.ALTERED, item.ref, fields, corrected=item.correct and self.conduct.writes)
+            self._note(drift)
+            made.drift.append(drift)
+            found.append(item)
+        return found
+
+    def _note_additions(self, item: Wanted, would: Manifest, seen: Seen, made: Round) -> None:
+        added = drifting.additions(would, managers_of(would))
+        if added:
+            drift = ObjectDrift(Found.ADDED, item.ref, added)
+            if self.drifting.get(item.key) != drift:
+                made.drift.append(drift)
+            self._note(drift)
+
+    def _shaped(self, items: Sequence[Wanted]) -> list[Manifest]:
+        """What is sent: as declared, but for a number of replicas that an autoscaler has taken over."""
+        asked = [item for item in items if item.key in self._scaled and self._sight.seen(item.key) is not None]
+        lives = dict(zip((item.key for item in asked), self._cluster.get([item.ref for item in asked]), strict=True))
+        return [_without_others(item.declaration.manifest, lives.get(item.key)) for item in items]
+
+    # 4 to 6
+    def _apply(self, items: Sequence[Wanted], made: Round) -> None:
+        items = self._ours(items)
+        for item in items:
+            entry = self.inventory.entries.get(item.key)
+            if entry is None:
+                self.inventory.put(Tracked(item.ref, "", item.keep))
+        self.inventory.save()
+        before = {item.key: self._sight.seen(item.key) for item in items}
+        # A number of replicas may be taken over between the look and the write; what is not forced cannot undo that.
+        careful = {item.key for item in items if item.key in self._scaled and before[item.key] is not None}
+        shaped = self._shaped(items)
+        changes = [Apply(m, force=item.key not in careful) for item, m in zip(items, shaped, strict=True)]
+        answers = list(self._cluster.write(changes))
+        for index, (item, answer) in enumerate(zip(items, answers, strict=True)):
+            if answer.refusal is Refusal.CONFLICT and answer.conflicts and item.key in careful:
+                taken = any(conflict.field == ".spec.replicas" for conflict in answer.conflicts)
+                again = with_replicas(shaped[index], None) if taken else shaped[index]
+                answers[index] = self._cluster.write([Apply(again, force=True)])[0]
+        for item, answer in zip(items, answers, strict=True):
+            self._applied(item, answer, before[item.key], made)
+        self.inventory.save()
+
+    def _applied(self, item: Wanted, answer: Written, before: Seen | None, made: Round) -> None:
+        if not answer.ok or answer.manifest is None:
+            self._failed(item, answer, made)
+            return
+        seen = self._sight.told(answer.manifest)
+        entry = self.inventory.entries[item.key]
+        if entry.digest == item.digest and before is None:
+            made.drift.append(ObjectDrift(Found.MISSING, item.ref, corrected=True))
+        done = entry.done and entry.uid == seen.uid and entry.digest == item.digest
+        self.inventory.put(
+            replace(entry, uid=seen.uid, keep=item.keep, digest=item.digest, state=seen.state, done=done)
+        )
+        if before is None or before.version != seen.version:
+            made.applied.append(item.ref)
+            made.touched.add(item.key)
+        self._well(item)
+
+    def _ours(self, items: Sequence[Wanted]) -> list[Wanted]:
+        """Without those that another source has: two sources that apply one object would undo each other for ever."""
+        new = [item for item in items if item.key not in self.inventory.entries]
+        if not new:
+            return list(items)
+        others = self.inventory.others()
+        for item in new:
+            if item.key in others:
+                self._later_again(item, f"it belongs to the source {others[item.key][0]!r}; delete it there first")
+        return [item for item in items if item.key not in others or item.key in self.inventory.entries]
+
+    # what goes wrong
+    def _failed(self, item: Wanted, answer: Written, made: Round) -> None:
+        if answer.refusal in (Refusal.BUSY, Refusal.UNREACHABLE):
+            made.unanswered = answer.problem
+        self._later_again(item, _why(answer))
+
+    def _later_again(self, item: Wanted, problem: str) -> None:
+        item.problem = problem
+        pause = min(_RETRY_S * 2**item.tries, _RETRY_MOST_S)
+        item.tries = min(item.tries + 1, 20)
+        pause *= random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
+        heapq.heappush(self._later, (self._clock.monotonic() + pause, item.key))
+
+    def _again(self, item: Wanted) -> None:
+        """Soon, without that being a problem."""
+        pause = min(_SOON_S * 2**item.tries, _SOON_MOST_S)
+        item.tries = min(item.tries + 1, 20)
+        heapq.heappush(self._later, (self._clock.monotonic() + pause, item.key))
+
+    def keys(self) -> Collection[Key]:
+        """The declared objects."""
+        return self._wanted.keys()
+
+    def waiting(self) -> dict[ResourceRef, str]:
+        """Declared objects that are not applied yet, and what for."""
+        found: dict[ResourceRef, str] = {}
+        for item in self._wanted.values():
+            entry = self.inventory.entries.get(item.key)
+            if entry is None or entry.digest != item.digest:
+                found[item.ref] = item.problem or "its turn has not come"
+        return found
+
+
+def _without_others(manifest: Manifest, live: Manifest | None) -> Manifest:
+    if live is None:
+        return manifest
+    for manager in managers_of(live):
+        spec = manager.fields.get("f:spec")
+        if manager.name != drifting.MANAGER and isinstance(spec, Mapping) and "f:replicas" in spec:
+            return with_replicas(manifest, None)
+    return manifest
+
+
+def _why(answer: Written) -> str:
+    by = f" ({answer.denied_by})" if answer.denied_by else ""
+    hints = {
+        Refusal.NO_NAMESPACE: "; declare the namespace",
+        Refusal.NO_KIND: "; declare or install its definition",
+        Refusal.FORBIDDEN: "; give the account the role in deploy/",
+    }
+    hint = hints.get(answer.refusal, "") if answer.refusal is not None else ""
+    return f"{answer.problem}{by}{hint}"

@@ -1,0 +1,249 @@
+"""The inventory of a source in a cluster: kept in the cluster, in ConfigMaps of some hundred objects, and in the store.
+
+What the cluster holds says which objects are ours (reference, uid) and survives the loss of the state; what the store
+holds beside that says what was last seen to be as declared, so that a restart asks the API for nothing that did not
+change. An object is in one chunk for good, so that one change rewrites one chunk.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from customhouse.core.cluster import ApiKind, Apply, Cluster, Refusal, Scope, Written
+from customhouse.core.errors import StateError, TargetError
+from customhouse.core.ports import StateStore
+from customhouse.core.resource import Manifest, ResourceRef
+from customhouse.core.sight import Key, key_of
+
+NAMESPACE = "customhouse-system"
+"""Where inventories and leases are kept; made when the first object is applied."""
+LABEL = "customhouse.dev/inventory"
+SCHEMA = "customhouse.dev/tracked/v1"
+_CHUNK = 200
+_PREFIX = "tracked/"
+_MAPS = ApiKind("", "v1", "ConfigMap", "configmaps", True)
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """One object of ours. `uid` is empty until an apply has answered.
+
+    `digest` is that of the manifest last applied, `state` the fingerprint of the live object that was then as declared;
+    `done` a Job's: it ran to its end, so its absence is no reason to run it again. Those three are not in the cluster.
+    """
+
+    ref: ResourceRef
+    uid: str = ""
+    keep: bool = False
+    digest: str = ""
+    state: str = ""
+    done: bool = False
+
+
+class Inventories:
+    """All inventories of one cluster, as one source sees them: its own, and which objects the others have."""
+
+    def __init__(
+        self, cluster: Cluster, store: StateStore, target: str, source: str, namespace: str = NAMESPACE
+    ) -> None:
+        self.target, self.source, self.namespace = target, source, namespace
+        self._cluster = cluster
+        self._store = store
+        self._chunks: dict[int, set[Key]] = defaultdict(set)
+        self._chunk_of: dict[Key, int] = {}
+        self._entries: dict[Key, Tracked] = {}
+        self._written: dict[int, str] = {}
+        """What the cluster holds of each chunk, as text."""
+        self._changed: set[int] = set()
+
+    @property
+    def entries(self) -> Mapping[Key, Tracked]:
+        """Every object of ours."""
+        return self._entries
+
+    def load(self) -> None:
+        """Read the store and the cluster; an object that either knows is ours (its uid is asked for before it goes).
+
+        Raises StateError for an inventory that cannot be understood: then nothing may be deleted, nor applied.
+        """
+        for key in self._store.keys(self._key("")):
+            document = self._store.get(key)
+            self._take(int(key.rpartition("/")[2]), _stored(document, key))
+        for chunk, text, entries in self._own():
+            self._written[chunk] = text
+            self._take(chunk, entries)
+        self._changed |= {chunk for chunk, text in self._written.items() if text != self._text(chunk)}
+
+    def _take(self, chunk: int, entries: Iterable[Tracked]) -> None:
+        for entry in entries:
+            key = key_of(entry.ref)
+            known = self._entries.get(key)
+            if known is None:
+                self._entries[key] = entry
+                self._chunk_of[key] = chunk
+                self._chunks[chunk].add(key)
+                self._changed.add(chunk)
+            elif entry.uid and entry.uid != known.uid:
+                # The cluster's word: the store was restored from an older copy, or another controller went on.
+                self._entries[key] = Tracked(entry.ref, entry.uid, entry.keep)
+                self._changed.add(self._chunk_of[key])
+
+    def _own(self) -> Iterable[tuple[int, str, tuple[Tracked, ...]]]:
+        for manifest in self._listed():
+            metadata = manifest["metadata"]
+            if (metadata.get("annotations") or {}).get(LABEL) == self.source:
+                yield _read(manifest, f"ConfigMap {self.namespace}/{metadata['name']}")
+
+    def others(self) -> dict[Key, tuple[str, str]]:
+        """The objects of other sources: (source, uid) of each, as the cluster has it now. Raises TargetError."""
+        found: dict[Key, tuple[str, str]] = {}
+        for manifest in self._listed():
+            metadata = manifest["metadata"]
+            source = (metadata.get("annotations") or {}).get(LABEL)
+            if source == self.source:
+                continue
+            _, _, entries = _read(manifest, f"ConfigMap {self.namespace}/{metadata['name']}")
+            found.update({key_of(entry.ref): (str(source), entry.uid) for entry in entries})
+        return found
+
+    def _listed(self) -> Sequence[Manifest]:
+        for listed in self._cluster.list([_MAPS], Scope(self.namespace, LABEL)):
+            if listed.problem:
+                raise TargetError(f"the inventories cannot be read: {listed.problem}", where=self.namespace)
+            return listed.objects
+        return ()
+
+    def put(self, entry: Tracked) -> None:
+        """Add or replace one; `save` makes it last."""
+        key = key_of(entry.ref)
+        if self._entries.get(key) == entry:
+            return
+        self._entries[key] = entry
+        if key not in self._chunk_of:
+            last = max(self._chunks, default=0)
+            chunk = last if len(self._chunks[last]) < _CHUNK else last + 1
+            self._chunk_of[key] = chunk
+            self._chunks[chunk].add(key)
+        self._changed.add(self._chunk_of[key])
+
+    def drop(self, key: Key) -> None:
+        """Forget one."""
+        if self._entries.pop(key, None) is not None:
+            chunk = self._chunk_of.pop(key)
+            self._chunks[chunk].discard(key)
+            self._changed.add(chunk)
+
+    def save(self) -> None:
+        """Write what changed: to the store, then to the cluster.
+
+        Raises StateError and TargetError: then nothing is lost, and nothing that depends on it may be done.
+        """
+        if not self._changed:
+            return
+        chunks = sorted(self._changed)
+        self._store.put({self._key(str(chunk)): self._document(chunk) for chunk in chunks})
+        texts = {chunk: self._text(chunk) for chunk in chunks}
+        different = [chunk for chunk in chunks if self._written.get(chunk, "") != texts[chunk]]
+        if different:
+            self._publish({chunk: texts[chunk] for chunk in different})
+        self._changed.clear()
+
+    def restore(self) -> None:
+        """Write again what somebody took out of the cluster or altered there."""
+        held = {chunk: text for chunk, text, _ in self._own()}
+        for chunk in self._chunks:
+            if self._written.get(chunk, "") != held.get(chunk, ""):
+                self._changed.add(chunk)
+        self._written = held
+
+    def _publish(self, texts: Mapping[int, str]) -> None:
+        changes = [Apply(self._map(chunk, text), force=True) for chunk, text in texts.items()]
+        answers = self._cluster.write(changes)
+        if any(answer.refusal is Refusal.NO_NAMESPACE for answer in answers):
+            made = self._cluster.write([Apply(_namespace(self.namespace))])
+            _must(made, self.namespace)
+            answers = self._cluster.write(changes)
+        _must(answers, self.namespace)
+        self._written.update(texts)
+
+    def _map(self, chunk: int, text: str) -> Manifest:
+        metadata = {
+            "name": f"inventory-{self.source}-{chunk}",
+            "namespace": self.namespace,
+            "labels": {LABEL: "v1"},
+            "annotations": {LABEL: self.source},
+        }
+        data = {"schema": SCHEMA, "chunk": str(chunk), "objects": text}
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+    def _text(self, chunk: int) -> str:
+        rows = []
+        for key in sorted(self._chunks[chunk]):
+            entry = self._entries[key]
+            ref = entry.ref
+            rows.append([ref.api_version, ref.kind, ref.namespace, ref.name, entry.uid, int(entry.keep)])
+        return "\n".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in rows)
+
+    def _document(self, chunk: int) -> Any:
+        entries = (self._entries[key] for key in sorted(self._chunks[chunk]))
+        rows = []
+        for entry in entries:
+            ref = entry.ref
+            # The state of a Secret is a digest of its values: a guess could be held against it, so it is not kept.
+            state = "" if (ref.api_version, ref.kind) == ("v1", "Secret") else entry.state
+            row = [ref.api_version, ref.kind, ref.namespace, ref.name, entry.uid, int(entry.keep)]
+            rows.append([*row, entry.digest, state, int(entry.done)])
+        return {"schema": SCHEMA, "objects": rows} if rows else None
+
+    def _key(self, chunk: str) -> str:
+        return f"{_PREFIX}{self.target}/{self.source}/{chunk}"
+
+
+def _stored(document: Any, where: str) -> tuple[Tracked, ...]:
+    if not isinstance(document, Mapping) or document.get("schema") != SCHEMA:
+        raise StateError("the inventory cannot be read", where=where, hint="upgrade customhouse, or restore the state")
+    try:
+        return tuple(_entry(row, where) for row in document["objects"])
+    except (KeyError, TypeError) as error:
+        raise StateError(f"the inventory cannot be read: {error!r}", where=where, hint="restore the state") from error
+
+
+def _read(manifest: Manifest, where: str) -> tuple[int, str, tuple[Tracked, ...]]:
+    hint = "somebody edited it; restore it from a backup: without the inventory nothing may be deleted"
+    data = manifest.get("data")
+    try:
+        if not isinstance(data, Mapping) or data["schema"] != SCHEMA:
+            raise StateError("the inventory has another schema", where=where, hint="upgrade customhouse")
+        text = data.get("objects") or ""
+        rows = [json.loads(line) for line in text.split("\n") if line]
+        return int(data["chunk"]), text, tuple(_entry(row, where) for row in rows)
+    except (KeyError, TypeError, ValueError) as error:
+        raise StateError(f"the inventory cannot be read: {error!r}", where=where, hint=hint) from error
+
+
+def _entry(row: Any, where: str) -> Tracked:
+    if not isinstance(row, list) or len(row) not in (6, 9) or not all(isinstance(text, str) for text in row[:5]):
+        raise StateError("the inventory has a row that is none", where=where, hint="restore it from a backup")
+    api_version, kind, namespace, name, uid, keep, *more = row
+    digest, state, done = more or ("", "", 0)
+    return Tracked(
+        ResourceRef(api_version, kind, namespace, name), uid, bool(keep), str(digest), str(state), bool(done)
+    )
+
+
+def _namespace(name: str) -> Manifest:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+def _must(answers: Sequence[Written], where: str) -> None:
+    for answer in answers:
+        if not answer.ok:
+            raise TargetError(
+                f"the inventory cannot be written, so nothing is applied: {answer.problem}",
+                where=where,
+                hint="the account may need the role in deploy/: what is not in the inventory could never be deleted",
+            )
