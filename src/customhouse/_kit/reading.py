@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Protocol, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 CHUNK = 1 << 20
 """Bytes of a buffer: small enough to stay in a core's second-level cache between two hashes."""
@@ -23,6 +23,7 @@ MAX_WORKERS = 8
 _BUFFERS = 4
 _SPARSE_FROM = 1 << 30
 _SPARSE = 16
+_NO_FILE = "and no regular file; save what it gives to a file, and name that"
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -104,6 +105,37 @@ def opened(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """`path.open("rb")` of what a person names: links are followed, and no pipe is waited for.
+
+    Raises OSError, whose `strerror` says what it is that is no regular file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # what open(2) says of a socket
+            raise OSError(errno.EINVAL, f"a socket, {_NO_FILE}", str(path)) from error
+        raise
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    kind = "a pipe" if stat.S_ISFIFO(mode) else "a device"
+    raise OSError(errno.EINVAL, f"{kind}, {_NO_FILE}", str(path))
+
+
+def absent(path: Path | str, what: str = "file") -> str:
+    """Why there is no regular file at a path, as words for whoever named it."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return f"there is no {what} {path}"
+    kind = "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a socket or a device"
+    return f"{path} is {kind}, and no regular file"
 
 
 def _is_hollow(descriptor: int, found: os.stat_result) -> bool:

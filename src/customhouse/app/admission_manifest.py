@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from customhouse._kit.reading import absent
 from customhouse.app.governance import governance
 from customhouse.app.settings import Settings
 from customhouse.core.errors import TargetError, UsageError
@@ -33,7 +34,7 @@ def given_files(certificate: str | None, key: str | None, authorities: str | Non
     files = ServingFiles(Path(certificate), Path(key), Path(authorities or certificate))
     for path in (files.certificate, files.key, files.authorities):
         if not path.is_file():
-            raise UsageError(f"there is no file {path}")
+            raise UsageError(absent(path))
     return files
 
 

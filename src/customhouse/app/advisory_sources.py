@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from customhouse._kit.reading import absent
 from customhouse.core.errors import ArtifactError, UsageError
 from customhouse.trust.vulnerabilities.osv import MAX_RECORD
 
@@ -38,7 +39,7 @@ def records(path: Path) -> Iterator[Place]:
         yield from _folder(path)
         return
     if not path.is_file():
-        raise UsageError(f"there is no file or folder {path}")
+        raise UsageError(absent(path, "file or folder"))
     with path.open("rb") as raw:
         try:
             yield from _file(raw, str(path), path.stat().st_size)

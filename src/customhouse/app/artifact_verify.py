@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from customhouse._kit.reading import absent, open_regular
 from customhouse.app import wiring
 from customhouse.core.errors import ArtifactError, ConfigError, TamperError, UsageError
 from customhouse.trust.keys import MAX_PEM_BYTES, PublicKey
@@ -182,8 +183,8 @@ def _key(path: str | None) -> PublicKey | None:
 
 def _read(place: Path, most: int, option: str) -> bytes:
     if not place.is_file():
-        raise UsageError(f"there is no file {place}", hint=f"{option} names a file")
-    with place.open("rb") as handle:
+        raise UsageError(absent(place), hint=f"{option} names a file")
+    with open_regular(place) as handle:
         data = handle.read(most + 1)
     if len(data) > most:
         raise TamperError(f"larger than {most} bytes", where=str(place))

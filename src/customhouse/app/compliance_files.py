@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from customhouse._kit.digest import bytes_digest
+from customhouse._kit.reading import open_regular
 from customhouse.app.governance import read_document
 from customhouse.core.compliance import Control, Framework, Need, Proof, Said, Spoken
 from customhouse.core.errors import ConfigError
@@ -173,7 +174,7 @@ class _Part:
 
 def _bytes(file: str) -> bytes:
     try:
-        with Path(file).open("rb") as handle:
+        with open_regular(Path(file)) as handle:
             data = handle.read(_MAX_FILE + 1)
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", where=file) from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.money import Money, total
+from customhouse._kit.reading import absent
 from customhouse.app import wiring
 from customhouse.app.clearance import check_readable
 from customhouse.app.declared import declarations_of
@@ -109,7 +110,7 @@ def forecast_series(path: str, horizon: int, level: int) -> Forecast:
 
     place = Path(path)
     if not place.is_file():
-        raise UsageError(f"there is no file {path}", hint="--series names a CSV with the columns timestamp,value")
+        raise UsageError(absent(path), hint="--series names a CSV with the columns timestamp,value")
     if place.stat().st_size > MAX_SERIES:
         raise UsageError(f"{path} is over 64 MiB", hint="aggregate it to a longer step")
     try:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from customhouse._kit.reading import open_regular
 from customhouse.app import wiring
 from customhouse.app.custody import governing
 from customhouse.core.errors import CannotDecideError, ConfigError, UsageError
@@ -62,7 +63,7 @@ def _deadline() -> Callable[[], None]:
 
 def _read(place: Path, most: int) -> bytes:
     try:
-        with place.open("rb") as handle:
+        with open_regular(place) as handle:
             data = handle.read(most + 1)
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", where=str(place)) from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from customhouse._kit.digest import bytes_digest
+from customhouse._kit.reading import open_regular
 from customhouse.app.configuration import check_document
 from customhouse.app.governance import read_document
 from customhouse.core.errors import ConfigError, UsageError
@@ -29,11 +30,12 @@ def published() -> Mapping[str, Any]:
 def read_schema(path: Path) -> Schema:
     """Read a schema. Raises UsageError when it cannot be read, ConfigError with file, line, column and the fix."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"more than {MAX_BYTES} bytes", where=str(path))
-        data = path.read_bytes()
+        with open_regular(path) as handle:
+            data = handle.read(MAX_BYTES + 1)
     except OSError as error:
         raise UsageError(f"the schema cannot be read: {error.strerror}", where=str(path)) from error
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"more than {MAX_BYTES} bytes", where=str(path))
     read = read_document(data, path.name)
     check_document(read.value, published(), read.marks, path.name)
     document: Any = read.value

@@ -15,6 +15,7 @@ from typing import Any
 
 from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.digest import Tree, file_digest, same_digest
+from customhouse._kit.reading import open_regular
 from customhouse._kit.single_keys import each_once
 from customhouse.app import wiring
 from customhouse.app.data_schema import inferred, read_schema
@@ -165,9 +166,11 @@ def _reference(name: str) -> Mapping[str, Any] | None:
         return None
     place = Path(name)
     try:
-        if place.stat().st_size > MAX_REFERENCE:
+        with open_regular(place) as handle:
+            data = handle.read(MAX_REFERENCE + 1)
+        if len(data) > MAX_REFERENCE:
             raise UsageError(f"more than {MAX_REFERENCE} bytes", where=name)
-        found = json.loads(place.read_bytes(), object_pairs_hook=each_once)
+        found = json.loads(data, object_pairs_hook=each_once)
     except OSError as error:
         raise UsageError(f"the reference cannot be read: {error.strerror}", where=name) from error
     except (ValueError, RecursionError) as error:

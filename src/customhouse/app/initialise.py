@@ -13,6 +13,7 @@ from pathlib import Path
 
 from customhouse._kit.clock import SystemClock
 from customhouse._kit.process import ProgramError, ProgramMissingError, find_program, run
+from customhouse._kit.reading import absent
 from customhouse.app import wiring
 from customhouse.app.configuration import FILE
 from customhouse.app.governance import read_configuration
@@ -141,7 +142,7 @@ def read_signers(given: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"{text!r} is not PRINCIPAL=PUBLIC_KEY_FILE", hint="write ada@example.com=ada.pub")
         place = Path(file)
         if not place.is_file():
-            raise UsageError(f"there is no file {file}", hint="name the public half of an SSH key pair (….pub)")
+            raise UsageError(absent(file), hint="name the public half of an SSH key pair (….pub)")
         with place.open("rb") as handle:
             content = handle.read(_MAX_KEY).decode("utf-8", "replace").strip()
         if "PRIVATE KEY" in content:

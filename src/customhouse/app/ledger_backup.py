@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from customhouse._kit.canonical import canonical_json
 from customhouse._kit.clock import to_rfc3339
+from customhouse._kit.reading import open_regular
 from customhouse.app import wiring
 from customhouse.app.exclusive import Exclusive
 from customhouse.app.ledger_verifying import REMEMBERED, read_checkpoint_file
@@ -207,7 +208,7 @@ def _digest(place: Path) -> tuple[str, int]:
 def _unpack(file: Path, copy: Path, log: NoteKey) -> Backup:
     """The database of a backup in `copy`, after 1. the header's signature, 2. the digest, 3. the whole ledger."""
     try:
-        with file.open("rb") as handle:
+        with open_regular(file) as handle:
             # 1.
             document = _header(handle, file, log)
             wanted = document["database"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from customhouse._kit.clock import to_rfc3339
+from customhouse._kit.reading import open_regular
 from customhouse.core.errors import TamperError, UsageError
 from customhouse.trust.cosignature import CosignerKey
 from customhouse.trust.ledger import MAX_ENTRY_BYTES
@@ -47,7 +48,7 @@ def check_proof(proof: Path, entry: Path, key: str, witnesses: Sequence[str], qu
 
 def _read(place: Path, limit: int) -> bytes:
     try:
-        with place.open("rb") as handle:
+        with open_regular(place) as handle:
             data = handle.read(limit + 1)
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", where=str(place)) from error

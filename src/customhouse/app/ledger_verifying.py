@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from customhouse._kit.reading import open_regular
 from customhouse.app import wiring
 from customhouse.app.crosscheck import crosscheck
 from customhouse.app.ledger_witnesses import cosigned_note, remembered, watch
@@ -100,7 +101,7 @@ def read_checkpoint_file(place: Path, key: NoteKey, *old: PublicKey) -> Checkpoi
 
 def _note(place: Path) -> str:
     try:
-        with place.open("rb") as handle:
+        with open_regular(place) as handle:
             return handle.read(MAX_NOTE_BYTES + 1).decode()
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", where=str(place)) from error

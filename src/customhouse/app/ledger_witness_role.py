@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from customhouse._kit.reading import open_regular
 from customhouse.app import wiring
 from customhouse.app.ledger_spec import LedgerSpec, WitnessSpec
 from customhouse.app.ledger_witnesses import Asked, Watch, ask, remembered, watch
@@ -57,11 +58,14 @@ def open_witness(settings: Settings, name: str, logs: Sequence[str], logs_file: 
 
 def _listed(file: Path) -> list[str]:
     try:
-        if file.stat().st_size > _MOST_BYTES:
+        with open_regular(file) as handle:
+            data = handle.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
             raise UsageError(f"more than {_MOST_BYTES} bytes", where=str(file))
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = data.decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot be read: {error}", where=str(file)) from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"cannot be read: {why}", where=str(file)) from error
     found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     if len(found) > _MOST_LOGS:
         raise UsageError(f"more than {_MOST_LOGS} logs", where=str(file))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from customhouse._kit.digest import TreeError, tree
+from customhouse._kit.reading import open_regular
 from customhouse.app.governance import read_document
 from customhouse.app.model_signing import named_file
 from customhouse.core.errors import ArtifactError, ConfigError, EvidenceError, UsageError
@@ -140,7 +141,7 @@ def _digest(place: Path, algorithm: str) -> str:
     if place.is_dir():
         return ""
     state = hashlib.new(algorithm, usedforsecurity=False)
-    with place.open("rb") as handle:
+    with open_regular(place) as handle:
         while block := handle.read(_BLOCK):
             state.update(block)
     return state.hexdigest()

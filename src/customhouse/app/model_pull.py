@@ -20,7 +20,8 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from customhouse._kit.clock import to_rfc3339
-from customhouse._kit.digest import is_digest, same_digest, tree
+from customhouse._kit.digest import TreeError, is_digest, same_digest, tree
+from customhouse._kit.reading import open_regular
 from customhouse._kit.single_keys import each_once
 from customhouse.app import wiring, wiring_stores
 from customhouse.app.registry_images import resolve
@@ -279,7 +280,10 @@ def _local(path: str, folder: Path, digest: str | None) -> tuple[str, str]:
             "which files are meant was not said", where=path, hint="--digest sha256:… (`model sign` prints it)"
         )
     root = source if source.is_dir() else source.parent
-    names = [entry.path for entry in tree(source).files]
+    try:
+        names = [entry.path for entry in tree(source).files]
+    except TreeError as error:
+        raise ArtifactError(f"cannot be read: {error}", where=path, hint="a model is regular files") from error
     limits = Limits()
     for name in names:
         with (root / name).open("rb") as data:
@@ -336,11 +340,16 @@ def _feed(handle: IO[bytes], take: Callable[[bytes], object]) -> None:
         take(piece)
 
 
+_MOST_LOCK = 1 << 20
+
+
 def _read_lock(place: Path) -> dict[str, Any]:
     try:
-        value = json.loads(place.read_bytes(), object_pairs_hook=each_once)
+        with open_regular(place) as handle:
+            value = json.loads(handle.read(_MOST_LOCK), object_pairs_hook=each_once)
     except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"the lock cannot be read: {error}", where=str(place)) from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"the lock cannot be read: {why}", where=str(place)) from error
     fields = ("reference", "digest", "tree")
     if not isinstance(value, dict) or not all(isinstance(value.get(key), str) for key in fields):
         raise UsageError("not a lock of `model pull`", where=str(place))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from customhouse._kit.digest import Tree
+from customhouse._kit.reading import absent, open_regular
 from customhouse.app import wiring
 from customhouse.app.inspection import read_model
 from customhouse.app.wholefile import write_whole
@@ -128,8 +129,8 @@ def _certificates(by: By, public: PublicKey, now: datetime) -> tuple[bytes, ...]
 def named_file(place: Path, most: int, what: str) -> bytes:
     """The bytes of a file that was named. Raises UsageError when it is not there, or larger than `what` can be."""
     if not place.is_file():
-        raise UsageError(f"there is no file {place}", hint=f"{what} is looked for there")
-    with place.open("rb") as handle:
+        raise UsageError(absent(place), hint=f"{what} is looked for there")
+    with open_regular(place) as handle:
         data = handle.read(most + 1)
     if len(data) > most:
         raise UsageError(f"{place} is over {most >> 10} KiB, which {what} never is")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from customhouse._kit.reading import absent
 from customhouse._kit.single_keys import each_once
 from customhouse.app import wiring
 from customhouse.app.inspection import read_model, require_files, scan_properties
@@ -159,7 +160,7 @@ def _parsed(data: bytes, path: str) -> Any:
 def _read(path: str, limit: int) -> bytes:
     place = Path(path)
     if not place.is_file():
-        raise UsageError(f"there is no file {path}")
+        raise UsageError(absent(path))
     if place.stat().st_size > limit:
         raise UsageError(f"{path} is over {limit >> 20} MiB")
     return place.read_bytes()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from customhouse._kit.digest import is_digest
+from customhouse._kit.reading import absent
 from customhouse._kit.single_keys import each_once
 from customhouse.app import wiring
 from customhouse.app.inspection import ModelCard, inspect
@@ -99,7 +100,7 @@ def read_evaluation(path: str) -> Mapping[str, Any]:
     """What an evaluation wrote: one JSON object. Raises UsageError."""
     place = Path(path)
     if not place.is_file():
-        raise UsageError(f"there is no file {path}")
+        raise UsageError(absent(path))
     if place.stat().st_size > MAX_JSON:
         raise UsageError(f"{path} is over 4 MiB")
     try:
@@ -114,7 +115,7 @@ def read_evaluation(path: str) -> Mapping[str, Any]:
 def _build(request: AttestRequest, datasets: Sequence[Material], settings: Settings) -> Build:
     place = Path(request.job or "")
     if not place.is_file():
-        raise UsageError(f"there is no file {place}", hint="--job names the manifest of the training Job")
+        raise UsageError(absent(place), hint="--job names the manifest of the training Job")
     data = place.read_bytes()
     job = next((item for item in render({place.name: data}) if item.ref.kind == "Job"), None)
     if job is None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from customhouse._kit.reading import absent
 from customhouse.core.errors import ArtifactError, CustomhouseError, UsageError
 from customhouse.core.vulnerability import Package
 from customhouse.trust import strict_json
@@ -164,9 +165,7 @@ def _installed(path: Path, found: Given) -> Iterator[Package]:
 
 def _read(path: Path) -> bytes:
     if not path.is_file():
-        raise UsageError(
-            f"there is no file or folder {path}", hint="a bill, a lock file, a folder, or pkg:TYPE/NAME@VERSION"
-        )
+        raise UsageError(absent(path, "file or folder"), hint="a bill, a lock file, a folder, or pkg:TYPE/NAME@VERSION")
     if path.stat().st_size > MAX_FILE:
         raise UsageError(f"{path} is over {MAX_FILE >> 20} MiB")
     return path.read_bytes()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from customhouse._kit.digest import bytes_digest, is_digest
+from customhouse._kit.reading import absent, open_regular
 from customhouse.app import wiring
 from customhouse.app.configuration import FILE
 from customhouse.app.governance import Governance, governance
@@ -72,7 +73,7 @@ def candidate(path: str) -> Bundle:
 
 def read_archive(place: Path) -> Archive:
     """An archive from disk. Raises PolicyError."""
-    with place.open("rb") as handle:
+    with open_regular(place) as handle:
         return unpack(handle.read(MAX_ARCHIVE + 1), str(place))
 
 
@@ -121,11 +122,18 @@ def pull(settings: Settings, source: str, digest: str | None, key: str | None) -
         raise UsageError("--digest or --key is needed", hint="what nothing is known of is not pulled")
     if digest is not None and not is_digest(digest):
         raise UsageError(f"{digest[:80]!r} is no digest", hint="`customhouse policy build` prints it")
-    roots = () if key is None else (TrustRoot("key", Path(key).read_bytes(), frozenset({EvidenceKind.POLICY_BUNDLE})),)
+    roots = () if key is None else (TrustRoot("key", _key(Path(key)), frozenset({EvidenceKind.POLICY_BUNDLE})),)
     wanted = BundleSource(source, digest, None if key is None else "key")
     pulled = wiring.shelf(settings).pull(wanted, roots)
     pulled.archive.bundle(builtin_bundle())  # what cannot judge is told now, and not at the gate
     return pulled
+
+
+def _key(place: Path) -> bytes:
+    try:
+        return _bounded(place)
+    except OSError as error:
+        raise UsageError(f"the key cannot be read: {error.strerror}", where=str(place)) from error
 
 
 def lint(settings: Settings, paths: tuple[str, ...]) -> tuple[LintFinding, ...]:
@@ -160,7 +168,7 @@ def read_waivers(path: str, max_days: int) -> tuple[Waiver, ...]:
     """A file of waivers that may last `max_days`. Raises ConfigError with file, line and column; UsageError."""
     place = Path(path)
     if not place.is_file():
-        raise UsageError(f"there is no file {path}")
+        raise UsageError(absent(path))
     return waivers_of(_bounded(place), path, max_days)
 
 
@@ -177,7 +185,7 @@ def _files(root: Path, below: bool) -> Iterator[tuple[str, bytes]]:
 
 
 def _bounded(place: Path) -> bytes:
-    with place.open("rb") as handle:
+    with open_regular(place) as handle:
         data = handle.read(MAX_FILE + 1)
     if len(data) > MAX_FILE:
         raise PolicyError(f"more than {MAX_FILE} bytes", where=str(place))

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from customhouse._kit.clock import FixedClock, from_rfc3339
+from customhouse._kit.reading import absent, open_regular
 from customhouse.app.clearance import Clearance, Question, Spend
 from customhouse.app.configuration import FILE
 from customhouse.app.declared import declarations_of
@@ -140,7 +141,7 @@ def _one_of(names: set[str]) -> str:
 
 def _parsed(file: Path) -> Any:
     if not file.is_file():
-        raise UsageError(f"there is no file {file}")
+        raise UsageError(absent(file))
     with file.open("rb") as handle:
         data = handle.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
@@ -264,7 +265,7 @@ class _Case:
 
 
 def _read(place: Path, where: str) -> bytes:
-    with place.open("rb") as handle:
+    with open_regular(place) as handle:
         data = handle.read(4 * MAX_BYTES + 1)
     if len(data) > 4 * MAX_BYTES:
         raise ConfigError(f"{place.name} is larger than {4 * MAX_BYTES} bytes", where=where)

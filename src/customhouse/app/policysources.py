@@ -8,6 +8,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from customhouse._kit.digest import bytes_digest
+from customhouse._kit.reading import open_regular
 from customhouse.app.policyshelf import MAX_SIGNATURE, Fetched
 from customhouse.core.errors import ArtifactError, UsageError
 from customhouse.policy.bundle_archive import MAX_ARCHIVE
@@ -135,7 +136,7 @@ def _of_folder(folder: Path, digest: str | None) -> Path:
 
 def _read(place: Path, limit: int) -> bytes | None:
     try:
-        with place.open("rb") as handle:
+        with open_regular(place) as handle:
             return handle.read(limit + 1)
     except FileNotFoundError:
         return None

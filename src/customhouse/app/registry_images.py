@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from customhouse._kit.clock import to_rfc3339
+from customhouse._kit.reading import open_regular
 from customhouse._kit.single_keys import each_once
 from customhouse.app import wiring
 from customhouse.app.governance import Governance, governance
@@ -360,7 +361,7 @@ def _predicate(place: Path) -> dict[str, Any]:
 def _bytes(path: str | None) -> bytes:
     place = Path(path or "")
     try:
-        with place.open("rb") as handle:
+        with open_regular(place) as handle:
             data = handle.read(MAX_PREDICATE + 1)
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", where=str(place)) from error

@@ -63,7 +63,9 @@ def read_settings(
     folder = Path(state or os.environ.get("CUSTOMHOUSE_STATE") or _default_state(repo)).absolute()
     file = config or os.environ.get("CUSTOMHOUSE_CONFIG")
     if file is not None and not Path(file).is_file():
-        raise UsageError(f"there is no file {file}", hint="--config names a customhouse.yaml")
+        from customhouse._kit.reading import absent
+
+        raise UsageError(absent(file), hint="--config names a customhouse.yaml")
     return Settings(
         state=folder,
         engine=chosen,

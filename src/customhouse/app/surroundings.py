@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from customhouse._kit.reading import open_regular
 from customhouse.app.named_files import MAX_FILE, NamedFiles
 
 
@@ -37,7 +38,7 @@ class _Surroundings(Mapping[str, bytes]):
         place = self._place(name)
         if place is None:
             raise KeyError(name)
-        with place.open("rb") as handle:
+        with open_regular(place) as handle:
             return handle.read(MAX_FILE + 1)
 
     def _place(self, name: str) -> Path | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from customhouse._kit.clock import to_rfc3339
+from customhouse._kit.reading import absent
 from customhouse.app import wiring
 from customhouse.app.settings import Settings
 from customhouse.core.errors import UsageError
@@ -89,7 +90,7 @@ def vex_statements(path: str) -> tuple[tuple[VexStatement, ...], tuple[str, ...]
     """The statements of a VEX file, and which of its statements cannot count. Raises UsageError and EvidenceError."""
     place = Path(path)
     if not place.is_file():
-        raise UsageError(f"there is no file {path}", hint="--vex names an OpenVEX, CycloneDX or CSAF document")
+        raise UsageError(absent(path), hint="--vex names an OpenVEX, CycloneDX or CSAF document")
     if place.stat().st_size > MAX_VEX:
         raise UsageError(f"{path} is over {MAX_VEX >> 20} MiB")
     document = read_vex(place.read_bytes(), path)

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
+from customhouse._kit.reading import open_regular
 from customhouse.core.errors import ConfigError
 from customhouse.trust.keys import MAX_PEM_BYTES, PrivateKey, load_private
 
@@ -46,7 +47,7 @@ def load_signing_key(path: Path, password: bytes) -> PrivateKey:
 
 def _is_cosigns(path: Path) -> bool:
     try:
-        with path.open("rb") as handle:
+        with open_regular(path) as handle:
             first = handle.readline(200)
     except OSError:
         return False  # said by whoever reads it
@@ -55,7 +56,7 @@ def _is_cosigns(path: Path) -> bool:
 
 def _box(path: Path, password: bytes) -> bytes:
     """The PKCS#8 DER in the box. Raises ValueError, KeyError, TypeError and InvalidSignature."""
-    with path.open("rb") as handle:
+    with open_regular(path) as handle:
         if os.fstat(handle.fileno()).st_mode & 0o077:
             raise ConfigError("others can read this private key", where=str(path), hint=f"chmod 600 {path}")
         lines = handle.read(MAX_PEM_BYTES).decode("ascii").strip().splitlines()

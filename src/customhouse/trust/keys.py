@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
+from customhouse._kit.reading import open_regular
 from customhouse.core.errors import ConfigError, StateError, UsageError
 from customhouse.core.evidence import EvidenceKind
 
@@ -271,10 +272,10 @@ def load_private(path: Path, password: bytes | None = None) -> PrivateKey:
     The message never holds a byte of the file.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        opened = open_regular(path)
     except OSError as error:
         raise ConfigError(f"cannot read the key: {error.strerror}", where=str(path)) from error
-    with os.fdopen(descriptor, "rb") as handle:
+    with opened as handle:
         if os.fstat(handle.fileno()).st_mode & 0o077:
             raise ConfigError("others can read this private key", where=str(path), hint=f"chmod 600 {path}")
         pem = handle.read(MAX_PEM_BYTES + 1)
@@ -299,7 +300,7 @@ def load_private(path: Path, password: bytes | None = None) -> PrivateKey:
 def load_public(path: Path) -> PublicKey:
     """Read a PEM public key. Raises ConfigError when missing or wrong."""
     try:
-        with path.open("rb") as handle:
+        with open_regular(path) as handle:
             pem = handle.read(MAX_PEM_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"cannot read the key: {error.strerror}", where=str(path)) from error

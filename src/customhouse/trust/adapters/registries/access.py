@@ -20,6 +20,7 @@ from urllib.parse import urlencode, urlsplit
 
 from customhouse._kit.http import Answer, is_loopback, request
 from customhouse._kit.process import ProgramError, run
+from customhouse._kit.reading import open_regular
 from customhouse.core.errors import ArtifactError, ConfigError
 
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
@@ -132,7 +133,7 @@ def _places(environment: Mapping[str, str]) -> list[Path]:
 
 def _read(place: Path) -> dict[str, Any] | None:
     try:
-        with place.open("rb") as handle:
+        with open_regular(place) as handle:
             data = handle.read(_MAX_CONFIG + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from customhouse._kit.reading import open_regular
 from customhouse.core.errors import ConfigError
 from customhouse.trust.adapters.registries.sigv4 import Keys
 
@@ -58,7 +59,7 @@ def _section(place: Path | None, names: tuple[str, ...]) -> Mapping[str, str]:
     if place is None:
         return {}
     try:
-        with place.open("rb") as handle:
+        with open_regular(place) as handle:
             data = handle.read(_MAX_FILE)
     except (FileNotFoundError, NotADirectoryError):
         return {}
