@@ -90,7 +90,7 @@ class Tries:
             raise problem
         if status in (503, 504):
             self._refused_at = now if self._refused_at is None else self._refused_at
-            if self._transport.answers_others(self._began) and now - self._refused_at >= ALONE_S:
+            if self._transport.answers_others(self._refused_at) and now - self._refused_at >= ALONE_S:
                 raise problem
         if status == 429 and self._pace is not None:
             self._pace.refused(self._began, pause)  # holds this one too
