@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
+
 import click
 
 from customhouse.app.settings import Settings
@@ -10,15 +13,31 @@ from customhouse.cli.output import common, formats, write_json, write_table
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--check", is_flag=True, help="Exit status 1 when an object is neither Healthy nor Suspended.")
 @formats("json")
 @common
-def health(paths: tuple[str, ...], output: str, settings: Settings) -> None:  # noqa: ARG001 - as every command
-    """Tell the health of the objects in files, one row per object, in the order of the arguments."""
-    from customhouse.app.healthcheck import health_of
+@click.pass_context
+def health(ctx: click.Context, paths: tuple[str, ...], check: bool, output: str, settings: Settings) -> None:
+    """Tell the health of the objects in files, one row per object, in the order of the arguments.
 
-    rows = health_of(paths)
+    A PATH is a file, a folder, or `-` for standard input (`kubectl get -A -o json ... | customhouse health -`). Exit
+    status: 0, also when objects are not healthy (1 with --check); 3 when a file cannot be read.
+    """
+    from customhouse.app.healthcheck import FINE, health_of
+
+    rows = health_of(paths, sys.stdin.buffer if "-" in paths else None)
     if output == "json":
         write_json({"objects": rows})
-        return
-    shown = [[f"{r['resource']['kind']} {r['resource']['name']}", r["status"], r["message"]] for r in rows]
-    write_table("", ["Object", "Status", "Message"], shown)
+    else:
+        shown = [[_named(row["resource"]), row["status"], row["message"]] for row in rows]
+        write_table("", ["Object", "Status", "Message"], shown)
+        if not settings.quiet:
+            counts = Counter(row["status"] for row in rows)
+            click.echo(", ".join(f"{count} {status}" for status, count in sorted(counts.items())), err=True)
+    if check and any(row["status"] not in FINE for row in rows):
+        ctx.exit(1)
+
+
+def _named(resource: dict[str, str]) -> str:
+    place = f"{resource['namespace']}/" if resource["namespace"] else ""
+    return f"{resource['kind']} {place}{resource['name']}".rstrip()
