@@ -1,13 +1,15 @@
-"""`customhouse doctor`: programs, packages, space, and the state directory."""
+"""`customhouse doctor`: programs, packages, space, the state directory, and the registries that are configured."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import shutil
 import sys
+from typing import Any
 
 from customhouse import __version__
 from customhouse.app import wiring
+from customhouse.app.registry_checkup import registry_rows
 from customhouse.app.settings import Settings
 from customhouse.core.errors import CustomhouseError
 
@@ -20,9 +22,14 @@ _PROGRAMS = (
 _MIN_FREE = 256 * 1024 * 1024
 
 
-def checkup(settings: Settings) -> list[dict[str, str]]:
-    """One row per check: `{"name","state","detail"}`, state is ok, absent (may be lacked) or missing (is needed)."""
-    rows = [{"name": "customhouse", "state": "ok", "detail": f"{__version__}, Python {sys.version.split()[0]}"}]
+def checkup(settings: Settings, repo: str = ".") -> list[dict[str, Any]]:
+    """One row per check: `{"name","state","detail"}`, state is ok, absent (may be lacked) or missing (is needed).
+
+    A row about a registry has `registry` besides: `{"reachable","tls","publicRead","publicWrite","auditLog"}`; null is
+    unknown. The registries are those of `--config`, else of the customhouse.yaml in `repo`.
+    """
+    rows: list[dict[str, Any]] = []
+    rows.append({"name": "customhouse", "state": "ok", "detail": f"{__version__}, Python {sys.version.split()[0]}"})
     path = settings.environment.get("PATH")
     for program, needed, why in _PROGRAMS:
         found = shutil.which(program, path=path)
@@ -43,6 +50,7 @@ def checkup(settings: Settings) -> list[dict[str, str]]:
     rows.append(_state(settings))
     if rows[-1]["state"] == "ok":
         rows.append(_witnesses(settings))
+    rows += registry_rows(settings, repo)
     return rows
 
 

@@ -52,6 +52,12 @@ def show(settings: Settings, repo: str, revision: str | None) -> Shown:
     return _shown(name, read_configuration(data, name), read_document(data, name).marks)
 
 
+def configured(settings: Settings, repo: str) -> Configuration | None:
+    """As `show` finds it, of the file as it lies there; None without any. Raises ConfigError and UsageError."""
+    found = _read(settings, repo, None)
+    return None if found is None else read_configuration(*found)
+
+
 def _read(settings: Settings, repo: str, revision: str | None) -> tuple[bytes, str] | None:
     if revision is not None:
         objects = wiring.commits(settings, repo)
@@ -103,7 +109,7 @@ def as_document(configuration: Configuration) -> dict[str, Any]:
         "paths": list(configuration.paths),
         "render": [_render_json(entry) for entry in configuration.render],
         "target": {
-            "kind": "local",
+            **({"kind": "local"} if configuration.cluster is None else configuration.cluster.to_json()),
             "port": configuration.target_port,
             "volumes": dict(configuration.volumes),
             "images": dict(configuration.images),

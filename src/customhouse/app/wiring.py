@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from customhouse.app.evidence_index import EvidenceIndex
     from customhouse.app.policyshelf import Shelf
     from customhouse.app.sources import SourceTree
+    from customhouse.app.target_spec import ClusterSpec
     from customhouse.control.adapters.git import GitRepository
     from customhouse.control.adapters.git_proof import RawObjects
     from customhouse.control.rendering import Renderer
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from customhouse.core.ports import PolicyEngine, Progress
     from customhouse.execution.adapters.inference import Inference
     from customhouse.execution.adapters.kubernetes.client import KubernetesCluster
+    from customhouse.execution.adapters.kubernetes.target import KubernetesTarget
     from customhouse.execution.adapters.local.jobs import SecretProvider
     from customhouse.execution.adapters.local.target import LocalTarget
     from customhouse.policy.foreign_engine import RightEngine
@@ -182,7 +184,7 @@ def shelf(settings: Settings) -> Shelf:
     return Shelf(settings.state / "bundles", Sources(settings.workspace, opened).fetch)
 
 
-def registry(settings: Settings, host: str) -> OciRegistry:
+def registry(settings: Settings, host: str, timeout_s: float = 60.0) -> OciRegistry:
     """A registry with the login that is kept for it: of the environment for the one that it names, else docker's."""
     from customhouse.trust.adapters.registries.access import stored_credentials
     from customhouse.trust.adapters.registries.oci import Credentials, OciRegistry
@@ -192,7 +194,7 @@ def registry(settings: Settings, host: str) -> OciRegistry:
         given: Credentials | None = Credentials(user, settings.environment.get("CUSTOMHOUSE_REGISTRY_PASSWORD", ""))
     else:
         given = stored_credentials(host, settings.environment)
-    return OciRegistry(host, given)
+    return OciRegistry(host, given, timeout_s=timeout_s)
 
 
 def evidence_index(
@@ -358,6 +360,15 @@ def commits(settings: Settings, location: str) -> Commits:
     return remote
 
 
+def plane_target(settings: Settings, configuration: Configuration) -> LocalTarget | KubernetesTarget:
+    """The cluster that a configuration names, else this machine. Raises ConfigError."""
+    if configuration.cluster is None:
+        return target(settings, configuration)
+    from customhouse.execution.adapters.kubernetes.target import KubernetesTarget
+
+    return KubernetesTarget(target_cluster(settings, configuration.cluster), clock())
+
+
 def target(settings: Settings, configuration: Configuration, secrets: SecretProvider | None = None) -> LocalTarget:
     """The local target below the state directory; image folders are those that `image_folder` names."""
     from customhouse.execution.adapters.local.target import LocalSettings, LocalTarget
@@ -392,6 +403,12 @@ def cluster(settings: Settings, kubeconfig: Path | None = None, context: str | N
 
     access = find_access(settings.environment, file=kubeconfig, context=context)
     return KubernetesCluster(access, settings.environment, clock())
+
+
+def target_cluster(settings: Settings, spec: ClusterSpec) -> KubernetesCluster:
+    """The Kubernetes API that is a target. Raises ConfigError."""
+    file = settings.workspace / spec.kubeconfig if spec.kubeconfig else None
+    return cluster(settings, file, spec.context or None)
 
 
 def target_folders(settings: Settings, configuration: Configuration) -> tuple[Mapping[str, Path], Mapping[str, Path]]:

@@ -181,6 +181,26 @@ class OciRegistry:
             return None
         return False if answer.status in (401, 403) else None
 
+    def answers(self) -> bool:
+        """Whether a registry answers there (`/v2/`, also if it wants a login). Raises ArtifactError with the reason."""
+        answer = self._call("GET", "", "", url=f"{self._root}/", max_bytes=1 << 16)
+        return answer.status in (200, 401, 403)
+
+    def strangers_pull(self, repository: str) -> bool | None:
+        """Whether a repository may be read without a login. None: it cannot be told."""
+        stranger = OciRegistry(self._host, authority=self._authority, timeout_s=self._timeout_s)
+        try:
+            answer = stranger._call("GET", repository, "tags/list")
+        except ArtifactError:
+            return None
+        # 404 is what an open registry says of a repository that it does not have.
+        return True if answer.status in (200, 404) else False if answer.status in (401, 403) else None
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether it is spoken to over TLS, its certificate verified."""
+        return self._root.startswith("https://")
+
     def push_manifest(self, repository: str, document: Mapping[str, Any], tag: str | None = None) -> Descriptor:
         """Store a manifest; one with a `subject` is listed among the referrers of that. Raises ArtifactError."""
         body = canonical_json(document)
