@@ -64,6 +64,8 @@ def api_error(status: int, body: bytes, where: str, retry_after: str | None = No
     if not isinstance(message, str) or not message:
         said = body[:200].decode("utf-8", "replace").strip()
         message = f"the API answered {status}" + (f": {said}" if said else "")
+    if status == 500 and message.startswith(_MISTYPED):
+        status, reason = 422, "Invalid"
     details = details if isinstance(details, dict) else {}
     seconds = _seconds(retry_after)
     told = details.get("retryAfterSeconds")
@@ -79,6 +81,10 @@ def api_error(status: int, body: bytes, where: str, retry_after: str | None = No
         stated=stated,
     )
 
+
+# A server-side apply of what does not fit the kind's schema (an unknown field, a text for a number) is answered with 500
+# and no reason (k8s.io/apimachinery: managedfields/internal/structuredmerge.go), whatever fieldValidation asks for.
+_MISTYPED = "failed to create typed patch object"
 
 # An answer of a proxy before the API has no Status; its code says the same.
 _REASONS = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 410: "Expired"}

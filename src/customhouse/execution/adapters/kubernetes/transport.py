@@ -7,6 +7,7 @@ uid change nothing the second time.
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 import socket
 import ssl
@@ -30,6 +31,8 @@ MAX_BODY = 256 * 1024 * 1024
 """Bytes of one answer, unpacked: 500 objects at etcd's limit of 1.5 MB would be more, and no honest page is."""
 CONNECT_S = 10.0
 _AGENT = "customhouse"
+_LARGE = 512 * 1024
+"""Bytes that aiohttp would hold up the event loop with: more is given to it in pieces."""
 # A peer that vanished without a word (a node lost, a firewall that forgot the connection) is noticed within a minute.
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
 _WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
@@ -139,7 +142,7 @@ class Transport:
                 self._access.server + path,
                 params=parameters,
                 headers=sent,
-                data=body,
+                data=io.BytesIO(body) if body is not None and len(body) > _LARGE else body,
                 # A redirect would carry the credentials to wherever it points.
                 allow_redirects=False,
                 proxy=self._access.proxy,

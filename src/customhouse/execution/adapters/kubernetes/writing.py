@@ -165,8 +165,8 @@ def _ref_of(change: Apply | Delete) -> ResourceRef | Written:
     except (KeyError, TypeError) as error:
         problem = f"the object has no apiVersion, kind or name: {error}"
         return Written(False, None, "Invalid", problem, Refusal.INVALID)
-    if not ref.name or not ref.kind:
-        return Written(False, None, "Invalid", "the object has no name or no kind", Refusal.INVALID)
+    if not ref.name or not ref.kind or ref.name in (".", "..") or ref.namespace in (".", ".."):
+        return Written(False, None, "Invalid", f"{ref.name!r} cannot be the name of an object", Refusal.INVALID)
     return ref
 
 

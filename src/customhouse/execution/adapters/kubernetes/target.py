@@ -1,0 +1,105 @@
+"""The Kubernetes target: `core.ports.Target` over a Cluster, with what its watches have told.
+
+What is declared is applied by `control.convergence`, which works on the same `cluster` and `sight`; this class gives
+the rest of the control plane the same face as the local target has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from customhouse._kit.clock import Clock
+from customhouse.core.cluster import Apply, Cluster, Delete, Written, cluster_identity
+from customhouse.core.observation import Observation
+from customhouse.core.plan import Action, ActionKind, ActionResult, LiveObject
+from customhouse.core.resource import Manifest, ResourceRef
+from customhouse.core.sight import key_of
+from customhouse.execution.health import health
+from customhouse.execution.sightings import Sightings
+
+
+class KubernetesTarget:
+    """One API. `close` (as `stop`) ends the watches; the cluster itself belongs to who opened it."""
+
+    name = "kubernetes"
+    port = 0
+    """Nothing is served from this machine."""
+
+    def __init__(self, cluster: Cluster, clock: Clock) -> None:
+        self.cluster = cluster
+        self.sight = Sightings(cluster, health, clock)
+        self._applied: dict[ResourceRef, None] = {}
+
+    # life, as the local target has it
+    def start(self) -> None:
+        """Nothing has to be started: the first declarations begin the watches."""
+
+    def stop(self, *, keep_serving: bool = False) -> None:
+        """End the watches and the connection; what runs in the cluster goes on."""
+        self.sight.close()
+        close = getattr(self.cluster, "close", None)
+        if close is not None:
+            close()
+
+    def configure(self, volumes: Mapping[str, Path], images: Mapping[str, Path]) -> None:
+        """Folders of this machine mean nothing to a cluster."""
+
+    def observe(self) -> Sequence[Observation]:
+        """What is measured in a cluster comes from elsewhere (Prometheus)."""
+        return ()
+
+    # the port
+    def read(self, refs: Sequence[ResourceRef]) -> Mapping[ResourceRef, LiveObject]:
+        """See the port: from what the watches have told, else from the API."""
+        found: dict[ResourceRef, LiveObject] = {}
+        unknown = []
+        for ref in refs:
+            live = self.sight.live(key_of(ref))
+            if live is not None:
+                found[ref] = live
+            elif not self.sight.absent(key_of(ref)):
+                unknown.append(ref)
+        for ref, manifest in zip(unknown, self.cluster.get(unknown) if unknown else (), strict=True):
+            if manifest is not None:
+                found[ref] = _live(ref, manifest)
+        return found
+
+    def managed(self) -> Sequence[ResourceRef]:
+        """What was applied through this port and is still there."""
+        asked = tuple(self._applied)
+        there = [ref for ref, item in zip(asked, self.cluster.get(asked), strict=True) if item is not None]
+        self._applied = dict.fromkeys(there)
+        return tuple(there)
+
+    def apply(self, actions: Sequence[Action]) -> Sequence[ActionResult]:
+        """See the port. A deletion names the uid of what is there now."""
+        before = dict(zip(actions, self.cluster.get([item.ref for item in actions]), strict=True)) if actions else {}
+        changes: list[Apply | Delete] = []
+        for action in actions:
+            live = before[action]
+            if action.kind is ActionKind.DELETE or action.desired is None:
+                changes.append(Delete(action.ref, uid="" if live is None else cluster_identity(live)))
+            else:
+                changes.append(Apply(action.desired, force=True))
+        answers = self.cluster.write(changes)
+        return [self._result(item, before[item], answer) for item, answer in zip(actions, answers, strict=True)]
+
+    def _result(self, action: Action, before: Manifest | None, answer: Written) -> ActionResult:
+        if not answer.ok:
+            return ActionResult(action, ok=False, changed=False, message=answer.problem)
+        if action.kind is ActionKind.DELETE:
+            self._applied.pop(action.ref, None)
+            return ActionResult(action, ok=True, changed=before is not None)
+        self._applied[action.ref] = None
+        same = before is not None and answer.manifest is not None and _version(before) == _version(answer.manifest)
+        return ActionResult(action, ok=True, changed=not same)
+
+
+def _live(ref: ResourceRef, manifest: Manifest) -> LiveObject:
+    status = manifest.get("status")
+    return LiveObject(ref, manifest, health(manifest), status if isinstance(status, Mapping) else {})
+
+
+def _version(manifest: Manifest) -> str:
+    return str(manifest["metadata"].get("resourceVersion"))
