@@ -46,7 +46,15 @@ from customhouse.execution.health.words import DECLARES, ENDS, PAUSED, STRONG, T
 _SUMMARIES = (("ready",), ("succeeded",), ("available",), ("healthy",), ("completed",), ("complete",))
 """Types of condition that speak for the whole object, best first; a prefix (`example.io/`) does not count."""
 _PHASES = ("phase", "state", "status", "health", "currentStatus", "currentPhase", "currentState", "healthStatus")
-_PHASES_MORE = ("printableStatus", "syncStatus", "deploymentStatus", "provisioningState", "lifecycleState", "stage")
+_PHASES_MORE = (
+    "compliant",
+    "printableStatus",
+    "syncStatus",
+    "deploymentStatus",
+    "provisioningState",
+    "lifecycleState",
+    "stage",
+)
 _FLAGS = ("ready", "readyToUse", "healthy", "available", "synced", "isReady")
 _ERRORS = ("failureMessage", "failureReason", "errorMessage", "errorDescription", "lastError", "error", "errors")
 _REPLICAS = (
@@ -74,8 +82,11 @@ def generic(seen: Seen) -> Health:
     if judged is not None and judged.status is PROGRESSING:
         return _told(status) or judged
     phase = _phase(seen)
-    if judged is not None and judged.status is HEALTHY and phase is not None and phase.status is not HEALTHY:
-        return phase
+    if judged is not None and judged.status is HEALTHY:
+        if phase is not None and phase.status is not HEALTHY:
+            return phase
+        counted = None if reading.is_ready else _counted(seen)
+        return counted if counted is not None and counted.status is PROGRESSING else judged
     return judged or phase or _counted(seen) or _told(status) or _inside(seen) or _silent(seen)
 
 
@@ -88,7 +99,8 @@ def _silent(seen: Seen) -> Health:
         return Health(HEALTHY, "its status tells of no condition, phase or error")
     if seen.status:
         return Health(PROGRESSING, "its status is empty")
-    if not DECLARES.isdisjoint((words(seen.kind) or ("",))[index] for index in (0, -1)):
+    names = words(seen.kind)
+    if names and (names[-1] in DECLARES or names[0] == "cron"):
         return Health(HEALTHY, "it has no status")
     return Health(PROGRESSING, "it has no status yet")
 
@@ -101,6 +113,7 @@ class _Conditions:
         self._generation = seen.metadata.get("generation")
         self._ends = _ends(seen.kind)
         by_words = {words(kind.rpartition("/")[2].rpartition(".")[2]): kind for kind in found}
+        self.is_ready = ("ready",) in by_words
         self.summary = next((by_words[names] for names in _SUMMARIES if names in by_words), None)
 
     def paused(self) -> str:
@@ -109,17 +122,20 @@ class _Conditions:
             names = words(kind)
             if state(condition) == "True" and names and names[-1] in PAUSED:
                 return said(condition) or f"{kind} is true"
-            if state(condition) == "False" and tone(text(condition, "reason")) is Tone.PAUSED:
+            if state(condition) in ("False", "Unknown") and tone(text(condition, "reason")) is Tone.PAUSED:
                 return said(condition)
         return ""
 
     def judged(self) -> Health | None:
         """Their verdict; None when there are none."""
         verdicts: dict[HealthStatus, str] = {}
+        good: list[str] = []
         for kind, condition in self._found.items():
             status = self._one(kind, condition)
             if status is not None:
                 verdicts.setdefault(status, kind)
+            if status is HEALTHY:
+                good.append(kind)
         if self.summary is not None:
             decisive = self._one(self.summary, self._found[self.summary])
             if DEGRADED in verdicts:
@@ -130,7 +146,8 @@ class _Conditions:
                 return self._health(HEALTHY, self.summary)
         for status in (DEGRADED, PROGRESSING, UNKNOWN, HEALTHY):
             if status in verdicts:
-                return self._health(status, verdicts[status])
+                on_the_way = status is HEALTHY and all(words(kind)[-1:] and words(kind)[-1] in _STEPS for kind in good)
+                return self._health(PROGRESSING if on_the_way else status, verdicts[status])
         return None
 
     def _one(self, kind: str, condition: Mapping[str, Any]) -> HealthStatus | None:
@@ -150,12 +167,17 @@ class _Conditions:
             # "Progressing: True, NewReplicaSetAvailable" is how Deployments say that they are done.
             if reason is Tone.FAILED:
                 return DEGRADED
-            return PROGRESSING if value == "True" and reason is not Tone.GOOD else None
+            done = _DONE.intersection(words(text(condition, "reason"))[-1:])
+            return PROGRESSING if value == "Unknown" or (value == "True" and not done) else None
         if meaning is Tone.PAUSED:
             return None
         if value == "True":
             goes_on = self._ends and self.summary is None and words(kind) in (("running",), ("created",))
-            return PROGRESSING if goes_on else HEALTHY if meaning is Tone.GOOD or self.summary is None else None
+            if goes_on:
+                return PROGRESSING
+            if meaning is not Tone.GOOD and self.summary is not None:
+                return None
+            return HEALTHY
         return self._not_true(kind, condition, reason, meaning)
 
     def _not_true(
@@ -178,7 +200,9 @@ class _Conditions:
             return (DEGRADED if meaning is Tone.GOOD else UNKNOWN) if strong else PROGRESSING
         at_once = not _AT_ONCE.isdisjoint(words(kind))
         # A controller that waits says so; a reason of no known word is most often that of a failure.
-        named = reason is None and meaning is Tone.GOOD and bool(text(condition, "reason"))
+        # So is one that only says again that it is not ready.
+        why = words(text(condition, "reason"))
+        named = bool(why) and meaning is Tone.GOOD and (reason is None or why == ("not", "ready"))
         return DEGRADED if named or (at_once and reason is not Tone.BUSY) else PROGRESSING
 
     def _old(self, condition: Mapping[str, Any]) -> bool:
@@ -192,6 +216,13 @@ class _Conditions:
         return Health(status, said(condition) or f"{kind} is {state(condition).lower()}")
 
 
+_DONE = frozenset(
+    ("available", "complete", "completed", "done", "finished", "ready", "running", "stable", "succeeded", "success")
+)
+_STEPS = frozenset(
+    ("approved", "bootstrapped", "created", "initialized", "launched", "registered", "scheduled", "started")
+)
+"""Last words of conditions that come true on the way to something."""
 _AT_ONCE = frozenset(("synced", "valid", "accepted", "reconciled", "applied", "resolved", "synchronized", "admitted"))
 """Good words that come true in one step: what is not is no matter of waiting, unless the reason says so."""
 
@@ -253,7 +284,22 @@ def _phase(seen: Seen) -> Health | None:
             if (value := _worded(status.get(key))) and (verdict := _word(seen, key, value)) is not None
         ]
         if found:
-            return next((item for worst in _WORST for item in found if item.status is worst), found[0])
+            worst = next((item for worst in _WORST for item in found if item.status is worst), found[0])
+            return _beside(status) or worst if worst.status is HEALTHY else worst
+    return None
+
+
+_VERDICTS = ("pass", "passed", "success", "succeeded", "valid")
+
+
+def _beside(status: Mapping[str, Any]) -> Health | None:
+    """What a good phase does not tell: that the outcome was bad, or the health of the thing that runs."""
+    for key in _VERDICTS:
+        if status.get(key) is False:
+            return Health(DEGRADED, f"{key} is false")
+    for key, part in status.items():
+        if isinstance(part, Mapping) and tone(text(part, "health")) is Tone.FAILED:
+            return Health(DEGRADED, f"{key}.health is {text(part, 'health')[:200]}")
     return None
 
 
@@ -317,6 +363,9 @@ def _counted(seen: Seen) -> Health | None:
         for key, count in known:
             if count < wanted:
                 return Health(PROGRESSING, f"{key}: {count} of {wanted}")
+        left = number(status, "replicas") - number(status, "updatedReplicas")
+        if isinstance(status.get("updatedReplicas"), int) and left > 0:
+            return Health(PROGRESSING, f"{left} old replicas are still there")
         return Health(HEALTHY, f"{known[0][0]}: {known[0][1]} of {wanted}")
     flags = [key for key in _FLAGS if isinstance(status.get(key), bool)]
     if flags:

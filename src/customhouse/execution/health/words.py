@@ -79,5 +79,7 @@ def _tone(name: str) -> Tone | None:
         elif word in _BUSY:
             last = Tone.BUSY
         elif word in _GOOD:
+            if denied and found[index - 1] == "non":
+                return Tone.FAILED  # "NonCompliant" is no matter of waiting
             last = Tone.BUSY if denied else Tone.GOOD
     return Tone.PAUSED if paused else last
