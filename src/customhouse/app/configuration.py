@@ -20,6 +20,8 @@ from customhouse.app.model_rules import ModelPolicy, model_policy_of
 from customhouse.app.policyspecs import BundleSource, CanarySpec, bundles_of, canary_of
 from customhouse.app.provenance_rules import expected_of
 from customhouse.app.scan_names import ScanSpec, scan_of
+from customhouse.app.storage_rules import storage_of
+from customhouse.app.target_spec import ClusterSpec
 from customhouse.app.tiering import check_known, environments_of, tiers_of
 from customhouse.app.trusting import TrustSpec
 from customhouse.control.rendering import RenderEntry
@@ -27,6 +29,7 @@ from customhouse.core.errors import ConfigError
 from customhouse.core.evidence import EvidenceKind
 from customhouse.core.resource import Location
 from customhouse.policy.facts import DEFAULT_LABELS
+from customhouse.policy.storage import StorageStatements
 from customhouse.policy.tiers import BUILTIN_TIERS, MAX_EXCEPTION_DAYS, Environment, TierSpec
 from customhouse.trust.provenance_expectations import Expected
 
@@ -97,6 +100,8 @@ class Configuration:
     """Which licences models may have, and where they may come from."""
     scan: ScanSpec = field(default_factory=ScanSpec)
     """Names of the organisation's own that the model scanner knows."""
+    storage: StorageStatements = field(default_factory=StorageStatements)
+    """What is known of StorageClasses, for the sensitive data that lie there."""
     provider: str = "aws"
     region: str = "us-east-1"
     price_book: str | None = None
@@ -189,6 +194,7 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
         scan=scan_of(document, checker.fail),
         provider=prices.get("provider", default.provider),
         region=prices.get("region", default.region),
+        storage=storage_of(document),
         price_book=prices.get("book"),
         price_max_age_days=prices.get("maxAgeDays", default.price_max_age_days),
         budgets=_budgets(document),

@@ -126,6 +126,7 @@ class Governance:
             evaluation=self.evaluation,
             vulnerabilities=VulnerabilityJudge(),
             models=self.configuration.models,
+            storage=self.configuration.storage,
         )
 
 

@@ -30,6 +30,7 @@ from customhouse.policy.origins import ModelRules, asked_of_models, origins
 from customhouse.policy.pods import artifacts as named_artifacts
 from customhouse.policy.projection import check_bounds, is_plain, project
 from customhouse.policy.statements import ProvenanceFacts, VulnerabilityFacts
+from customhouse.policy.storage import StorageStatements, settled
 from customhouse.policy.summary import summarise
 from customhouse.policy.tiers import (
     MAX_EXCEPTION_DAYS,
@@ -64,6 +65,7 @@ class PolicySettings:
     evaluation: EvaluationFacts | None = None
     vulnerabilities: VulnerabilityFacts | None = None
     models: ModelRules | None = None
+    storage: StorageStatements = field(default_factory=StorageStatements)
     frameworks: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
     """Framework to its lowest version and the version it has to stay below; None: no bound."""
 
@@ -170,7 +172,7 @@ def build_facts(change: Change, context: FactsContext) -> Facts:
         "environment": None
         if context.environment is None
         else {"name": context.environment.name, "production": context.environment.production},
-        "surroundings": context.surroundings,
+        "surroundings": settled(context.surroundings, context.settings.storage),
         "lifetime": _lifetime(after, context.as_of),
         "usage": _usage(context.usage),
         "artifacts": [_artifact(artifact, evidence, context) for artifact, evidence in used],

@@ -13,6 +13,7 @@ from typing import Any
 from customhouse.core.devices import accelerator_class
 from customhouse.core.kinds import kind_of
 from customhouse.core.resource import Declaration, ResourceRef
+from customhouse.policy.storage import StorageIndex
 
 _SCRAPED = ("prometheus.io/scrape", "serving.kserve.io/enable-prometheus-scraping")
 _TRACED = ("sidecar.opentelemetry.io/inject", "instrumentation.opentelemetry.io/")
@@ -46,8 +47,10 @@ class Surroundings:
         self._monitors: list[tuple[str, str, Mapping[str, Any]]] = []
         self._names: set[tuple[str, str, str]] = set()
         self._pools: list[dict[str, Any]] = []
+        self._storage = StorageIndex()
         for item in declarations:
             self._add(item.ref, item.manifest)
+            self._storage.add(item)
 
     def _add(self, ref: ResourceRef, manifest: Mapping[str, Any]) -> None:
         group, namespace, spec = _group(ref), _namespace(ref), _mapping(manifest.get("spec"))
@@ -85,6 +88,7 @@ class Surroundings:
             "metrics": _annotated(manifest, template, _SCRAPED) or self._monitored(ref, manifest, template),
             "tracing": _annotated(manifest, template, _TRACED),
             "node_pools": sorted(self._pools, key=lambda pool: str(pool["name"])),
+            **self._storage.about(declaration),
         }
 
     def _default_deny(self, namespace: str) -> dict[str, bool]:

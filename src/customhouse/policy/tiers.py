@@ -208,6 +208,8 @@ def effective_relaxations(
 
 
 _EXPERIMENT = {
+    "dataset-volume-open": "warning",
+    "dataset-volume-unknown": "warning",
     "image-evidence-missing": "note",
     "ingress-without-tls": "warning",
     "network-default-deny": "note",
@@ -216,6 +218,8 @@ _EXPERIMENT = {
     "vulnerability-report-stale": "warning",
 }
 _STANDARD = {
+    "dataset-volume-open": "warning",
+    "dataset-volume-unknown": "warning",
     "image-evidence-missing": "warning",
     "network-default-deny": "warning",
     "pod-token-mounted": "warning",

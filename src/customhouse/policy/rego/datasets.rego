@@ -144,6 +144,131 @@ findings contains lib.error("security", "dataset-storage-unprotected", item.poin
 	fix := "Move the data to such storage, and say so under `storage` of the dataset's schema, with its evidence."
 }
 
+# METADATA
+# title: Sensitive data are mounted from encrypted storage
+# description: >-
+#   A workload names data with sensitive columns, and a volume that it mounts lies on storage that is not encrypted, or
+#   that lets in everybody. Asked are the declared StorageClasses, by the parameters that their drivers heed, and
+#   data.storage of the base revision's customhouse.yaml.
+# custom:
+#   id: dataset-volume-unprotected
+#   category: security
+#   severity: error
+#   fix: Mount them from a StorageClass that encrypts, and move the data there.
+findings contains lib.error("security", "dataset-volume-unprotected", volume.pointer, message, fix) if {
+	count(delicate) > 0
+	some volume in input.surroundings.storage
+	volume.encrypted == false
+	message := sprintf("%s: the volume %q is not encrypted: %s.", [holding, volume.volume, volume.reason])
+	fix := "Use a StorageClass that encrypts (ebs.csi.aws.com: encrypted: \"true\"), and move the data to a claim of it."
+}
+
+findings contains lib.error("security", "dataset-volume-unprotected", volume.pointer, message, fix) if {
+	count(delicate) > 0
+	some volume in input.surroundings.storage
+	volume.access_controlled == false
+	message := sprintf("%s: the volume %q lets in everybody: %s.", [holding, volume.volume, admitted(volume)])
+	fix := "Use a PersistentVolumeClaim whose storage lets in whom it should, and move the data to it."
+}
+
+# METADATA
+# title: It is known how sensitive data are stored
+# description: >-
+#   A workload names data with sensitive columns, and it cannot be told whether a volume that it mounts is encrypted.
+#   What is not known is not taken for protected.
+# custom:
+#   id: dataset-volume-unknown
+#   category: security
+#   severity: error
+#   tiers: "standard: warning; experiment: warning"
+#   fix: Declare the claim and its StorageClass, or say what is known of the class under data.storage.classes.
+findings contains lib.error("security", "dataset-volume-unknown", volume.pointer, message, learn(volume)) if {
+	count(delicate) > 0
+	some volume in input.surroundings.storage
+	volume.encrypted == null
+	message := sprintf("%s: whether the volume %q is encrypted could not be told: %s.", [
+		holding,
+		volume.volume,
+		volume.reason,
+	])
+}
+
+findings contains lib.error("security", "dataset-volume-unknown", volume.pointer, message, fix) if {
+	input.surroundings == null
+	count(delicate) > 0
+	some pod in lib.pods
+	some volume in pod.volumes
+	volume.claim != null
+	message := sprintf("%s: how the volume %q is stored could not be told: %s.", [
+		holding,
+		volume.name,
+		"what else is declared is not known here",
+	])
+	fix := "Let the gate judge it in its repository, or run the webhook with --repo."
+}
+
+# METADATA
+# title: Claims with sensitive data are not open to a whole namespace
+# description: >-
+#   A claim that many pods may mount at once (ReadWriteMany, ReadOnlyMany) is open to every pod of its namespace, unless
+#   the storage itself controls access and data.storage.classes says so.
+# custom:
+#   id: dataset-volume-open
+#   category: security
+#   severity: error
+#   tiers: "standard: warning; experiment: warning"
+#   fix: Use ReadWriteOncePod, a namespace of its own, or storage that controls access.
+findings contains lib.error("security", "dataset-volume-open", volume.pointer, message, fix) if {
+	count(delicate) > 0
+	some volume in input.surroundings.storage
+	volume.open != null
+	message := sprintf("%s: every pod of the namespace %s may mount the claim %s (%s).", [
+		holding,
+		input.change.after.namespace,
+		volume.claim,
+		volume.open,
+	])
+	fix := "Use ReadWriteOncePod; or say accessControlled of its StorageClass under data.storage.classes, if the storage does."
+}
+
+# METADATA
+# title: Claims with sensitive data are mounted by one team
+# description: >-
+#   Another workload of the namespace, with another customhouse.dev/team, mounts the claim of a workload that names data
+#   with sensitive columns.
+# custom:
+#   id: dataset-volume-shared
+#   category: security
+#   severity: error
+#   fix: Give each team a claim of its own.
+findings contains lib.error("security", "dataset-volume-shared", volume.pointer, message, fix) if {
+	count(delicate) > 0
+	some volume in input.surroundings.storage
+	count(volume.others) > 0
+	message := sprintf("%s: another team mounts the claim %s too: %s.", [holding, volume.claim, concat(", ", volume.others)])
+	fix := "Give each team a claim of its own, and let others read what they need by a copy without these columns."
+}
+
+# Data sets of which a verified validation says that they have sensitive columns.
+delicate := [item |
+	some item in datasets
+	count([one | some one in believed(item, "data-validation"); count(sensitive(one)) > 0]) > 0
+]
+
+holding := sprintf("Data with sensitive columns are named (%s)", [concat(", ", [item.reference | some item in delicate])])
+
+admitted(volume) := volume.reason if volume.kind == "hostPath"
+
+admitted(volume) := "data.storage.classes says that access is not controlled" if volume.kind != "hostPath"
+
+learn(volume) := "Name a key of yours in the StorageClass, or accept the provider's by data.storage.providerKeys: true." if {
+	volume.provider_keys
+}
+
+learn(volume) := "Declare the claim and its StorageClass here, or say under data.storage.classes what is known of the class." if {
+	not volume.provider_keys
+}
+
 of_kind(item, kind) := [one | some one in item.evidence; one.kind == kind]
 
 believed(item, kind) := [one | some one in of_kind(item, kind); one.verified]

@@ -153,3 +153,100 @@ test_dataset_schema_missing_is_silent if {
 test_dataset_storage_unprotected_is_silent if {
 	not "dataset-storage-unprotected" in rules_of(asked([dataset([validation])]))
 }
+
+personal := said({"sensitive": email, "encrypted": true, "access_controlled": true})
+
+volume := {
+	"volume": "data",
+	"pointer": "/spec/template/spec/volumes/0",
+	"kind": "persistentVolumeClaim",
+	"claim": "orders",
+	"class": "fast",
+	"encrypted": true,
+	"reason": "the StorageClass fast (ebs.csi.aws.com) says encrypted: true",
+	"provider_keys": false,
+	"access_controlled": null,
+	"open": null,
+	"others": [],
+}
+
+mounting(evidence, change) := object.union(
+	asked([dataset([evidence])]),
+	{"surroundings": {"storage": [object.union(volume, change)]}},
+)
+
+messages_of(document) := {finding.message | some finding in findings} if {
+	findings := datasets.findings with input as document
+}
+
+fixes_of(document) := {finding.fix | some finding in findings} if {
+	findings := datasets.findings with input as document
+}
+
+test_dataset_volume_unprotected_fires if {
+	plain := mounting(personal, {"encrypted": false, "reason": "it says encrypted: false"})
+	rules_of(plain) == {"dataset-volume-unprotected"}
+	some message in messages_of(plain)
+	endswith(message, "the volume \"data\" is not encrypted: it says encrypted: false.")
+	folder := mounting(personal, {"kind": "hostPath", "access_controlled": false, "reason": "it is a folder of the node"})
+	rules_of(folder) == {"dataset-volume-unprotected"}
+	some text in messages_of(folder)
+	endswith(text, "lets in everybody: it is a folder of the node.")
+	some other in messages_of(mounting(personal, {"access_controlled": false}))
+	endswith(other, "data.storage.classes says that access is not controlled.")
+}
+
+test_dataset_volume_unprotected_is_silent if {
+	rules_of(mounting(personal, {})) == set()
+	rules_of(mounting(personal, {"access_controlled": true})) == set()
+	rules_of(mounting(validation, {"encrypted": false, "access_controlled": false})) == set()
+}
+
+test_dataset_volume_unknown_fires if {
+	unknown := mounting(personal, {"encrypted": null, "reason": "the claim orders is not declared here"})
+	rules_of(unknown) == {"dataset-volume-unknown"}
+	some fix in fixes_of(unknown)
+	startswith(fix, "Declare the claim")
+	some other in fixes_of(mounting(personal, {"encrypted": null, "provider_keys": true}))
+	startswith(other, "Name a key of yours")
+}
+
+test_dataset_volume_unknown_fires_where_nothing_is_known_of_what_stands_beside if {
+	volumes := [
+		{"name": "tmp", "kind": "emptyDir", "host_path": null, "claim": null, "pointer": "/v/0"},
+		{"name": "data", "kind": "persistentVolumeClaim", "host_path": null, "claim": "orders", "pointer": "/v/1"},
+	]
+	alone := object.union(fixtures.with_pod({"volumes": volumes}), {
+		"surroundings": null,
+		"artifacts": [dataset([personal])],
+	})
+	findings := datasets.findings with input as alone
+	{[finding.rule, finding.pointer] | some finding in findings} == {["dataset-volume-unknown", "/v/1"]}
+}
+
+test_dataset_volume_unknown_is_silent if {
+	rules_of(mounting(personal, {})) == set()
+	rules_of(mounting(validation, {"encrypted": null})) == set()
+	rules_of(object.union(asked([dataset([personal])]), {"surroundings": {"storage": []}})) == set()
+}
+
+test_dataset_volume_open_fires if {
+	open := mounting(personal, {"open": "ReadWriteMany"})
+	rules_of(open) == {"dataset-volume-open"}
+	some message in messages_of(open)
+	endswith(message, "every pod of the namespace fraud may mount the claim orders (ReadWriteMany).")
+}
+
+test_dataset_volume_open_is_silent if {
+	rules_of(mounting(personal, {})) == set()
+	rules_of(mounting(validation, {"open": "ReadWriteMany"})) == set()
+}
+
+test_dataset_volume_shared_fires if {
+	rules_of(mounting(personal, {"others": ["Job copy (team ads)"]})) == {"dataset-volume-shared"}
+}
+
+test_dataset_volume_shared_is_silent if {
+	rules_of(mounting(personal, {})) == set()
+	rules_of(mounting(validation, {"others": ["Job copy (team ads)"]})) == set()
+}
