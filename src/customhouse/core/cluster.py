@@ -95,9 +95,9 @@ EVERYWHERE = Scope()
 class Apply:
     """One server-side apply. `force` takes fields from other managers; `dry_run` changes nothing.
 
-    `subresource` is empty or `status`. `validation` is the API's fieldValidation, `Strict`, `Warn` or `Ignore`; an apply
-    whose fields are not in the kind's schema is refused with each of them. `managers` keeps `managedFields` in the
-    answer; they are half of its bytes.
+    `subresource` is empty or `status`. `validation` is the API's fieldValidation, `Strict`, `Warn` or `Ignore`; with
+    each of them an apply of fields that are not in the kind's schema is refused. `managers` keeps `managedFields` in
+    the answer; they are half of its bytes.
     """
 
     manifest: Manifest

@@ -82,8 +82,8 @@ def api_error(status: int, body: bytes, where: str, retry_after: str | None = No
     )
 
 
-# A server-side apply of what does not fit the kind's schema (an unknown field, a text for a number) is answered with 500
-# and no reason (k8s.io/apimachinery: managedfields/internal/structuredmerge.go), whatever fieldValidation asks for.
+# A server-side apply of what does not fit the kind's schema (an unknown field, a text for a number) is answered with
+# 500 and no reason (k8s.io/apimachinery: managedfields/internal/structuredmerge.go), whatever fieldValidation says.
 _MISTYPED = "failed to create typed patch object"
 
 # An answer of a proxy before the API has no Status; its code says the same.
