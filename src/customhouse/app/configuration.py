@@ -21,7 +21,6 @@ from customhouse.app.policyspecs import BundleSource, CanarySpec, bundles_of, ca
 from customhouse.app.provenance_rules import expected_of
 from customhouse.app.scan_names import ScanSpec, scan_of
 from customhouse.app.storage_rules import storage_of
-from customhouse.app.target_spec import ClusterSpec
 from customhouse.app.tiering import check_known, environments_of, tiers_of
 from customhouse.app.trusting import TrustSpec
 from customhouse.control.rendering import RenderEntry
@@ -98,10 +97,10 @@ class Configuration:
     """By which plans models are evaluated."""
     models: ModelPolicy | None = None
     """Which licences models may have, and where they may come from."""
-    scan: ScanSpec = field(default_factory=ScanSpec)
-    """Names of the organisation's own that the model scanner knows."""
     storage: StorageStatements = field(default_factory=StorageStatements)
     """What is known of StorageClasses, for the sensitive data that lie there."""
+    scan: ScanSpec = field(default_factory=ScanSpec)
+    """Names of the organisation's own that the model scanner knows."""
     provider: str = "aws"
     region: str = "us-east-1"
     price_book: str | None = None
@@ -191,10 +190,10 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
         ),
         evaluation=entries_of(document, checker.fail),
         models=model_policy_of(document, checker.fail),
+        storage=storage_of(document),
         scan=scan_of(document, checker.fail),
         provider=prices.get("provider", default.provider),
         region=prices.get("region", default.region),
-        storage=storage_of(document),
         price_book=prices.get("book"),
         price_max_age_days=prices.get("maxAgeDays", default.price_max_age_days),
         budgets=_budgets(document),
