@@ -9,8 +9,9 @@ from typing import Any
 from execution_world import eventually
 
 from customhouse._kit.clock import SystemClock
-from customhouse.control.convergence import Conduct, Convergence, Round
+from customhouse.control.convergence import Conduct, Convergence
 from customhouse.control.render import render
+from customhouse.control.rounds import Round
 from customhouse.control.tracked import Inventories
 from customhouse.core.resource import Declaration
 from customhouse.execution.adapters.kubernetes.client import KubernetesCluster

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from convergence_world import ConvergenceWorld, autoscaler, config_map, deployment
 
-from customhouse.control.convergence import Conduct, Found
+from customhouse.control.convergence import Conduct
+from customhouse.control.rounds import Found
 from customhouse.core.resource import ResourceRef
 from kubernetes_plane import ControlPlane
 

@@ -21,6 +21,7 @@ from customhouse.app.policyspecs import BundleSource, CanarySpec, bundles_of, ca
 from customhouse.app.provenance_rules import expected_of
 from customhouse.app.scan_names import ScanSpec, scan_of
 from customhouse.app.storage_rules import storage_of
+from customhouse.app.target_spec import ClusterSpec
 from customhouse.app.tiering import check_known, environments_of, tiers_of
 from customhouse.app.trusting import TrustSpec
 from customhouse.control.rendering import RenderEntry
@@ -63,6 +64,8 @@ class Configuration:
     branch: str = "main"
     paths: tuple[str, ...] = ()
     render: tuple[RenderEntry, ...] = ()
+    cluster: ClusterSpec | None = None
+    """The Kubernetes API that is the target; None: this machine is."""
     target_port: int = 0
     volumes: Mapping[str, str] = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)
@@ -156,6 +159,7 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
             )
             for entry in document.get("render") or ()
         ),
+        cluster=ClusterSpec.parse(target),
         target_port=target.get("port", 0),
         volumes=dict(target.get("volumes") or {}),
         images=dict(target.get("images") or {}),

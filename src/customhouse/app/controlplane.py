@@ -12,8 +12,10 @@ import traceback
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from customhouse.app import journal, wiring
+from customhouse.app.clusterkeeping import ClusterKeeping, ClusterTarget, Kept, drift_json, source_name
 from customhouse.app.exclusive import Exclusive
 from customhouse.app.following import Books, Following
 from customhouse.app.governance import Governance
@@ -42,6 +44,7 @@ __all__ = ["SOURCE", "ControlPlane", "release_name"]
 SOURCE = "git"
 _FETCH_S = 1.0
 _FETCH_MOST_S = 30.0
+_DISTANCE_S = 0.2
 """How often a remote on another machine is asked for news, and how seldom when it does not answer."""
 
 
@@ -72,7 +75,7 @@ class ControlPlane:
                 settings, self.source, self._standing, self.memory, self.outbox, engine, self.clock
             )
             self.following.found()
-            self.target = wiring.target(settings, self.governing().configuration)
+            self.target = wiring.plane_target(settings, self.governing().configuration)
         except BaseException:
             self._exclusive.release()
             raise
@@ -84,8 +87,10 @@ class ControlPlane:
             self.metering,
             self.target,
         )
+        self.keeping = self._keeping()
         self.signing_key = key
-        self._wake = threading.Event()
+        self._wake, self._rest = threading.Event(), threading.Event()
+        self._heard, self._stepped_at = False, 0.0
         self.fetching = False
         """Whether the loop waits for the remote: then, and only then, it may be interrupted."""
         self.problem = ""
@@ -97,6 +102,16 @@ class ControlPlane:
         self.report: ReconcileReport | None = None
         self.live: Mapping[ResourceRef, LiveObject] = {}
         self._drifting: dict[ResourceRef, tuple[str, tuple[str, ...]]] = {}
+
+    def _keeping(self) -> ClusterKeeping | None:
+        """What keeps a cluster as declared; None where the target is this machine."""
+        spec = self.governing().configuration.cluster
+        if spec is None or not isinstance(self.target, ClusterTarget):
+            return None
+        first = next(iter(self.source.commits(None, self.source.fetch())), "")
+        name = source_name(spec.source, self.location, self.branch, first)
+        self.target.sight.on_news = self.heard
+        return ClusterKeeping(self.target.cluster, self.target.sight, self.store.state, self.clock, name)
 
     # life
     def start(self) -> None:
@@ -115,9 +130,17 @@ class ControlPlane:
         """Make `wait` return: something happened."""
         self._wake.set()
 
+    def heard(self) -> None:
+        """Something happened in the cluster. Many things do: the steps that follow from it keep their distance."""
+        self._heard = True
+        self._wake.set()
+
     def wait(self, seconds: float) -> None:
         """Sleep until the next step is due or somebody wakes it."""
         self._wake.wait(seconds)
+        if self._heard:
+            self._heard = False
+            self._rest.wait(max(0.0, self._stepped_at + _DISTANCE_S - self.clock.monotonic()))
         self._wake.clear()
 
     @property
@@ -137,6 +160,7 @@ class ControlPlane:
     def step(self) -> None:
         """One round. Errors of one part are kept in `problem` and do not stop the others; StateError is raised."""
         problems = []
+        self._stepped_at = self.clock.monotonic()
         for part in (self._resume, self._follow, self._reconcile, self._walk, self._note_jobs, self._measure):
             try:
                 part()
@@ -203,6 +227,9 @@ class ControlPlane:
         if deployed is None:
             return
         desired = self.rollouts.shaped(self.declared())
+        if self.keeping is not None:
+            self._keep(self.keeping, desired, deployed.revision)
+            return
         report = reconcile(self.target, self.store.state, SOURCE, deployed.revision, desired)
         self.report = report
         self._note_drift(report.drift, deployed.revision)
@@ -219,6 +246,30 @@ class ControlPlane:
         if report.blocked or failed:
             raise TargetError("; ".join([*([report.blocked] if report.blocked else []), *failed]))
 
+    def _keep(self, keeping: ClusterKeeping, desired: Sequence[Declaration], revision: str) -> None:
+        """Step 3 where the target is a cluster."""
+        spec = self.governing().configuration.cluster
+        if spec is None:
+            raise TargetError(
+                "customhouse.yaml names this machine as the target now", hint="start `customhouse up` again"
+            )
+        kept = keeping.keep(desired, spec)
+        self.live = keeping.live
+        self.changes += kept.changed
+        now = self.clock.now()
+        drifts = [(item, drift_json(item)) for item in kept.drift]
+        entries = [
+            journal.drifted(item.ref, said["found"], said["fields"], revision, now, corrected=item.corrected)
+            for item, said in drifts
+        ]
+        entries += [journal.released(ref, reason, revision, now) for ref, reason in kept.released]
+        self.outbox.commit({}, entries)
+        self._note_deployments(desired, kept.done, revision)
+        self._note_removals(kept)
+        self._settle()
+        if kept.problem:
+            raise TargetError(kept.problem)
+
     def _note_drift(self, found: Sequence[Drift], revision: str) -> None:
         """Record each drift once, however often it comes back before the object is healthy again."""
         now = self.clock.now()
@@ -232,34 +283,40 @@ class ControlPlane:
             entries.append(journal.drifted(item.ref, item.kind.value, fields, revision, now))
         self.outbox.commit({}, entries)
         drifting = {item.ref for item in found}
-        for ref, live in self.live.items():
-            if ref not in drifting and live.health.status is HealthStatus.HEALTHY:
-                self._drifting.pop(ref, None)
+        for ref in [ref for ref in self._drifting if ref not in drifting]:
+            live = self.live.get(ref)
+            if live is not None and live.health.status is HealthStatus.HEALTHY:
+                self._drifting.pop(ref)
 
     def _note_deployments(self, desired: Sequence[Declaration], done: set[ResourceRef], revision: str) -> None:
         """Record what was handed to the target: now (`done`), or before a kill that came before the record."""
+        waiting = self.memory.all(PENDING)
+        now = self.clock.now()
+        documents: dict[str, Any] = {}
+        entries = list[Entry]()
         for declaration in desired:
             ref = declaration.ref
-            if workload(declaration.manifest, ref) is None:
+            key = key_of(PENDING, ref)
+            value: Any = waiting.get(key)
+            if (value is None and ref not in done) or workload(declaration.manifest, ref) is None:
                 continue
-            release, key = release_name(declaration), key_of(PENDING, ref)
-            value = self.memory.get(key)
+            release = release_name(declaration)
             ours = value is not None and value["release"] == release
             if not (ref in done or (ours and not value["noted"] and ref in self.live)):
                 continue
-            entry = journal.deployed(
-                declaration,
-                release,
-                value["revision"] if ours else revision,
-                value["decision"] if ours else "",
-                self.clock.now(),
-            )
-            self.outbox.commit({key: {**value, "noted": True}} if ours else {}, [entry])
+            commit, decision = (value["revision"], value["decision"]) if ours else (revision, "")
+            entries.append(journal.deployed(declaration, release, commit, decision, now))
+            documents |= {key: {**value, "noted": True}} if ours else {}
+        self.outbox.commit(documents, entries)
 
-    def _note_removals(self) -> None:
+    def _note_removals(self, kept: Kept | None = None) -> None:
         for key, value in self.memory.all(REMOVING).items():
             ref = ref_of(value["resource"])
-            if ref not in self.target.read([ref]):
+            if self.keeping is not None and self.keeping.holds(ref):
+                continue
+            if kept is not None and any(ref == released for released, _ in kept.released):
+                self.outbox.commit({key: None})
+            elif ref not in self.target.read([ref]):
                 self.outbox.commit({key: None}, [journal.deleted(ref, value["revision"], self.clock.now())])
 
     def _settle(self) -> None:
@@ -270,7 +327,10 @@ class ControlPlane:
             live = self.live.get(ref)
             if live is None or ref in walking or live.health.status is not HealthStatus.HEALTHY:
                 continue
-            if ref.kind == "InferenceService" and live.status.get("local", {}).get("stable") != value["release"]:
+            if self.keeping is not None and not self.keeping.applied(ref):
+                continue  # what is healthy is the version before
+            stable = live.status.get("local", {}).get("stable")
+            if self.keeping is None and ref.kind == "InferenceService" and stable != value["release"]:
                 continue
             record, entries = concluded(value, RolloutPhase.PROMOTED, "", self.clock.now())
             self.store.releases.record(record)

@@ -179,6 +179,8 @@ class Following:
         deployed = self._memory.deployed
         if deployed is not None and not (self._settings.state / wiring.ADMITTED).is_dir():
             governing, declared = self._standing.governing(), self._standing.declared()
+            if governing.configuration.cluster is not None:
+                return  # nothing serves on this machine
             self._admit(deployed.revision, declared, governing, self._clock.now())
 
     def _admit(self, commit: str, declared: Sequence[Declaration], governing: Governance, at: datetime) -> None:
@@ -225,12 +227,13 @@ class Following:
         self, commit: str, judgement: Judgement, governing: Governance, books: Books, entries: list[Entry]
     ) -> None:
         now, message = self._clock.now(), self._source.message(commit)
-        export_images(self._source, commit, governing.configuration, self._settings)
-        self._admit(commit, judgement.declarations, governing, now)
+        if governing.configuration.cluster is None:
+            export_images(self._source, commit, governing.configuration, self._settings)
+            self._admit(commit, judgement.declarations, governing, now)
         documents: dict[str, Any] = {}
         decisions = {decision.resource: decision for decision in judgement.decisions}
         # Asked now, not remembered: after a restart nothing has been read yet, and a canary would be skipped.
-        live = books.target.read([change.ref for change in judgement.changes])
+        live = books.target.read([item.ref for item in judgement.changes if item.operation is not Operation.CREATE])
         known = books.known_good() if is_rollback(message) else frozenset()
         rolling, walks = books.rollouts.begun_by(judgement.changes, live, commit, known, now)
         documents |= rolling

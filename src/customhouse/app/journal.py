@@ -195,6 +195,13 @@ def deleted(ref: ResourceRef, revision: str, at: datetime) -> Entry:
     return entry("removal", f"removal:{revision}:{ref}", at, ACTOR, nodes=[commit_node(revision)], body=body)
 
 
+def released(ref: ResourceRef, reason: str, revision: str, at: datetime) -> Entry:
+    """An object left the declarations and was not deleted, because it is not ours any more."""
+    body = {"text": f"{ref} was left in the target: {reason}"[:500]}
+    key = f"released:{ref}:{to_rfc3339(at)}"
+    return entry("released", key, at, ACTOR, nodes=[commit_node(revision)], body=body)
+
+
 def job_finished(
     declaration: Declaration, revision: str, status: str, message: str, at: datetime, *, finished: str = ""
 ) -> Entry:
@@ -229,10 +236,20 @@ def reverted(ref: ResourceRef, bad: str, commit: str, at: datetime) -> Entry:
     return entry("revert", f"revert:{bad}:{ref}", at, ACTOR, nodes=[before, after], links=links, body=body)
 
 
-def drifted(ref: ResourceRef, kind: str, fields: Sequence[Mapping[str, Any]], revision: str, at: datetime) -> Entry:
-    """The target was found otherwise than declared, and was put right."""
+def drifted(
+    ref: ResourceRef,
+    kind: str,
+    fields: Sequence[Mapping[str, Any]],
+    revision: str,
+    at: datetime,
+    *,
+    corrected: bool = True,
+) -> Entry:
+    """The target was found otherwise than declared, and was put right, or is left so."""
     shown = ", ".join(str(item["pointer"]) for item in fields) or "the object"
-    body = {"text": f"{ref} {kind} ({shown}), corrected"[:500], "fields": list(fields)}
+    by = ", ".join(sorted({str(item["manager"]) for item in fields if item.get("manager")}))
+    end = ("corrected" if corrected else "left") + (f"; by {by}" if by else "")
+    body = {"text": f"{ref} {kind} ({shown[:300]}), {end}"[:500], "fields": list(fields)[:20]}
     # Drift can come back: unlike a deployment the same drift at another time is another event.
     key = f"drift:{ref}:{to_rfc3339(at)}"
     return entry("drift", key, at, ACTOR, nodes=[commit_node(revision)], body=body)

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import groupby
 
@@ -25,6 +25,7 @@ from customhouse._kit.clock import Clock
 from customhouse.control import drift as drifting
 from customhouse.control.drift import FieldDrift
 from customhouse.control.pruning import Pruning
+from customhouse.control.rounds import Found, ObjectDrift, Round
 from customhouse.control.stages import Wanted, scaled, wanted, with_replicas
 from customhouse.control.tracked import Inventories, Tracked
 from customhouse.core.cluster import Apply, Cluster, Refusal, Written, managers_of
@@ -35,8 +36,10 @@ from customhouse.core.sight import Key, Seen, Sight, fingerprint, key_of
 
 _AT_ONCE = 500
 """Objects a batch: what came of it is written down after each."""
-_RETRY_S, _RETRY_MOST_S = 0.5, 60.0
+_RETRY_S, _RETRY_MOST_S = 0.5, 30.0
 _SOON_S, _SOON_MOST_S = 0.05, 5.0
+_FIGHTS, _FIGHT_S = 5, 120.0
+"""After so many corrections of one object, each within so many seconds of the last, they come less and less often."""
 _MISSING = "missing"
 _READY = (HealthStatus.HEALTHY, HealthStatus.SUSPENDED)
 
@@ -49,42 +52,6 @@ class Conduct:
     correct: bool = True
     prune: bool = True
     prune_budget_percent: int = 50
-
-
-class Found(Enum):
-    """How an object of ours is otherwise than declared."""
-
-    ALTERED = "altered"
-    MISSING = "missing"
-    ADDED = "added"
-    """Somebody added fields by hand that the declaration does not speak of; applying again does not remove them."""
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectDrift:
-    """One object that is not as declared, though its declaration did not change. `corrected`: it is now."""
-
-    found: Found
-    ref: ResourceRef
-    fields: tuple[FieldDrift, ...] = ()
-    corrected: bool = False
-
-
-@dataclass(slots=True)
-class Round:
-    """What one step did and found."""
-
-    applied: list[ResourceRef] = field(default_factory=list)
-    """Objects that a write changed."""
-    removed: list[ResourceRef] = field(default_factory=list)
-    """Objects that were ours and are gone."""
-    released: list[tuple[ResourceRef, str]] = field(default_factory=list)
-    """Objects that are ours no more and were left, each with the reason."""
-    drift: list[ObjectDrift] = field(default_factory=list)
-    touched: set[Key] = field(default_factory=set)
-    """Declared objects of which anything (health too) may be otherwise than before."""
-    unanswered: str = ""
-    """The API did not answer (all of) this round."""
 
 
 class _Need(Enum):
@@ -269,6 +236,8 @@ class Convergence:
 
     def _need(self, item: Wanted) -> _Need:
         seen, entry = self._sight.seen(item.key), self.inventory.entries.get(item.key)
+        if self._clock.monotonic() < item.due:  # it is tried again then, however much happens to it until then
+            return _Need.WAIT
         if seen is None:
             if not self._sight.absent(item.key):
                 return _Need.WAIT
@@ -343,9 +312,23 @@ class Convergence:
             item.reported = "" if seen is None or item.correct else seen.state
             drift = ObjectDrift(Found.ALTERED, item.ref, fields, corrected=item.correct and self.conduct.writes)
             self._note(drift)
+            if item.correct and self._fought(item, fields):
+                continue
             made.drift.append(drift)
             found.append(item)
         return found
+
+    def _fought(self, item: Wanted, fields: Sequence[FieldDrift]) -> bool:
+        """Whether a correction has to wait: who writes against a controller for ever gains nothing by being faster."""
+        now = self._clock.monotonic()
+        if now - item.healed_at > _FIGHT_S:
+            item.heals = 0
+        if item.heals >= _FIGHTS and now - item.healed_at < min(2.0 ** (item.heals - _FIGHTS), _RETRY_MOST_S):
+            names = ", ".join(sorted({one.manager for one in fields if one.manager})) or "somebody"
+            self._later_again(item, f"{names} alters it again and again: it is put right less and less often")
+            return True
+        item.heals, item.healed_at = item.heals + 1, now
+        return False
 
     def _note_additions(self, item: Wanted, would: Manifest, seen: Seen, made: Round) -> None:
         added = drifting.additions(would, managers_of(would))
@@ -423,7 +406,8 @@ class Convergence:
         pause = min(_RETRY_S * 2**item.tries, _RETRY_MOST_S)
         item.tries = min(item.tries + 1, 20)
         pause *= random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
-        heapq.heappush(self._later, (self._clock.monotonic() + pause, item.key))
+        item.due = self._clock.monotonic() + pause
+        heapq.heappush(self._later, (item.due, item.key))
 
     def _again(self, item: Wanted) -> None:
         """Soon, without that being a problem."""
@@ -431,9 +415,10 @@ class Convergence:
         item.tries = min(item.tries + 1, 20)
         heapq.heappush(self._later, (self._clock.monotonic() + pause, item.key))
 
-    def keys(self) -> Collection[Key]:
-        """The declared objects."""
-        return self._wanted.keys()
+    def declared_digest(self, key: Key) -> str | None:
+        """The digest of what is declared of an object; None for one that is not."""
+        found = self._wanted.get(key)
+        return None if found is None else found.digest
 
     def waiting(self) -> dict[ResourceRef, str]:
         """Declared objects that are not applied yet, and what for."""

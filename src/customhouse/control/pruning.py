@@ -19,19 +19,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from customhouse._kit.clock import Clock
 from customhouse.control.drift import applied_by_us
 from customhouse.control.plan import keeps
+from customhouse.control.rounds import Round
 from customhouse.control.stages import Stage, Wanted, stage_of
 from customhouse.control.tracked import Inventories, Tracked
 from customhouse.core.cluster import ApiKind, Cluster, Delete, Refusal, Scope, Written, managers_of
 from customhouse.core.resource import Manifest, ResourceRef
 from customhouse.core.sight import Key, Sight, key_of, live_key
-
-if TYPE_CHECKING:
-    from customhouse.control.convergence import Round
 
 _AT_ONCE = 200
 _RETRY_S, _RETRY_MOST_S = 1.0, 60.0

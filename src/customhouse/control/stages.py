@@ -89,6 +89,9 @@ class Wanted:
     problem: str = ""
     reported: str = ""
     """The state whose drift was told and is left."""
+    heals: int = 0
+    """How often it was put right in a row, each time soon after the time before: somebody works against it."""
+    healed_at: float = float("-inf")
 
     @property
     def key(self) -> Key:

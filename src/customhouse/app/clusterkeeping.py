@@ -1,0 +1,202 @@
+"""Keeping a cluster: the control plane's step 3 where the target is a Kubernetes API.
+
+What changed since the last step is all that is looked at; `live` is brought up to date in place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from customhouse._kit.clock import Clock, to_rfc3339
+from customhouse._kit.digest import bytes_digest
+from customhouse.app.target_spec import MANAGE, ClusterSpec
+from customhouse.control.convergence import Conduct, Convergence
+from customhouse.control.rounds import Found, ObjectDrift, Round
+from customhouse.control.tracked import Inventories
+from customhouse.core.cluster import Cluster
+from customhouse.core.errors import ConfigError
+from customhouse.core.plan import LiveObject
+from customhouse.core.ports import StateStore
+from customhouse.core.resource import Declaration, ResourceRef
+from customhouse.core.sight import Key, key_of
+from customhouse.execution.sightings import Sightings
+
+_TOLD = 5
+"""Objects named in the problem; `status` lists all of them."""
+
+
+@runtime_checkable
+class ClusterTarget(Protocol):
+    """A target that is a cluster."""
+
+    cluster: Cluster
+    sight: Sightings
+
+
+@dataclass(slots=True)
+class Kept:
+    """What one step did, as the control plane records it."""
+
+    done: set[ResourceRef] = field(default_factory=set)
+    """Workloads and other objects that a write changed."""
+    removed: tuple[ResourceRef, ...] = ()
+    released: tuple[tuple[ResourceRef, str], ...] = ()
+    drift: tuple[ObjectDrift, ...] = ()
+    changed: bool = False
+    """Whether anything is otherwise than before for who looks at the board."""
+    problem: str = ""
+
+
+class ClusterKeeping:
+    """Belongs to the control plane's thread."""
+
+    def __init__(self, cluster: Cluster, sight: Sightings, state: StateStore, clock: Clock, source: str) -> None:
+        self.source = source
+        self.live: dict[ResourceRef, LiveObject] = {}
+        self.spec = ClusterSpec()
+        self._cluster, self._sight, self._state, self._clock = cluster, sight, state, clock
+        self._convergence: Convergence | None = None
+        self._declared: Sequence[Declaration] = ()
+        self._refs: dict[Key, ResourceRef] = {}
+        self._passed_at = clock.monotonic()
+
+    def keep(self, desired: Sequence[Declaration], spec: ClusterSpec) -> Kept:
+        """One step. Raises TargetError (the API is out of reach) and StateError; the next call goes on from there."""
+        found = self._converging(spec)
+        if desired is not self._declared:
+            found.declare(desired)
+            self._declared = desired
+            self._refs = {key_of(item.ref): item.ref for item in desired}
+            gone = self.live.keys() - self._refs.values()
+            for ref in gone:
+                del self.live[ref]
+        self._pass_when_due(found, spec)
+        made = found.step()
+        return self._kept(found, made)
+
+    def _converging(self, spec: ClusterSpec) -> Convergence:
+        conduct = Conduct(
+            writes=spec.mode == MANAGE,
+            correct=spec.drift == "correct",
+            prune=spec.prune,
+            prune_budget_percent=spec.prune_budget_percent,
+        )
+        if self._convergence is None or self._convergence.conduct != conduct:
+            inventory = Inventories(self._cluster, self._state, "kubernetes", self.source)
+            made = Convergence(self._cluster, self._sight, inventory, self._clock, conduct)
+            made.load()
+            self._convergence, self._declared, self.spec = made, (), spec
+        return self._convergence
+
+    def _pass_when_due(self, found: Convergence, spec: ClusterSpec) -> None:
+        """The scheduled full pass: a watch may have missed something, and somebody may have altered the inventory."""
+        now = self._clock.monotonic()
+        if now - self._passed_at < spec.full_pass_minutes * 60:
+            return
+        self._passed_at = now
+        self._sight.look_again()
+        if found.conduct.writes:
+            found.inventory.restore()
+
+    def _kept(self, found: Convergence, made: Round) -> Kept:
+        changed = bool(made.applied or made.removed or made.released or made.drift)
+        for key in made.touched:
+            ref = self._refs.get(key) or self._refs.get((key[0], key[1], "default", key[3]))
+            if ref is None:
+                continue
+            seen = found.seen(ref)
+            before = self.live.get(ref)
+            if seen is None:
+                changed |= self.live.pop(ref, None) is not None
+            elif before is None or before.health != seen.health:
+                self.live[ref] = LiveObject(ref, {}, seen.health)
+                changed = True
+        done = {ref for key in map(key_of, made.applied) if (ref := self._refs.get(key)) is not None}
+        return Kept(
+            done, tuple(made.removed), tuple(made.released), tuple(made.drift), changed, self._problem(found, made)
+        )
+
+    def _problem(self, found: Convergence, made: Round) -> str:
+        said = [f"the API does not answer: {made.unanswered}"] if made.unanswered else []
+        said += found.unfit[:_TOLD]
+        if found.blocked:
+            said.append(f"nothing is deleted: {found.blocked}")
+        problems = [f"{ref}: {text}" for ref, text in found.problems.items() if text]
+        said += problems[:_TOLD]
+        if len(problems) > _TOLD:
+            said.append(f"and {len(problems) - _TOLD} objects more")
+        said += [f"{kind} cannot be watched: {text}" for kind, text in self._sight.problems().items()]
+        left = [item for item in found.drifting.values() if not item.corrected]
+        said += [told(item) for item in left[:_TOLD]]
+        return "; ".join(said)
+
+    def holds(self, ref: ResourceRef) -> bool:
+        """Whether the object is in the inventory; before the first step nothing is known, and it may be."""
+        return self._convergence is None or key_of(ref) in self._convergence.inventory.entries
+
+    def applied(self, ref: ResourceRef) -> bool:
+        """Whether the object is applied as it is declared now."""
+        if self._convergence is None:
+            return False
+        entry = self._convergence.inventory.entries.get(key_of(ref))
+        declared = self._convergence.declared_digest(key_of(ref))
+        return entry is not None and declared is not None and entry.digest == declared
+
+    def document(self) -> dict[str, Any]:
+        """For `customhouse status`: what is waiting, what drifts, what cannot be done."""
+        found = self._convergence
+        if found is None:
+            return {}
+        return {
+            "target": "kubernetes",
+            "mode": self.spec.mode,
+            "source": self.source,
+            "objects": len(self._refs),
+            "waiting": [{"resource": ref.to_json(), "for": text} for ref, text in list(found.waiting().items())[:100]],
+            "drift": [drift_json(item) for item in list(found.drifting.values())[:100]],
+            "kept": [ref.to_json() for ref in found.kept[:100]],
+            "blocked": found.blocked,
+        }
+
+
+def drift_json(item: ObjectDrift) -> dict[str, Any]:
+    """`{"resource","found","corrected","fields":[{"pointer","declared","live","manager","at"}]}`."""
+    fields = [
+        {
+            "pointer": one.diff.pointer,
+            "declared": one.diff.declared,
+            "live": one.diff.live,
+            "manager": one.manager,
+            "at": "" if one.at is None else to_rfc3339(one.at),
+        }
+        for one in item.fields
+    ]
+    return {"resource": item.ref.to_json(), "found": item.found.value, "corrected": item.corrected, "fields": fields}
+
+
+def told(item: ObjectDrift) -> str:
+    """One drift in a line."""
+    if item.found is Found.MISSING:
+        return f"{item.ref} was deleted in the cluster"
+    word = "has fields that nobody declared" if item.found is Found.ADDED else "is not as declared"
+    shown = ", ".join(str(one) for one in item.fields[:3]) + (", …" if len(item.fields) > 3 else "")
+    return f"{item.ref} {word}: {shown}"
+
+
+def source_name(given: str, location: str, branch: str, first_commit: str) -> str:
+    """The name of a repository's inventory in a cluster. Raises ConfigError for one that cannot be part of a name.
+
+    The address and the first commit are both in it: two repositories never share an inventory by accident (each would
+    delete what the other declares), at the price that a repository that moves has to say its old name.
+    """
+    if given:
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?", given):
+            raise ConfigError(
+                f"target.source is {given!r}", hint="lower-case letters, digits and dashes, at most 52 characters"
+            )
+        return given
+    digest = bytes_digest("\n".join((location, branch, first_commit)).encode())
+    return f"git-{digest.removeprefix('sha256:')[:16]}"

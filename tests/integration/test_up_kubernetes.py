@@ -1,0 +1,96 @@
+"""`customhouse up` on a real API server: from a push to applied, observed first, adopted by a commit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from up_world import UpWorld
+
+from kubernetes_plane import ControlPlane, KubernetesError
+
+pytestmark = pytest.mark.part("kubernetes")
+
+RULES = """\
+apiVersion: customhouse.dev/v1
+target:
+  kind: kubernetes
+  kubeconfig: KUBECONFIG
+  mode: MODE
+policy:
+  requireSignedCommits: false
+optimiser:
+  autonomy: observe
+prices:
+  maxAgeDays: 3650
+"""
+LABELS = "".join(f"    customhouse.dev/{name}: x\n" for name in ("owner", "team", "project", "cost-centre"))
+
+
+def settings_of(name: str, namespace: str, text: str) -> str:
+    metadata = f"  name: {name}\n  namespace: {namespace}\n  labels:\n{LABELS}"
+    return f"apiVersion: v1\nkind: ConfigMap\nmetadata:\n{metadata}data:\n  text: {text}\n"
+
+
+class ClusterWorld(UpWorld):
+    """The same, with a cluster as the target."""
+
+    def __init__(self, root: Path, plane: ControlPlane, mode: str) -> None:
+        self.plane = plane
+        rules = RULES.replace("KUBECONFIG", str(plane.kubeconfig)).replace("MODE", mode)
+        super().__init__(root, rules)
+        self.namespace = plane.namespace("up")
+
+    def text(self, name: str) -> str:
+        """The text of a ConfigMap; empty while there is none."""
+        try:
+            found = self.plane.call("GET", f"/api/v1/namespaces/{self.namespace}/configmaps/{name}")
+        except KubernetesError:
+            return ""
+        return str(found["data"]["text"])
+
+    def put(self, name: str, text: str) -> str:
+        return self.push({f"{name}.yaml": settings_of(name, self.namespace, text)}, f"{name} says {text}")
+
+    def status(self) -> Any:
+        return json.loads(self.cli("status", "-o", "json").stdout)
+
+
+@pytest.fixture
+def managed(tmp_path: Path, kubernetes: ControlPlane) -> Iterator[ClusterWorld]:
+    made = ClusterWorld(tmp_path, kubernetes, "manage")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def observed(tmp_path: Path, kubernetes: ControlPlane) -> Iterator[ClusterWorld]:
+    made = ClusterWorld(tmp_path, kubernetes, "observe")
+    yield made
+    made.close()
+
+
+def test_a_push_is_applied_an_edit_is_put_right_and_what_leaves_git_goes(managed: ClusterWorld) -> None:
+    managed.put("one", "first")
+    managed.put("two", "first")
+    managed.start()
+    managed.until(lambda: (managed.text("one"), managed.text("two")) == ("first", "first"))
+    commit = managed.put("one", "second")
+    managed.until(lambda: managed.text("one") == "second")
+    managed.until(lambda: managed.overview()["deployed"] == commit)
+
+    path = f"/api/v1/namespaces/{managed.namespace}/configmaps/one?fieldManager=kubectl-edit"
+    managed.plane.call("PATCH", path, {"data": {"text": "mine"}}, content="application/merge-patch+json")
+    managed.until(lambda: managed.entries("drift"))
+    managed.until(lambda: managed.text("one") == "second")
+    (drift,) = managed.entries("drift")
+    assert "kubectl-edit" in drift.body["text"]
+
+    managed.push({"two.yaml": None}, "two goes")
+    managed.until(lambda: managed.text("two") == "")
+    assert managed.text("one") == "second"
+    assert managed.status()["problem"] == ""
+    assert managed.end() == 0
