@@ -148,7 +148,13 @@ class Transport:
                 proxy=self._access.proxy,
                 server_hostname=self._access.server_name,
             ) as response:
-                yield response
+                try:
+                    yield response
+                except BaseException:
+                    # Half an answer: a polite end of TLS would wait for a server that may say nothing any more.
+                    if response.connection is not None and response.connection.transport is not None:
+                        response.connection.transport.abort()
+                    raise
         finally:
             session.users -= 1
             if self._retired:
