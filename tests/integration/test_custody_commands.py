@@ -324,6 +324,8 @@ def test_rows_are_proved_from_the_data(command: Command, tmp_path: Path) -> None
     assert command("data", "register", data, "--name", "payments", "--state", state).status == 0
     file = tmp_path / "file"
     asked = ("trace", "payments#rows=1000-2050", "--state", state)
+    assert "taken to be meant" in command(*asked).err
+    assert "the dataset has 3000" in command("trace", "payments#rows=2999-3000", "--state", state).err
     assert command(*asked, "--export", file).status == 2
     assert command(*asked, "--export", file, "--data", data).status == 0
     found = command("verify", file, "--key", state / "keys" / "ledger.pub", "-o", "json").json

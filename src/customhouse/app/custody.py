@@ -103,8 +103,10 @@ def traced(settings: Settings, asked: Asked, told: Told = _silent) -> Trace:
     with wiring.store(settings, create=False) as opened:
         checkpoint = wiring.ledger(settings, opened, write=False).checkpoint()
         found, rows = _walked(settings, opened, checkpoint, asked, told)
-        if rows is not None and asked.data is not None:
-            _rows(found.found[0].partition(":")[2], rows, asked.data)
+        if rows is not None:
+            _require_rows(found, rows)
+            if asked.data is not None:
+                _rows(found.found[0].partition(":")[2], rows, asked.data)
         return found
 
 
@@ -252,6 +254,18 @@ def _rows(dataset: str, rows: tuple[int, int], data: str | None) -> dict[str, An
     return {"dataset": dataset, "proof": proof.to_json()}
 
 
+def _require_rows(found: Trace, rows: tuple[int, int]) -> None:
+    """Raises UsageError for rows that the dataset does not have, as its entry says."""
+    for _, item in found.proofs:
+        tree = item.body.get("row_tree") if found.found[0] in item.subjects else None
+        count = tree.get("rows") if isinstance(tree, Mapping) else None
+        if isinstance(count, int) and rows[1] > count:
+            raise UsageError(
+                f"rows {rows[0]} to {rows[1] - 1}: the dataset has {count}",
+                hint=f"the first row is 0, the last {count - 1}",
+            )
+
+
 def _consistency(
     ledger: Ledger, key: PublicKey, old: Sequence[PublicKey], since: str | None, size: int
 ) -> Mapping[str, Any] | None:
@@ -268,13 +282,6 @@ def _consistency(
         raise UsageError(f"the checkpoint has {kept.size} entries, and this ledger {size}", where=since)
     proof = [base64.b64encode(step).decode() for step in ledger.consistency(kept.size, size)]
     return {"size": kept.size, "proof": proof}
-
-
-def _read(place: Path) -> bytes:
-    try:
-        return place.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}", where=str(place)) from error
 
 
 class _Gathering:

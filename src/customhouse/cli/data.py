@@ -8,7 +8,7 @@ import click
 
 from customhouse.app.settings import Settings
 from customhouse.cli.long_work import shown
-from customhouse.cli.output import common, formats, talk, write_json, write_table, write_text
+from customhouse.cli.output import common, formats, plural, talk, write_json, write_table, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -170,7 +170,7 @@ def register(
     if output == "json":
         write_json(found | {"findings": [item.to_json() for item in report.validated.findings]})
     else:
-        write_text(f"{found['digest']}  {found['name']}: {found['files']} files, {found['size']} bytes")
+        write_text(f"{found['digest']}  {found['name']}: {plural(found['files'], 'file')}, {found['size']} bytes")
         _findings(report.to_json())
     if not found["passed"]:
         talk(settings, "not registered: it failed the validation")

@@ -21,14 +21,15 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { margin-top: 2.5rem; } dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }
 dt { color: var(--none); } dd { margin: 0; overflow-wrap: anywhere; }
-dl, .wide { max-width: 100%; } .wide { overflow-x: auto; } @media (max-width: 40rem) { dl { display: block; } table { font-size: .85rem; } th, td { padding: .3rem; } }
+dl, .wide { max-width: 100%; } .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; } th, td { border-bottom: 1px solid var(--line); padding: .4rem .6rem; text-align: left; vertical-align: top; }
 .control { border: 1px solid var(--line); border-radius: .5rem; margin: .8rem 0; padding: .6rem .9rem; break-inside: avoid; }
-.control h3 { font-size: 1rem; margin: 0; } .source { color: var(--none); font-size: .9rem; margin: 0; }
+.control h3 { font-size: 1rem; margin: 0; } .source { color: var(--none); font-size: .9rem; margin: 0; overflow-wrap: anywhere; }
 .state { border: 1px solid currentColor; border-radius: 1rem; float: right; font-size: .85rem; font-weight: 600; margin-left: .6rem; padding: 0 .6rem; }
 .met { color: var(--good); } .partly { color: var(--half); } .missing { color: var(--bad); } .not-shown, .not-applicable { color: var(--none); }
 ul { margin: .4rem 0 0; padding-left: 1.2rem; } li { overflow-wrap: anywhere; } code { background: var(--soft); border-radius: .2rem; padding: 0 .2rem; }
 .warning { border-left: .3rem solid var(--half); padding-left: .8rem; }
+@media (max-width: 40rem) { body { margin: 1rem auto; } dl { display: block; } dd { margin-bottom: .4rem; } .wide table { font-size: .75rem; } .wide th, .wide td { padding: .3rem .2rem; } .wide th:first-child, .wide td:first-child { width: 40%; } }
 """  # noqa: E501 - a style sheet
 
 

@@ -348,5 +348,7 @@ th,td{text-align:left;padding:.25rem .9rem .25rem 0;border-bottom:1px solid var(
 overflow-wrap:break-word;min-width:3rem;max-width:32rem}
 td{font-variant-numeric:tabular-nums}ul{padding-left:1.2rem}
 svg{width:20rem;max-width:100%}svg rect{fill:none;stroke:var(--line)}svg text{fill:var(--soft);font-size:11px}
+@media(max-width:40rem){main{padding:1rem}.t table{font-size:.75rem}.t td{overflow-wrap:anywhere}
+.t th,.t td{min-width:0;padding-right:.5rem}}
 svg .d{stroke:var(--soft);stroke-dasharray:4 4}svg .i{stroke:var(--soft);stroke-width:2}svg circle{fill:var(--ink)}
 """

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from customhouse.app.settings import Settings
-from customhouse.cli.output import common, formats, talk, write_json, write_table, write_text
+from customhouse.cli.output import common, formats, plural, talk, write_json, write_table, write_text
 
 
 @click.command()
@@ -59,6 +59,9 @@ def trace(
     from customhouse.app.custody import traced
 
     found = traced(settings, asked, lambda what, done, total: talk(settings, f"{done} of {total} {what}"))
+    if "#rows=" in reference:
+        said = f"proved from {data}" if data else "taken to be meant; --data PATH proves them"
+        talk(settings, f"rows {reference.partition('#rows=')[2]}: {said}")
     shown = found.only(kinds).to_json()
     if output == "json":
         _json(shown)
@@ -85,7 +88,9 @@ def _tables(found: dict[str, Any]) -> None:
     write_table("", ["Time", "Kind", "What", "Also known as"], rows)
     links = [[edge["from"], edge["kind"], edge["to"], _rests(edge)] for edge in found["edges"]]
     write_table("", ["From", "How", "To", "Rests on"], links)
-    write_text(f"{len(found['nodes'])} nodes, {len(found['edges'])} links, {len(found['proofs'])} entries proved")
+    entries = len(found["proofs"])
+    counted = f"{plural(len(found['nodes']), 'node')}, {plural(len(found['edges']), 'link')}"
+    write_text(f"{counted}, {entries} {'entry' if entries == 1 else 'entries'} proved")
 
 
 def _rests(edge: dict[str, Any]) -> str:
