@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from customhouse.control.argocd import GROUP
 from customhouse.control.argocd_rendering import application_roots
+from customhouse.control.argocd_sets import Made, NotHereError, applications_of
 from customhouse.control.flux import HELM, KUSTOMIZE
 from customhouse.control.flux_rendering import kustomization_roots, release_roots
 from customhouse.control.rendering import Sight
@@ -44,3 +45,23 @@ def owned(
                 yield from kustomization_roots(item, spec, files, everything, sight)
             case (group, "HelmRelease") if group == HELM:
                 yield from release_roots(item, spec, files, everything, sight)
+
+
+def made(
+    declarations: Iterable[Declaration], files: Mapping[str, bytes], sight: Sight
+) -> Iterator[tuple[Declaration, Made]]:
+    """The Applications that ApplicationSets among `declarations` make of `files`; a set that asks others is noted.
+
+    Raises DeclarationError, at the field, for a set that is wrong or says what is not known here.
+    """
+    for item in declarations:
+        if (item.ref.api_version.rpartition("/")[0], item.ref.kind) != (GROUP, "ApplicationSet"):
+            continue
+        try:
+            found = applications_of(item, files)
+        except NotHereError as error:
+            said = f"the Applications of an ApplicationSet whose generator {error} only a cluster or a forge answers"
+            sight.elsewhere[item.locate("/spec/generators"), said] = None
+            continue
+        for one in found:
+            yield item, one

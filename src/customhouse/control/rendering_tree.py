@@ -38,7 +38,7 @@ from customhouse.control.rendering import (
 from customhouse.control.rendering_kustomize import NAMES, Forest, kustomization_in, roots_among
 from customhouse.control.rendering_output import declared_in, objects_in, take_origin
 from customhouse.control.rendering_owned import Owned, joined, refused
-from customhouse.control.rendering_owners import HELPERS, OWNERS, owned
+from customhouse.control.rendering_owners import HELPERS, OWNERS, made, owned
 from customhouse.control.rendering_places import KustomizePlaces, Sources, TemplatePlaces, nowhere
 from customhouse.control.scenes import Scenes
 from customhouse.control.yaml_nodes import LIMITS
@@ -262,6 +262,7 @@ class _Tree:
             helpers = [item for item in found if _kind(item) in HELPERS]
             declared = as_declarations([*owners, *helpers], self._namespace)
             more: list[Found] = []
+            more.extend(self._made(declared))
             for item in owned(declared, self._files, self._sight):
                 more.extend(self._render_owned(item, found))
             if not more:
@@ -270,6 +271,15 @@ class _Tree:
         raise DeclarationError(
             f"objects name folders that hold objects that name folders, {_ROUNDS} levels deep", where="."
         )
+
+    def _made(self, declared: Sequence[Declaration]) -> Iterator[Found]:
+        for item, one in made(declared, self._files, self._sight):
+            owner = replace(item.ref, scene=item.scene)
+            key = (f"{one.manifest['metadata'].get('name')} of a set", owner, item.scene)
+            if key not in self._done:
+                self._done.add(key)
+                how = Rendering(item.location.file, "ApplicationSet", "", "")
+                yield Found(one.manifest, item.location, one.marks, item.ref.namespace, how, owner, item.scene)
 
     def _render_owned(self, item: Owned, found: list[Found]) -> list[Found]:
         root = _Root(item.path, item)

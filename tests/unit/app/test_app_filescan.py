@@ -115,7 +115,8 @@ def test_what_an_application_renders_from_elsewhere_is_told() -> None:
     assert problems({}, {"apps/shop.yaml": chart}) == [("apps/shop.yaml", "unjudged")]
     assert problems({"apps/shop.yaml": chart}, {"apps/shop.yaml": chart}) == []
     assert problems(None, {"apps/shop.yaml": chart}) == [("apps/shop.yaml", "unjudged")]
-    every = APPLICATION.replace(b"kind: Application", b"kind: ApplicationSet")
+    asked = b"spec:\n  generators: [{clusters: {}}]\n"
+    every = APPLICATION.replace(b"kind: Application", b"kind: ApplicationSet").replace(b"spec:\n", asked)
     assert problems({}, {"apps/shop.yaml": every}) == [("apps/shop.yaml", "unjudged")]
 
 
