@@ -98,7 +98,8 @@ def ask_now(settings: Settings, spec: LedgerSpec | None = None) -> tuple[Asked, 
         found = spec or remembered(opened)
         if not found.witnesses:
             raise UsageError(
-                "no witness is named", hint="`ledger.witnesses` in customhouse.yaml; `customhouse up` takes it over"
+                "no witness is named",
+                hint="--url URL --key VKEY; or `ledger.witnesses` in customhouse.yaml, which `up` takes over",
             )
         return ask(wiring.ledger(settings, opened, write=True), opened, found, wiring.witness_post, wiring.clock())
 

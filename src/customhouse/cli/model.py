@@ -26,4 +26,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
 
 @click.group(cls=Verbs, verbs=VERBS)
 def model() -> None:
-    """Scan, sign, verify and describe models. `evaluate` loads one that scanned clean, in a process of its own."""
+    """Scan, evaluate, sign, register and verify models.
+
+    `evaluate` loads one that scanned clean, in a process of its own.
+    """
