@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,6 +12,7 @@ from customhouse.control.yaml_limits import Limits
 from customhouse.core.errors import DeclarationError, SourceError, UsageError
 from customhouse.core.plan import Health, HealthStatus
 from customhouse.core.resource import Manifest
+from customhouse.execution.health import health
 
 STDIN = "-"
 _SUFFIXES = (".yaml", ".yml", ".json")
@@ -22,15 +23,15 @@ LIMITS = Limits(file_bytes=128 * 1024 * 1024, nodes=20_000_000, characters=1024 
 FINE = (HealthStatus.HEALTHY, HealthStatus.SUSPENDED)
 
 
-def health_of(paths: Sequence[str], stdin: BinaryIO | None = None) -> list[dict[str, Any]]:
+def health_of(
+    paths: Sequence[str], stdin: BinaryIO | None = None, judge: Callable[[Manifest], Health] = health
+) -> list[dict[str, Any]]:
     """`[{"resource","status","message"}]`, one per object, in the order of the arguments and of the files.
 
     Raises UsageError where there is nothing at a path, SourceError for a file that cannot be read, DeclarationError for
     broken YAML or JSON and for what is no Kubernetes object (with file and line). Objects need no name here.
     """
-    from customhouse.execution.health import health
-
-    return [_row(manifest, health(manifest)) for path in paths for manifest in _objects(path, stdin)]
+    return [_row(manifest, judge(manifest)) for path in paths for manifest in _objects(path, stdin)]
 
 
 def _row(manifest: Manifest, found: Health) -> dict[str, Any]:
