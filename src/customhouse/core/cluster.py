@@ -54,6 +54,8 @@ class Discovered:
     kinds: tuple[ApiKind, ...]
     problems: Mapping[str, str]
     """Group version → why its kinds are not known. A missing group is not an empty one."""
+    served: tuple[ApiKind, ...] = ()
+    """The kinds in all versions in which they are served, the preferred one first."""
 
 
 class EventKind(StrEnum):

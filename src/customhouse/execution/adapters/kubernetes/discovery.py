@@ -44,7 +44,7 @@ class Kinds:
         first: dict[tuple[str, str], ApiKind] = {}
         for kind in self.served:
             first.setdefault((kind.group, kind.plural), kind)
-        return Discovered(tuple(first.values()), self.problems)
+        return Discovered(tuple(first.values()), self.problems, self.served)
 
     def find(self, api_version: str, kind: str) -> ApiKind | None:
         """The kind as exactly this version serves it."""
