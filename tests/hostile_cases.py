@@ -14,6 +14,7 @@ from typing import Any
 
 from customhouse.core.facts import Facts
 from customhouse.policy.bundle import Bundle, builtin_bundle, load_bundle
+from customhouse.policy.licences import choices
 from customhouse.policy.waiver import Scope, Waiver
 from decision_cases import case
 from policy_cases import NOW
@@ -151,6 +152,104 @@ def _known(source: random.Random, document: dict[str, Any]) -> None:
         "required_image_evidence": source.choice(([], ["scan", "signature"])),
         "per_million_tokens_micro": source.choice((None, 5)),
     }
+    if some() < 0.3:
+        _know_origins(source, document)
+    if some() < 0.3:
+        _know_storage(source, document)
+
+
+def _know_origins(source: random.Random, document: dict[str, Any]) -> None:
+    """Where models come from, and what is asked of that."""
+    some, pick = source.random, source.choice
+    licences = [
+        {"text": text, "choices": read if read is None else [[list(term) for term in choice] for choice in read]}
+        for text in ("MIT", "MIT OR GPL-3.0-only", "GPL-2.0+ AND Zlib", "X WITH Y-exception", "(", "ünïcode")
+        for read in (choices(text),)
+    ]
+
+    def listed() -> dict[str, Any]:
+        names = source.sample(["mit", "zlib", "gpl-3.0-only", "x with y-exception", "ß"], source.randrange(4))
+        return {"names": names, "prefixes": source.sample(["gpl-", "m", ""], source.randrange(2))}
+
+    document["origins"] = [
+        {
+            "reference": pick(("hf://acme/fraud@main", "pvc://m/ü", "s3://b/%d")),
+            "pointer": pick(("/spec", "/spec/predictor/model/storageUri")),
+            "bills": source.randrange(3),
+            "licences": source.sample(licences, source.randrange(4)),
+            "bases": [
+                {"name": f"acme/b{number}", "pinned": some() < 0.5, "licences": source.sample(licences, number % 3)}
+                for number in range(source.choice((0, 1, 4, 8)))
+            ],
+            "bases_left_out": pick((0, 0, 3)),
+            "made_from_none": some() < 0.3,
+            "places": [
+                {"name": f"hf://acme/{of}", "of": of, "pinned": pick((None, True, False)), "refused": pick(("", "no"))}
+                for of in source.sample(["", "acme/b0", "%s"], source.randrange(3))
+            ],
+        }
+        for _ in range(source.randrange(1, 3))
+    ]
+    if some() < 0.8:
+        document["settings"]["models"] = {
+            "licences": {"limited": some() < 0.5, "allowed": listed(), "denied": listed()},
+            "bases": {key: some() < 0.5 for key in ("required", "pinned", "licensed")},
+        }
+
+
+def _know_storage(source: random.Random, document: dict[str, Any]) -> None:
+    """A data set with sensitive columns, and the volumes that it may be mounted from."""
+    some, pick = source.random, source.choice
+    document["artifacts"].append(
+        {
+            "role": "dataset",
+            "reference": "sha256:" + "d" * 64,
+            "digest": "sha256:" + "d" * 64,
+            "pinned": True,
+            "pointer": "/metadata/annotations/customhouse.dev~1dataset",
+            "evidence": [
+                {
+                    "kind": "data-validation",
+                    "predicate_type": "t",
+                    "verified": some() < 0.8,
+                    "signer": "data",
+                    "issued_at": "2026-01-30T10:00:00Z",
+                    "age_seconds": 86400,
+                    "digest": "sha256:" + "e" * 64,
+                    "problem": "",
+                    "summary": {
+                        "passed": pick((True, True, False, None)),
+                        "rows": 3,
+                        "schema": None,
+                        "validator": "v",
+                        "errors": [],
+                        "sensitive": pick((None, [], [{"column": "mail", "kind": "pii", "sure": some() < 0.8}])),
+                        "encrypted": pick((True, False, None)),
+                        "access_controlled": pick((True, False, None)),
+                    },
+                }
+            ],
+        }
+    )
+    if document["surroundings"] is not None:
+        document["surroundings"] = document["surroundings"] | {
+            "storage": [
+                {
+                    "volume": pick(("data", "ü%s")),
+                    "pointer": f"/spec/template/spec/volumes/{number}",
+                    "kind": pick(("persistentVolumeClaim", "hostPath", "nfs")),
+                    "claim": pick((None, "orders")),
+                    "class": pick((None, "fast")),
+                    "encrypted": pick((True, False, None)),
+                    "reason": "the StorageClass fast does not say",
+                    "provider_keys": some() < 0.3,
+                    "access_controlled": pick((True, False, None)),
+                    "open": pick((None, "ReadWriteMany")),
+                    "others": source.sample(["Job a (team x)", "Pod b (team ß)"], source.randrange(3)),
+                }
+                for number in range(source.randrange(4))
+            ]
+        }
 
 
 @lru_cache(maxsize=1)

@@ -51,7 +51,8 @@ class ModelPolicy:
         """What Facts' settings hold."""
         return {
             "licences": {
-                "allowed": None if self.allowed is None else self.allowed.to_facts(),
+                "limited": self.allowed is not None,
+                "allowed": (self.allowed or Names()).to_facts(),
                 "denied": self.denied.to_facts(),
             },
             "bases": {

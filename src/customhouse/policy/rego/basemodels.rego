@@ -54,7 +54,7 @@ findings contains lib.error("compliance", "model-licence-not-allowed", model.poi
 #   severity: error
 #   fix: "Say the licence in the card (licence: SPDX-ID) and run `customhouse model attest --card CARD` again."
 findings contains lib.error("compliance", "model-licence-unknown", model.pointer, unknown_text(model), unknown_fix) if {
-	licences.allowed != null
+	licences.limited
 	some model in input.origins
 	is_unknown(model)
 }
@@ -69,7 +69,7 @@ findings contains lib.error("compliance", "model-licence-unknown", model.pointer
 #   severity: warning
 #   fix: "Say the licence in the card (licence: SPDX-ID) and run `customhouse model attest --card CARD` again."
 findings contains lib.warning("compliance", "model-licence-unsaid", model.pointer, unknown_text(model), unknown_fix) if {
-	licences.allowed == null
+	not licences.limited
 	some_denied
 	some model in input.origins
 	is_unknown(model)
@@ -196,7 +196,12 @@ findings contains lib.error("security", "model-revision-not-pinned", model.point
 	fix := sprintf("Name the commit (40 hex digits): `customhouse model pull %s DIR --lock FILE` prints it.", [place.name])
 }
 
-default licences := {"allowed": null, "denied": {"names": [], "prefixes": []}}
+# `limited`: whether there is a list of what is allowed; without one it is empty, and allows everything.
+default licences := {
+	"limited": false,
+	"allowed": {"names": [], "prefixes": []},
+	"denied": {"names": [], "prefixes": []},
+}
 
 licences := input.settings.models.licences
 
@@ -233,7 +238,7 @@ named_exactly(term) if {
 # A choice that is denied is none: what is left has to be allowed.
 is_outside(licence) if {
 	is_array(licence.choices)
-	licences.allowed != null
+	licences.limited
 	not is_denied(licence)
 	count([choice | some choice in licence.choices; choice_fits(choice)]) == 0
 }
@@ -268,7 +273,7 @@ is_unknown(model) if {
 
 unknown_text(model) := sprintf("It is not known which licence the model %s has: %s.", [model.reference, silence(model)])
 
-silence(model) := "it has no verified bill of materials" if model.bills == 0
+silence(model) := "it has no verified bill of materials" if model.bills <= 0
 
 silence(model) := "its bill of materials does not say" if {
 	model.bills > 0
@@ -284,7 +289,7 @@ unread(model) := [licence.text | some licence in model.licences; licence.choices
 
 unknown_fix := "Say it in the card (\"licence\": an SPDX identifier) and run `customhouse model attest --card CARD` again."
 
-no_bill(model) := "No verified bill of materials of" if model.bills == 0
+no_bill(model) := "No verified bill of materials of" if model.bills <= 0
 
 no_bill(model) := "No bill of materials of" if model.bills > 0
 
@@ -295,7 +300,7 @@ licensed(base) if {
 
 few(names, left_out) := concat(", ", names) if {
 	count(names) <= 5
-	left_out == 0
+	left_out <= 0
 }
 
 few(names, left_out) := sprintf("%s and %v more", [concat(", ", array.slice(names, 0, 5)), (count(names) - 5) + left_out]) if {

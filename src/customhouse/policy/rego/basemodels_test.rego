@@ -44,13 +44,13 @@ nothing := {"names": [], "prefixes": []}
 
 policy(change) := object.union(
 	{
-		"licences": {"allowed": null, "denied": nothing},
+		"licences": {"limited": false, "allowed": nothing, "denied": nothing},
 		"bases": {"required": false, "pinned": false, "licensed": false},
 	},
 	change,
 )
 
-allows(names) := policy({"licences": {"allowed": {"names": names, "prefixes": []}}})
+allows(names) := policy({"licences": {"limited": true, "allowed": {"names": names, "prefixes": []}}})
 
 denies(names, prefixes) := policy({"licences": {"denied": {"names": names, "prefixes": prefixes}}})
 
@@ -89,7 +89,7 @@ test_model_licence_denied_is_silent_where_a_choice_is_left if {
 test_an_exception_may_be_allowed_where_the_licence_is_denied if {
 	whole := "gpl-2.0-only with classpath-exception-2.0"
 	both_lists := policy({"licences": {
-		"allowed": {"names": [whole], "prefixes": []},
+		"limited": true, "allowed": {"names": [whole], "prefixes": []},
 		"denied": {"names": [], "prefixes": ["gpl-"]},
 	}})
 	rules_of(both_lists, {"licences": [excepted], "bases": []}) == set()
@@ -106,13 +106,13 @@ test_model_licence_not_allowed_fires if {
 test_model_licence_not_allowed_is_silent if {
 	rules_of(allows(["apache-2.0", "mit"]), {}) == set()
 	rules_of(allows(["mit"]), {"licences": [either]}) == set()
-	rules_of(policy({"licences": {"allowed": {"names": [], "prefixes": ["m"]}}}), {}) == set()
+	rules_of(policy({"licences": {"limited": true, "allowed": {"names": [], "prefixes": ["m"]}}}), {}) == set()
 }
 
 # What is denied is told once.
 test_a_denied_licence_is_not_told_as_one_that_is_not_allowed_too if {
 	models := policy({"licences": {
-		"allowed": {"names": ["mit"], "prefixes": []},
+		"limited": true, "allowed": {"names": ["mit"], "prefixes": []},
 		"denied": {"names": ["gpl-3.0-only"], "prefixes": []},
 	}})
 	rules_of(models, {"licences": [gpl]}) == {"model-licence-denied"}
@@ -120,7 +120,7 @@ test_a_denied_licence_is_not_told_as_one_that_is_not_allowed_too if {
 
 test_a_choice_that_is_denied_is_none if {
 	models := policy({"licences": {
-		"allowed": {"names": ["mit", "lgpl-2.1-or-later"], "prefixes": []},
+		"limited": true, "allowed": {"names": ["mit", "lgpl-2.1-or-later"], "prefixes": []},
 		"denied": {"names": ["mit"], "prefixes": ["lgpl-"]},
 	}})
 	later := licence("LGPL-2.1-only OR Zlib", [[["lgpl-2.1-only"]], [["zlib"]]])
