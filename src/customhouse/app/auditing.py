@@ -22,6 +22,7 @@ from customhouse.app.settings import Settings
 from customhouse.core.cluster import ApiKind, Cluster
 from customhouse.core.errors import CustomhouseError, StateError, UsageError
 from customhouse.core.ports import PolicyEngine, Progress
+from customhouse.core.resource import Declaration
 from customhouse.execution.live import LiveIndex, worth_listing
 
 SETTLE_S = 120.0
@@ -52,6 +53,8 @@ class AuditDone:
     warning: str = ""
     """What makes the answer itself doubtful: an API server whose certificate is not verified."""
     kept: Kept = field(default_factory=Kept)
+    live: tuple[Declaration, ...] = ()
+    """Everything that existed."""
     alerts: tuple[str, ...] = ()
     """Last good bundles in use, and what a candidate on trial would deny."""
 
@@ -166,7 +169,7 @@ def _finished(
     asked = context.governing.configuration.audit.publish_reports if request.publish is None else request.publish
     published = publish(cluster, report) if asked and cluster is not None else None
     alerts = tuple(notices(context.governing.alerts, (item.decision for item in report.audited)))
-    return AuditDone(report, published, kept=kept, alerts=alerts)
+    return AuditDone(report, published, kept=kept, live=scene.declarations, alerts=alerts)
 
 
 class _Connection(Protocol):

@@ -11,6 +11,7 @@ from customhouse.app.audit_spec import AuditSpec
 from customhouse.app.auditing import AuditDone, AuditRequest, keep_auditing
 from customhouse.app.settings import Settings
 from customhouse.core.errors import CustomhouseError
+from customhouse.core.resource import Declaration
 
 if TYPE_CHECKING:
     from customhouse.app.controlplane import ControlPlane
@@ -99,6 +100,11 @@ class AuditWatch:
     def metrics(self) -> str:
         """Prometheus text of the last audit; empty when none is asked for."""
         return "" if self._audit is None else self._audit.metrics()
+
+    def live(self) -> tuple[Declaration, ...] | None:
+        """What the last audit saw; None where there was none, or it failed."""
+        done = None if self._audit is None else self._audit.latest
+        return None if done is None else done.live
 
     def _told(self, text: str) -> None:
         self.problem = f"audit: {text}"[:1000]

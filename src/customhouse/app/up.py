@@ -92,7 +92,7 @@ def run(
     tried again.
     """
     optimiser, publisher, watch, audit = Optimiser(plane), Publisher(plane), ProtectionWatch(plane), AuditWatch(plane)
-    notices, vulnerable = PolicyNotices(plane), VulnerabilityWatch(plane)
+    notices, vulnerable = PolicyNotices(plane), VulnerabilityWatch(plane, audit.live)
     live.beside = lambda: audit.metrics() + notices.metrics() + vulnerable.metrics()
     told, noticed, warned, seen, shown_at = "", "", "", -1, 0.0
     while not stop.is_set():

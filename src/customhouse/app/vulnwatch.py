@@ -74,8 +74,10 @@ class Notice:
             "warn": "It would be let in with a warning now.",
             "allow": "Its tier puts up with it.",
         }.get(self.verdict, f"It could not be judged: {self.problem}.")
-        release = self.running.release.removeprefix("sha256:")[:12]
-        return f"{self.running.name} (release {release}{whose}) has {named}{rest}. {said}"
+        release = f"release {self.running.release.removeprefix('sha256:')[:12]}"
+        besides = f"{self.running.artifact.reference}, which runs and is not declared"
+        what = release if self.running.declared else besides
+        return f"{self.running.name} ({what}{whose}) has {named}{rest}. {said}"
 
     def to_json(self) -> dict[str, Any]:
         """`{"resource","release","owner","artifact","reference","verdict","rules","new":[…],"known","excused",…}`."""
@@ -85,6 +87,7 @@ class Notice:
             "owner": self.running.owner,
             "artifact": self.running.artifact.digest,
             "reference": self.running.artifact.reference,
+            "declared": self.running.declared,
             "verdict": self.verdict,
             "rules": list(self.rules),
             "problem": self.problem,

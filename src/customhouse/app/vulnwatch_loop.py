@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,11 @@ from customhouse._kit.digest import json_digest
 from customhouse.app import journal, wiring
 from customhouse.app.evidence_index import FOLDER, STAMP
 from customhouse.app.memory import VULNERABILITIES
+from customhouse.app.vulnerability_live import Pairs, key_of, undeclared, watched
 from customhouse.core.errors import CustomhouseError
 from customhouse.core.ledger import Entry
 from customhouse.core.ports import PolicyEngine
+from customhouse.core.resource import Declaration
 from customhouse.trust.custody import Link, LinkKind, Node, NodeKind, entry
 
 if TYPE_CHECKING:
@@ -35,8 +37,12 @@ _MOST_KEPT = 20_000
 class VulnerabilityWatch:
     """`step` belongs to the control plane's loop. `notice` is what was found last, `problem` why nothing can be."""
 
-    def __init__(self, plane: ControlPlane) -> None:
+    def __init__(self, plane: ControlPlane, live: Callable[[], Sequence[Declaration] | None] = lambda: None) -> None:
+        """`live` gives what the audit saw last, None where it saw nothing: what is not declared is watched too."""
         self._plane = plane
+        self._live = live
+        self._pairs: Pairs = ()
+        self._pairs_of: tuple[Any, ...] = (None, None)
         self._engine: PolicyEngine | None = None
         self._running: tuple[Running, ...] = ()
         self._seen: tuple[Any, ...] | None = None
@@ -53,7 +59,13 @@ class VulnerabilityWatch:
             self.problem = ""
             return  # no advisories were ever imported here: there is nothing to watch with
         deployed = plane.memory.deployed
-        scene = (None if deployed is None else deployed.revision, self._stamp())
+        revision = None if deployed is None else deployed.revision
+        try:
+            scene = (revision, self._stamp(), self._besides(revision))
+        except Exception as error:  # noqa: BLE001 - what lives in a cluster is anybody's, and what serves goes on
+            plane.fault = traceback.format_exc()
+            self.problem = f"what runs and is not declared is not watched: {error!r}"[:500]
+            scene = (revision, self._stamp(), key_of(self._pairs))
         unchanged = scene == self._seen and file == self._file
         if now < self._ask_at and (unchanged or self.problem):
             return
@@ -112,6 +124,17 @@ class VulnerabilityWatch:
         except OSError:
             return 0
 
+    def _besides(self, revision: str | None) -> frozenset[Any]:
+        """What runs and is not declared, by name. An audit that failed takes nothing away: what it saw last stays."""
+        live = self._live()
+        if live is None or revision is None:
+            return key_of(self._pairs)
+        known, of = self._pairs_of
+        if known is not live or of != revision:
+            self._pairs = undeclared(self._plane.governing(), self._plane.declared(), live)
+            self._pairs_of = (live, revision)
+        return key_of(self._pairs)
+
     def _look(self, scene: tuple[Any, ...], now: float) -> tuple[list[Notice], dict[str, Any] | None]:
         """What is new, and the document to be kept; None where it is as it was."""
         from customhouse.app.vulnwatch import touched
@@ -130,7 +153,10 @@ class VulnerabilityWatch:
             chosen = touched(self._running, fresh)
         notices, releases = self._told(chosen, before["releases"])
         here = {item.key for item in self._running}
-        kept = {key: row for key, row in before["releases"].items() if key in here} | releases
+        # Until the first audit has told what runs besides, what was known of that stays known.
+        waits = self._pairs_of[0] is None and plane.governing().configuration.audit.every_minutes is not None
+        stay = {key for key, row in before["releases"].items() if key in here or (waits and row.get("besides"))}
+        kept = {key: row for key, row in before["releases"].items() if key in stay} | releases
         if whole:
             self._all_at = now + _EVERY_S
         document = {"number": number, "releases": kept}
@@ -145,7 +171,8 @@ class VulnerabilityWatch:
             return ()
         governing = plane.governing()
         files = files_of(plane.source, deployed.revision, plane.settings.state, governing, plane.clock)
-        return inventory(governing, plane.declared(), files, plane.clock.now())
+        now = plane.clock.now()
+        return (*inventory(governing, plane.declared(), files, now), *watched(governing, self._pairs, files, now))
 
     def _told(
         self, chosen: Iterable[Running], before: Mapping[str, Any]
@@ -183,6 +210,7 @@ def _kept(item: Running, notice: Notice | None) -> dict[str, Any]:
         "verdict": "" if notice is None else notice.verdict,
         "worst": [described(one) for one in found[:3]],
         "gaps": list(item.gaps[:3]),
+        **({} if item.declared else {"besides": True}),
     }
 
 
@@ -191,10 +219,12 @@ def found_entry(notice: Notice, at: datetime) -> Entry:
     told = notice.to_json()
     running = notice.running
     ref, digest = running.declaration.ref, running.artifact.digest or ""
-    node = journal.deployment_node(ref, running.release)
     about = Node.of(NodeKind.MODEL if running.artifact.role == "model" else NodeKind.IMAGE, digest)
     body = {**told, "text": notice.text[:1000], "advisories": notice.report.store}
     names = sorted(f"{item.id} {item.package} {item.version}" for item in notice.new)
     key = f"vulnerability:{ref}:{running.release}:{digest}:{json_digest([to_rfc3339(at)[:10], *names])}"
-    links = [Link.between(about, node, LinkKind.SERVED_AS)]
-    return entry("vulnerability-found", key, at, journal.ACTOR, nodes=[about, node], links=links, body=body)
+    nodes, links = [about], []
+    if running.declared:
+        node = journal.deployment_node(ref, running.release)
+        nodes, links = [about, node], [Link.between(about, node, LinkKind.SERVED_AS)]
+    return entry("vulnerability-found", key, at, journal.ACTOR, nodes=nodes, links=links, body=body)
