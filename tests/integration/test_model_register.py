@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from gate_world import DECLARATION, KEY, MODEL, Shell, released, shell
 
+from amazon_server import Amazon
 from customhouse._kit import http
 from customhouse._kit.digest import bytes_digest, tree
 from customhouse.app import wiring, wiring_stores
@@ -43,6 +44,12 @@ class World:
         self.step: tuple[Any, str] = (os, "replace") if server is None else (http, "_once")
         """What is done many times on the way in: a request, or a file that gets its name."""
 
+    def first(self, name: str) -> str:
+        """What people call the first thing that was registered under a name."""
+        if self.kind == "mlflow":
+            return f"mlflow://{self.server.host}/{name}/1"
+        return f"sagemaker://{name}/1" if self.kind == "sagemaker" else self.target(name)
+
 
 @pytest.fixture(scope="module")
 def oci(find_part: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
@@ -64,6 +71,19 @@ def mlflow(mlflow_server: MlflowServer) -> World:
     return World("mlflow", {"MLFLOW_TRACKING_URI": mlflow_server.url}, lambda name: f"models:/{name}", mlflow_server)
 
 
+@pytest.fixture(scope="module")
+def sagemaker(find_part: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    running = Amazon(find_part("moto_server"), tmp_path_factory.mktemp("moto"))
+    image = "registry.example/serve@sha256:" + "1" * 64
+    yield World(
+        "sagemaker",
+        running.environment,
+        lambda name: f"sagemaker://{name}?files=s3://models/sm/{name}&image={image}",
+        running,
+    )
+    running.stop()
+
+
 @pytest.fixture
 def layout(tmp_path: Path) -> World:
     return World("oci-layout", {}, lambda name: f"oci-layout://{tmp_path}/layouts/{name}:v1", None)
@@ -75,6 +95,7 @@ def layout(tmp_path: Path) -> World:
         pytest.param("oci", marks=pytest.mark.part("docker-registry")),
         pytest.param("s3", marks=pytest.mark.part("versitygw")),
         pytest.param("mlflow", marks=pytest.mark.part("mlflow")),
+        pytest.param("sagemaker", marks=pytest.mark.part("moto_server")),
     ]
 )
 def world(request: pytest.FixtureRequest) -> World:
@@ -183,7 +204,7 @@ def test_a_registration_that_ends_anywhere_is_found_by_nobody_and_is_finished(
         assert found in (None, digest)
         if found is not None and world.kind != "s3":
             # By the time that a name leads to it, its evidence is there.
-            reference = world.target("ended") if world.kind != "mlflow" else f"mlflow://{world.server.host}/ended"
+            reference = world.first("ended") if world.kind != "mlflow" else f"mlflow://{world.server.host}/ended"
             assert evidence_of(world, reference, digest, tmp_path / "x").keys() >= KINDS
         total += 1
         assert total < 50
@@ -198,7 +219,7 @@ def test_a_registration_that_ends_anywhere_is_found_by_nobody_and_is_finished(
 
 def whole_by_name(world: World, place: Path, digest: str) -> str | None:
     """The digest of what the name leads to; None while it leads to nothing. Half a prefix of S3 has another digest."""
-    name = f"mlflow://{world.server.host}/ended/1" if world.kind == "mlflow" else world.target("ended")
+    name = world.first("ended")
     try:
         found = come_back(world, name, place)
     except ArtifactError:
@@ -209,7 +230,7 @@ def whole_by_name(world: World, place: Path, digest: str) -> str | None:
 def test_what_is_there_is_never_written_over(world, send, model, tmp_path):
     first = send("taken")
     (model / "config.json").write_bytes(b'{"other": 1}')
-    if world.kind == "mlflow":
+    if world.kind in ("mlflow", "sagemaker"):
         second = send("taken")  # another version
         assert second["reference"] != first["reference"]
     else:
@@ -237,7 +258,7 @@ def test_what_changes_while_it_is_sent_gets_no_name(world, send, model, tmp_path
     with pytest.raises(TamperError, match="changed while it was registered"):
         send("changing")
     monkeypatch.undo()
-    name = f"mlflow://{world.server.host}/changing/1" if world.kind == "mlflow" else world.target("changing")
+    name = world.first("changing")
     if world.kind == "s3":
         assert come_back(world, name, tmp_path / "out") != tree(model).digest
     else:
@@ -296,6 +317,9 @@ def test_where_nothing_is_registered_is_said(tmp_path, key, model, oci):
         ("mlflow://h/a'b", "no model of MLflow"),
         ("oci-layout://", "no layout"),
         ("oci-layout://folder", "under a tag"),
+        ("sagemaker://group", "not said"),
+        ("sagemaker://group/3?files=s3://b/p&image=x", "not said"),
+        ("sagemaker://group?files=s3://models&image=x", "below a prefix"),
     ):
         with pytest.raises((UsageError, CustomhouseError), match=words):
             register(settings, RegisterRequest(str(model), target, str(key)))
@@ -356,6 +380,26 @@ def test_a_layout_is_judged_by_its_bytes_and_nothing_else_is_made_one(key, model
         assert (place / name).read_text() == text
     folder.chmod(0o777)
     assert "WHOEVER REACHES IT MAY WRITE" in told(exposure_of(settings, layout.target("m")))
+
+
+@pytest.mark.part("moto_server")
+def test_a_version_in_sagemaker_waits_for_approval_and_is_known_by_its_files(key, model, sagemaker, tmp_path):
+    settings = Settings(tmp_path / "state", environment=sagemaker.environment)
+    done = register(settings, RegisterRequest(str(model), sagemaker.target("waits"), str(key)))
+    with pytest.raises(ArtifactError, match="no approved version"):
+        come_back(sagemaker, "sagemaker://waits", tmp_path / "none")
+    (listed,) = sagemaker.server.ask("ListModelPackages", ModelPackageGroupName="waits")["ModelPackageSummaryList"]
+    said = sagemaker.server.ask("DescribeModelPackage", ModelPackageName=listed["ModelPackageArn"])
+    assert said["ModelApprovalStatus"] == "PendingManualApproval"
+    assert said["CustomerMetadataProperties"]["customhouse.digest"] == done["digest"]
+    # Another place for the files is another version, whatever the first one says of itself.
+    other = sagemaker.target("waits").replace("sm/waits", "sm/elsewhere")
+    assert register(settings, RegisterRequest(str(model), other, str(key)))["reference"].startswith(
+        "sagemaker://waits/2@"
+    )
+    approved = {"ModelPackageArn": listed["ModelPackageArn"], "ModelApprovalStatus": "Approved"}
+    sagemaker.server.ask("UpdateModelPackage", **approved)
+    assert come_back(sagemaker, "sagemaker://waits", tmp_path / "out") == done["digest"]
 
 
 @pytest.mark.part("versitygw")

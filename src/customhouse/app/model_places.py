@@ -34,7 +34,7 @@ def bring_evidence(settings: Settings, reference: str, digest: str, folder: str)
         raise UsageError(
             "no evidence is kept there",
             where=reference,
-            hint="`customhouse model register` sends it to registries (oci, s3, mlflow)",
+            hint="`customhouse model register` sends it to registries (oci, s3, mlflow, sagemaker)",
         )
     root = Path(folder) / FOLDER / digest.removeprefix("sha256:")
     written: dict[str, None] = {}
@@ -60,8 +60,6 @@ def exposure_of(settings: Settings, reference: str, *, probe: bool = False) -> E
         return wiring_stores.MODEL_REGISTRIES[scheme](settings).exposure(reference, probe=probe)
     if scheme == "hf":
         return wiring_stores.hub(settings).exposure()
-    if scheme == "sagemaker":
-        return Exposure(notes=("who may write to a group of models is told by the account's policies alone",))
     return None
 
 

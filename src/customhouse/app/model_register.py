@@ -131,7 +131,7 @@ def _registry(settings: Settings, target: str) -> ModelRegistry:
     if scheme not in wiring_stores.MODEL_REGISTRIES:
         raise UsageError(
             f"{target[:200]!r} is nowhere that a model is registered",
-            hint="oci://HOST/REPOSITORY:TAG, oci-layout://FOLDER:TAG, s3://BUCKET/PREFIX or models:/NAME",
+            hint="oci://HOST/REPOSITORY:TAG, oci-layout://FOLDER:TAG, s3://BUCKET/PREFIX, models:/NAME or sagemaker://GROUP?…",
         )
     return wiring_stores.MODEL_REGISTRIES[scheme](settings)
 

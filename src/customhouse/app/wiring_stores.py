@@ -111,10 +111,18 @@ def _mlflow_models(settings: Settings) -> ModelRegistry:
     return MlflowModels(mlflow(settings), wiring.clock())
 
 
+def _sagemaker_models(settings: Settings) -> ModelRegistry:
+    from customhouse.trust.adapters.registries.publish_s3 import S3Models
+    from customhouse.trust.adapters.registries.publish_sagemaker import SageMakerModels
+
+    return SageMakerModels(sagemaker(settings), S3Models(s3(settings)))
+
+
 MODEL_REGISTRIES: Mapping[str, Callable[[Settings], ModelRegistry]] = {
     "oci": _oci_models,
     "oci-layout": _layout_models,
     "s3": _s3_models,
     "mlflow": _mlflow_models,
+    "sagemaker": _sagemaker_models,
 }
 """Schemes of references to places that models are registered in."""

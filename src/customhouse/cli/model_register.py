@@ -18,7 +18,8 @@ from customhouse.cli.output import common, formats, talk, write_json, write_text
     "--to",
     required=True,
     metavar="REFERENCE",
-    help="oci://HOST/NAME:TAG, oci-layout://FOLDER:TAG, s3://BUCKET/PREFIX, models:/NAME.",
+    help="oci://HOST/NAME:TAG, oci-layout://FOLDER:TAG, s3://BUCKET/PREFIX, models:/NAME, or "
+    "sagemaker://GROUP?files=s3://BUCKET/PREFIX&image=IMAGE.",
 )
 @named
 @click.option("--lock", metavar="FILE", help="What `model pull --lock` wrote of it: digests, and claims for the bill.")

@@ -62,9 +62,8 @@ class SageMakerStore:
     def locate(self, reference: str) -> Located:
         """The version that is meant now, and the objects that it names."""
         asked = Package.parse(reference)
-        found = self._package(asked, reference)
+        found, said = self._described(asked, reference)
         arn = str(found.get("ModelPackageArn", ""))
-        said = self._ask("DescribeModelPackage", {"ModelPackageName": arn}, reference)
         files = tuple(file for place in _places(said, reference) for file in self._files(place))
         if not files or len({file.path for file in files}) != len(files):
             raise ArtifactError("its containers name no files, or two of one name", where=reference)
@@ -75,6 +74,24 @@ class SageMakerStore:
         """The object as it was when it was located."""
         pin = {key: value for key, value in file.pin.items() if key != "store"}
         self._objects.fetch(Located(file.pin["store"], ()), replace(file, pin=pin), take)
+
+    def places(self, reference: str) -> list[str]:
+        """The objects that a version names. Raises ArtifactError for a version without any."""
+        found = self.named(self._described(Package.parse(reference), reference)[1], reference)
+        if not found:
+            raise ArtifactError("its containers name no files", where=reference)
+        return found
+
+    @staticmethod
+    def named(package: Mapping[str, Any], where: str) -> list[str]:
+        """The objects of a version, as `DescribeModelPackage` tells them. Raises ArtifactError."""
+        return list(_places(package, where))
+
+    def _described(self, asked: Package, where: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """A version as the list of its group has it, and as it is described."""
+        found = self._package(asked, where)
+        arn = str(found.get("ModelPackageArn", ""))
+        return found, self.ask("DescribeModelPackage", {"ModelPackageName": arn}, where)
 
     def _files(self, place: str) -> Iterator[RemoteFile]:
         found = self._objects.locate(place)
@@ -90,7 +107,7 @@ class SageMakerStore:
         if asked.version is None:
             query["ModelApprovalStatus"] = "Approved"
         for _ in range(_MAX_PAGES):
-            page = self._ask("ListModelPackages", query, where)
+            page = self.ask("ListModelPackages", query, where)
             for item in page.get("ModelPackageSummaryList") or []:
                 version = item.get("ModelPackageVersion") if isinstance(item, dict) else None
                 if isinstance(version, int) and asked.version in (None, version):
@@ -102,7 +119,8 @@ class SageMakerStore:
         wanted = "approved version" if asked.version is None else f"version {asked.version}"
         raise ArtifactError(f"the group has no {wanted}", where=where)
 
-    def _ask(self, action: str, body: Mapping[str, Any], where: str) -> dict[str, Any]:
+    def ask(self, action: str, body: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """One call of the API. Raises ArtifactError."""
         data = canonical_json(body)
         headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": f"SageMaker.{action}"}
         if self._keys is not None:
