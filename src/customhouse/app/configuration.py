@@ -144,6 +144,7 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
     policy, trust = document.get("policy") or {}, document.get("trust") or {}
     prices, optimiser = document.get("prices") or {}, document.get("optimiser") or {}
     key_names = [key["name"] for key in trust.get("keys") or ()]
+    signers = {*key_names, *TrustSpec.parse(trust).signers()}
     check_known(document, checker.fail)
     default = Configuration()
     configuration = Configuration(
@@ -185,13 +186,7 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
         gpg_keys=tuple(trust.get("gpgKeys") or ()),
         keys=_keys(trust),
         trust=TrustSpec.parse(trust),
-        provenance=expected_of(
-            document.get("provenance") or {},
-            marks,
-            file,
-            {*key_names, *TrustSpec.parse(trust).signers()},
-            checker.fail,
-        ),
+        provenance=expected_of(document.get("provenance") or {}, marks, file, signers, checker.fail),
         evaluation=entries_of(document, checker.fail),
         models=model_policy_of(document, checker.fail),
         storage=storage_of(document),
