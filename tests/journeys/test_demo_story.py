@@ -118,8 +118,8 @@ def test_a_stranger_verifies_the_release_and_finds_every_flipped_byte(demo: Demo
     signed = [link for link in found["links"] if link["name"].startswith("signature of")]
     assert any("evidence" in link["name"] and link["state"] == "proved" for link in signed)
     data = file.read_bytes()
-    for number in range(60):
-        at = number * len(data) // 60 + 17
+    for number in range(20):
+        at = number * len(data) // 20 + 17
         assert not verify_bytes(data[:at] + bytes([data[at] ^ 1 << number % 8]) + data[at + 1 :], file, key), at
 
 
