@@ -83,6 +83,8 @@ class Convergence:
         self._dirty: set[Key] = set()
         self._later: list[tuple[float, Key]] = []
         self._unfit: dict[Key, str] = {}
+        self._held_back: dict[Key, str] = {}
+        """Objects that are neither applied nor deleted, and why."""
         self._waves = 1
         self._pruning = Pruning(cluster, sight, inventory, clock)
 
@@ -96,18 +98,25 @@ class Convergence:
 
         An object that another source has is not taken from it (`problems`).
         """
+        self._pruning.forget_told()
         held = list(self.inventory.entries.values())
         placed = self._sight.follow([*(entry.ref for entry in held), *(item.ref for item in declarations)])
         found: dict[Key, Wanted] = {}
-        self._unfit = {}
+        self._unfit, self._held_back = {}, {}
         for item, ref in zip(declarations, placed[len(held) :], strict=True):
             key = key_of(ref)
             if key in found and found[key].digest != item.digest:
                 first = found[key].declaration.location
                 self._unfit[key] = f"{item.location}: {item.ref} is declared at {first} too; a cluster has one of it"
                 continue
+            if item.care is not None and item.care.hold:
+                self._held_back[key] = item.care.hold
+                if item.care.release and key in self.inventory.entries:
+                    self.inventory.drop(key)
+                continue
             before = self._wanted.get(key)
-            if before is not None and before.declaration.manifest is item.manifest and before.ref == ref:
+            same = before is not None and before.declaration.manifest is item.manifest
+            if same and before is not None and before.ref == ref and before.declaration.care == item.care:
                 found[key] = before
                 continue
             try:
@@ -115,7 +124,12 @@ class Convergence:
             except TargetError as error:
                 self._unfit[key] = str(error)
                 continue
-            if before is not None and before.digest == made.digest and before.ref == ref:
+            alike = before is not None and (before.wave, before.keep, before.correct) == (
+                made.wave,
+                made.keep,
+                made.correct,
+            )
+            if alike and before is not None and before.digest == made.digest and before.ref == ref:
                 before.declaration = item
                 made = before
             else:
@@ -129,7 +143,8 @@ class Convergence:
         self._wanted = found
         self._scaled = scaled(declarations)
         self._waves = len({item.wave for item in found.values()})
-        gone = [entry.ref for entry in held if key_of(entry.ref) not in found and key_of(entry.ref) not in self._unfit]
+        left = found.keys() | self._unfit.keys() | self._held_back.keys()
+        gone = [entry.ref for entry in held if key_of(entry.ref) not in left]
         self._pruning.start(gone)
         for entry in held:
             item_wanted = found.get(key_of(entry.ref))
@@ -148,6 +163,11 @@ class Convergence:
         return tuple(self._unfit.values())
 
     @property
+    def held_back(self) -> Mapping[Key, str]:
+        """What is left alone as long as whatever has it applied says so, and why."""
+        return self._held_back
+
+    @property
     def blocked(self) -> str:
         """Why nothing is deleted although something left the declarations; empty when nothing stands in the way."""
         return self._pruning.blocked
@@ -160,7 +180,7 @@ class Convergence:
     @property
     def settled(self) -> bool:
         """Whether nothing is left to do, to retry or to delete."""
-        return not self._dirty and not self._later and not self._unfit and self._pruning.settled
+        return not (self._dirty or self._later or self._unfit) and self._pruning.settled
 
     def seen(self, ref: ResourceRef) -> Seen | None:
         """What is known of a declared object."""
@@ -171,8 +191,12 @@ class Convergence:
 
     # one step
     def step(self) -> Round:
-        """Look at what something happened to. Raises StateError, and TargetError when nothing could be written down."""
+        """Look at what something happened to. Raises StateError, and TargetError when nothing could be written down.
+
+        What the Round tells is to be recorded before the next call: then what was released is forgotten.
+        """
         made = Round()
+        self._pruning.forget_told()
         # 1
         news = self._sight.news()
         made.touched = news & self._wanted.keys()
@@ -184,7 +208,6 @@ class Convergence:
         waiting: set[Key] = set()
         # 2 to 6, a wave and a stage at a time
         work = sorted((self._wanted[key] for key in self._dirty if key in self._wanted), key=lambda item: item.order)
-        self._dirty.clear()
         for _, group in groupby(work, key=lambda item: item.order):
             members = list(group)
             if self._held(members[0].wave):
@@ -192,6 +215,8 @@ class Convergence:
                 continue
             for start in range(0, len(members), _AT_ONCE):
                 self._work(members[start : start + _AT_ONCE], made)
+        # Only now: when the API goes away in the middle, all of it is looked at again.
+        self._dirty.clear()
         self._dirty |= waiting
         # 7
         if self.conduct.writes and not self._unfit:
@@ -203,7 +228,7 @@ class Convergence:
         """Whether a wave has to wait for one before it."""
         if self._waves < 2:
             return False
-        return any(item.wave < wave and not self._ready(item) for item in self._wanted.values())
+        return any(item.wave < wave and not item.hold and not self._ready(item) for item in self._wanted.values())
 
     def _ready(self, item: Wanted) -> bool:
         seen, entry = self._sight.seen(item.key), self.inventory.entries.get(item.key)
@@ -236,6 +261,8 @@ class Convergence:
 
     def _need(self, item: Wanted) -> _Need:
         seen, entry = self._sight.seen(item.key), self.inventory.entries.get(item.key)
+        if item.hold:
+            return _Need.WAIT
         if self._clock.monotonic() < item.due:  # it is tried again then, however much happens to it until then
             return _Need.WAIT
         if seen is None:
@@ -426,7 +453,7 @@ class Convergence:
         for item in self._wanted.values():
             entry = self.inventory.entries.get(item.key)
             if entry is None or entry.digest != item.digest:
-                found[item.ref] = item.problem or "its turn has not come"
+                found[item.ref] = item.hold or item.problem or "its turn has not come"
         return found
 
 

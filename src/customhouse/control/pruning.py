@@ -69,6 +69,7 @@ class Pruning:
         """What was asked to go and has not been seen to be gone."""
         self._due: dict[Key, tuple[float, float]] = {}
         self._stirred = True
+        self._told: list[Key] = []
 
     @property
     def settled(self) -> bool:
@@ -96,15 +97,20 @@ class Pruning:
             return
         # 2
         entries = self._inventory.entries
-        if any(key not in entries or entries[key].digest != item.digest for key, item in wanted.items()):
+        kept_up = ((key, item) for key, item in wanted.items() if not item.hold)
+        if any(key not in entries or entries[key].digest != item.digest for key, item in kept_up):
             return
-        self._stirred = False
         self._forget_gone(made)
+        if allowed:
+            self._step(wanted, budget_percent, now, made)
+        else:
+            self.kept = tuple(self._orphans.values())
+        self._stirred = False  # only now: when the API goes away in the middle, all of it is looked at again
+
+    def _step(self, wanted: Mapping[Key, Wanted], budget_percent: int, now: float, made: Round) -> None:
         if not self._orphans:
             return
-        if not allowed:
-            self.kept = tuple(self._orphans.values())
-            return
+        entries = self._inventory.entries
         # 1
         others = self._inventory.others()
         for key in [key for key in self._orphans if key in others]:
@@ -145,8 +151,18 @@ class Pruning:
         self.problems.pop(ref, None)
 
     def _release(self, key: Key, reason: str, made: Round) -> None:
-        made.released.append((self._orphans[key], reason))
-        self._drop(key)
+        ref = self._orphans.pop(key)
+        made.released.append((ref, reason))
+        self._asked.discard(key)
+        self._due.pop(key, None)
+        self.problems.pop(ref, None)
+        self._told.append(key)
+
+    def forget_told(self) -> None:
+        """Forget what was released in the step before: its caller has it in writing by now."""
+        for key in self._told:
+            self._inventory.drop(key)
+        self._told = []
 
     def _too_many(self, leaving: Sequence[Key], wanted: Mapping[Key, Wanted], budget_percent: int) -> str:
         if not leaving:

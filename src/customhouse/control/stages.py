@@ -84,6 +84,8 @@ class Wanted:
     stage: Stage
     keep: bool
     correct: bool
+    hold: str = ""
+    """Why it is neither applied nor deleted (what has it applied is suspended); empty: it is kept."""
     tries: int = 0
     due: float = 0.0
     problem: str = ""
@@ -118,7 +120,7 @@ def wanted(declaration: Declaration, ref: ResourceRef, *, correct: bool) -> Want
         wave = wave_of(declaration)
     except ValueError as error:
         raise TargetError(f"{PREFIX}wave is not a whole number", where=place, hint="write for example '1'") from error
-    said = declaration.annotation(DRIFT)
+    said, care = declaration.annotation(DRIFT), declaration.care
     if said not in (None, "report", "correct"):
         raise TargetError(f"{DRIFT} is {said!r}", where=place, hint="one of: report, correct")
     return Wanted(
@@ -127,8 +129,9 @@ def wanted(declaration: Declaration, ref: ResourceRef, *, correct: bool) -> Want
         declaration.digest,
         wave,
         stage_of(ref),
-        keeps(declaration.manifest),
-        correct if said is None else said == "correct",
+        keeps(declaration.manifest) or (care is not None and care.keep),
+        correct and (care is None or care.heal) if said is None else said == "correct",
+        "" if care is None else care.hold,
     )
 
 
