@@ -1,4 +1,4 @@
-"""Ten thousand random histories of a repository and a cluster, each judged by an oracle that knows whose each object is.
+"""Ten thousand random histories of a repository and a cluster, each judged by an oracle that knows whose what is.
 
     .venv/bin/python benchmarks/reconcile_histories.py [HOW MANY] [FIRST SEED]
 
