@@ -8,7 +8,8 @@ from typing import Any
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#1b1f24;background:#fff;margin:0 auto;max-width:70rem;padding:1.5rem}
-h1{font-size:1.5rem;margin:.2rem 0}h2{font-size:1.1rem;margin:2rem 0 .5rem;border-bottom:1px solid #d0d7de}
+h1{font-size:1.5rem;margin:.2rem 0;overflow-wrap:anywhere}
+h2{font-size:1.1rem;margin:2rem 0 .5rem;border-bottom:1px solid #d0d7de}
 table{border-collapse:collapse;width:100%;font-size:.9rem}
 th,td{text-align:left;padding:.35rem .6rem;vertical-align:top}
 th{background:#f6f8fa;font-weight:600}tr+tr td{border-top:1px solid #eaeef2}td.n,th.n{text-align:right}
@@ -185,4 +186,5 @@ def _code(text: str) -> str:
 def _sampled(report: Mapping[str, Any]) -> str:
     whole = report["sampled"] >= report["rows"]
     what = "all rows" if whole else f"a sample of {report['sampled']:,} rows"
-    return f"Near-duplicates and signs of poisoning were looked for in {what}; every other check saw every row."
+    said = f"Near-duplicates and signs of poisoning were looked for in {what}; every other check saw every row."
+    return " ".join([said, *(item["message"] for item in report["findings"] if item["rule"] == "pixels-not-read")])

@@ -18,6 +18,7 @@ from customhouse.trust.dataset.json_rows import JsonFile, json_batches, parquet_
 from customhouse.trust.dataset.layout import Layout, Part
 from customhouse.trust.dataset.packed_arrays import PackedFile, packed_batches
 from customhouse.trust.dataset.pictures import MAX_BYTES, picture
+from customhouse.trust.dataset.pixels import COUNT, MAX_PIXELS, TOTAL_PIXELS, Asked, Look, chosen, installed, looks
 from customhouse.trust.dataset.rowtree import RangeProof, RowHasher, RowTree
 from customhouse.trust.dataset.schema import Schema
 
@@ -34,6 +35,10 @@ class Reading:
     findings: list[Finding] = field(default_factory=list)
     files: list[dict[str, object]] = field(default_factory=list)
     rows: int = 0
+    pixels: bool = False
+    """Whether pictures are decoded too, where they can be."""
+    looks: list[Look] = field(default_factory=list)
+    _asked: list[Asked] = field(default_factory=list)
 
     def batches(self) -> Iterator[Batch]:
         """Every row of every part. A part that cannot be read is a finding, and the others are read all the same."""
@@ -49,6 +54,8 @@ class Reading:
                         made = reader(chosen[start : start + BATCH])
                         self.rows += len(made.cells)
                         yield replace(made, split=split)
+            if self.pixels:
+                self._decode()
         for part in self.layout.parts:
             if part.format not in ("picture", "text"):
                 yield from self._part(part, self._open(part))
@@ -103,7 +110,7 @@ class Reading:
 
     def _pictures(self, parts: list[Part]) -> Batch:
         cells = []
-        for part in parts:
+        for row, part in enumerate(parts, self.rows):
             with part.path.open("rb") as file:
                 found = picture(file.read(MAX_BYTES))
             if found.problem:
@@ -112,9 +119,38 @@ class Reading:
                 self.findings.append(
                     Finding("picture", "error", message, fix, file=part.name, rows=(part.name,), count=1)
                 )
+            else:
+                self._asked.append(Asked(row, part.path, found.width * found.height, part.digest, part.name))
             size = (str(found.width), str(found.height))
             cells.append((part.name, part.label, found.format, *size, found.mode, str(part.size), part.digest))
         return self._loose(parts, PICTURE_COLUMNS, tuple(cells))
+
+    def _decode(self) -> None:
+        """Look at the pixels of the pictures that were met, and say of which not."""
+        if not self._asked:
+            return
+        if not installed():
+            message = (
+                f"No pixel of {len(self._asked)} pictures was looked at (Pillow is not installed): they are known by "
+                "their headers alone, and near-duplicates and marks in pixels were not looked for."
+            )
+            self.findings.append(Finding("pixels-not-read", "note", message, "pip install 'customhouse[images]'"))
+            return
+        names = {one.row: one.name for one in self._asked}
+        wanted = chosen(self._asked)
+        self.looks = list(looks(wanted))
+        for look in (look for look in self.looks if look.problem):
+            name = names[look.row]
+            message, fix = f"{name} is no whole picture: {look.problem}", "Remove it, or fetch it again."
+            self.findings.append(Finding("picture", "error", message, fix, file=name, rows=(name,), count=1))
+        distinct = len({one.digest for one in self._asked})
+        if len(wanted) < distinct:
+            limits = f"{COUNT:,} pictures, {TOTAL_PIXELS // 10**9} gigapixels"
+            message = (
+                f"The pixels of {distinct - len(wanted)} of {distinct} different pictures were not looked at: larger "
+                f"than {MAX_PIXELS // 10**6} megapixels, or beyond the limits ({limits})."
+            )
+            self.findings.append(Finding("pixels-not-read", "note", message, "", count=distinct - len(wanted)))
 
     def _texts(self, parts: list[Part]) -> Batch:
         cells = []

@@ -11,13 +11,13 @@ import numpy as np
 
 from customhouse._kit.progress import Meter
 from customhouse.core.errors import ArtifactError
-from customhouse.trust.dataset import checks, near, poisoning, sensitive
+from customhouse.trust.dataset import checks, near, picture_checks, poisoning, sensitive
 from customhouse.trust.dataset.features import features
 from customhouse.trust.dataset.finding import Finding, ordered
 from customhouse.trust.dataset.layout import Layout
 from customhouse.trust.dataset.rowtree import RowTree
 from customhouse.trust.dataset.schema import Schema
-from customhouse.trust.dataset.source import Reading
+from customhouse.trust.dataset.source import PICTURE_COLUMNS, Reading
 from customhouse.trust.dataset.table import Sample, Table
 
 VALIDATOR = "customhouse-data/1"
@@ -75,7 +75,7 @@ def validate(
     known: Mapping[str, Any] | None = None,
 ) -> Validated:
     """Read every row of a layout, and make every check. `known` has the values that foreign keys may have, hashed."""
-    reading = Reading(found, schema)
+    reading = Reading(found, schema, pixels=True)
     table = Table(schema, keep=[rule.name for rule in schema.columns if rule.references is not None])
     meter = Meter("rows", max(1, sum(part.size for part in found.parts)))
     for batch in reading.batches():
@@ -96,7 +96,10 @@ def validate(
     if reference is not None:
         results += checks.drift(table, reference)
     results += sensitive.findings(named, schema)
-    if sample.cells:
+    pictures = set(PICTURE_COLUMNS) <= set(sample.columns)
+    if pictures:  # their sizes and lengths tell nothing of likeness
+        results += picture_checks.findings(table, reading.looks)
+    elif sample.cells:
         results += _statistical(table, sample)
     hidden = {item.column for item in named}
     return Validated(
@@ -109,7 +112,7 @@ def validate(
         found.others,
         named,
         table.tree(),
-        len(sample.cells),
+        len(reading.looks) if pictures else len(sample.cells),
         schema.digest,
     )
 
