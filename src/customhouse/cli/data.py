@@ -73,8 +73,9 @@ def validate(
 ) -> None:
     """Check a file or folder: schema, duplicates, leaks between splits, signs of poisoning, sensitive columns.
 
-    Reads CSV (also gzip), JSON Lines, NumPy arrays (.npy, .npz), pictures, texts, and Parquet. The extra
-    `parquet` reads the latter, the extra `images` pictures' pixels, and without it their headers alone. Exit status: 0, 1 when it fails, 3 when it cannot be read.
+    Reads CSV (also gzip), JSON Lines, NumPy arrays (.npy, .npz), pictures, texts, and Parquet. The extra `parquet` is
+    for the latter, the extra `images` for pictures' pixels (else their headers alone are read). Exit status: 0, 1 when
+    it fails, 3 when it cannot be read.
     """
     from customhouse.app.data_validation import attest_report, inferred_schema, validate_data
 
