@@ -6,16 +6,19 @@ What changed since the last step is all that is looked at; `live` is brought up 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from customhouse._kit.clock import Clock, to_rfc3339
 from customhouse._kit.digest import bytes_digest
 from customhouse.app.target_spec import MANAGE, ClusterSpec
+from customhouse.control.conducting import Conducted, conduct
 from customhouse.control.convergence import Conduct, Convergence
 from customhouse.control.rounds import Found, ObjectDrift, Round
+from customhouse.control.sources import applications
 from customhouse.control.tracked import Inventories
+from customhouse.core.application import Engine
 from customhouse.core.cluster import Cluster
 from customhouse.core.errors import ConfigError
 from customhouse.core.plan import LiveObject
@@ -57,6 +60,9 @@ class ClusterKeeping:
         self.source = source
         self.live: dict[ResourceRef, LiveObject] = {}
         self.spec = ClusterSpec()
+        self.conducted = Conducted((), {}, {}, {})
+        self.reconciled_by: Mapping[Engine, Engine] = {}
+        self.remotes: tuple[str, ...] = ()
         self._cluster, self._sight, self._state, self._clock = cluster, sight, state, clock
         self._convergence: Convergence | None = None
         self._declared: Sequence[Declaration] = ()
@@ -67,15 +73,30 @@ class ClusterKeeping:
         """One step. Raises TargetError (the API is out of reach) and StateError; the next call goes on from there."""
         found = self._converging(spec)
         if desired is not self._declared:
-            found.declare(desired)
+            self.conducted = self._conduct(desired)
+            found.declare(self.conducted.declarations)
             self._declared = desired
-            self._refs = {key_of(item.ref): item.ref for item in desired}
+            self._refs = {key_of(item.ref): item.ref for item in self.conducted.declarations if not _is_held(item)}
             gone = self.live.keys() - self._refs.values()
             for ref in gone:
                 del self.live[ref]
         self._pass_when_due(found, spec)
         made = found.step()
         return self._kept(found, made)
+
+    def _conduct(self, desired: Sequence[Declaration]) -> Conducted:
+        """With what Applications say put onto their objects; those of another reconciler are not ours to write."""
+        owners = [item.ref for item in applications(desired)]
+        kinds = {(kind.group, kind.kind) for kind in self._cluster.discover().kinds} if owners else set()
+        known = [ref for ref in owners if _kind_of(ref) in kinds]
+        live = dict(zip(known, self._cluster.get(known), strict=True)) if known else {}
+        return conduct(
+            desired,
+            remotes=self.remotes,
+            reconciled_by=self.reconciled_by,
+            live={ref: manifest for ref, manifest in live.items() if manifest is not None},
+            served=lambda ref: _kind_of(ref) in kinds,
+        )
 
     def _converging(self, spec: ClusterSpec) -> Convergence:
         conduct = Conduct(
@@ -98,6 +119,8 @@ class ClusterKeeping:
             return
         self._passed_at = now
         self._sight.look_again()
+        if self.conducted.by:
+            self._declared = ()  # who reconciles may be another one by now
         if found.conduct.writes:
             found.inventory.restore()
 
@@ -122,6 +145,7 @@ class ClusterKeeping:
     def _problem(self, found: Convergence, made: Round) -> str:
         said = [f"the API does not answer: {made.unanswered}"] if made.unanswered else []
         said += found.unfit[:_TOLD]
+        said += [f"{ref} is left alone: {why}" for ref, why in list(self.conducted.held.items())[:_TOLD]]
         if found.blocked:
             said.append(f"nothing is deleted: {found.blocked}")
         problems = [f"{ref}: {text}" for ref, text in found.problems.items() if text]
@@ -159,7 +183,36 @@ class ClusterKeeping:
             "drift": [drift_json(item) for item in list(found.drifting.values())[:100]],
             "kept": [ref.to_json() for ref in found.kept[:100]],
             "blocked": found.blocked,
+            "applications": [self._application_json(ref) for ref in list(self.conducted.by)[:100]],
         }
+
+    def _application_json(self, ref: ResourceRef) -> dict[str, Any]:
+        """`{"resource","by","why","held"}`, and what its own reconciler says: sync, health, revision, message, at."""
+        by, why = self.conducted.by[ref]
+        said = self.conducted.statuses.get(ref)
+        shown: dict[str, Any] = {"resource": ref.to_json(), "by": by.value, "why": why}
+        if ref in self.conducted.held:
+            shown["held"] = self.conducted.held[ref]
+        if said is not None:
+            shown["status"] = {
+                "sync": said.sync.value,
+                "health": said.health,
+                "revision": said.revision,
+                "attempted": said.attempted,
+                "message": said.message,
+                "at": said.at,
+                "current": said.current,
+            }
+        return shown
+
+
+def _is_held(item: Declaration) -> bool:
+    return item.care is not None and bool(item.care.hold)
+
+
+def _kind_of(ref: ResourceRef) -> tuple[str, str]:
+    group, slash, _ = ref.api_version.rpartition("/")
+    return (group if slash else "", ref.kind)
 
 
 def drift_json(item: ObjectDrift) -> dict[str, Any]:
@@ -200,3 +253,9 @@ def source_name(given: str, location: str, branch: str, first_commit: str) -> st
         return given
     digest = bytes_digest("\n".join((location, branch, first_commit)).encode())
     return f"git-{digest.removeprefix('sha256:')[:16]}"
+
+
+def addresses(location: str, others: Sequence[str]) -> tuple[str, ...]:
+    """Under which addresses Applications may name the repository; empty where only a folder is known."""
+    own = (location,) if "://" in location or re.match(r"[^/]+@[^/]+:", location) else ()
+    return (*own, *others)

@@ -20,6 +20,7 @@ from customhouse.app.model_rules import ModelPolicy, model_policy_of
 from customhouse.app.policyspecs import BundleSource, CanarySpec, bundles_of, canary_of
 from customhouse.app.provenance_rules import expected_of
 from customhouse.app.scan_names import ScanSpec, scan_of
+from customhouse.app.source_spec import SourceSpec
 from customhouse.app.storage_rules import storage_of
 from customhouse.app.target_spec import ClusterSpec
 from customhouse.app.tiering import check_known, environments_of, tiers_of
@@ -64,6 +65,8 @@ class Configuration:
     branch: str = "main"
     paths: tuple[str, ...] = ()
     render: tuple[RenderEntry, ...] = ()
+    sources: SourceSpec = field(default_factory=SourceSpec)
+    """What is said of Argo CD's and Flux's objects, and which folders are for which cluster."""
     cluster: ClusterSpec | None = None
     """The Kubernetes API that is the target; None: this machine is."""
     target_port: int = 0
@@ -161,6 +164,7 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
             for entry in document.get("render") or ()
         ),
         cluster=ClusterSpec.parse(target),
+        sources=SourceSpec.parse(document.get("sources") or {}, checker.fail),
         target_port=target.get("port", 0),
         volumes=dict(target.get("volumes") or {}),
         images=dict(target.get("images") or {}),

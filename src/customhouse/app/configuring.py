@@ -108,6 +108,7 @@ def as_document(configuration: Configuration) -> dict[str, Any]:
         "branch": configuration.branch,
         "paths": list(configuration.paths),
         "render": [_render_json(entry) for entry in configuration.render],
+        "sources": configuration.sources.to_json() or None,
         "target": {
             **({"kind": "local"} if configuration.cluster is None else configuration.cluster.to_json()),
             "port": configuration.target_port,

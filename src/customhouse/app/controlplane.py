@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from customhouse.app import journal, wiring
-from customhouse.app.clusterkeeping import ClusterKeeping, ClusterTarget, Kept, drift_json, source_name
+from customhouse.app.clusterkeeping import ClusterKeeping, ClusterTarget, Kept, addresses, drift_json, source_name
 from customhouse.app.exclusive import Exclusive
 from customhouse.app.following import Books, Following
 from customhouse.app.governance import Governance
@@ -253,6 +253,8 @@ class ControlPlane:
             raise TargetError(
                 "customhouse.yaml names this machine as the target now", hint="start `customhouse up` again"
             )
+        sources = self.governing().configuration.sources
+        keeping.reconciled_by, keeping.remotes = sources.reconciled_by, addresses(self.location, sources.repositories)
         kept = keeping.keep(desired, spec)
         self.live = keeping.live
         self.changes += kept.changed

@@ -28,22 +28,24 @@ def declarations_of(
     `sight` is filled with what was looked at.
     """
     files = surroundings(tree.files(revision))
+    data = tree.read(revision, FILE)
+    own = None if data is None else read_configuration(data)
     return render_tree(
         files,
         wiring.renderer(),
         folders=paths,
         aside=set_aside(tree, revision),
-        entries=_entries(tree, revision, entries, files),
+        entries=_entries(() if own is None else own.render, entries, files),
         sight=sight,
+        # Which folders are for which cluster is told by the revision itself: it is never less that is judged.
+        scenes={} if own is None else own.sources.scenes,
     )
 
 
 def _entries(
-    tree: SourceTree, revision: str, base: Sequence[RenderEntry], files: Mapping[str, bytes]
+    own: Sequence[RenderEntry], base: Sequence[RenderEntry], files: Mapping[str, bytes]
 ) -> tuple[RenderEntry, ...]:
     """Those of the revision, then those of the base at places that the revision still has and does not name."""
-    data = tree.read(revision, FILE)
-    own = () if data is None else read_configuration(data).render
     named = {(entry.path, entry.release) for entry in own}
     left = [entry for entry in base if (entry.path, entry.release) not in named]
     present = tuple(files) if left else ()

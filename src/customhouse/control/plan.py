@@ -9,7 +9,9 @@ from itertools import groupby
 from customhouse._kit.digest import json_digest
 from customhouse.control.diff import field_diff
 from customhouse.control.inventory import Inventory, InventoryEntry
+from customhouse.control.objectsync import object_sync
 from customhouse.control.render import identity
+from customhouse.core.errors import DeclarationError
 from customhouse.core.plan import Action, ActionKind, HealthStatus, LiveObject, Plan
 from customhouse.core.resource import PREFIX, Declaration, Manifest, ResourceRef
 
@@ -130,14 +132,22 @@ def plan(
 
 
 def wave_of(declaration: Declaration) -> int:
-    """The wave of a declaration, 0 by default. Raises ValueError when it is not a whole number."""
-    return int(declaration.annotation(WAVE) or "0")
+    """The wave of a declaration (ours, else Argo CD's), 0 by default. Raises ValueError when it is no whole number."""
+    if declaration.care is not None:
+        return declaration.care.wave
+    try:
+        return object_sync(declaration.manifest).wave
+    except DeclarationError as error:
+        raise ValueError(error.message) from error
 
 
 def keeps(manifest: Manifest) -> bool:
-    """Whether a manifest asks to be kept when it is no longer declared."""
-    annotations = (manifest.get("metadata") or {}).get("annotations") or {}
-    return str(annotations.get(PRUNE, "")).lower() == "disabled"
+    """Whether a manifest asks to be kept when it is no longer declared, in our words or Argo CD's, Flux's or Helm's."""
+    try:
+        found = object_sync(manifest)
+    except DeclarationError:
+        return True  # what cannot be read deletes nothing
+    return not found.prune or found.confirm_prune
 
 
 def _unfit(declaration: Declaration) -> str | None:

@@ -86,6 +86,20 @@ class Rendering:
     digest: str
 
 
+@dataclass(frozen=True, slots=True)
+class Care:
+    """How an object is kept, as what has it applied says. `hold`: why it is neither applied nor deleted, if so."""
+
+    wave: int = 0
+    keep: bool = False
+    """Whether it stays when it is no longer declared."""
+    heal: bool = True
+    """Whether it is put right when somebody alters it; otherwise that is only told."""
+    hold: str = ""
+    release: bool = False
+    """Of what is held: whether it is another one's for good, and no longer in our inventory."""
+
+
 @quickly_made
 @dataclass(frozen=True, slots=True)
 class Declaration:
@@ -101,6 +115,8 @@ class Declaration:
     """The Argo CD or Flux object that has it applied; None for one that the repository itself declares."""
     scene: str = field(default="", compare=False)
     """Where it belongs, should another of its name be declared elsewhere (`ref.scene` is set only then)."""
+    care: Care | None = field(default=None, compare=False)
+    """How it is kept; None: as its own annotations say."""
 
     @property
     def digest(self) -> str:

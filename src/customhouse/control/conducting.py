@@ -1,0 +1,151 @@
+"""Conducting: what Applications say about their objects, put onto the objects, so that whoever applies needs no more.
+
+1. An Application that another one reconciles, that is suspended, that goes to another cluster, that cannot be followed
+   or that is not automated: its objects are held. Held is neither applied nor deleted.
+2. Else its objects carry how they are kept: pruned or not, healed or only told, and when they are applied (waves,
+   hooks, and the Applications that it depends on).
+3. A namespace that it is to create and nobody declares is declared; it is never pruned, as with Argo CD.
+4. Objects of Argo CD's and Flux's own kinds are there for them: where a cluster does not know them, none is applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from customhouse.control.objectsync import object_sync
+from customhouse.control.reconcilers import reconciler, status_of
+from customhouse.control.scenes import of_one_scene
+from customhouse.control.sources import belongs_to, in_order, source_sets
+from customhouse.core.application import Application, Engine, Hook, ReconcilerStatus, SourceSet
+from customhouse.core.errors import DeclarationError
+from customhouse.core.resource import Care, Declaration, Manifest, ResourceRef
+
+_LEVEL = 1_000_000
+"""Waves between two levels of dependencies; Argo CD's own waves are far fewer."""
+_HOOK = 100_000
+_BEFORE_AND_AFTER = {Hook.PRE_SYNC: -_HOOK, Hook.SYNC: 0, Hook.POST_SYNC: _HOOK}
+
+
+@dataclass(frozen=True, slots=True)
+class Conducted:
+    """What is to be applied, and of each Application who reconciles it, why, and what that one says."""
+
+    declarations: tuple[Declaration, ...]
+    by: Mapping[ResourceRef, tuple[Engine, str]]
+    statuses: Mapping[ResourceRef, ReconcilerStatus]
+    held: Mapping[ResourceRef, str]
+    """Application → why its objects are left alone, where that is not because another one reconciles them."""
+
+
+def conduct(
+    declared: Sequence[Declaration],
+    *,
+    remotes: Sequence[str] = (),
+    reconciled_by: Mapping[Engine, Engine] | None = None,
+    live: Mapping[ResourceRef, Manifest] | None = None,
+    served: Callable[[ResourceRef], bool] = lambda _: False,
+) -> Conducted:
+    """Steps 1 to 4. `live` are the Application objects as the cluster has them, `served` whether it knows a kind.
+
+    Raises DeclarationError: scenes that are apart, an annotation that cannot be read.
+    """
+    sets = source_sets(of_one_scene(tuple(declared)), remotes)
+    found = {item.application.ref: item.application for item in sets if item.application is not None}
+    by = {ref: reconciler(item, reconciled_by or {}, (live or {}).get(ref)) for ref, item in found.items()}
+    said = ((ref, status_of(ref, manifest)) for ref, manifest in (live or {}).items())
+    statuses = {ref: status for ref, status in said if status is not None}
+    ordered, circles = in_order(found.values())
+    levels = _levels(ordered)
+    held = {ref: reason for ref, item in found.items() if (reason := _left_alone(item, by[ref][0], circles))}
+    result: list[Declaration] = []
+    for one in sets:
+        result += _of_set(one, by, held, levels, served)
+    result += _namespaces(sets, result, held, by)
+    return Conducted(tuple(result), by, statuses, held)
+
+
+def _left_alone(item: Application, by: Engine, circles: Mapping[ResourceRef, str]) -> str:
+    if by is not Engine.CUSTOMHOUSE:
+        return ""
+    if item.suspended:
+        return "it is suspended"
+    if item.destination.cluster:
+        return f"it goes to the cluster {item.destination.cluster}, which is not this target"
+    if not item.sync.automated:
+        return "its syncPolicy is not automated: nothing is applied until that is written"
+    return item.problem or circles.get(item.ref, "")
+
+
+def _levels(ordered: Sequence[Application]) -> Mapping[ResourceRef, int]:
+    levels: dict[ResourceRef, int] = {}
+    for item in ordered:
+        levels[item.ref] = max((levels[ref] + 1 for ref in item.depends_on if ref in levels), default=0)
+    return levels
+
+
+def _of_set(
+    one: SourceSet,
+    by: Mapping[ResourceRef, tuple[Engine, str]],
+    held: Mapping[ResourceRef, str],
+    levels: Mapping[ResourceRef, int],
+    served: Callable[[ResourceRef], bool],
+) -> Iterator[Declaration]:
+    application = one.application
+    for item in one.declarations:
+        if belongs_to(item.ref) is not None and not served(item.ref):
+            continue
+        if application is None:
+            yield replace(item, care=_care(item, None, 0))
+            continue
+        reason = held.get(application.ref, "")
+        if by[application.ref][0] is not Engine.CUSTOMHOUSE:
+            reason = f"{by[application.ref][0]} reconciles {application.ref}"
+        elif reason:
+            reason = f"{application.ref}: {reason}"
+        level = levels.get(application.ref, 0) * _LEVEL
+        released = by[application.ref][0] is not Engine.CUSTOMHOUSE
+        yield replace(item, care=Care(hold=reason, release=released) if reason else _care(item, application, level))
+
+
+def _care(item: Declaration, application: Application | None, level: int) -> Care | None:
+    try:
+        own = object_sync(item.manifest)
+    except DeclarationError as error:
+        where = str(item.locate(error.where))
+        raise DeclarationError(error.message, where=where, hint=error.hint) from error
+    skipped = [hook for hook in own.hooks if hook not in _BEFORE_AND_AFTER]
+    if own.ignored or skipped:
+        what = f"it is a hook for {skipped[0]}" if skipped else "it is annotated to be left alone"
+        return Care(hold=f"{item.ref}: {what}")
+    wave = level + own.wave + (_BEFORE_AND_AFTER[own.hooks[0]] if own.hooks else 0)
+    if application is None:
+        return Care(wave, keep=not own.prune) if own.hooks else None
+    return Care(wave, keep=not own.prune or not application.sync.prune, heal=application.sync.self_heal)
+
+
+def _namespaces(
+    sets: Sequence[SourceSet],
+    declared: Sequence[Declaration],
+    held: Mapping[ResourceRef, str],
+    by: Mapping[ResourceRef, tuple[Engine, str]],
+) -> Iterator[Declaration]:
+    there = {item.ref.name for item in declared if item.ref.kind == "Namespace"}
+    first = min((item.care.wave for item in declared if item.care is not None), default=0)
+    for one in sets:
+        application = one.application
+        if application is None or not application.sync.create_namespace or application.ref in held:
+            continue
+        name = application.destination.namespace
+        if not name or name in there or by[application.ref][0] is not Engine.CUSTOMHOUSE:
+            continue
+        there.add(name)
+        metadata: dict[str, object] = {"name": name}
+        if application.sync.namespace_labels:
+            metadata["labels"] = dict(application.sync.namespace_labels)
+        if application.sync.namespace_annotations:
+            metadata["annotations"] = dict(application.sync.namespace_annotations)
+        manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+        ref = ResourceRef("v1", "Namespace", "", name)
+        care = Care(min(first, 0), keep=True, heal=False)
+        yield Declaration(ref, manifest, application.location, owner=application.ref, care=care)
