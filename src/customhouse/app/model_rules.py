@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from urllib.parse import unquote
 
 from customhouse.policy.licences import choices, named
 from customhouse.policy.origins import HUBS, place_of
@@ -192,4 +193,6 @@ def _patterns(sources: Mapping[str, Any], key: str, fail: Fail) -> tuple[str, ..
 
 
 def _leads_elsewhere(place: str) -> bool:
-    return any(part in (".", "..") for part in place.replace("\\", "/").split("/"))
+    # A server may decode once more than the reference was.
+    seen = (place, unquote(place))
+    return any(part in (".", "..") for text in seen for part in text.replace("\\", "/").split("/"))

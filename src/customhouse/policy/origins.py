@@ -21,13 +21,15 @@ _MAX_ITEMS = 64
 """Base models and places of one model that are told. What is beyond is counted."""
 _MAX_DEPTH = 8
 _MAX_TEXT = 512
+_MAX_REFERENCE = 4096
+"""Of what is longer no part is taken for the whole: it is a place that no pattern covers."""
 _MAX_SOURCES = 16
 _COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 HUBS = ("huggingface.co", "www.huggingface.co", "hf.co")
 """Hosts of the hub's web addresses."""
 _IN_HUB = re.compile(r"/(?P<name>[\w.-]+/[\w.-]+)(?:/(?:resolve|blob|tree|raw)/(?P<revision>[^/]+).*)?/?", re.ASCII)
 _HASHES = ("SHA-256", "SHA-384", "SHA-512", "SHA3-256", "SHA3-512", "BLAKE3")
-_INSIDE = ("pvc", "file", "")
+_INSIDE = ("pvc", "file")
 """Schemes that say where files lie here, and nothing of where they come from."""
 
 
@@ -55,25 +57,29 @@ def place_of(reference: str) -> Place | None:
     The hub's `hf://ORG/NAME@REVISION`, KServe's `hf://ORG/NAME:REVISION`, its web addresses and
     `pkg:huggingface/ORG/NAME@REVISION` are one place: only a commit of 40 digits pins it.
     """
-    text = reference.strip()[:_MAX_TEXT]
+    text = reference.strip()
+    if len(text) > _MAX_REFERENCE:
+        return Place(f"a reference of more than {_MAX_REFERENCE} characters")
     if text.lower().startswith("pkg:"):
         kind, _, rest = text[4:].lstrip("/").partition("/")
         rest = unquote(rest.partition("?")[0].partition("#")[0])
         return _hub(*rest.partition("@")[::2]) if kind.lower() == "huggingface" else None
-    scheme, mark, rest = text.partition("://")
-    scheme = scheme.lower() if mark else text.partition(":")[0].lower() if ":" in text else ""
-    if scheme in _INSIDE:
+    scheme, colon, rest = text.partition(":")
+    mark = rest.startswith("//")
+    if not colon or "/" in scheme or scheme.lower() in _INSIDE:
         return None
+    scheme, rest = scheme.lower(), rest.removeprefix("//")
     if scheme == "hf" and mark:
         name, _, revision = rest.partition("@") if "@" in rest else rest.partition(":")
         return _hub(name, revision)
     if scheme in ("http", "https") and mark:
         return _web(scheme, text)
-    if scheme == "oci" and mark:
+    # KServe says how an image is read: `oci+native://`, `oci+fetch://`.
+    if scheme.partition("+")[0] == "oci" and mark:
         host, _, path = rest.partition("@")[0].partition("/")
         return Place(f"oci://{host.lower()}/{path.partition(':')[0]}")
-    rest = text.partition(":")[2].partition("?")[0]
-    return Place(f"{scheme}:{rest.partition('@')[0] if scheme == 'models' else rest}")
+    rest = rest.partition("?")[0]
+    return Place(f"{scheme}:{'//' * mark}{rest.partition('@')[0] if scheme == 'models' else rest}")
 
 
 def _hub(name: str, revision: str) -> Place:

@@ -77,6 +77,7 @@ def test_places_are_allowed_by_pattern_and_denied_before_that():
     near = policy("sources: {allowed: ['https://models.example/ours/**']}")
     assert near.refused("https://models.example/ours/m.onnx") == ""
     assert ".." in near.refused("https://models.example/ours/../theirs/m.onnx")
+    assert ".." in near.refused("https://models.example/ours/%2e%2e/theirs/m.onnx")
 
 
 def rules_of(text, component, reference="pvc://models/fraud", waivers=()):

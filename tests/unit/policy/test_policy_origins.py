@@ -88,6 +88,9 @@ def test_a_bill_says_its_licences_or_nothing():
         ("s3://bucket/key?versionId=3", "s3://bucket/key", None),
         ("models:/fraud@champion", "models:/fraud", None),
         ("https://[::1", "https://[::1", None),
+        ("oci+native://registry.example/a:v1", "oci://registry.example/a", None),
+        ("gs://bucket/a/b", "gs://bucket/a/b", None),
+        ("https://ok.example/ours/" + "a" * 5000 + "/../..", "a reference of more than 4096 characters", None),
     ],
 )
 def test_a_place_is_one_however_it_is_written(reference, name, pinned):
@@ -95,7 +98,9 @@ def test_a_place_is_one_however_it_is_written(reference, name, pinned):
     assert (found.name, found.pinned) == (name, pinned)
 
 
-@pytest.mark.parametrize("reference", ["pvc://models/fraud", "/srv/model", "model.onnx", "pkg:pypi/x@1", ""])
+@pytest.mark.parametrize(
+    "reference", ["pvc://models/fraud", "/srv/model", "model.onnx", "pkg:pypi/x@1", "", "/srv/a:b", "file:///x"]
+)
 def test_what_lies_here_is_no_place_that_it_comes_from(reference):
     assert place_of(reference) is None
 
