@@ -29,6 +29,7 @@ class ActorKind(StrEnum):
     CUSTOMHOUSE = "customhouse"
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Who makes a Change; `name` is the author as Git has it (`Ada <ada@example.com>`)."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+from customhouse._kit.frozen import quickly_made
 from customhouse._kit.money import Money, total
 from customhouse.core.beside import NOTHING, Beside, DeviceNeed, ReplicaRange, managed_needs
 from customhouse.core.change import Change
@@ -96,6 +97,7 @@ class PriceSettings:
     """Nodes that a DaemonSet runs on; unknown is unpriced beyond the first."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class ChangeCost:
     """The monthly cost of one changed workload before and after; None where it does not exist."""
@@ -121,6 +123,7 @@ class ChangeCost:
         return after - self.before.monthly if self.before else after
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class _Priced:
     """One set of pods with its price: what a replica hour costs, at the range's high end too, and how many hours."""

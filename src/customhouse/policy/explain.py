@@ -50,6 +50,8 @@ def finding_lines(item: Mapping[str, Any]) -> tuple[str, ...]:
 def plain(text: str) -> str:
     """One line of bounded length without control characters: a manifest must not drive the reader's terminal."""
     if text.isprintable():
+        if "  " not in text and text[:1] != " " != text[-1:]:
+            return text[:MAX_LINE]  # of all spaces this one alone is printable
         return " ".join(text.split())[:MAX_LINE]
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())[:MAX_LINE]
 

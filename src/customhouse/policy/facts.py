@@ -23,8 +23,8 @@ from customhouse.core.facts import SCHEMA, Facts
 from customhouse.core.forge import Review
 from customhouse.core.resource import PREFIX, ResourceRef
 from customhouse.core.workload import workload
-from customhouse.policy.datasets import asked_of_datasets
-from customhouse.policy.evaluation_facts import EvaluationFacts, asked_of_evaluations, planned, registered
+from customhouse.policy.evaluation_facts import EvaluationFacts, planned, registered
+from customhouse.policy.facts_tier import Last, micro, micro_or_none, tier_facts
 from customhouse.policy.frameworks import release
 from customhouse.policy.origins import ModelRules, asked_of_models, origins
 from customhouse.policy.pods import artifacts as named_artifacts
@@ -32,13 +32,7 @@ from customhouse.policy.projection import check_bounds, is_plain, project
 from customhouse.policy.statements import ProvenanceFacts, VulnerabilityFacts
 from customhouse.policy.storage import StorageStatements, settled
 from customhouse.policy.summary import summarise
-from customhouse.policy.tiers import (
-    MAX_EXCEPTION_DAYS,
-    EnvironmentJudgement,
-    TierJudgement,
-    effective_checks,
-    effective_relaxations,
-)
+from customhouse.policy.tiers import MAX_EXCEPTION_DAYS, EnvironmentJudgement, TierJudgement
 
 _TTL = PREFIX + "ttl"
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -70,6 +64,7 @@ class PolicySettings:
     """Framework to its lowest version and the version it has to stay below; None: no bound."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class ArtifactEvidence:
     """One artifact with all the statements that were found about its digest, verified or not."""
@@ -168,7 +163,9 @@ def build_facts(change: Change, context: FactsContext) -> Facts:
         "review": _review(context.review),
         "actor": {"kind": change.actor.kind.value, "name": change.actor.name},
         "derived": context.derived,
-        "tier": _tier(context),
+        "tier": tier_facts(
+            context.tier, context.environment, context.as_of, context.settings.max_exception_days, context.currency
+        ),
         "environment": None
         if context.environment is None
         else {"name": context.environment.name, "production": context.environment.production},
@@ -186,19 +183,12 @@ def build_facts(change: Change, context: FactsContext) -> Facts:
             "age_days": context.price_age_days,
             "max_age_days": context.price_max_age_days,
         },
-        "settings": {
-            "trusted_registries": list(context.settings.trusted_registries),
-            "required_labels": list(context.settings.required_labels),
-            "require_signed_commits": context.settings.require_signed_commits,
-            "require_revision": context.settings.require_revision,
-            **asked_of_models(context.settings.models),
-            "frameworks": {
-                name: _range(low, high) for name, (low, high) in sorted(context.settings.frameworks.items())
-            },
-        },
+        "settings": _SETTINGS.of(lambda: _settings(context.settings), context.settings),
     }
     sides = ((change.before, before), (change.after, after))
     plain = [made for side, made in sides if side is not None and is_plain(side.manifest)]
+    # What is written here is texts, whole numbers and lists of them, so it is not looked through for fractions.
+    plain += [document[part] for part in ("tier", "settings", "cost", "prices", "change_set", "actor")]
     return Facts.of(document, check_bounds(document, f"the facts about {change.ref}", plain))
 
 
@@ -266,47 +256,17 @@ def _review(review: Review | None) -> dict[str, Any] | None:
     }
 
 
-def _tier(context: FactsContext) -> dict[str, Any]:
-    spec = context.tier.spec
-    if spec.spot not in ("required", "allowed", "forbidden"):
-        raise CannotDecideError(
-            f"tier {context.tier.name}: spot is {spec.spot!r}", hint="write required, allowed or forbidden"
-        )
+_SETTINGS: Last[dict[str, Any]] = Last()
+
+
+def _settings(settings: PolicySettings) -> dict[str, Any]:
     return {
-        "name": context.tier.name,
-        "requested": context.tier.requested,
-        "granted": context.tier.granted,
-        "checks": effective_checks(spec, context.environment),
-        "relaxations": effective_relaxations(
-            spec, context.environment, context.as_of, context.settings.max_exception_days
-        ),
-        "reserved_nodes": [{"key": key, "value": value} for key, value in sorted(context.tier.reserved_nodes)],
-        "spec": {
-            "gpu_classes": None if spec.gpu_classes is None else list(spec.gpu_classes),
-            "spot": spec.spot,
-            "max_replicas": spec.max_replicas,
-            "max_accelerators": spec.max_accelerators,
-            "replica_ceiling_micro": _limit(spec.replica_ceiling, context),
-            "per_thousand_predictions_micro": _limit(spec.per_thousand_predictions_ceiling, context),
-            "per_million_tokens_micro": _limit(spec.per_million_tokens_ceiling, context),
-            "required_evidence": list(spec.required_evidence),
-            "evidence_max_age_days": spec.evidence_max_age_days,
-            "required_image_evidence": list(spec.required_image_evidence),
-            **asked_of_evaluations(spec),
-            **asked_of_datasets(spec),
-            "provenance_level": spec.provenance_level,
-            "image_provenance_level": spec.image_provenance_level,
-            "prescanned_images": list(spec.prescanned_images),
-            "dedicated_nodes": None
-            if spec.dedicated_nodes is None
-            else {"key": spec.dedicated_nodes[0], "value": spec.dedicated_nodes[1]},
-            "monitoring": list(spec.monitoring),
-            "latency_target_ms": spec.latency_target_ms,
-            "scale_to_zero": spec.scale_to_zero,
-            "ttl_required": spec.ttl_required,
-            "max_ttl_days": spec.max_ttl_days,
-            "vulnerabilities": spec.vulnerabilities.to_facts(),
-        },
+        "trusted_registries": list(settings.trusted_registries),
+        "required_labels": list(settings.required_labels),
+        "require_signed_commits": settings.require_signed_commits,
+        "require_revision": settings.require_revision,
+        **asked_of_models(settings.models),
+        "frameworks": {name: _range(low, high) for name, (low, high) in sorted(settings.frameworks.items())},
     }
 
 
@@ -321,10 +281,6 @@ def _bound(text: str | None) -> list[int] | None:
     while found and found[-1] == 0:
         found = found[:-1]
     return found
-
-
-def _limit(amount: Money | None, context: FactsContext) -> int | None:
-    return None if amount is None else _micro(amount, context.currency)
 
 
 def _lifetime(after: Mapping[str, Any] | None, as_of: datetime) -> dict[str, Any] | None:
@@ -439,22 +395,24 @@ def _cost(change: Change, context: FactsContext, after: Mapping[str, Any] | None
         cost = None
     before = context.cost_before
     replicas = 1 if after is None or after["workload"] is None else max(after["workload"]["replicas_max"], 1)
-    high = _micro(zero if cost is None else cost.high, context.currency)
+    high = micro(zero if cost is None else cost.high, context.currency)
     return {
         "currency": context.currency,
-        "monthly_before_micro": _micro(zero if before is None else before.monthly, context.currency),
-        "monthly_after_micro": _micro(zero if cost is None else cost.monthly, context.currency),
-        "monthly_low_micro": _micro(zero if cost is None else cost.low, context.currency),
+        "monthly_before_micro": micro(zero if before is None else before.monthly, context.currency),
+        "monthly_after_micro": micro(zero if cost is None else cost.monthly, context.currency),
+        "monthly_low_micro": micro(zero if cost is None else cost.low, context.currency),
         "monthly_high_micro": high,
         "monthly_replica_micro": (
-            -(-high // replicas) if cost is None or cost.replica is None else _micro(cost.replica, context.currency)
+            -(-high // replicas) if cost is None or cost.replica is None else micro(cost.replica, context.currency)
         ),
-        "per_million_tokens_micro": _limit(None if cost is None else cost.per_million_tokens, context),
-        "per_thousand_predictions_micro": _limit(None if cost is None else cost.per_thousand_predictions, context),
+        "per_million_tokens_micro": micro_or_none(None if cost is None else cost.per_million_tokens, context.currency),
+        "per_thousand_predictions_micro": micro_or_none(
+            None if cost is None else cost.per_thousand_predictions, context.currency
+        ),
         "unpriced": [] if cost is None else list(cost.unpriced),
         "uncounted": [] if cost is None else list(cost.uncounted),
         "alternatives": [
-            {"description": item.description, "monthly_micro": _micro(item.monthly, context.currency)}
+            {"description": item.description, "monthly_micro": micro(item.monthly, context.currency)}
             for item in sorted(context.alternatives, key=lambda item: (item.monthly.pico, item.description))[:10]
         ],
     }
@@ -462,31 +420,23 @@ def _cost(change: Change, context: FactsContext, after: Mapping[str, Any] | None
 
 def _change_set_delta(context: FactsContext) -> int:
     if context.change_set_delta is not None:
-        return _micro(context.change_set_delta, context.currency)
+        return micro(context.change_set_delta, context.currency)
     zero = Money.zero(context.currency)
     after = zero if context.cost_after is None else context.cost_after.monthly
     before = zero if context.cost_before is None else context.cost_before.monthly
-    return _micro(after, context.currency) - _micro(before, context.currency)
+    return micro(after, context.currency) - micro(before, context.currency)
 
 
 def _budget(impact: BudgetImpact, currency: str) -> dict[str, Any]:
     state = impact.state
     return {
         "name": state.name,
-        "limit_micro": _micro(state.limit, currency),
-        "month_to_date_micro": _micro(state.month_to_date, currency),
-        "forecast_micro": _micro(state.forecast, currency),
-        "left_micro": _micro(state.left, currency),
-        "change_micro": _micro(impact.change, currency),
-        "own_change_micro": _micro(impact.change if impact.own is None else impact.own, currency),
+        "limit_micro": micro(state.limit, currency),
+        "month_to_date_micro": micro(state.month_to_date, currency),
+        "forecast_micro": micro(state.forecast, currency),
+        "left_micro": micro(state.left, currency),
+        "change_micro": micro(impact.change, currency),
+        "own_change_micro": micro(impact.change if impact.own is None else impact.own, currency),
         "snapshot": state.snapshot,
         "spend_age_hours": state.spend_age_hours,
     }
-
-
-def _micro(amount: Money, currency: str) -> int:
-    if amount.currency != currency:
-        raise CannotDecideError(
-            f"an amount in {amount.currency} beside amounts in {currency}", hint="convert with a dated rate first"
-        )
-    return amount.to_micro_ceiling()

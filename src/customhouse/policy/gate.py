@@ -78,7 +78,7 @@ class Gate:
             bundle_digest=self.bundle_digest,
             point=point,
             decided_at=decided_at,
-            locations=tuple(_locate(change, finding.pointer) for finding in findings),
+            locations=_locations(change, findings),
             revision=None if change.revision is None else change.revision.id,
         )
 
@@ -161,8 +161,13 @@ def _finding(item: Any, ref: ResourceRef, currency: str) -> tuple[_Order, Findin
             f"a rule answered {str(item)[:200]}, which is no finding",
             hint=f"a finding has {', '.join(sorted(_REQUIRED))} and may have cost_delta_micro and advisories",
         )
-    rule, message, fix, pointer = texts = (item["rule"], item["message"], item["fix"], item["pointer"])
-    if set(map(type, texts)) != {str} or max(map(len, texts)) > MAX_TEXT or not rule:
+    rule, message, fix, pointer = item["rule"], item["message"], item["fix"], item["pointer"]
+    if not (
+        (type(rule) is type(message) is type(fix) is type(pointer) is str)
+        and rule
+        and len(rule) <= MAX_TEXT >= len(message)
+        and len(fix) <= MAX_TEXT >= len(pointer)
+    ):
         raise PolicyError(f"a finding of rule {str(rule)[:100]!r} has a field that is no text, or too long")
     delta = item.get("cost_delta_micro")
     if delta is not None and (isinstance(delta, bool) or not isinstance(delta, int)):
@@ -188,6 +193,8 @@ def _known(words: Mapping[str, _Known], word: Any, what: str, rule: str) -> _Kno
     return found
 
 
-def _locate(change: Change, pointer: str) -> Location | None:
+def _locations(change: Change, findings: Sequence[Finding]) -> tuple[Location | None, ...]:
     declaration = change.after or change.before
-    return None if declaration is None else declaration.locate(pointer)
+    if declaration is None:
+        return (None,) * len(findings)
+    return tuple([declaration.locate(finding.pointer) for finding in findings])
