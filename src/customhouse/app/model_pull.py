@@ -32,6 +32,7 @@ from customhouse.trust.remote import Located, RemoteFile, Take
 from customhouse.trust.unpack import MODELCAR, TITLE, UNPACK, Limits, unpack_tar, write_file
 
 CACHE = "blobs"
+_LAYOUT = "oci-layout://"
 MAX_FILE = 512 << 30
 _ROOM, _MOST_TIMES = 64 << 20, 20
 _TAR_TYPES = ("tar", "tar+gzip", "tar.gzip", "tar.gz", "tar+zstd")
@@ -115,7 +116,7 @@ def _written(
     """The files of what is no store that lists them, written out: the pinned reference and its digest."""
     if reference.startswith("oci://"):
         return _oci(settings, reference, folder, platform)
-    if reference.startswith("oci-layout://"):
+    if reference.startswith(_LAYOUT):
         return _layout(settings, reference, folder)
     if reference.startswith(("https://", "http://")):
         return _https(settings, reference, folder, digest)
@@ -123,7 +124,12 @@ def _written(
 
 
 def whole_reference(settings: Settings, reference: str) -> str:
-    """`models:/NAME/VERSION`, as MLflow writes it, with the server that the environment names. Raises UsageError."""
+    """`models:/NAME/VERSION`, as MLflow writes it, with the server that the environment names; a layout's whole path.
+
+    So that what the ledger and a lock say leads there from anywhere. Raises UsageError.
+    """
+    if reference.startswith(_LAYOUT) and reference != _LAYOUT:
+        return f"{_LAYOUT}{Path(reference.removeprefix(_LAYOUT)).absolute()}"
     if not reference.startswith("models:/"):
         return reference
     host = urlsplit(settings.environment.get("MLFLOW_TRACKING_URI", "")).netloc

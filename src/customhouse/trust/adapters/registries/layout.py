@@ -161,23 +161,25 @@ class LayoutRegistry:
     def _list(self, added: Descriptor) -> None:
         with self._alone():
             place = self._folder / "index.json"
-            kept: Mapping[str, Any] = {"schemaVersion": 2, "mediaType": INDEX_TYPE}
-            if os.path.lexists(place):
+            kept: Mapping[str, Any] = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []}
+            if self._listed():  # what is no index is not replaced by one
                 kept = self._layout.index()
             name = added.annotations.get(REF_NAME)
             if name is not None and self._tag(name) not in (None, added.digest):
                 raise TamperError(f"the tag {name} names something else already", where=str(place))
-            before = kept.get("manifests")
-            entries = [item for item in before if not _same(item, added)] if isinstance(before, list) else []
+            entries = [item for item in kept["manifests"] if not _same(item, added)]
             with self._draft(place) as out:
                 out.write(canonical_json({**kept, "manifests": [*entries, added.to_json()]}))
 
     def _require_fit(self) -> None:
         """Raises UsageError for a folder with something else in it: nothing is added to what is no layout."""
         folder = self._folder
-        if not os.path.lexists(folder) or (folder / "oci-layout").is_file():
-            return
-        if not folder.is_dir() or any(folder.iterdir()):
+        try:
+            fits = not os.path.lexists(folder) or (folder / "oci-layout").is_file()
+            fits = fits or (folder.is_dir() and not any(folder.iterdir()))
+        except OSError as error:
+            raise _unwritten(folder, error) from error
+        if not fits:
             raise UsageError("it is there, and no OCI layout", where=str(folder), hint="name a new folder, or a layout")
 
     def _begin(self) -> None:
@@ -224,7 +226,10 @@ class LayoutRegistry:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """One writer of the index at a time, on this machine; the lock ends with its process."""
-        handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise _unwritten(self._folder, error) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
