@@ -12,7 +12,9 @@ from gate_world import KEY, Shell, released, shell
 
 __all__ = ["released", "shell"]
 
-KINDS = "kinds: [signature, scan, bom, provenance, evaluation]"
+FIRST = "kinds: [signature, scan, bom, provenance, evaluation"
+KINDS = f"{FIRST}, data-validation, vulnerabilities, vex]"
+"""As `init` writes them."""
 WAIVER = """- id: w-1
   rules: [vulnerability-denied]
   advisories: [%s]
@@ -59,7 +61,7 @@ def declare(shell: Shell, kinds: str = "vulnerabilities, vex", tier: str = "") -
     """The base revision: who may sign, and what the tier puts up with. Gives the model's digest."""
     text = shell.path("customhouse.yaml").read_text()
     assert KINDS in text
-    text = text.replace(KINDS, KINDS.replace("]", f", {kinds}]") if kinds else KINDS)
+    text = text.replace(KINDS, f"{FIRST}, {kinds}]" if kinds else f"{FIRST}]")
     limits = tier or "vulnerabilities: {deny: high, warn: medium, maxAgeDays: 7}"
     shell.write("customhouse.yaml", text.replace("tiers:\n", f"tiers:\n  definitions: {{experiment: {{{limits}}}}}\n"))
     shell.commit("who may sign, and what is put up with")
@@ -221,3 +223,29 @@ def test_limits_that_warn_later_than_they_deny_are_refused_with_their_place(shel
     assert done.status != 0
     assert "customhouse.yaml:" in done.err
     assert "denies from medium on already" in done.err
+
+
+def test_critical_inference_asks_for_a_fresh_report_and_names_the_command(shell: Shell) -> None:
+    """The built-in tier; what `init` writes lets its evidence key sign such a report."""
+    (folder,) = shell.root.glob(".evidence/*")
+    digest = f"sha256:{folder.name}"
+    namespaces, granted = "[standard, batch, experiment]", "[standard, batch, experiment, critical-inference]"
+    shell.edit("customhouse.yaml", namespaces, granted)
+    shell.commit("the tier is granted")
+    shell.edit("models/first-model.yaml", "tier: experiment", "tier: critical-inference")
+    before = judged(shell)
+    (message,) = (text for text in before["evidence-missing"] if "vulnerabilities" in text)
+    assert message.endswith("has no report of vulnerabilities; tier critical-inference requires it.")
+    clean = trivy()
+    package = {"Name": "numpy", "Version": "1.2.3", "Identifier": {"PURL": "pkg:pypi/numpy@1.2.3"}}
+    clean["Results"] = [{"Target": "requirements.txt", "Class": "lang-pkgs", "Packages": [package]}]
+    attest(shell, digest, clean, "--database-as-of", days_ago(1))
+    shell.commit("a report of today")
+    after = shell.run("gate", "--base", "main", "-o", "json").json["findings"]
+    assert [item for item in after if "vulnerabilit" in item["message"] and item["severity"] == "error"] == []
+    # The same report a week later counts for nothing.
+    old = {**clean, "CreatedAt": days_ago(8)}
+    attest(shell, digest, old, "--database-as-of", days_ago(9))
+    shell.commit("an old report instead")
+    stale = shell.run("gate", "--base", "main", "-o", "json").json["findings"]
+    assert "error" in [item["severity"] for item in stale if item["rule"] == "vulnerability-report-stale"]

@@ -52,7 +52,8 @@ trust:
   keys:
     - name: evidence
       publicKey: trust/evidence.pub
-      kinds: [signature, scan, bom, provenance, evaluation]
+      # Whoever signs `vex` excuses vulnerabilities: give it to a key of its own where others decide that.
+      kinds: [signature, scan, bom, provenance, evaluation, data-validation, vulnerabilities, vex]
     - name: control-plane # `customhouse up` signs what the month cost, for gates without its state
       publicKey: trust/control-plane.pub
       kinds: [forecast]

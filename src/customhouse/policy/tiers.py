@@ -232,8 +232,9 @@ BUILTIN_TIERS: Mapping[str, TierSpec] = {
         gpu_classes=_GPUS,
         spot="forbidden",
         max_replicas=64,
-        required_evidence=(*MODEL_EVIDENCE, "provenance", "evaluation"),
-        required_image_evidence=MODEL_EVIDENCE,
+        # A report on the packages of models and images, no older than `vulnerabilities` says below.
+        required_evidence=(*MODEL_EVIDENCE, "provenance", "evaluation", "vulnerabilities"),
+        required_image_evidence=(*MODEL_EVIDENCE, "vulnerabilities"),
         monitoring=("readiness", "metrics"),
         scale_to_zero="forbidden",
         vulnerabilities=VulnerabilityLimits(unknown="deny", fixable_only=False, unfixed_grace_days=30, max_age_days=7),
