@@ -48,6 +48,22 @@ def test_an_object_arrives_as_plain_tables() -> None:
     assert found == Health(HealthStatus.HEALTHY, "3 3 b nil number truenil")
 
 
+def test_the_dialect_is_that_of_argo_cd_with_goto_and_the_older_names() -> None:
+    found = _judged(
+        """
+        local kept = {}
+        for i, name in ipairs(obj.status.list) do
+          if name == "a" then goto continue end
+          table.insert(kept, tostring(name))
+          ::continue::
+        end
+        table.foreachi({"x"}, function(i, name) table.insert(kept, i, name) end)
+        return {status = "Healthy", message = table.getn(kept) .. kept[1] .. unpack({"y"}) .. table.maxn({1})}
+        """
+    )
+    assert found == Health(HealthStatus.HEALTHY, "3xy1")
+
+
 REFUSED = {
     'return io.open("/etc/passwd")': "'io'",
     'os.execute("id")': "'execute'",
@@ -66,9 +82,10 @@ REFUSED = {
     'return {status = "Fine"}': "the status 'Fine'",
     "return setmetatable({}, {__index = function() return 'Healthy' end})": "without `status`",
     "\x1bLuaQ\x00": "compiled",
+    'setmetatable({}, {__gc = function() while true do end end}) return {status = "Healthy"}': "__gc",
     "while true do end": "steps",
     'string.gsub("x", "x", function() while true do end end)': "steps",
-    "local function f() return 1 + f() end f()": "stack overflow",
+    "local function f() return 1 + f() end f()": "memory",
     "local t = {} for i = 1, 1e9 do t[i] = {} end": "memory",
     'return {status = ("x"):rep(2 ^ 29)}': "memory",
     'return {status = "Healthy", message = "\\255"}': "utf-8",

@@ -1,6 +1,6 @@
 """Argo CD's Lua health customisations, run unchanged, in a process that may be killed.
 
-`runner` is that process: Lua 5.1 (the extra `lua`) without files, programs, modules or debugging, with limits on memory
+`runner` is that process: Lua (the extra `lua`) without files, programs, modules or debugging, with limits on memory
 and steps; each object gets a Lua of its own. What it makes of an object is checked here.
 """
 

@@ -28,13 +28,38 @@ _NO_MEMORY = "not enough memory"
 _PRELUDE = """
 local limit = ...
 local base = {"assert", "error", "getmetatable", "ipairs", "next", "pairs", "pcall", "rawequal", "rawget", "rawset",
-    "select", "setmetatable", "tonumber", "tostring", "type", "unpack", "xpcall", "_VERSION"}
+    "select", "tonumber", "tostring", "type", "xpcall", "_VERSION"}
 local libraries = {string = string, table = table, math = math,
     os = {time = os.time, date = os.date, clock = os.clock, difftime = os.difftime}}
-local kept, load, enter, hook = {}, loadstring, setfenv, debug.sethook
-local call, raw, kind, shown, each, next, fail = pcall, rawget, type, tostring, pairs, next, error
+local kept, load, hook = {unpack = table.unpack}, load, debug.sethook
+local call, shown, next = pcall, tostring, next
 for _, name in ipairs(base) do kept[name] = _G[name] end
-string.dump = nil
+-- What is called when garbage is collected would run in the time of another script.
+local mark, raw, kind, fail = setmetatable, rawget, type, error
+function kept.setmetatable(one, behaviour)
+    if kind(behaviour) == "table" and raw(behaviour, "__gc") ~= nil then fail("__gc is not given") end
+    return mark(one, behaviour)
+end
+string.dump, string.gfind = nil, string.gmatch
+-- What 5.1 had besides.
+function table.getn(list) return #list end
+function table.maxn(list)
+    local most = 0
+    for key in next, list do if type(key) == "number" and key > most then most = key end end
+    return most
+end
+function table.foreach(list, visit)
+    for key, value in next, list do
+        local found = visit(key, value)
+        if found ~= nil then return found end
+    end
+end
+function table.foreachi(list, visit)
+    for index = 1, #list do
+        local found = visit(index, list[index])
+        if found ~= nil then return found end
+    end
+end
 getmetatable("").__metatable = false
 local function fresh(obj)
     local given = {print = function() end, obj = obj}
@@ -60,17 +85,18 @@ local function judged(run)
     return "table", raw(found, "status"), raw(found, "message")
 end
 return function(text, obj)
-    local run, wrong = load(text, "=health.lua")
+    local run, wrong = load(text, "=health.lua", "t", fresh(obj))
     if not run then return "error", wrong end
-    return judged(enter(run, fresh(obj)))
+    return judged(run)
 end
 """
 
 
 class _Runner:
     def __init__(self) -> None:
-        # Whichever Lua 5.1 is there: Argo CD's own interpreter speaks that version.
-        import lupa.lua51 as engine  # type: ignore[import-not-found,import-untyped,unused-ignore]
+        # Argo CD's own interpreter speaks Lua 5.1 with the `goto` of 5.2, which its scripts use; and from 5.2 on Lua
+        # collects its garbage before it says that memory is out.
+        import lupa.lua52 as engine  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
         self._engine = engine
         self._lua: Any = None
@@ -89,7 +115,7 @@ class _Runner:
         except (self._engine.LuaError, ValueError, OverflowError, RecursionError, TypeError) as error:
             answer = {"error": str(error)[:_MAX_TEXT] or type(error).__name__}
         if _NO_MEMORY in answer.get("error", ""):
-            # Lua 5.1 does not collect when memory runs out: the next allocation would end the process.
+            # What is left of that run may be all there is.
             self._lua = self._run = None
             answer = {"error": f"{_NO_MEMORY}: all of Lua has {MEMORY >> 20} MiB"}
         return json.dumps(answer).encode()
