@@ -97,6 +97,17 @@ class Credentials:
         issued = await self._from_plugin()
         return {"Authorization": f"Bearer {issued.token}"} if issued is not None and issued.token else {}
 
+    @property
+    def settled(self) -> bool:
+        """Whether `headers` and `identity` would answer without waiting, and as they did last."""
+        access, now = self._access, self._clock.monotonic()
+        if access.exec_plugin is not None:
+            return False
+        if access.token_file is not None and now - self._read_at >= TOKEN_FILE_AGE_S:
+            return False
+        files = access.certificate_file or access.key_file or access.authority_file
+        return files is None or now - self._identity_at < IDENTITY_FILE_AGE_S
+
     async def identity(self) -> Identity:
         """The client certificate and its key (of the kubeconfig, its files, or the plugin), and the authorities."""
         read = self._read_identity()

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from customhouse._kit.clock import Clock
 
@@ -36,9 +34,8 @@ class Pace:
         """How many may be under way now."""
         return int(self._limit)
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """Wait for a slot, and have it for the body."""
+    async def enter(self) -> None:
+        """Wait for a slot and take it; `leave` gives it back, whatever happens in between."""
         while self._under_way >= self.limit:
             turn = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
@@ -52,10 +49,14 @@ class Pace:
         try:
             while (hold := self._held_until - self._clock.monotonic()) > 0:
                 await asyncio.sleep(hold)
-            yield
-        finally:
-            self._under_way -= 1
-            self._next()
+        except BaseException:
+            self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Give the slot back."""
+        self._under_way -= 1
+        self._next()
 
     def answered(self) -> None:
         """The API had time for one. Only who uses the whole limit learns that there may be more."""

@@ -12,12 +12,15 @@ import re
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 import orjson
+from yarl import URL
 
 from customhouse._kit.clock import Clock
 from customhouse.core.errors import TargetError
@@ -85,6 +88,7 @@ class Transport:
         self._answered_at = float("-inf")
         self._fixed = [("User-Agent", _AGENT), ("Accept-Encoding", "gzip")]
         self._fixed += [(name, value) for name, values in access.impersonate.items() for value in values]
+        self._headers = self._fixed
 
     def monotonic(self) -> float:
         """Seconds, to tell how long something took."""
@@ -102,8 +106,12 @@ class Transport:
             await item.end()
 
     async def _open(self) -> _Session:
+        """The session to use now, with the headers that every request has."""
+        if self._session is not None and self._credentials.settled:
+            return self._session
         async with self._opening:
             identity = await self._credentials.identity()
+            self._headers = [*self._fixed, *(await self._credentials.headers()).items()]
             if self._session is not None and identity == self._identity:
                 return self._session
             if self._closed:
@@ -136,12 +144,12 @@ class Transport:
         session = await self._open()
         session.users += 1
         try:
-            sent = [*self._fixed, *(await self._credentials.headers()).items(), *(headers or {}).items()]
+            query = _query(*parameters.items()) if parameters else ""
             async with session.http.request(
                 method,
-                self._access.server + path,
-                params=parameters,
-                headers=sent,
+                # Every part of it has been quoted: to read and quote it all again takes as long as to send it.
+                URL(self._access.server + path + query, encoded=True),
+                headers=[*self._headers, *headers.items()] if headers else self._headers,
                 data=io.BytesIO(body) if body is not None and len(body) > _LARGE else body,
                 # A redirect would carry the credentials to wherever it points.
                 allow_redirects=False,
@@ -193,14 +201,18 @@ class Transport:
         tries = Tries(self, path, again, deadline_s, pace)
         while True:
             try:
-                slot: AbstractAsyncContextManager[None] = nullcontext() if pace is None else pace.slot()
-                async with slot:
+                if pace is not None:
+                    await pace.enter()
+                try:
                     tries.begin(self._credentials.issue)
                     async with asyncio.timeout(tries.patience()):
                         answer = await self._once(method, path, parameters, headers, body)
                     if pace is not None:
                         pace.answered()
                     return answer
+                finally:
+                    if pace is not None:
+                        pace.leave()
             except ApiError as error:
                 if error.status == 401 and self._credentials.renewable and not tries.renewed:
                     tries.renewed = True
@@ -303,6 +315,12 @@ async def _body(response: aiohttp.ClientResponse, where: str) -> bytes:
             raise ApiError(f"the answer has more than {MAX_BODY} bytes", status=response.status, where=where)
         parts.append(chunk)
     return b"".join(parts)
+
+
+@lru_cache(maxsize=256)
+def _query(*parameters: tuple[str, str]) -> str:
+    """A batch asks with the same few again and again."""
+    return "?" + urlencode(parameters)
 
 
 def _warnings(headers: Sequence[str]) -> tuple[str, ...]:
