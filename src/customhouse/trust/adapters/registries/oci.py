@@ -17,6 +17,7 @@ from customhouse._kit.canonical import canonical_json
 from customhouse._kit.digest import bytes_digest, is_digest, same_digest
 from customhouse._kit.http import Answer, HttpError, Sending, is_loopback, request, shown
 from customhouse.core.errors import ArtifactError, UsageError
+from customhouse.trust.adapters.registries import oci_upload
 from customhouse.trust.adapters.registries.access import Access, Credentials
 from customhouse.trust.oci import (
     INDEX_TYPE,
@@ -135,25 +136,47 @@ class OciRegistry:
         return Descriptor(media_type, digest, len(data))
 
     def push_file(self, repository: str, digest: str, data: bytes | Sending) -> bool:
-        """Store a blob of any size unless it is there; whether it was sent. Raises ArtifactError."""
+        """Store a blob of any size unless it is there; whether it was sent. Raises ArtifactError.
+
+        A large one is sent in pieces, which survives connections that break.
+        """
         if self._call("HEAD", repository, f"blobs/{digest}", max_bytes=0, push=True).status == 200:
             return False
-        answer = self._call("POST", repository, "blobs/uploads/", body=b"", push=True)
-        url = self._upload(self._expect(answer, repository, "blobs/uploads/", 202))
-        url += f"{'&' if urlsplit(url).query else '?'}digest={quote(digest, safe='')}"
         size = data.size if isinstance(data, Sending) else len(data)
+        url, body = "", data
+        if isinstance(data, Sending) and size >= oci_upload.LARGE:
+            try:
+                url = oci_upload.upload(self._wire(repository), data, f"{self._host}/{repository}")
+                body = b""
+            except oci_upload.NoChunksError:
+                url = ""
+        url = url or self._upload(self._begun(repository))
+        url += f"{'&' if urlsplit(url).query else '?'}digest={quote(digest, safe='')}"
         answer = self._call(
             "PUT",
             repository,
             "",
             url=url,
-            body=data,
+            body=body,
             headers={"Content-Type": "application/octet-stream"},
             push=True,
             timeout_s=self._timeout_s + size / 1e6,
         )
         self._expect(answer, repository, "blob", 201)
         return True
+
+    def _begun(self, repository: str) -> Answer:
+        answer = self._call("POST", repository, "blobs/uploads/", body=b"", push=True)
+        return self._expect(answer, repository, "blobs/uploads/", 202)
+
+    def _wire(self, repository: str) -> oci_upload.Wire:
+        def send(method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+            timeout_s = self._timeout_s + len(body or b"") / 1e6
+            return self._call(
+                method, repository, "", url=url, body=body, headers=headers, push=True, timeout_s=timeout_s
+            )
+
+        return oci_upload.Wire(lambda: self._begun(repository), self._upload, send)
 
     def _upload(self, answer: Answer) -> str:
         """Where an upload that was begun goes on."""
