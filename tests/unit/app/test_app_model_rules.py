@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
+from packaging.licenses._spdx import LICENSES
 
 import policy_cases as cases
 from customhouse.app.governance import read_configuration
@@ -15,6 +17,8 @@ from customhouse.policy.adapters.regorus import RegorusEngine
 from customhouse.policy.bundle import builtin_bundle
 from customhouse.policy.facts import ArtifactEvidence, ArtifactRef, PolicySettings, build_facts
 from customhouse.policy.gate import Gate
+from customhouse.policy.licences import choices, named
+from customhouse.policy.waiver import Scope, Waiver
 
 HEAD = "apiVersion: customhouse.dev/v1\npolicy: {requireSignedCommits: false}\n"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -101,7 +105,7 @@ def rules_of(text, component, reference="pvc://models/fraud", waivers=()):
     )
 
 
-def named(decision):
+def told(decision):
     return {item.rule for item in decision.findings if item.rule.startswith(("model-l", "model-s", "model-r", "base-"))}
 
 
@@ -114,16 +118,40 @@ def test_the_gate_denies_by_licence_base_and_place_and_says_where():
     }
     decision = rules_of(text, {"licenses": [{"license": {"id": "GPL-3.0-only"}}], "pedigree": {"ancestors": [tainted]}})
     assert decision.verdict is Verdict.DENY
-    assert named(decision) == {"model-licence-not-allowed", "base-model-licence", "model-source-not-allowed"}
+    assert told(decision) == {"model-licence-not-allowed", "base-model-licence", "model-source-not-allowed"}
     assert all(item.fix and item.pointer == "/spec/predictor/model/storageUri" for item in decision.findings)
     fine = {
         "licenses": [{"license": {"id": "MIT"}}],
         "properties": [{"name": "customhouse:base-models", "value": "none"}],
     }
-    assert named(rules_of(text, fine)) == set()
-    assert named(rules_of(text, {})) == {"model-licence-unknown", "base-model-undeclared"}
+    assert told(rules_of(text, fine)) == set()
+    assert told(rules_of(text, {})) == {"model-licence-unknown", "base-model-undeclared"}
 
 
 def test_a_model_of_a_hub_needs_a_commit_whatever_is_configured():
-    assert named(rules_of("bases: {required: false}", {}, "hf://acme/fraud@main")) == {"model-revision-not-pinned"}
-    assert named(rules_of("bases: {required: false}", {}, f"hf://acme/fraud@{COMMIT}")) == set()
+    assert told(rules_of("bases: {required: false}", {}, "hf://acme/fraud@main")) == {"model-revision-not-pinned"}
+    assert told(rules_of("bases: {required: false}", {}, f"hf://acme/fraud@{COMMIT}")) == set()
+
+
+def test_a_waiver_takes_one_finding_away_and_leaves_the_others():
+    waiver = Waiver(
+        id="W-1",
+        rules=("model-licence-unknown",),
+        owner="ada",
+        reason="the licence is being asked for",
+        ticket="T-1",
+        expires=cases.NOW + timedelta(days=5),
+        scope=Scope(kind="InferenceService", name="fraud"),
+    )
+    text = "licences: {allowed: [MIT]}\n  bases: {required: true}"
+    found = rules_of(text, {}, waivers=(waiver,)).findings
+    waived = {
+        item.rule: item.waiver for item in found if item.rule in ("model-licence-unknown", "base-model-undeclared")
+    }
+    assert waived == {"model-licence-unknown": "W-1", "base-model-undeclared": None}
+
+
+def test_every_licence_that_spdx_lists_can_be_named_and_reads_as_itself():
+    for name in sorted(LICENSES):
+        assert choices(name) == named(name)
+        assert policy(f"licences: {{allowed: ['{name}']}}").allowed.names == (choices(name)[0][0][0],)
