@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,12 +18,13 @@ from typing import Any
 from customhouse._kit.digest import bytes_digest
 from customhouse.app import wiring, wiring_stores
 from customhouse.app.datasets import person
+from customhouse.app.drafts import clear, draft
 from customhouse.app.inspection import Inspected, ModelCard, inspect
 from customhouse.app.model_pull import Pulled, pull, whole_reference
 from customhouse.app.modelbom import Sources
 from customhouse.app.models import read_datasets, read_evaluation
 from customhouse.app.settings import Settings
-from customhouse.core.errors import EvidenceError, StateError, UsageError
+from customhouse.core.errors import EvidenceError, UsageError
 from customhouse.core.ledger import Entry
 from customhouse.trust.attestation import SUFFIX
 from customhouse.trust.bom_claims import with_claims
@@ -65,17 +65,20 @@ def register(settings: Settings, asked: RegisterRequest, wish: Wish | None = Non
     """Inspect, and send what is clean; what is not clean is told, and nothing of it is sent.
 
     `{"registered","reference","name","version","digest","verdict","evidence","findings","sent","there","entry",
-    "exposure","source"}`. Raises UsageError, ArtifactError, TamperError, ConfigError.
+    "exposure","source","abandoned"}`; the last counts what killed registrations had left here, now removed.
+
+    Raises UsageError, ArtifactError, TamperError, ConfigError.
     """
     target = whole_reference(settings, asked.to)
     registry = _registry(settings, target)
     key = load_private(Path(asked.key))
+    abandoned = clear(settings.state / _FOLDER)
     with _staged(settings, asked) as (folder, origin):
         sources = asked.sources if origin is not None else replace(asked.sources, lock=asked.lock)
         card = _card(asked, sources, origin)
         done = inspect(folder, card, key, wiring.clock().now(), wish)
         sources.require_locked(done.digest)
-        said = _said(card, done, origin)
+        said = _said(card, done, origin) | {"abandoned": abandoned}
         if done.scan.verdict is not Verdict.CLEAN:
             return said
         _require_names(done, folder)
@@ -149,10 +152,8 @@ def _staged(settings: Settings, asked: RegisterRequest) -> Iterator[tuple[Path, 
         return
     if not remote and not place.is_file():
         raise UsageError(f"there is nothing at {source}")
-    draft = settings.state / _FOLDER / secrets.token_hex(8)
-    try:
-        draft.mkdir(parents=True, mode=0o700)
-        folder = draft / "model"
+    with draft(settings.state / _FOLDER) as own:
+        folder = own / "model"
         if remote:
             yield folder, pull(settings, source, str(folder), digest=None, lock=asked.lock)
             return
@@ -162,10 +163,6 @@ def _staged(settings: Settings, asked: RegisterRequest) -> Iterator[tuple[Path, 
         except OSError:  # another disk
             shutil.copyfile(place, folder / place.name)
         yield folder, None
-    except OSError as error:
-        raise StateError(f"cannot be written: {error.strerror or error}", where=str(draft)) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _require_apart(folder: Path, other: Path, what: str) -> None:

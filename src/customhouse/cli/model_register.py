@@ -77,6 +77,8 @@ def register(
         write_text(f"{done['digest']}  {done['name']} {done['version']}  scan: {done['verdict']}")
     for row in done["findings"]:
         talk(settings, f"{row['path']}: {row['rule']}: {row['message']}")
+    if done["abandoned"]:
+        talk(settings, f"removed what {done['abandoned']} registrations that were killed had left in the state")
     if not done["registered"]:
         talk(settings, f"not registered: the scan says {done['verdict']}; nothing was sent")
         ctx.exit(1)
