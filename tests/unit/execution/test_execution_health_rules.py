@@ -111,6 +111,9 @@ TABLE = [
     ("/Namespace", {"phase": "Terminating"}, {}, "Progressing"),
     ("/Node", _conditions("Ready=Unknown/NodeStatusUnknown Kubelet stopped"), {}, "Degraded"),
     ("/ConfigMap", None, None, "Healthy"),
+    ("mutations.gatekeeper.sh/Assign", {"byPod": [{"id": "p", "errors": [{"message": "no"}]}]}, {}, "Degraded"),
+    ("mutations.gatekeeper.sh/Assign", {"byPod": [{"id": "p"}]}, {}, "Healthy"),
+    ("generators.external-secrets.io/Password", None, {}, "Healthy"),
 ]  # fmt: skip
 
 
@@ -153,6 +156,15 @@ NEVER_SEEN = [
 @pytest.mark.parametrize(("status", "spec", "wanted", "message"), NEVER_SEEN)
 def test_kinds_never_seen(status: Any, spec: Any, wanted: str, message: str) -> None:
     assert _of("nobody.example.io/Thing", status, spec) == Health(HealthStatus(wanted), message)
+
+
+def test_a_kind_without_the_subresource_is_not_waited_for() -> None:
+    plain = {"apiVersion": "nobody.example.io/v1", "kind": "Thing", "spec": {}}
+    assert health(plain).status is HealthStatus.PROGRESSING
+    assert health(plain, reports=False) == Health(HealthStatus.HEALTHY, "its kind has no status")
+    application = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Application"}
+    assert health(application, reports=False).status is HealthStatus.PROGRESSING
+    assert health({**plain, "status": {"phase": "Failed"}}, reports=False).status is HealthStatus.DEGRADED
 
 
 def test_what_runs_is_not_done_where_the_kind_is_one_that_ends() -> None:

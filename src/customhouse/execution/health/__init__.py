@@ -13,16 +13,24 @@ from customhouse.core.resource import Manifest
 from customhouse.execution.health.builtin import BUILT_IN
 from customhouse.execution.health.generic import generic
 from customhouse.execution.health.kinds import rule_of
-from customhouse.execution.health.seen import PROGRESSING, Seen, mapping, seen
+from customhouse.execution.health.seen import HEALTHY, PROGRESSING, Seen, mapping, seen
 
 
-def health(manifest: Manifest) -> Health:
-    """The health of an object as its `status` tells it."""
+def health(manifest: Manifest, *, reports: bool = True) -> Health:
+    """The health of an object as its `status` tells it.
+
+    `reports` is False for a kind that an API serves without the subresource `status`: where no rule knows the kind, that
+    there is no status is then no sign of work that goes on. (Argo CD's Applications are such a kind, and have one.)
+    """
     parts = seen(manifest)
     if parts.metadata.get("deletionTimestamp"):
         return _deleted(parts)
-    rule = BUILT_IN.get((parts.group, parts.kind)) or rule_of(parts.group, parts.kind) or generic
-    return rule(parts)
+    rule = BUILT_IN.get((parts.group, parts.kind)) or rule_of(parts.group, parts.kind)
+    if rule is not None:
+        return rule(parts)
+    if not reports and not parts.status:
+        return Health(HEALTHY, "its kind has no status")
+    return generic(parts)
 
 
 def customized(custom: Callable[[Manifest], Health | None]) -> Callable[[Manifest], Health]:

@@ -239,6 +239,14 @@ def _listeners(seen: Seen) -> str | None:
     return None
 
 
+def _pod_errors(seen: Seen) -> str | None:
+    """Gatekeeper: each of its pods says what it could not make of the object."""
+    for pod in items(seen.status, "byPod"):
+        for error in items(pod, "errors"):
+            return f"{text(pod, 'id')}: {text(error, 'message')}"
+    return None
+
+
 def _domains(seen: Seen) -> str | None:
     failed = [item for item in items(seen.status, "domainStatus") if text(item, "status").startswith("Failed")]
     return f"{text(failed[0], 'domain')}: {text(failed[0], 'status')}" if failed else None
@@ -290,6 +298,7 @@ TESTS: Mapping[str, Test] = {
     "severe": _severe,
     "listeners": _listeners,
     "domains-failed": _domains,
+    "pod-errors": _pod_errors,
     "nodes-missing": _nodes_missing,
     "racks-missing": _racks_missing,
     "brokers-in-sync": _brokers,
