@@ -19,8 +19,8 @@ from customhouse.execution.health.seen import HEALTHY, PROGRESSING, Seen, mappin
 def health(manifest: Manifest, *, reports: bool = True) -> Health:
     """The health of an object as its `status` tells it.
 
-    `reports` is False for a kind that an API serves without the subresource `status`: where no rule knows the kind, that
-    there is no status is then no sign of work that goes on. (Argo CD's Applications are such a kind, and have one.)
+    `reports` is False for a kind that an API serves without the subresource `status`: where no rule knows the kind,
+    that there is no status is then no sign of work that goes on. (Argo CD's Applications are one, and are known.)
     """
     parts = seen(manifest)
     if parts.metadata.get("deletionTimestamp"):
