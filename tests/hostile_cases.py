@@ -184,7 +184,13 @@ def _know_origins(source: random.Random, document: dict[str, Any]) -> None:
             "bases_left_out": pick((0, 0, 3)),
             "made_from_none": some() < 0.3,
             "places": [
-                {"name": f"hf://acme/{of}", "of": of, "pinned": pick((None, True, False)), "refused": pick(("", "no"))}
+                {
+                    "name": "hf://acme/x",
+                    "written": f"hf://Acme/{of}",
+                    "of": of,
+                    "pinned": pick((None, True, False)),
+                    "refused": pick(("", "no")),
+                }
                 for of in source.sample(["", "acme/b0", "%s"], source.randrange(3))
             ],
         }

@@ -45,10 +45,14 @@ class ModelRules(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A reference taken apart. `name` is it without its revision; `pinned` None where revisions are no matter."""
+    """A reference taken apart. `name` is it without its revision; `pinned` None where revisions are no matter.
+
+    `written` is the name with its capitals, where it is compared without them.
+    """
 
     name: str
     pinned: bool | None = None
+    written: str = ""
 
 
 def place_of(reference: str) -> Place | None:
@@ -84,7 +88,8 @@ def place_of(reference: str) -> Place | None:
 
 def _hub(name: str, revision: str) -> Place:
     # Names of the hub differ by more than their capitals.
-    return Place(f"hf://{name.strip('/').lower()}", bool(_COMMIT.fullmatch(revision)))
+    written = f"hf://{name.strip('/')}"
+    return Place(written.lower(), bool(_COMMIT.fullmatch(revision)), written)
 
 
 def _web(scheme: str, text: str) -> Place:
@@ -196,7 +201,13 @@ def _told(reference: str, of: str, rules: ModelRules | None) -> dict[str, Any] |
     if place is None:
         return None
     refused = "" if rules is None else rules.refused(place.name)
-    return {"name": place.name[:_MAX_TEXT], "of": of, "pinned": place.pinned, "refused": refused[:_MAX_TEXT]}
+    return {
+        "name": place.name[:_MAX_TEXT],
+        "written": (place.written or place.name)[:_MAX_TEXT],
+        "of": of,
+        "pinned": place.pinned,
+        "refused": refused[:_MAX_TEXT],
+    }
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -170,7 +170,7 @@ findings contains lib.error("security", "model-source-not-allowed", model.pointe
 	some model in input.origins
 	some place in model.places
 	place.refused != ""
-	message := sprintf("%s %s comes from %s, %s.", [part(place), subject(model, place), place.name, place.refused])
+	message := sprintf("%s %s comes from %s, %s.", [part(place), subject(model, place), place.written, place.refused])
 	fix := "Take it from an allowed place, or add this one to models.sources.allowed by review."
 }
 
@@ -191,9 +191,9 @@ findings contains lib.error("security", "model-revision-not-pinned", model.point
 	place.pinned == false
 	message := sprintf("The model %s comes from %s without a commit: what lies there may change.", [
 		model.reference,
-		place.name,
+		place.written,
 	])
-	fix := sprintf("Name the commit (40 hex digits): `customhouse model pull %s DIR --lock FILE` prints it.", [place.name])
+	fix := sprintf("Name the commit (40 hex digits): `customhouse model pull %s DIR --lock FILE` prints it.", [place.written])
 }
 
 # `limited`: whether there is a list of what is allowed; without one it is empty, and allows everything.

@@ -22,7 +22,7 @@ excepted := licence(
 
 unread := licence("this AND", null)
 
-hub := {"name": "hf://acme/fraud", "of": "", "pinned": true, "refused": ""}
+hub := {"name": "hf://acme/fraud", "written": "hf://Acme/Fraud", "of": "", "pinned": true, "refused": ""}
 
 base := {"name": "acme/base", "pinned": true, "licences": [mit]}
 
@@ -204,7 +204,7 @@ refused := object.union(hub, {"refused": "which no pattern of models.sources.all
 
 test_model_source_not_allowed_fires if {
 	rules_of(policy({}), {"places": [refused]}) == {"model-source-not-allowed"}
-	contains(message_of(policy({}), {"places": [refused]}), "comes from hf://acme/fraud, which no pattern of")
+	contains(message_of(policy({}), {"places": [refused]}), "comes from hf://Acme/Fraud, which no pattern of")
 	of_base := object.union(refused, {"of": "acme/base", "pinned": false})
 	rules_of(policy({}), {"places": [of_base]}) == {"model-source-not-allowed"}
 	startswith(message_of(policy({}), {"places": [of_base]}), "The base model acme/base of hf://acme/fraud")
