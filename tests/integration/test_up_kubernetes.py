@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from control_repository import git
 from up_world import UpWorld
 
 from kubernetes_plane import ControlPlane, KubernetesError
@@ -94,3 +95,30 @@ def test_a_push_is_applied_an_edit_is_put_right_and_what_leaves_git_goes(managed
     assert managed.text("one") == "second"
     assert managed.status()["problem"] == ""
     assert managed.end() == 0
+
+
+def test_a_cluster_is_observed_until_the_adoption_is_merged(observed: ClusterWorld) -> None:
+    theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}, "data": {"text": "theirs"}}
+    observed.plane.call("POST", f"/api/v1/namespaces/{observed.namespace}/configmaps", theirs)
+    commit = observed.put("one", "ours")
+    observed.put("two", "ours")
+    observed.start()
+    observed.until(lambda: observed.overview().get("deployed") == observed.head)
+    plan = json.loads(observed.cli("plan", "--repo", str(observed.remote), "-o", "json").stdout)
+    assert plan["mode"] == "observe"
+    steps = {item["resource"]["name"]: item for item in plan["actions"]}
+    assert {name: item["action"] for name, item in steps.items()} == {"one": "adopt", "two": "create"}
+    text = next(field for field in steps["one"]["fields"] if field["pointer"] == "/data/text")
+    assert (text["declared"], text["live"]) == ("ours", "theirs")
+    assert (observed.text("one"), observed.text("two")) == ("theirs", "")
+
+    done = observed.cli("adopt", "--repo", str(observed.remote))
+    assert done.returncode == 0, done.stderr
+    assert observed.text("one") == "theirs"
+    git(observed.clone, "fetch", "-q", "origin", "customhouse/adopt")
+    assert git(observed.clone, "diff", "--stat", "FETCH_HEAD~1", "FETCH_HEAD").count("customhouse.yaml") == 1
+    git(observed.clone, "push", "-q", "origin", "FETCH_HEAD:main")
+    observed.until(lambda: (observed.text("one"), observed.text("two")) == ("ours", "ours"))
+    assert commit in git(observed.remote, "rev-list", "main")
+    again = json.loads(observed.cli("plan", "--repo", str(observed.remote), "-o", "json").stdout)
+    assert again["actions"] == []

@@ -35,7 +35,7 @@ def run_until_wrong(seeds: int = 400) -> bool:
 
 def test_the_oracle_sees_a_controller_that_believes_its_list_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the look at whose the live object is, histories end badly: so the tests above can fail."""
-    monkeypatch.setattr(pruning, "_foreign", lambda live, entry: "")
+    monkeypatch.setattr(pruning, "foreign", lambda live, entry: "")
     monkeypatch.setattr(Pruning, "_forget_gone", lambda self, made: None)
     assert run_until_wrong()
 

@@ -6,16 +6,18 @@ What changed since the last step is all that is looked at; `live` is brought up 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from customhouse._kit.clock import Clock, to_rfc3339
 from customhouse._kit.digest import bytes_digest
 from customhouse.app.target_spec import MANAGE, ClusterSpec
+from customhouse.app.unsealing import UnsealingCluster
 from customhouse.control.conducting import Conducted, conduct
 from customhouse.control.convergence import Conduct, Convergence
 from customhouse.control.rounds import Found, ObjectDrift, Round
+from customhouse.control.sealed import Opener
 from customhouse.control.sources import applications
 from customhouse.control.tracked import Inventories
 from customhouse.core.application import Engine
@@ -27,6 +29,8 @@ from customhouse.core.resource import Declaration, ResourceRef
 from customhouse.core.sight import Key, key_of
 from customhouse.execution.sightings import Sightings
 
+SOURCE_KEY = "target/source"
+"""Where a state remembers under which name its inventory lies in the cluster."""
 _TOLD = 5
 """Objects named in the problem; `status` lists all of them."""
 
@@ -63,7 +67,8 @@ class ClusterKeeping:
         self.conducted = Conducted((), {}, {}, {})
         self.reconciled_by: Mapping[Engine, Engine] = {}
         self.remotes: tuple[str, ...] = ()
-        self._cluster, self._sight, self._state, self._clock = cluster, sight, state, clock
+        self.opener_for: Callable[[Sequence[Declaration]], Opener | None] = lambda _: None
+        self._cluster, self._sight, self._state, self._clock = UnsealingCluster(cluster), sight, state, clock
         self._convergence: Convergence | None = None
         self._declared: Sequence[Declaration] = ()
         self._refs: dict[Key, ResourceRef] = {}
@@ -74,6 +79,7 @@ class ClusterKeeping:
         found = self._converging(spec)
         if desired is not self._declared:
             self.conducted = self._conduct(desired)
+            self._cluster.opener = self.opener_for(desired)
             found.declare(self.conducted.declarations)
             self._declared = desired
             self._refs = {key_of(item.ref): item.ref for item in self.conducted.declarations if not _is_held(item)}
@@ -109,6 +115,8 @@ class ClusterKeeping:
             inventory = Inventories(self._cluster, self._state, "kubernetes", self.source)
             made = Convergence(self._cluster, self._sight, inventory, self._clock, conduct)
             made.load()
+            if self._state.get(SOURCE_KEY) != self.source:
+                self._state.put({SOURCE_KEY: self.source})
             self._convergence, self._declared, self.spec = made, (), spec
         return self._convergence
 

@@ -20,12 +20,23 @@ TARGET = "local"
 
 
 def plan(settings: Settings, repo: str, revision: str) -> dict[str, Any]:
-    """`{"revision","target","actions":[{"action","resource"}],"blocked"}`. Raises SourceError and UsageError."""
+    """`{"revision","target","actions":[{"action","resource"}],"blocked"}`. Raises SourceError and UsageError.
+
+    On a cluster each action has `fields` and a `note` too, all of it asked by dry runs; then TargetError is raised as
+    well.
+    """
     objects = wiring.commits(settings, repo)
     commit = objects.resolve(revision)
     governing = governance(objects, commit, settings.config, wiring.shelf(settings))
     paths, roots = governing.configuration.paths, governing.configuration.render
     desired = of_one_scene(declarations_of(objects, commit, paths, roots))
+    spec = governing.configuration.cluster
+    if spec is not None:
+        from customhouse.app.clusterplanning import cluster_plan
+
+        first = next(iter(objects.commits(None, commit)), "")
+        where = (repo, governing.configuration.branch, first)
+        return cluster_plan(settings, spec, where, commit, desired)
     inventory = _inventory(settings)
     applied = {entry.ref: entry.digest for entry in inventory.entries}
     live = dict(_as_applied(desired, applied))

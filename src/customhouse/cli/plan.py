@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from customhouse.app.settings import Settings
-from customhouse.cli.output import common, formats, write_json, write_table, write_text
+from customhouse.cli.output import common, formats, talk, write_json, write_table, write_text
 
 
 @click.command()
@@ -14,16 +14,32 @@ from customhouse.cli.output import common, formats, write_json, write_table, wri
 @formats("json")
 @common
 def plan(repo: str, revision: str, output: str, settings: Settings) -> None:
-    """Show what the target needs to reach a revision, against what this state directory last applied."""
+    """Show what the target needs to reach a revision: a cluster is asked by dry runs, by which nothing is changed.
+
+    The local target is held against what this state directory last applied.
+    """
     from customhouse.app.planning import plan as planned
 
     found = planned(settings, repo, revision)
     if output == "json":
         write_json(found)
         return
-    rows = [
-        [item["action"], f"{item['resource']['kind']} {item['resource']['namespace']}/{item['resource']['name']}"]
-        for item in found["actions"]
-    ]
-    write_table("", ["Action", "Resource"], rows)
+    rows = []
+    for item in found["actions"]:
+        resource = item["resource"]
+        place = f"{resource['namespace']}/" if resource["namespace"] else ""
+        fields = item.get("fields", ())
+        shown = "; ".join(f"{one['pointer']}: {_value(one['live'])} → {_value(one['declared'])}" for one in fields[:3])
+        more = f" and {len(fields) - 3} more" if len(fields) > 3 else ""
+        rows.append([item["action"], f"{resource['kind']} {place}{resource['name']}", item.get("note") or shown + more])
+    write_table("", ["Action", "Resource", ""], rows)
     write_text(found["blocked"] or f"{len(rows)} actions to reach {found['revision'][:12]}")
+    if found.get("mode") == "observe":
+        talk(settings, "this cluster is observed: nothing of it is done before `customhouse adopt` is merged")
+
+
+def _value(value: object) -> str:
+    import json
+
+    text = value if isinstance(value, str) else "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else text[:39] + "…"

@@ -21,6 +21,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "gate": ("gate:gate", "Judge a change before it is merged."),
     "audit": ("audit:audit", "Judge what runs in a cluster by the rules in force."),
     "cost": ("cost:cost", "Estimate, report and forecast what workloads cost."),
+    "adopt": ("adopt:adopt", "Let Customhouse manage a cluster that it has observed."),
     "plan": ("plan:plan", "Show what the target needs to reach a revision."),
     "status": ("status:status", "Show what runs, its health and its drift."),
     "history": ("status:history", "Show the releases of a workload."),

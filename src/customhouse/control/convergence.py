@@ -26,6 +26,7 @@ from customhouse.control import drift as drifting
 from customhouse.control.drift import FieldDrift
 from customhouse.control.pruning import Pruning
 from customhouse.control.rounds import Found, ObjectDrift, Round
+from customhouse.control.sealed import is_sealed
 from customhouse.control.stages import Wanted, scaled, wanted, with_replicas
 from customhouse.control.tracked import Inventories, Tracked
 from customhouse.core.cluster import Apply, Cluster, Refusal, Written, managers_of
@@ -331,7 +332,10 @@ class Convergence:
                 self._again(item)
                 continue
             managers = managers_of(live)
-            fields = drifting.who_wrote(drifting.object_diff(would, live), live, managers)
+            diff = drifting.object_diff(would, live)
+            if is_sealed(item.declaration.manifest):
+                diff = drifting.hidden(diff)
+            fields = drifting.who_wrote(diff, live, managers)
             if not fields:  # it was put right meanwhile
                 self._again(item)
                 continue
@@ -369,7 +373,7 @@ class Convergence:
         """What is sent: as declared, but for a number of replicas that an autoscaler has taken over."""
         asked = [item for item in items if item.key in self._scaled and self._sight.seen(item.key) is not None]
         lives = dict(zip((item.key for item in asked), self._cluster.get([item.ref for item in asked]), strict=True))
-        return [_without_others(item.declaration.manifest, lives.get(item.key)) for item in items]
+        return [without_others(item.declaration.manifest, lives.get(item.key)) for item in items]
 
     # 4 to 6
     def _apply(self, items: Sequence[Wanted], made: Round) -> None:
@@ -457,7 +461,8 @@ class Convergence:
         return found
 
 
-def _without_others(manifest: Manifest, live: Manifest | None) -> Manifest:
+def without_others(manifest: Manifest, live: Manifest | None) -> Manifest:
+    """The manifest without a number of replicas that somebody else owns on the live object."""
     if live is None:
         return manifest
     for manager in managers_of(live):

@@ -171,19 +171,8 @@ class Pruning:
         fresh = [key for key in leaving if key not in self._asked]
         if not fresh:
             return ""
-        if not wanted:
-            return (
-                f"the revision declares nothing, and {len(leaving)} objects would be deleted; "
-                "a render that comes out empty is taken for a mistake"
-            )
-        count = len(self._inventory.entries)
-        if len(leaving) * 100 > budget_percent * count:
-            shown = ", ".join(str(self._orphans[key]) for key in leaving[:5]) + (", …" if len(leaving) > 5 else "")
-            return (
-                f"{len(leaving)} of {count} objects would be deleted ({shown}); at most {budget_percent} % may be at "
-                "once, so delete in smaller commits or raise target.pruneBudgetPercent"
-            )
-        return ""
+        refs = [self._orphans[key] for key in leaving]
+        return too_many(refs, bool(wanted), len(self._inventory.entries), budget_percent)
 
     def _delete(self, keys: Sequence[Key], made: Round) -> None:
         asked: list[tuple[Key, Delete]] = []
@@ -192,9 +181,9 @@ class Pruning:
             if live is None:
                 self._again(key, "")  # gone, or its kind is: the watch says which
                 continue
-            foreign = _foreign(live, entry)
-            if foreign:
-                self._release(key, foreign, made)
+            not_ours = foreign(live, entry)
+            if not_ours:
+                self._release(key, not_ours, made)
                 continue
             metadata = live["metadata"]
             if keeps(live):
@@ -287,8 +276,28 @@ class Pruning:
         return entry is not None and entry.uid == item["metadata"].get("uid") and not entry.keep
 
 
+# 3
+def too_many(leaving: Sequence[ResourceRef], declared: bool, count: int, budget_percent: int) -> str:
+    """Why so many of `count` objects may not be deleted at once; empty where they may."""
+    if not leaving:
+        return ""
+    if not declared:
+        return (
+            f"the revision declares nothing, and {len(leaving)} objects would be deleted; "
+            "a render that comes out empty is taken for a mistake"
+        )
+    if len(leaving) * 100 <= budget_percent * count:
+        return ""
+    shown = ", ".join(str(ref) for ref in leaving[:5]) + (", …" if len(leaving) > 5 else "")
+    return (
+        f"{len(leaving)} of {count} objects would be deleted ({shown}); at most {budget_percent} % may be at "
+        "once, so delete in smaller commits or raise target.pruneBudgetPercent"
+    )
+
+
 # 5
-def _foreign(live: Manifest, entry: Tracked) -> str:
+def foreign(live: Manifest, entry: Tracked) -> str:
+    """Why a live object is not ours, whatever the inventory says; empty for one that is."""
     metadata = live["metadata"]
     if entry.uid and metadata.get("uid") != entry.uid:
         return "somebody deleted it and made another one"

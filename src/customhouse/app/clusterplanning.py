@@ -1,0 +1,103 @@
+"""`customhouse plan` where the target is a cluster: the difference between a revision and what lives there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from customhouse._kit.clock import to_rfc3339
+from customhouse.app import wiring
+from customhouse.app.clusterkeeping import SOURCE_KEY, source_name
+from customhouse.app.settings import Settings
+from customhouse.app.target_spec import ClusterSpec
+from customhouse.control.preview import Planned, leaving, preview
+from customhouse.control.stages import Wanted, wanted
+from customhouse.control.tracked import Inventories
+from customhouse.core.cluster import Cluster
+from customhouse.core.errors import TargetError
+from customhouse.core.ports import StateStore
+from customhouse.core.resource import Declaration, ResourceRef
+from customhouse.core.sight import Key
+
+
+class _Nothing:
+    """A state store for those who have none: nothing is known, and nothing is written."""
+
+    def get(self, key: str) -> Any:
+        return None
+
+    def put(self, values: Any) -> None:
+        """Nothing is kept."""
+
+    def keys(self, prefix: str) -> Sequence[str]:
+        return ()
+
+
+def cluster_plan(
+    settings: Settings, spec: ClusterSpec, where: tuple[str, str, str], revision: str, desired: Sequence[Declaration]
+) -> dict[str, Any]:
+    """As `planning.plan`, with `fields` and `note` of each action, and `mode`. `where`: address, branch, first commit.
+
+    Raises TargetError and ConfigError; nothing is written, neither here nor there.
+    """
+    with wiring.target_cluster(settings, spec) as cluster:
+        if not wiring.has_store(settings):
+            return _plan(cluster, _Nothing(), spec, source_name(spec.source, *where), revision, desired)
+        with wiring.store(settings) as opened:
+            source = spec.source or opened.state.get(SOURCE_KEY) or source_name("", *where)
+            return _plan(cluster, opened.state, spec, str(source), revision, desired)
+
+
+def _plan(
+    cluster: Cluster,
+    state: StateStore,
+    spec: ClusterSpec,
+    source: str,
+    revision: str,
+    desired: Sequence[Declaration],
+) -> dict[str, Any]:
+    inventory = Inventories(cluster, state, "kubernetes", source)
+    inventory.load()
+    scopes = {(kind.api_version, kind.kind): kind.namespaced for kind in cluster.discover().kinds}
+    others = inventory.others()
+    found: dict[Key, Wanted] = {}
+    problems = []
+    for item in desired:
+        ref = item.ref
+        if not scopes.get((ref.api_version, ref.kind), True):
+            ref = ResourceRef(ref.api_version, ref.kind, "", ref.name)
+        try:
+            made = wanted(item, ref, correct=spec.drift == "correct")
+        except TargetError as error:
+            problems.append(str(error))
+            continue
+        if made.key in others:
+            problems.append(f"{item.location}: {ref} belongs to the source {others[made.key][0]!r}")
+            continue
+        found[made.key] = made
+    steps = list(preview(cluster, list(found.values()), inventory.entries))
+    deletions, blocked = leaving(cluster, found, inventory.entries, others, spec.prune_budget_percent)
+    if problems:
+        blocked = "; ".join([*problems[:5], *([blocked] if blocked else [])])
+    return {
+        "revision": revision,
+        "target": "kubernetes",
+        "mode": spec.mode,
+        "source": source,
+        "actions": [_action(item) for item in (*steps, *(deletions if spec.prune else ()))],
+        "blocked": blocked or None,
+    }
+
+
+def _action(item: Planned) -> dict[str, Any]:
+    fields = [
+        {
+            "pointer": one.diff.pointer,
+            "declared": one.diff.declared,
+            "live": one.diff.live,
+            "manager": one.manager,
+            "at": "" if one.at is None else to_rfc3339(one.at),
+        }
+        for one in item.fields
+    ]
+    return {"action": item.step.value, "resource": item.ref.to_json(), "fields": fields, "note": item.note}
