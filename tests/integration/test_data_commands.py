@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from control_repository import git
-from gate_world import KEY, Shell, released, shell
+from gate_world import KEY, Said, Shell, released, shell
 
 from customhouse.trust.custody import LinkKind
 from dataset_cases import table
@@ -76,6 +76,34 @@ def test_changed_bytes_are_caught_and_are_the_next_version(shell: Shell) -> None
     assert shell.run("data", "verify", "tx@2", path).status == 5
     assert "later version" in shell.run("data", "verify", "tx", path).err
     assert shell.run("data", "verify", "unknown", path).status == 2
+
+
+def test_data_validated_under_an_older_schema_are_told_and_validated_again(shell: Shell) -> None:
+    path = shell.path("../data")
+    shell.write("../data/rows.csv", table(300))
+    os.chmod(shell.path("../data/rows.csv"), 0o640)
+
+    def run(verb: str, version: int, more: str = "") -> Said:
+        shell.write("schema.yaml", SCHEMA + (f"version: {version}\n" if version else "") + more)
+        named = ("--name", "tx") if verb == "register" else ()
+        place = ("tx", path) if verb == "verify" else (path,)
+        return shell.run("data", verb, *place, *named, "--schema", "schema.yaml", "-o", "json")
+
+    first = run("register", 1).json
+    assert (first["version"], run("verify", 1).status) == (1, 0)
+    old = run("verify", 2)
+    assert (old.status, old.json["schema"]) == (1, {"registered": 1, "declared": 2, "older": True})
+    assert "register it again" in old.err
+    second = run("register", 2).json
+    assert (second["registered"], second["version"], second["digest"]) == (True, 2, first["digest"])
+    assert run("verify", 2).status == 0
+    assert run("register", 2).json["registered"] is False
+    for version in (1, 0):
+        refused = run("register", version)
+        assert (refused.status, refused.json["registered"]) == (1, False)
+        assert [item["rule"] for item in refused.json["findings"]] == ["older-schema"]
+    changed = run("register", 2, "rows: {min: 10}\n")
+    assert [(item["rule"], item["severity"]) for item in changed.json["findings"]] == [("older-schema", "warning")]
 
 
 def test_failing_data_are_not_registered(shell: Shell) -> None:

@@ -78,6 +78,7 @@ class Report:
             "size": self.files.size,
             "at": self.at,
             **self.validated.to_json(),
+            "schema_version": self.schema.version,
             "passed": self.passed,
             "storage": self.place.to_json(self.schema),
         }
@@ -92,6 +93,7 @@ class Report:
             "passed": self.passed,
             "validator": VALIDATOR,
             "schema": found.schema or None,
+            "schemaVersion": self.schema.version,
             "rows": found.rows,
             "rowTree": found.tree.to_json(),
             "findings": dict(sorted(counts.items())),
@@ -108,7 +110,7 @@ def validate_data(asked: Request) -> Report:
     if not files.files:
         raise UsageError(f"{asked.path} is an empty folder", hint="there is nothing to validate")
     # 2.
-    schema = _schema(asked, path)
+    schema = declared_schema(asked, path)
     splits = {**schema.splits, **asked.splits}
     found = layout(path, files, schema.files, splits)
     if not found.parts and schema.columns:
@@ -141,7 +143,8 @@ def files_at(path: Path) -> Tree:
         raise ArtifactError(error.message, where=error.where, hint=hint if error.hint else "") from error
 
 
-def _schema(asked: Request, path: Path) -> Schema:
+def declared_schema(asked: Request, path: Path) -> Schema:
+    """The schema that is named, else that beside the data, else none. Raises UsageError, ConfigError."""
     places = [path / name if path.is_dir() else path.with_name(f"{path.name}.schema.yaml") for name in BESIDE]
     chosen = Path(asked.schema) if asked.schema else next((place for place in places if place.is_file()), None)
     schema = Schema() if chosen is None else read_schema(chosen)

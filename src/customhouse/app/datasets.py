@@ -7,21 +7,25 @@ name with another digest is its next version, and the ledger links the two.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from customhouse._kit.digest import is_digest, same_digest
 from customhouse.app import wiring
+from customhouse.app.custody_index import IndexNames, opened_index
 from customhouse.app.data_snapshot import Snapshot, read_snapshot
-from customhouse.app.data_validation import Report, Request, files_at, validate_data
+from customhouse.app.data_validation import Report, Request, declared_schema, files_at, validate_data
 from customhouse.app.settings import Settings
-from customhouse.core.errors import TamperError, UsageError
+from customhouse.core.errors import StateError, TamperError, UsageError
 from customhouse.core.ledger import Entry
 from customhouse.trust.custody import Link, LinkKind, Node, NodeKind, entry
-from customhouse.trust.dataset.finding import ordered
+from customhouse.trust.dataset.finding import Finding, ordered
 from customhouse.trust.ledger import Ledger
+
+if TYPE_CHECKING:
+    from customhouse.store import Store
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?")
 _KIND = "dataset"
@@ -35,9 +39,39 @@ class Version:
     digest: str
     body: dict[str, Any]
 
-    def is_of(self, taken: Snapshot | None) -> bool:
-        """Whether it was entered with this snapshot of a feature store; any is as good where none is asked for."""
+    @property
+    def schema_version(self) -> int:
+        """Of the schema that it was validated under; 0 where that says none, or there was none."""
+        found = self.body.get("schemaVersion")
+        return found if isinstance(found, int) else 0
+
+    def says(self, report: Report, taken: Snapshot | None) -> bool:
+        """Whether it is what would be entered now: the data, the snapshot, and a schema that is not newer."""
+        if self.digest != report.digest or self.schema_version < (report.schema.version or 0):
+            return False
         return taken is None or (self.body.get("snapshot") or {}).get("digest") == taken.digest
+
+
+def _beside_earlier(report: Report, earlier: Sequence[Version]) -> Report:
+    """The report, with what its schema is beside those that the name's earlier versions were validated under."""
+    newest = max(earlier, key=lambda item: (item.schema_version, item.index), default=None)
+    now = report.schema.version or 0
+    if newest is None or not newest.schema_version or report.nothing_read:
+        return report
+    was = newest.schema_version
+    if now < was:
+        told = f"version {now}" if now else "one without a version"
+        message = (
+            f"Validated under {told} of its schema; version {was} was declared before (ledger entry {newest.index})."
+        )
+        found = Finding("older-schema", "error", message, "Validate the data under the schema that Git holds today.")
+    elif now == was and report.schema.digest != newest.body.get("schema"):
+        message = f"The schema is another than that of ledger entry {newest.index}, and both are called version {now}."
+        found = Finding("older-schema", "warning", message, "Raise `version` with every change of a schema.")
+    else:
+        return report
+    whole = ordered((*report.validated.findings, found), report.schema.checks)
+    return replace(report, validated=replace(report.validated, findings=whole))
 
 
 def register(
@@ -67,6 +101,9 @@ def register(
     if taken is not None and taken.findings:
         whole = (*report.validated.findings, *taken.findings)
         report = replace(report, validated=replace(report.validated, findings=ordered(whole, report.schema.checks)))
+    with wiring.store(settings) as opened:
+        earlier = versions(settings, opened, wiring.ledger(settings, opened, write=False), name)
+    report = _beside_earlier(report, earlier)
     passed = not (taken and taken.findings) if report.nothing_read else report.passed
     said: dict[str, Any] = {
         "name": name,
@@ -85,11 +122,18 @@ def register(
         return said, report
     with wiring.store(settings) as opened:
         ledger = wiring.ledger(settings, opened, write=True)
-        before = versions(ledger, name)
-        same = next((item for item in before if item.digest == report.digest and item.is_of(taken)), None)
+        before = versions(settings, opened, ledger, name)
+        same = next((item for item in before if item.says(report, taken)), None)
         if same is not None:
             return said | {"version": same.body.get("version", 1), "entry": same.index}, report
-        made = _entry(name, report, before, _origins(ledger, origins, taken), actor or person(settings), taken)
+        made = _entry(
+            name,
+            report,
+            before,
+            _origins(lambda named: versions(settings, opened, ledger, named), origins, taken),
+            actor or person(settings),
+            taken,
+        )
         size = ledger.size
         (receipt,) = ledger.append([made])
     return said | {
@@ -126,20 +170,22 @@ def _entry(
         "version": len(before) + 1,
         "validated": not report.nothing_read,
         "schema": found.schema or None,
+        "schemaVersion": report.schema.version,
         "findings": sorted({item.rule for item in found.findings}),
         "sensitive": [item.column for item in found.sensitive][:100],
         **({} if taken is None else {"snapshot": {"digest": taken.digest, **taken.entered()}}),
         **({} if report.nothing_read else {"row_tree": found.tree.to_json()}),
     }
     clock = wiring.clock().now()
-    key = f"dataset:{name}:{report.digest}" + ("" if taken is None else f":{taken.digest}")
+    again = sum(item.digest == report.digest for item in before)
+    key = f"dataset:{name}:{report.digest}" + (f":{again}" if again else "")
     return entry(_KIND, key, clock, actor, nodes=nodes, links=links, body=body)
 
 
-def versions(ledger: Ledger, name: str) -> list[Version]:
-    """All registrations of a name, the oldest first."""
+def versions(settings: Settings, opened: Store, ledger: Ledger, name: str) -> list[Version]:
+    """All registrations of a name, the oldest first: what the custody index names, and what it has not taken in yet."""
     found = []
-    for index, item in ledger.entries():
+    for index, item in _spoken_of(settings, opened, ledger, name):
         if item.kind != _KIND:
             continue
         nodes: Sequence[Any] = item.body.get("nodes") or ({},)
@@ -148,7 +194,25 @@ def versions(ledger: Ledger, name: str) -> list[Version]:
     return found
 
 
-def _origins(ledger: Ledger, origins: Sequence[str], taken: Snapshot | None) -> list[Node]:
+def _spoken_of(settings: Settings, opened: Store, ledger: Ledger, name: str) -> Iterator[tuple[int, Entry]]:
+    """Entries that may speak of a dataset, in their order; all of them where no index can be kept."""
+    start = 0
+    try:
+        checkpoint = ledger.checkpoint()
+        with opened_index(settings, opened, checkpoint, lambda _, __, ___: None) as index:
+            nodes = [node.id for node in IndexNames(index).exact(name) if node.kind == NodeKind.DATASET]
+            positions = index.entries(nodes, (), 0)
+        start = checkpoint.size
+    except StateError:  # nothing is signed yet, or the state cannot be written
+        positions = []
+    for position in positions:
+        yield from ledger.entries(position, position + 1)
+    yield from ledger.entries(start)
+
+
+def _origins(
+    known_as: Callable[[str], Sequence[Version]], origins: Sequence[str], taken: Snapshot | None
+) -> list[Node]:
     """Datasets by digest or registered name, places elsewhere, and the views of a snapshot."""
     found = [] if taken is None else [Node("feature-view", view[:500]) for view in taken.names]
     for origin in origins:
@@ -157,7 +221,7 @@ def _origins(ledger: Ledger, origins: Sequence[str], taken: Snapshot | None) -> 
         elif "://" in origin:
             found.append(Node("source", origin[:500]))
         else:
-            known = versions(ledger, origin)
+            known = known_as(origin)
             if not known:
                 raise UsageError(
                     f"no dataset is registered as {origin[:100]!r}", hint="a digest, a registered name, or a URL"
@@ -166,8 +230,11 @@ def _origins(ledger: Ledger, origins: Sequence[str], taken: Snapshot | None) -> 
     return found
 
 
-def verify(settings: Settings, name: str, path: str) -> dict[str, Any]:
-    """Whether a path holds what was registered: `{"name","digest","version","entry","latest"}`.
+def verify(settings: Settings, name: str, path: str, schema: str = "") -> dict[str, Any]:
+    """Whether a path holds what was registered: `{"name","digest","version","entry","latest","schema"}`.
+
+    `schema` is `{"registered","declared","older"}`, the versions of the schema that it was validated under and of the
+    one that is declared (the file that is named, else beside the data); `older`: it has to be validated again.
 
     Raises UsageError for a name that nobody registered, TamperError (exit 5) for other bytes, with what is known of
     the difference.
@@ -175,7 +242,7 @@ def verify(settings: Settings, name: str, path: str) -> dict[str, Any]:
     _require_name(name.partition("@")[0])
     plain, _, wanted = name.partition("@")
     with wiring.store(settings, create=False) as opened:
-        known = versions(wiring.ledger(settings, opened, write=False), plain)
+        known = versions(settings, opened, wiring.ledger(settings, opened, write=False), plain)
     if wanted:
         known = [item for item in known if wanted in (str(item.body.get("version", 1)), item.digest)]
     if not known:
@@ -183,6 +250,7 @@ def verify(settings: Settings, name: str, path: str) -> dict[str, Any]:
             f"no dataset is registered as {name[:100]!r}", hint="`customhouse data register PATH --name …`"
         )
     files = files_at(Path(path))
+    declared = declared_schema(Request(path, schema), Path(path))
     same = next((item for item in reversed(known) if same_digest(item.digest, files.digest)), None)
     if same is None:
         last = known[-1]
@@ -204,6 +272,11 @@ def verify(settings: Settings, name: str, path: str) -> dict[str, Any]:
         "version": same.body.get("version", 1),
         "entry": same.index,
         "latest": same is known[-1],
+        "schema": {
+            "registered": same.schema_version or None,
+            "declared": declared.version,
+            "older": same.schema_version < (declared.version or 0),
+        },
     }
 
 

@@ -185,20 +185,35 @@ def register(
 @data.command()
 @click.argument("name")
 @click.argument("path")
+@click.option(
+    "--schema", metavar="FILE", help="Schema (YAML) declared today; default dataset.schema.yaml in the folder."
+)
 @formats("json")
 @common
-def verify(name: str, path: str, output: str, settings: Settings) -> None:
-    """Check that PATH holds what was registered as NAME (or NAME@VERSION). Exit status: 0, or 5 for other bytes."""
+@click.pass_context
+def verify(ctx: click.Context, name: str, path: str, schema: str | None, output: str, settings: Settings) -> None:
+    """Check that PATH holds what was registered as NAME (or NAME@VERSION), validated under the schema of today.
+
+    Exit status: 0, 1 when that was under an older version of the schema, 5 for other bytes.
+    """
     from customhouse.app.datasets import verify as held
 
     with shown(settings):
-        found = held(settings, name, path)
+        found = held(settings, name, path, schema or "")
     if output == "json":
         write_json(found)
     else:
         write_text(f"{found['digest']}  {found['name']}@{found['version']}")
     if not found["latest"]:
         talk(settings, "a later version is registered")
+    versions = found["schema"]
+    if versions["older"]:
+        was = f"version {versions['registered']}" if versions["registered"] else "one without a version"
+        talk(
+            settings,
+            f"validated under {was} of its schema; declared is version {versions['declared']}: register it again",
+        )
+        ctx.exit(1)
 
 
 @data.command()

@@ -92,6 +92,8 @@ class Schema:
     storage: Storage = field(default_factory=Storage)
     checks: Mapping[str, str] = field(default_factory=dict)
     """Rule to `error`, `warning`, `note` or `off`."""
+    version: int | None = None
+    """Grows when somebody changes what is asked: data that were validated under an older one have to be again."""
     digest: str = ""
 
     def column(self, name: str) -> Column | None:
@@ -128,6 +130,7 @@ def schema_of(document: Mapping[str, Any], digest: str = "") -> Schema:
         if rule in NEVER_RELAXED and document["checks"][rule] != "error":
             raise SchemaError(f"/checks/{rule}", "what was not read was not validated: this check stays an error")
     return Schema(
+        version=document.get("version"),
         columns=columns,
         extra_columns=document.get("extraColumns", "forbid"),
         files=tuple(document.get("files") or ()),
