@@ -13,7 +13,7 @@ from customhouse.app.custody_verify import verify
 from customhouse.app.demo.script import SCRIPT
 from customhouse.trust.keys import generate, load_private
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ from customhouse.core.resource import ResourceRef
 
 T = TypeVar("T")
 SERVICE = ResourceRef("serving.kserve.io/v1beta1", "InferenceService", NAMESPACE, "fraud-detection")
-_PATIENCE_S = 90.0
+_PATIENCE_S = 180.0
 """On a machine with nothing else to do nothing takes 15 s; one that is busy may be slow and still be right."""
 
 
