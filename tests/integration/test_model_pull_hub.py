@@ -148,6 +148,14 @@ def test_what_the_page_says_is_told_as_claims(get):
 
 
 @pytest.mark.parametrize(
+    ("said", "licence"), [(["mit", "apache-2.0"], "mit AND apache-2.0"), (["mit", 3], None), ({}, None)]
+)
+def test_several_licences_all_hold_and_what_is_none_says_nothing(hub, get, said, licence):
+    hub.card["license"] = said
+    assert get("hf://org/model").claims.get("licence") == licence
+
+
+@pytest.mark.parametrize(
     ("name", "given"), [("config.json", b"[]"), ("model.safetensors", b"x" * 16), ("config.json", b"{ }")]
 )
 def test_a_file_that_is_not_the_commit_s_is_refused_and_nothing_is_kept(hub, get, tmp_path, name, given):

@@ -160,7 +160,7 @@ def _claims(document: dict[str, Any], files: tuple[RemoteFile, ...]) -> dict[str
     weights = {name for name in names if name.endswith(".safetensors")}
     said: dict[str, Any] = {
         "registry": "hub",
-        "licence": str(card.get("license") or next((t[8:] for t in tags if t.startswith("license:")), ""))[:100],
+        "licence": _licence(card.get("license"), tags)[:100],
         "licenceFile": next((name for name in sorted(names) if name.upper().startswith(("LICENSE", "LICENCE"))), ""),
         "baseModels": [item[:200] for item in bases[:_MAX_LISTED]],
         "datasets": [str(item)[:200] for item in card.get("datasets") or [] if isinstance(item, str)][:_MAX_LISTED],
@@ -173,6 +173,15 @@ def _claims(document: dict[str, Any], files: tuple[RemoteFile, ...]) -> dict[str
         else [],
     }
     return {key: value for key, value in said.items() if value}
+
+
+def _licence(said: Any, tags: list[str]) -> str:
+    """One licence, or several that all hold: a list does not say that one may choose."""
+    given = said if isinstance(said, list) else [said] if said else []
+    listed = [item for item in given if isinstance(item, str)]
+    if given and len(listed) != len(given):
+        return ""
+    return " AND ".join(listed or [tag[8:] for tag in tags if tag.startswith("license:")])
 
 
 def _nowhere(_: str, __: str) -> bool:
