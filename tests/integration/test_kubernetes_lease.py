@@ -172,6 +172,8 @@ def test_an_election_renews_by_itself_hands_over_when_it_ends_and_is_followed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease_module, "PAUSE_S", 0.05)
+    monkeypatch.setattr(lease_module, "RENEW_S", 300.0)
+    monkeypatch.setattr(lease_module, "DURATION_S", 500)
     changed = threading.Condition()
     told: list[tuple[str, bool]] = []
 
