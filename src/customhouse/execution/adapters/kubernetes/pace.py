@@ -70,7 +70,7 @@ class Pace:
         """
         now = self._clock.monotonic()
         self._held_until = max(self._held_until, now + min(hold_s, LONGEST_HOLD_S))
-        if began >= self._cut_at:
+        if began > self._cut_at:
             self._cut_at = now
             self._limit = max(self._limit / 2, 1.0)
 
