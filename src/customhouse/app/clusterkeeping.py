@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import is_
 from typing import Any, Protocol, runtime_checkable
 
 from customhouse._kit.clock import Clock, to_rfc3339
@@ -77,7 +78,7 @@ class ClusterKeeping:
     def keep(self, desired: Sequence[Declaration], spec: ClusterSpec) -> Kept:
         """One step. Raises TargetError (the API is out of reach) and StateError; the next call goes on from there."""
         found = self._converging(spec)
-        if desired is not self._declared:
+        if len(desired) != len(self._declared) or not all(map(is_, desired, self._declared)):
             self.conducted = self._conduct(desired)
             self._cluster.opener = self.opener_for(desired)
             found.declare(self.conducted.declarations)

@@ -157,8 +157,9 @@ class Following:
             return self._put_off(commit, author, _as_refusal(error))
         reasons = _denials(judgement, revision)
         entries: list[Entry] = []
-        for decision, facts in zip(judgement.decisions, judgement.facts, strict=True):
-            books.decisions.record(decision, facts.document)
+        judged = list(zip(judgement.decisions, judgement.facts, strict=True))
+        books.decisions.record_all((decision, facts.document) for decision, facts in judged)
+        for decision, facts in judged:
             entries.extend(journal.judged(revision, decision, facts))
         if reasons:
             if not judgement.changes:

@@ -173,6 +173,8 @@ class Rollouts:
     def shaped(self, declarations: Sequence[Declaration]) -> tuple[Declaration, ...]:
         """What the target is to be now: canaries with their present weight, held releases as the stable one."""
         walks, held = self.walks(), self.held()
+        if not walks and not held:
+            return tuple(declarations)
         result = []
         for declaration in declarations:
             walk, hold = walks.get(declaration.ref), held.get(declaration.ref)

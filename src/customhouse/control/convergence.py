@@ -116,26 +116,16 @@ class Convergence:
                     self.inventory.drop(key)
                 continue
             before = self._wanted.get(key)
-            same = before is not None and before.declaration.manifest is item.manifest
-            if same and before is not None and before.ref == ref and before.declaration.care == item.care:
+            if before is not None and before.ref == ref and _as_before(before, item):
+                before.declaration = item
                 found[key] = before
                 continue
             try:
-                made = wanted(item, ref, correct=self.conduct.correct)
+                found[key] = wanted(item, ref, correct=self.conduct.correct)
             except TargetError as error:
                 self._unfit[key] = str(error)
                 continue
-            alike = before is not None and (before.wave, before.keep, before.correct) == (
-                made.wave,
-                made.keep,
-                made.correct,
-            )
-            if alike and before is not None and before.digest == made.digest and before.ref == ref:
-                before.declaration = item
-                made = before
-            else:
-                self._dirty.add(key)
-            found[key] = made
+            self._dirty.add(key)
         for key in self._unfit:  # neither of two declarations of one object: which is meant is for a person to say
             found.pop(key, None)
             self._dirty.discard(key)
@@ -459,6 +449,12 @@ class Convergence:
             if entry is None or entry.digest != item.digest:
                 found[item.ref] = item.hold or item.problem or "its turn has not come"
         return found
+
+
+def _as_before(before: Wanted, item: Declaration) -> bool:
+    """Whether an object is declared as it was; a revision that is read anew has other values of the same text."""
+    known = before.declaration
+    return known.care == item.care and (known.manifest is item.manifest or before.digest == item.digest)
 
 
 def without_others(manifest: Manifest, live: Manifest | None) -> Manifest:

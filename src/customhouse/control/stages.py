@@ -115,13 +115,14 @@ def wanted(declaration: Declaration, ref: ResourceRef, *, correct: bool) -> Want
             where=str(declaration.location),
             hint="give it a name",
         )
-    place = str(declaration.locate("/metadata/annotations"))
     try:
         wave = wave_of(declaration)
     except ValueError as error:
+        place = str(declaration.locate("/metadata/annotations"))
         raise TargetError(f"{PREFIX}wave is not a whole number", where=place, hint="write for example '1'") from error
     said, care = declaration.annotation(DRIFT), declaration.care
     if said not in (None, "report", "correct"):
+        place = str(declaration.locate("/metadata/annotations"))
         raise TargetError(f"{DRIFT} is {said!r}", where=place, hint="one of: report, correct")
     return Wanted(
         ref,
