@@ -11,6 +11,7 @@ import pytest
 from control_repository import git
 from gate_world import KEY, Said, Shell, released, shell
 
+from customhouse.cli.program import run
 from customhouse.trust.custody import LinkKind
 from dataset_cases import table
 
@@ -274,3 +275,16 @@ def test_a_snapshot_of_a_feature_store_is_entered_by_digest(shell: Shell) -> Non
         shell.write("../snapshot.yaml", SNAPSHOT.replace(wrong, said))
         refused = shell.run(*asked, "--snapshot", "../snapshot.yaml")
         assert (refused.status, "snapshot.yaml:7" in refused.err) == (3, True)
+
+
+def test_the_first_dataset_of_a_fresh_state_is_registered_and_one_that_fails_begins_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    Path("empty/rows.csv").write_text("a,a\n1,2\n")
+    assert run(["data", "register", "empty", "--name", "orders"]) != 0
+    assert not Path(".customhouse").exists()
+    Path("rows.csv").write_text("a,b\n" + "".join(f"{n},{n * 7 % 13}\n" for n in range(50)))
+    assert run(["data", "register", "rows.csv", "--name", "orders"]) == 0
+    assert run(["ledger", "verify"]) == 0

@@ -101,9 +101,7 @@ def register(
     if taken is not None and taken.findings:
         whole = (*report.validated.findings, *taken.findings)
         report = replace(report, validated=replace(report.validated, findings=ordered(whole, report.schema.checks)))
-    with wiring.store(settings) as opened:
-        earlier = versions(settings, opened, wiring.ledger(settings, opened, write=False), name)
-    report = _beside_earlier(report, earlier)
+    report = _beside_earlier(report, _earlier(settings, name))
     passed = not (taken and taken.findings) if report.nothing_read else report.passed
     said: dict[str, Any] = {
         "name": name,
@@ -180,6 +178,16 @@ def _entry(
     again = sum(item.digest == report.digest for item in before)
     key = f"dataset:{name}:{report.digest}" + (f":{again}" if again else "")
     return entry(_KIND, key, clock, actor, nodes=nodes, links=links, body=body)
+
+
+def _earlier(settings: Settings, name: str) -> list[Version]:
+    """As `versions`; a state that does not exist, or whose ledger has no key and no entry yet, is not begun for it."""
+    if not wiring.has_store(settings):
+        return []
+    with wiring.store(settings) as opened:
+        if not opened.ledger.size():
+            return []
+        return versions(settings, opened, wiring.ledger(settings, opened, write=False), name)
 
 
 def versions(settings: Settings, opened: Store, ledger: Ledger, name: str) -> list[Version]:
