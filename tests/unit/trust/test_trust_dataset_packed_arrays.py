@@ -100,6 +100,8 @@ def test_what_is_not_looked_at_is_told(tmp_path):
         ([(f"{name}.npy", member(Y)) for name in ("indices", "indptr", "format", "shape", "data")], "sparse"),
         ([("x.npy", member(np.zeros((2, 20_000))))], "columns"),
         ([("x.npy", member(np.zeros(3, dtype="V8")))], "numbers or texts"),
+        ([("x.npy", member(np.zeros((0, 1))).replace(b"(0, 1)", b"(9, 0)"))], "numbers or texts"),
+        ([("x.npy", member(np.zeros((0, 12345678))).replace(b"(0, 12345678)", b"(99999999, 0)"))], "numbers or texts"),
         ([("x.npy", member(np.zeros((300, 2)))), ("y.npy", member(np.full((300, 2), 0.5)))], "0 or 1"),
     ],
 )

@@ -141,12 +141,23 @@ def test_a_decoder_that_crashes_or_hangs_is_a_problem_of_its_picture_alone(tmp_p
         return true(one)
 
     monkeypatch.setattr(pixels, "_decoded", decoded)
-    monkeypatch.setattr(pixels, "SECONDS", 1.0)
+    monkeypatch.setattr(pixels, "SECONDS", 3.0)
     report = looked_at(tmp_path)
     item = found(report, "picture")
     assert item.file == "lying/003.png"
     assert ("processor time" if end == "hang" else "ended") in item.message
     assert report.sampled == 12
+
+
+def test_decoders_that_crash_again_and_again_are_given_up(tmp_path, monkeypatch):
+    gallery(tmp_path, 6)
+    monkeypatch.setattr(pixels, "_decoded", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(pixels, "MOST_ENDED", 3)
+    report = looked_at(tmp_path)
+    wrong = [item.message for item in report.findings if item.rule == "picture"]
+    assert len(wrong) == 4
+    assert sum("not looked at" in message for message in wrong) == 1
+    assert report.passed is False
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I;16", "CMYK"])

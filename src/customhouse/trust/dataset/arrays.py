@@ -28,7 +28,7 @@ def array(path: Path, name: str) -> Any:
             where=name,
             hint="write it with numpy.save and allow_pickle=False",
         ) from error
-    if not isinstance(found, np.ndarray) or found.ndim == 0 or found.dtype.kind not in "biufUS":
+    if not isinstance(found, np.ndarray) or found.ndim == 0 or found.dtype.kind not in "biufUS" or 0 in found.shape[1:]:
         raise ArtifactError("not an array of numbers or texts along an axis", where=name, hint="numpy.save writes one")
     if found.ndim == 2 and found.shape[1] > MAX_COLUMNS:
         raise ArtifactError(

@@ -173,7 +173,7 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, stack: ExitStack, n
         raise ArtifactError(f"its header cannot be read: {why}", where=where, hint=_WRITE) from error
     if dtype.hasobject:
         raise ArtifactError("it holds Python objects, which are never unpickled here", where=where, hint=_WRITE)
-    if dtype.kind not in "biufUS" or any(length < 0 for length in shape):
+    if dtype.kind not in "biufUS" or not dtype.itemsize or any(length < 0 for length in shape) or 0 in shape[1:]:
         raise ArtifactError("not an array of numbers or texts", where=where, hint=_WRITE)
     made = _Member(info.filename.removesuffix(".npy"), dtype, shape, turned and len(shape) > 1, stream)
     promised = int(dtype.itemsize) * math.prod(shape)

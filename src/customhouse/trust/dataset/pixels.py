@@ -31,6 +31,8 @@ COUNT = 20_000
 TOTAL_PIXELS = 4_000_000_000
 SECONDS = 20.0
 """Of processor time, for one picture; one of MAX_PIXELS takes about one."""
+MOST_ENDED = 20
+"""Pictures that may hang or crash a decoder; the data have failed by then."""
 SMALL, CORNER = 16, 16
 """Pixels of the small copy and of the corners, in width and height."""
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
@@ -81,9 +83,13 @@ def chosen(asked: Sequence[Asked]) -> list[Asked]:
 
 def looks(asked: Sequence[Asked]) -> Iterator[Look]:
     """Decode. A picture that ends its process is a problem of that picture, and the others go on."""
-    start = 0
+    start = ended = 0
     while start < len(asked):
-        rest = asked[start:]
+        if ended == MOST_ENDED:
+            problem = f"{ended} pictures before it ended their decoder: it and those after it were not looked at"
+            yield Look(asked[start].row, problem=problem)
+            return
+        rest, ended = asked[start:], ended + 1
         done = 0
         try:
             for one, said in zip(rest, forks.in_order(_decoded, rest, forks.workers(), limit_s=SECONDS), strict=True):
@@ -101,7 +107,7 @@ def _decoded(one: Asked) -> tuple[str, str, str]:
     """Small copy and corners in base64, and what is wrong. Runs in a fork; no exception leaves it."""
     try:
         with opened(one.path) as descriptor, open(descriptor, "rb", closefd=False) as file:
-            grey = _grey(file)
+            grey = grey_of(file)
     except (NotRegularError, OSError) as error:
         return "", "", _plain(error)
     except Exception as error:  # noqa: BLE001 - Pillow raises whatever its decoders meet: SyntaxError, struct.error …
@@ -115,7 +121,7 @@ def _plain(error: Exception) -> str:
     return f"its pixels cannot be decoded ({' '.join(text.split())[:120] or type(error).__name__})"
 
 
-def _grey(file: Any) -> Any:
+def grey_of(file: Any) -> Any:
     """The picture (of several the first) as [height, width] of bytes, on white where it is transparent."""
     image_module: Any = import_module("PIL.Image")
     image_module.MAX_IMAGE_PIXELS = MAX_PIXELS
