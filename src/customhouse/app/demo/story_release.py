@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from customhouse.app import journal
-from customhouse.app.data_validation import Request, validate_data
+from customhouse.app.data_validation import Request
+from customhouse.app.datasets import register
 from customhouse.app.demo.story import SERVICE, Story
 from customhouse.app.demo.story_quality import evaluated
 from customhouse.app.demo.traffic import Traffic
@@ -15,31 +15,18 @@ from customhouse.app.inspection import ModelCard, inspect, read_tree
 from customhouse.app.models import build_of
 from customhouse.control.render import render
 from customhouse.trust.bom import Material
-from customhouse.trust.dataset.layout import layout
-from customhouse.trust.dataset.source import row_tree
 from customhouse.trust.keys import load_private
 from customhouse.trust.provenance import Dependency
 
 
 def dataset(story: Story) -> str:
-    """Generate the transactions, validate and register them."""
+    """Generate the transactions, validate and register them, as `data register` does it."""
     space = story.space
     space.program("generate.py", "--out", str(space.dataset))
-    validated = validate_data(Request(str(space.dataset)))
-    story.check(validated.passed, "the data does not pass its validation")
-    files = validated.files
-    rows = row_tree(layout(space.dataset, files))
-    entry = journal.dataset_registered(
-        "card-transactions",
-        files.digest,
-        size=files.size,
-        files=len(files.files),
-        at=story.clock.now(),
-        actor=space.ada.author,
-        rows=rows.to_json(),
-    )
-    story.plane.append([entry])
-    return f"{validated.validated.rows} rows in {len(files.files)} files pass, {files.size} bytes, {files.digest}"
+    entered, report = register(space.settings, Request(str(space.dataset)), "card-transactions", space.ada.author)
+    story.check(report.passed, "the data does not pass its validation")
+    story.check(entered["registered"], "the data is not registered")
+    return f"{entered['rows']} rows in {entered['files']} files pass, {entered['size']} bytes, {entered['digest']}"
 
 
 def train_first(story: Story) -> str:
