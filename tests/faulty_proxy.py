@@ -130,7 +130,7 @@ class FaultyProxy:
                     proxy.most_at_once = max(proxy.most_at_once, proxy._at_once)
                 try:
                     proxy._handle(self, seen, body)
-                except OSError:
+                except (OSError, http.client.HTTPException):
                     self.close_connection = True  # one of the two went away
                 finally:
                     with proxy._lock:

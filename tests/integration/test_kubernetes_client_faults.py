@@ -225,6 +225,7 @@ def watched(world: World, monkeypatch: pytest.MonkeyPatch) -> Watched:
     monkeypatch.setattr(reading, "WATCH_S", 20)
     monkeypatch.setattr(reading, "_MARKED_SILENCE_S", 3.0)
     monkeypatch.setattr(reading, "_SILENCE_S", 0.0)
+    monkeypatch.setattr(reading, "_PATIENT_S", 0.3)
     return Watched(world, Heard())
 
 
@@ -308,9 +309,12 @@ def test_a_restart_of_the_api_between_two_events_loses_none(watched: Watched) ->
     watched.put("b")
     watched.world.plane.call("DELETE", watched.world.path("a"))
     watched.heard.until(lambda: watched.heard.count(EventKind.FAILED) >= 1)
+    before = watched.heard.count(EventKind.SYNCED)
     watched.world.proxy.up()
     watched.has(b="1")
+    watched.heard.until(lambda: watched.heard.count(EventKind.SYNCED) > before)
     stop()
+    assert watched.heard.count(EventKind.RESTARTED) == 1  # taken up where it was
 
 
 def test_a_sink_that_fails_is_told_everything_again(watched: Watched) -> None:

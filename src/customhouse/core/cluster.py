@@ -67,9 +67,9 @@ class EventKind(StrEnum):
     RESTARTED = "restarted"
     """All that was told of the kind is void; what exists is told again, until SYNCED."""
     SYNCED = "synced"
-    """What existed when the watch began has been told."""
+    """What existed when the watch began has been told; after FAILED: it goes on, from where it was, without a gap."""
     FAILED = "failed"
-    """The kind cannot be watched now (`problem`); it is tried again. What was told before may be old."""
+    """The kind cannot be watched now, nor for some seconds (`problem`); it is tried again. What was told may be old."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,8 @@ class _Shelf:
 
     objects: dict[tuple[str, str], tuple[Manifest, int]] = field(default_factory=dict)
     problem: str = "not listed yet"
+    failed: str = ""
+    """Why it is not followed now: what is here may be old."""
     size: int = 0
 
 
@@ -116,8 +118,9 @@ class LiveIndex:
             self._emptied(name).problem = "being listed"
         elif event.event is EventKind.SYNCED:
             shelf.problem = "" if shelf.problem == "being listed" else shelf.problem
+            shelf.failed = ""
         elif event.event is EventKind.FAILED:
-            shelf.problem = event.problem or "it cannot be watched"
+            shelf.failed = event.problem or "it cannot be watched"
         elif event.manifest is not None:
             self._remove(shelf, event.manifest)
             if event.event is EventKind.ADDED:
@@ -127,7 +130,8 @@ class LiveIndex:
         """Wait until every kind is known or failed; whether that came to be."""
 
         def settled() -> bool:
-            return not any(shelf.problem in ("not listed yet", "being listed") for shelf in self._shelves.values())
+            waiting = ("not listed yet", "being listed")
+            return not any(shelf.problem in waiting and not shelf.failed for shelf in self._shelves.values())
 
         with self._lock:
             return self._lock.wait_for(settled, seconds)
@@ -137,7 +141,7 @@ class LiveIndex:
         with self._lock:
             shelves = sorted(self._shelves.items())
             objects = [item for _, shelf in shelves for _, (item, _) in sorted(shelf.objects.items())]
-            problems = {name: shelf.problem for name, shelf in shelves if shelf.problem}
+            problems = {name: shelf.failed or shelf.problem for name, shelf in shelves if shelf.failed or shelf.problem}
         return Picture(tuple(objects), problems)
 
     def _emptied(self, name: str) -> _Shelf:

@@ -112,3 +112,14 @@ def test_owners_in_a_circle_end() -> None:
     assert Ancestry([one, two]).ancestors(one) == (two,)
     self_owned = thing("set", "u1", owner("u1"), kind=SETS)
     assert Ancestry([self_owned]).ancestors(self_owned) == ()
+
+
+def test_a_watch_that_failed_and_goes_on_is_a_problem_no_more_and_what_was_too_much_still_is() -> None:
+    index = LiveIndex(max_objects=1)
+    index.take([told(EventKind.RESTARTED), told(EventKind.ADDED, thing("a")), told(EventKind.SYNCED)])
+    index.take([told(EventKind.FAILED, problem="connection refused")])
+    assert list(index.picture().problems.values()) == ["connection refused"]
+    index.take([told(EventKind.SYNCED)])
+    assert index.picture().problems == {}
+    index.take([told(EventKind.ADDED, thing("b")), told(EventKind.FAILED, problem="reset"), told(EventKind.SYNCED)])
+    assert ["more than 1" in problem for problem in index.picture().problems.values()] == [True]

@@ -36,6 +36,7 @@ class KubernetesCluster:
         self._thread.start()
         self._transport = self._call(_made(access, environment, clock))
         self._catalogue = Catalogue(self._transport)
+        self._starting = Follower.starts()
         pace = Pace(clock)
         self._writer = Writer(self._transport, self._catalogue, pace)
         self._getter = Getter(self._transport, self._catalogue, pace)
@@ -104,8 +105,9 @@ class KubernetesCluster:
         return self._call(self._follow(tuple(kinds), sink, scope))
 
     async def _follow(self, kinds: Sequence[ApiKind], sink: Sink, scope: Scope) -> Callable[[], None]:
-        starting = Follower.starts()
-        tasks = [asyncio.create_task(Follower(self._transport, kind, scope, sink, starting).run()) for kind in kinds]
+        tasks = [
+            asyncio.create_task(Follower(self._transport, kind, scope, sink, self._starting).run()) for kind in kinds
+        ]
 
         async def end() -> None:
             for task in tasks:

@@ -28,6 +28,8 @@ _MARKED_SILENCE_S = 120.0
 """A kube-apiserver marks the progress of a stream about once a minute; one that has done so and stopped is dead."""
 _SILENCE_S = 60.0
 _SHORT_S = 5.0
+_PATIENT_S = 3.0
+"""A connection that breaks is usually back before anybody needs to know: what lasts longer is told."""
 _LONGEST_PAUSE_S = 30.0
 _STARTS = 4
 """Kinds that are listed at the same time: after an outage each would otherwise ask for all its objects at once."""
@@ -164,6 +166,7 @@ class Follower:
         self._refused = False
         self._version = ""
         self._told = ""
+        self._failing_since: float | None = None
 
     @staticmethod
     def starts() -> asyncio.Semaphore:
@@ -178,38 +181,49 @@ class Follower:
             told: float | None = None
             try:
                 await self._follow()
-                self._told = ""
                 if self._transport.monotonic() - began >= _SHORT_S:
+                    self._failing_since = None
                     backoff.succeeded()
                     continue
                 # something between us and the API cuts streams off
             except _SinkError as error:
                 # Who could not take an event does not know what it missed: all of it is told again.
                 self._version = ""
-                self._fail(f"what was told was not taken: {error}")
+                self._fail(f"what was told was not taken: {error}", lasting=True)
             except ApiError as error:
                 told = error.retry_after
                 if error.status in (404, 410):
                     # 410: the place is forgotten. 404: the kind is gone; one that comes back has another history.
                     self._version = ""
                 if error.status != 410 and (error.status != 401 or self._refused):
-                    self._fail(f"{error.reason or error.status}: {error.message}")
+                    lasting = 400 <= error.status < 500 and error.status != 429
+                    self._fail(f"{error.reason or error.status}: {error.message}", lasting=lasting)
                 self._refused = error.status == 401  # the next try has other credentials
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 # Not foreseen, and no reason to stop looking: whoever relies on this watch would never know.
                 self._version = ""
-                self._fail(f"it cannot be read: {type(error).__name__}: {error}"[:500])
+                self._fail(f"it cannot be read: {type(error).__name__}: {error}"[:500], lasting=True)
             except TargetError as error:
                 self._fail(str(error))
                 if self._transport.monotonic() - began >= _SHORT_S:
                     backoff.succeeded()  # it was good for a while: come back soon
             await asyncio.sleep(backoff.pause(told))
 
-    def _fail(self, problem: str) -> None:
+    def _fail(self, problem: str, *, lasting: bool = False) -> None:
+        now = self._transport.monotonic()
+        self._failing_since = now if self._failing_since is None else self._failing_since
+        if not lasting and not self._told and now - self._failing_since < _PATIENT_S:
+            return
         if problem != self._told:
             self._told = problem
             with suppress(_SinkError):
                 self._tell([ClusterEvent(EventKind.FAILED, self._kind, problem=problem)])
+
+    def _goes_on(self) -> None:
+        """A stream was taken up where the last one ended."""
+        told, self._told = self._told, ""
+        if told:
+            self._tell([ClusterEvent(EventKind.SYNCED, self._kind)])
 
     def _tell(self, events: Sequence[ClusterEvent]) -> None:
         try:
@@ -242,6 +256,7 @@ class Follower:
         objects, self._version = await _pages(self._transport, self._kind, self._scope)
         events = [ClusterEvent(EventKind.ADDED, self._kind, item) for item in objects]
         start, synced = (ClusterEvent(item, self._kind) for item in (EventKind.RESTARTED, EventKind.SYNCED))
+        self._told = ""
         self._tell([start, *events, synced])
 
     async def _watch(self, parameters: Mapping[str, str], turn: _Turn | None = None) -> None:
@@ -255,6 +270,10 @@ class Follower:
         synced = turn is None
         async with aclosing(stream):
             async for lines in stream:
+                if not lines:
+                    if turn is None:
+                        self._goes_on()
+                    continue
                 arrived = _Arrived(self._kind)
                 problem = arrived.read(lines)
                 synced = synced or arrived.synced
@@ -262,7 +281,8 @@ class Follower:
                     self._tell(arrived.events)
                 if synced and arrived.version:
                     self._version = arrived.version
-                    self._refused = False
+                    self._refused, self._told = False, ""
+                    self._failing_since = None if problem is None else self._failing_since
                 if turn is not None and synced:
                     turn.end()
                 self._marked = self._marked or arrived.marked

@@ -259,8 +259,8 @@ class Transport:
     ) -> AsyncGenerator[list[Any], None]:
         """The JSON values of a stream, one a line, as many at a time as have arrived. It ends when the server ends it.
 
-        A last line without its end was cut off, and is not told. Raises ApiError, and UnreachableError when the
-        stream breaks or says nothing for `silence_s`.
+        Nothing, first, when the server has agreed. A last line without its end was cut off, and is not told. Raises
+        ApiError, and UnreachableError when the stream breaks or says nothing for `silence_s`.
         """
         buffer = bytearray()
         issue = self._credentials.issue
@@ -272,6 +272,7 @@ class Transport:
                     if response.status == 401:
                         self._credentials.refused(issue)
                     raise api_error(response.status, data, self._where(path), response.headers.get("Retry-After"))
+                yield []
                 chunks = response.content.iter_any()
                 while True:
                     async with asyncio.timeout(silence_s):
