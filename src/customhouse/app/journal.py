@@ -66,16 +66,6 @@ def founded(revision: str, configuration_digest: str, at: datetime) -> Entry:
     return entry("founding", f"founding:{revision}", at, ACTOR, nodes=[commit_node(revision)], body=body)
 
 
-def dataset_registered(
-    name: str, digest: str, size: int, files: int, at: datetime, actor: str, *, rows: Mapping[str, Any] | None = None
-) -> Entry:
-    """A dataset, immutable by digest. `rows` is `RowTree.to_json()`: with it a range of rows is proved to be part."""
-    body: dict[str, Any] = {"text": f"dataset {name}, {files} files, {size} bytes", "size": size, "files": files}
-    if rows is not None:
-        body["row_tree"] = dict(rows)
-    return entry("dataset", f"dataset:{digest}", at, actor, nodes=[Node.of(NodeKind.DATASET, digest, name)], body=body)
-
-
 def judged(revision: Revision, decision: Decision, facts: Facts) -> Iterator[Entry]:
     """The Decision on one Change of a commit, and all that it rests on: artifacts, evidence, bundle, waivers."""
     commit = commit_node(revision.id)
