@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +19,7 @@ STDIN = "-"
 _SUFFIXES = (".yaml", ".yml", ".json")
 _MAX_FILES = 100_000
 _MAX_DEPTH = 64
-LIMITS = Limits(file_bytes=128 * 1024 * 1024, nodes=20_000_000, characters=1024 * 1024 * 1024)
+LIMITS = Limits(file_bytes=64 * 1024 * 1024, nodes=2_000_000, characters=128 * 1024 * 1024)
 """A dump of a cluster is larger than a manifest; whoever asks gave the file, and it is read once and forgotten."""
 FINE = (HealthStatus.HEALTHY, HealthStatus.SUSPENDED)
 
@@ -112,7 +113,10 @@ def objects_in(name: str, data: bytes, *, whole: bool = True) -> Iterator[Manife
 def _json(name: str, data: bytes) -> Any:
     """JSON as `kubectl get -o json` gives it; None for what is YAML in flow style, or several documents."""
     try:
-        value = json.loads(data)
+        value = json.loads(data, object_pairs_hook=_once)
+    except _TwiceError as error:
+        hint = "readers differ in which of the two they take: write one"
+        raise DeclarationError(f"the key {error} is there twice in one object", where=name, hint=hint) from error
     except json.JSONDecodeError as error:
         if name.endswith(".json"):
             where = f"{name}:{error.lineno}:{error.colno}"
@@ -123,6 +127,17 @@ def _json(name: str, data: bytes) -> Any:
     if _deeper(value, _MAX_DEPTH):
         raise DeclarationError(f"it is nested deeper than {_MAX_DEPTH} levels", where=name, hint="is it an object?")
     return value
+
+
+class _TwiceError(Exception):
+    """A key that one object has twice."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _TwiceError(repr(Counter(key for key, _ in pairs).most_common(1)[0][0][:100]))
+    return found
 
 
 def _deeper(value: Any, levels: int) -> bool:

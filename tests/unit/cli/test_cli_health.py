@@ -61,6 +61,7 @@ def test_a_folder_is_read_in_order_and_its_data_files_are_passed_over(tmp_path: 
         ("a: 1\na: 2", DeclarationError, "a"),
         (POD % "x" + "---\nfoo: 1\n", DeclarationError, "stdin:6:1: this is no Kubernetes object"),
         ('{"apiVersion": "v1"}', DeclarationError, "no Kubernetes object"),
+        ('{"apiVersion": "v1", "kind": "Pod", "kind": "Secret"}', DeclarationError, "the key 'kind' is there twice"),
         ("[1]", DeclarationError, "no Kubernetes object"),
         ("# nothing\n", DeclarationError, "no object"),
         ("", SourceError, "empty"),

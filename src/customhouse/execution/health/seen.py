@@ -15,7 +15,7 @@ UNKNOWN, MISSING = HealthStatus.UNKNOWN, HealthStatus.MISSING
 
 NOT_SEEN = "the controller has not seen the latest change"
 """Said of an object whose status is about an older generation."""
-MAX_CONDITIONS = 256
+MAX_CONDITIONS = 2_000
 """Of one object; a controller writes a dozen."""
 _MAX_MESSAGE = 4096
 _NOTHING: Mapping[str, Any] = {}
