@@ -225,6 +225,7 @@ class FakeCluster:
             if changed:
                 self.writes += 1
                 self._tell(after)
+                self._finish(key)
             return Written(True, self._answer(after, managers=change.managers))
         return Written(True, self._answer(after, managers=change.managers))
 
@@ -262,7 +263,9 @@ class FakeCluster:
             if key[1] == "Namespace":
                 for inner in [inner for inner in self.objects if inner[2] == key[3]]:
                     self._delete(Delete(ResourceRef(self.objects[inner].manifest["apiVersion"], *inner[1:])))
-            self._tell(stored)
+            held = self._finish(key)
+            if held is not None:
+                self._tell(stored)
         return Written(True, self._finish(key))
 
     def _finish(self, key: Key) -> Manifest | None:

@@ -74,16 +74,15 @@ class KubernetesTarget:
 
     def apply(self, actions: Sequence[Action]) -> Sequence[ActionResult]:
         """See the port. A deletion names the uid of what is there now."""
-        before = dict(zip(actions, self.cluster.get([item.ref for item in actions]), strict=True)) if actions else {}
+        before = self.cluster.get([item.ref for item in actions]) if actions else ()
         changes: list[Apply | Delete] = []
-        for action in actions:
-            live = before[action]
+        for action, live in zip(actions, before, strict=True):
             if action.kind is ActionKind.DELETE or action.desired is None:
                 changes.append(Delete(action.ref, uid="" if live is None else cluster_identity(live)))
             else:
                 changes.append(Apply(action.desired, force=True))
         answers = self.cluster.write(changes)
-        return [self._result(item, before[item], answer) for item, answer in zip(actions, answers, strict=True)]
+        return [self._result(*found) for found in zip(actions, before, answers, strict=True)]
 
     def _result(self, action: Action, before: Manifest | None, answer: Written) -> ActionResult:
         if not answer.ok:
