@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from customhouse._kit.reading import absent
 from customhouse.control.render import holds_items, read_file
 from customhouse.control.yaml_limits import Limits
 from customhouse.core.errors import DeclarationError, SourceError, UsageError
@@ -69,7 +70,7 @@ def _objects(path: str, stdin: BinaryIO | None) -> Iterator[Manifest]:
         return
     if not place.is_file():
         hint = "pipe it in: `customhouse health -`" if place.exists() else "check the path"
-        raise UsageError(f"there is no file {path}", hint=hint)
+        raise UsageError(absent(path), hint=hint)
     yield from objects_in(path, _bytes(place))
 
 
