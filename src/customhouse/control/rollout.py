@@ -13,7 +13,7 @@ declared false-abort rate is spent over tests and steps: step i may use α·6/(�
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -21,15 +21,19 @@ from typing import Any
 
 from customhouse._kit.clock import from_rfc3339, to_rfc3339
 from customhouse.control.rollout_analysis import (
+    ENOUGH_COSTED,
     ENOUGH_LABELS,
     ArmStats,
     Comparison,
+    compare_accuracy,
+    compare_cost,
+    compare_drift,
     compare_errors,
     compare_latency,
     compare_quality,
 )
+from customhouse.control.rollout_counters import arm_stats, stats_json, stats_of
 from customhouse.control.rollout_plan import RolloutPlan, plan_of
-from customhouse.core.observation import Observation
 from customhouse.core.release import RolloutPhase
 from customhouse.core.resource import Manifest, ResourceRef
 
@@ -46,9 +50,6 @@ __all__ = [
     "overlay",
     "plan_of",
 ]
-
-MEASURES = 3
-"""Tests that share a step's error budget: errors, latency, quality."""
 
 
 class Move(StrEnum):
@@ -107,8 +108,8 @@ class RolloutState:
             "segment": self.segment,
             "started_at": to_rfc3339(self.started_at),
             "step_at": to_rfc3339(self.step_at),
-            "baseline_candidate": _stats_json(self.baseline_candidate),
-            "baseline_stable": _stats_json(self.baseline_stable),
+            "baseline_candidate": stats_json(self.baseline_candidate),
+            "baseline_stable": stats_json(self.baseline_stable),
             "reason": self.reason,
         }
 
@@ -126,8 +127,8 @@ class RolloutState:
             segment=value["segment"],
             started_at=from_rfc3339(value["started_at"]),
             step_at=from_rfc3339(value["step_at"]),
-            baseline_candidate=_stats_of(value["baseline_candidate"]),
-            baseline_stable=_stats_of(value["baseline_stable"]),
+            baseline_candidate=stats_of(value["baseline_candidate"]),
+            baseline_stable=stats_of(value["baseline_stable"]),
             reason=value["reason"],
         )
 
@@ -177,19 +178,19 @@ def advance(
     ours, theirs = candidate.minus(before), stable.minus(before_stable)
     # 3. Judge every measure; a breach ends it at once, whatever the sample.
     comparisons = _comparisons(plan, ours, theirs)
-    alpha = plan.false_abort * 6.0 / (math.pi**2 * state.segment**2) / MEASURES
+    alpha = plan.false_abort * 6.0 / (math.pi**2 * state.segment**2) / plan.measures
     figures = _figures(weight, ours, theirs, comparisons, alpha)
     for comparison in comparisons:
         if comparison.breaches(alpha):
             return _ended(state, RolloutVerdict(Move.ABORT, 0, _breach_text(comparison, ours, weight), figures))
-    costly = _cost_breach(plan, ours, theirs)
-    if costly:
-        return _ended(state, RolloutVerdict(Move.ABORT, 0, costly, figures))
     # 4. Enough seen, and nothing outside its bound (not even by chance)? Then the next weight, or all of it.
     missing = _missing(plan, ours, theirs, comparisons, (now - state.step_at).total_seconds())
     if not missing:
         return _stepped(state, candidate, stable, now, figures)
-    # 5. Otherwise wait, but not for ever.
+    # 5. Otherwise wait, but not for ever; no traffic at all says nothing of the candidate, however long it lasts.
+    idle = _idle(ours, theirs)
+    if idle:
+        return state, RolloutVerdict(Move.WAIT, weight, f"canary at {weight} %: {idle}", figures)
     verdict = _timed_out(state, now, figures)
     if verdict is not None:
         return _ended(state, replace(verdict, reason=f"{verdict.reason}; still {missing}"))
@@ -207,59 +208,6 @@ def overlay(manifest: Manifest, state: RolloutState) -> Manifest:
     return {**manifest, "spec": {**manifest["spec"], "predictor": predictor}}
 
 
-def arm_stats(
-    observations: Iterable[Observation], release: str, resource: ResourceRef | None = None, cost: int | None = None
-) -> ArmStats:
-    """The counters of one release, summed over instances; of several values of one series the newest counts.
-
-    `release` is the revision that the Observations name. Metrics read, those of the local target:
-    customhouse_requests_total, _request_errors_total, _request_duration_seconds_bucket, _predictions_labelled_total,
-    _prediction_log_loss_sum, _prediction_log_loss_squares_sum, _prediction_outcomes_total. `cost` is micro-units per
-    1,000 predictions.
-    """
-    latest: dict[tuple[str, str, tuple[tuple[str, str], ...]], Observation] = {}
-    for seen in observations:
-        if seen.release != release or (resource is not None and seen.resource != resource):
-            continue
-        if not math.isfinite(seen.value):
-            continue
-        key = (seen.metric.removeprefix("customhouse_"), seen.instance, tuple(sorted(seen.labels.items())))
-        if key not in latest or latest[key].at <= seen.at:
-            latest[key] = seen
-    sums: dict[str, float] = {}
-    buckets: dict[float, int] = {}
-    outcomes: dict[str, int] = {}
-    for (metric, _, _), seen in latest.items():
-        if metric == "request_duration_seconds_bucket":
-            bound = _bound(seen.labels.get("le", ""))
-            if bound is not None:
-                buckets[bound] = buckets.get(bound, 0) + int(seen.value)
-        elif metric == "prediction_outcomes_total":
-            name = seen.labels.get("outcome", "")
-            outcomes[name] = outcomes.get(name, 0) + int(seen.value)
-        else:
-            sums[metric] = sums.get(metric, 0.0) + seen.value
-    return ArmStats(
-        requests=int(sums.get("requests_total", 0)),
-        errors=int(sums.get("request_errors_total", 0)),
-        latency=buckets,
-        labelled=int(sums.get("predictions_labelled_total", 0)),
-        log_loss=sums.get("prediction_log_loss_sum", 0.0),
-        log_loss_squares=sums.get("prediction_log_loss_squares_sum", 0.0),
-        outcomes=outcomes,
-        cost_per_1000=cost,
-    )
-
-
-def _bound(text: str) -> float | None:
-    """A bucket's upper bound in seconds (`+Inf`: infinite); None for a label that is not one."""
-    try:
-        bound = float(text)
-    except ValueError:
-        return None
-    return bound if bound > 0 else None
-
-
 def _comparisons(plan: RolloutPlan, ours: ArmStats, theirs: ArmStats) -> tuple[Comparison, ...]:
     found = (
         compare_errors(ours, theirs, increase=plan.error_increase),
@@ -271,6 +219,9 @@ def _comparisons(plan: RolloutPlan, ours: ArmStats, theirs: ArmStats) -> tuple[C
             increase_s=plan.latency_increase_s,
         ),
         compare_quality(ours, theirs, increase=plan.log_loss_increase) if plan.min_labelled else None,
+        None if plan.accuracy_drop is None else compare_accuracy(ours, theirs, drop=plan.accuracy_drop),
+        None if plan.cost_ratio is None else compare_cost(ours, theirs, ratio=plan.cost_ratio),
+        None if plan.drift is None else compare_drift(ours, theirs, distance=plan.drift),
     )
     return tuple(comparison for comparison in found if comparison is not None)
 
@@ -281,6 +232,13 @@ def _missing(
     """What this step still needs, as text; empty when nothing."""
     needs = []
     labels = max(plan.min_labelled, ENOUGH_LABELS) if plan.min_labelled else 0
+    seen = {item.measure for item in comparisons}
+    if plan.cost_ratio is not None and not any(name.startswith("cost") for name in seen):
+        needs.append(f"the cost of {ENOUGH_COSTED} predictions of each is not known yet")
+    if plan.accuracy_drop is not None and "wrong predictions" not in seen:
+        needs.append(f"the outcomes of {ENOUGH_LABELS} predictions of each are not known yet")
+    if plan.drift is not None and not any(name.startswith("drift") for name in seen):
+        needs.append(f"what {ENOUGH_LABELS} predictions of each said is not known yet")
     for name, arm in (("candidate", ours), ("stable", theirs)):
         if arm.requests < plan.min_requests:
             needs.append(f"{name} has {arm.requests} of {plan.min_requests} requests")
@@ -293,6 +251,12 @@ def _missing(
             figures = f"{_shown(item.candidate, item.unit)} against {_shown(item.stable, item.unit)}"
             needs.append(f"{item.measure} {figures} is not certain yet")
     return ", ".join(needs)
+
+
+def _idle(ours: ArmStats, theirs: ArmStats) -> str:
+    """Said when an arm has had no request since the step began: that is inconclusive, and never a failure."""
+    silent = [name for name, arm in (("candidate", ours), ("stable", theirs)) if arm.requests == 0]
+    return f"inconclusive: no traffic to {' and '.join(silent)}" if silent else ""
 
 
 def _stepped(
@@ -327,20 +291,9 @@ def _ended(state: RolloutState, verdict: RolloutVerdict) -> tuple[RolloutState, 
     return replace(state, phase=phase, reason=verdict.reason), verdict
 
 
-def _cost_breach(plan: RolloutPlan, ours: ArmStats, theirs: ArmStats) -> str:
-    """Cost per 1,000 predictions is computed, not sampled: a plain ratio once there is enough traffic."""
-    if plan.cost_ratio is None or ours.cost_per_1000 is None or theirs.cost_per_1000 is None:
-        return ""
-    if ours.requests < plan.min_requests or ours.cost_per_1000 <= theirs.cost_per_1000 * plan.cost_ratio:
-        return ""
-    return (
-        f"cost per 1,000 predictions {ours.cost_per_1000} micro-units against {theirs.cost_per_1000} of stable, "
-        f"more than {plan.cost_ratio:g} times"
-    )
-
-
 def _breach_text(item: Comparison, ours: ArmStats, weight: int) -> str:
-    seen = f"{ours.labelled} labelled predictions" if item.unit == "nat" else f"{ours.requests} requests"
+    labelled = item.unit == "nat" or item.measure == "wrong predictions"
+    seen = f"{ours.labelled} labelled predictions" if labelled else f"{ours.requests} requests"
     odds = f"{math.exp(item.log_evidence):.3g}" if item.log_evidence < 600 else f"e^{item.log_evidence:.0f}"
     return (
         f"{item.measure} {_shown(item.candidate, item.unit)} against {_shown(item.stable, item.unit)} of stable at the "
@@ -351,6 +304,8 @@ def _breach_text(item: Comparison, ours: ArmStats, weight: int) -> str:
 def _shown(value: float, unit: str) -> str:
     if unit == "1":
         return f"{value * 100:.2f} %"
+    if unit == "u":
+        return f"{value / 1e6:.6f}"
     return f"{value * 1000:.1f} ms" if unit == "s" else f"{value:.3f}"
 
 
@@ -375,24 +330,3 @@ def _figures(
             for item in comparisons
         ],
     }
-
-
-def _stats_json(stats: ArmStats | None) -> dict[str, Any] | None:
-    if stats is None:
-        return None
-    return {
-        "requests": stats.requests,
-        "errors": stats.errors,
-        "latency": [["inf" if math.isinf(bound) else bound, count] for bound, count in sorted(stats.latency.items())],
-        "labelled": stats.labelled,
-        "log_loss": stats.log_loss,
-        "log_loss_squares": stats.log_loss_squares,
-        "outcomes": dict(stats.outcomes),
-        "cost_per_1000": stats.cost_per_1000,
-    }
-
-
-def _stats_of(value: Mapping[str, Any] | None) -> ArmStats | None:
-    if value is None:
-        return None
-    return ArmStats(**{**value, "latency": {float(bound): count for bound, count in value["latency"]}})

@@ -14,12 +14,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-_RATIOS = tuple(1.25 * (400.0 / 1.25) ** (index / 23) for index in range(24))
-"""Alternatives that the rate test bets on: the candidate's rate is 1.25 to 400 times the stable one's."""
+_RATIOS = tuple(1.0 + 0.03 * (399.0 / 0.03) ** (index / 27) for index in range(28))
+"""Alternatives that the rate test bets on: the candidate's rate is 1.03 to 400 times the stable one's."""
 BURST = 4.0
 """Requests in one burst are slow together; the latency bet is tempered as if four of them were one (Λ^(1/4))."""
 ENOUGH_LABELS = 30
 """Below this many labelled predictions per arm the normal approximation of a mean loss is not looked at."""
+ENOUGH_COSTED = 200
+"""The same for what a prediction costs: times of service have longer tails than losses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ class ArmStats:
 
     `latency` maps a bucket's upper bound in seconds (`inf` for the last) to the *cumulative* count of requests at or
     below it, as Prometheus histograms do. `outcomes` counts tp, fp, tn, fn. `log_loss` and `log_loss_squares` are sums
-    over the `labelled` predictions, in nats. `cost_per_1000` is in micro-units of the billing currency, None: unknown.
+    over the `labelled` predictions, in nats; `cost` and `cost_squares` over the `costed` ones, in micro-units of the
+    billing currency (a statistic, not money that is charged). `scores` counts predictions by what they said, by bin.
     """
 
     requests: int = 0
@@ -38,10 +41,13 @@ class ArmStats:
     log_loss: float = 0.0
     log_loss_squares: float = 0.0
     outcomes: Mapping[str, int] = field(default_factory=dict)
-    cost_per_1000: int | None = None
+    costed: int = 0
+    cost: float = 0.0
+    cost_squares: float = 0.0
+    scores: Mapping[str, int] = field(default_factory=dict)
 
     def minus(self, earlier: ArmStats) -> ArmStats:
-        """What happened since `earlier`. The price is that of now."""
+        """What happened since `earlier`."""
         return ArmStats(
             requests=self.requests - earlier.requests,
             errors=self.errors - earlier.errors,
@@ -50,7 +56,10 @@ class ArmStats:
             log_loss=self.log_loss - earlier.log_loss,
             log_loss_squares=self.log_loss_squares - earlier.log_loss_squares,
             outcomes={name: count - earlier.outcomes.get(name, 0) for name, count in self.outcomes.items()},
-            cost_per_1000=self.cost_per_1000,
+            costed=self.costed - earlier.costed,
+            cost=self.cost - earlier.cost,
+            cost_squares=self.cost_squares - earlier.cost_squares,
+            scores={name: count - earlier.scores.get(name, 0) for name, count in self.scores.items()},
         )
 
     def went_back(self, earlier: ArmStats) -> bool:
@@ -59,6 +68,8 @@ class ArmStats:
             self.requests < earlier.requests
             or self.errors < earlier.errors
             or self.labelled < earlier.labelled
+            or self.costed < earlier.costed
+            or any(self.scores.get(name, 0) < count for name, count in earlier.scores.items())
             or any(self.latency.get(bound, 0) < count for bound, count in earlier.latency.items())
         )
 
@@ -97,7 +108,7 @@ class Comparison:
     """One measure of candidate against stable: the figures, and the evidence that the candidate is worse.
 
     `log_evidence` is the natural logarithm of the e-process. `beyond` says whether the estimate itself is outside the
-    declared bound; a breach needs both. `unit` is `1` (a rate), `s` or `nat`.
+    declared bound; a breach needs both. `unit` is `1` (a rate), `s`, `nat` or `u` (micro-units of the currency).
     """
 
     measure: str
@@ -159,20 +170,86 @@ def compare_quality(candidate: ArmStats, stable: ArmStats, *, increase: float) -
     """Mean log-loss on labelled traffic; None until both arms have ENOUGH_LABELS.
 
     One-sided normal mixture (half-normal prior of scale 5 × `increase` above the bound) for H0: the candidate's mean
-    loss exceeds the stable one's by at most `increase` nats. The variance is the larger of Welch's and the pooled one:
-    losses are skewed, and an arm that has not met its rare frauds yet would otherwise look too certain.
+    loss exceeds the stable one's by at most `increase` nats.
     """
     n, m = candidate.labelled, stable.labelled
     if min(n, m) < ENOUGH_LABELS:
         return None
     ours, theirs = candidate.mean_log_loss, stable.mean_log_loss
-    spread_n = max(candidate.log_loss_squares / n - ours**2, 0.0) * n / (n - 1)
-    spread_m = max(stable.log_loss_squares / m - theirs**2, 0.0) * m / (m - 1)
-    pooled = (spread_n * (n - 1) + spread_m * (m - 1)) / (n + m - 2)
-    variance = max(spread_n / n + spread_m / m, pooled * (1 / n + 1 / m), 1e-18)
+    variance = _variance((n, ours, candidate.log_loss_squares), (m, theirs, stable.log_loss_squares))
     excess = ours - theirs - increase
     scale = 5.0 * increase if increase > 0 else 0.05
     return Comparison("log-loss", "nat", ours, theirs, _log_normal_evidence(excess, variance, scale), excess > 0)
+
+
+def compare_accuracy(candidate: ArmStats, stable: ArmStats, *, drop: float) -> Comparison | None:
+    """Share of wrong predictions among the labelled; None until both arms have ENOUGH_LABELS outcomes.
+
+    `drop` is the tolerated fall of the accuracy (0.01: one percentage point). Exact, as `compare_errors` is.
+    """
+    (bad, all_ours), (other_bad, all_theirs) = _wrong(candidate.outcomes), _wrong(stable.outcomes)
+    if min(all_ours, all_theirs) < ENOUGH_LABELS:
+        return None
+    ours, theirs = bad / all_ours, other_bad / all_theirs
+    evidence = _log_rate_evidence(bad, all_ours, other_bad, all_theirs, 1.0)
+    return Comparison("wrong predictions", "1", ours, theirs, evidence, ours - theirs > drop)
+
+
+def compare_cost(candidate: ArmStats, stable: ArmStats, *, ratio: float) -> Comparison | None:
+    """Cost per 1,000 predictions; None until both arms have ENOUGH_COSTED predictions whose cost is known.
+
+    The evidence is that the candidate is dearer at all (half-normal prior of a tenth of the stable cost), tempered as
+    that of latency is: what a prediction costs follows how long it took. Beyond: more than `ratio` times as dear.
+    """
+    n, m = candidate.costed, stable.costed
+    if min(n, m) < ENOUGH_COSTED or stable.cost <= 0:
+        return None
+    ours, theirs = candidate.cost / n, stable.cost / m
+    variance = _variance((n, ours, candidate.cost_squares), (m, theirs, stable.cost_squares))
+    evidence = _log_normal_evidence(ours - theirs, variance * BURST, 0.1 * theirs)
+    return Comparison("cost per 1,000 predictions", "u", ours * 1000, theirs * 1000, evidence, ours > theirs * ratio)
+
+
+def compare_drift(candidate: ArmStats, stable: ArmStats, *, distance: float) -> Comparison | None:
+    """How differently the two arms predict on the same traffic, no labels needed; None until both have ENOUGH_LABELS.
+
+    Total variation distance between their scores by bin (0 the same, 1 nothing in common), less what chance alone would
+    show. The evidence is the mean over bins of the bets "more" and "less of the candidate's predictions are in this
+    bin": a mean of e-processes is one.
+    """
+    n, m = sum(candidate.scores.values()), sum(stable.scores.values())
+    if min(n, m) < ENOUGH_LABELS:
+        return None
+    moved, chance = 0.0, 0.0
+    bets = []
+    for name in sorted({*candidate.scores, *stable.scores}):
+        ours, theirs = candidate.scores.get(name, 0), stable.scores.get(name, 0)
+        share = (ours + theirs) / (n + m)
+        moved += abs(ours / n - theirs / m) / 2
+        chance += math.sqrt(share * (1.0 - share) * (1 / n + 1 / m) / (2.0 * math.pi))
+        bets.append(_log_rate_evidence(ours, n, theirs, m, 1.0))
+        bets.append(_log_rate_evidence(theirs, m, ours, n, 1.0))
+    shown = max(0.0, moved - chance)
+    return Comparison("drift of predictions", "1", shown, 0.0, _log_mean_exp(bets), shown > distance)
+
+
+def _wrong(outcomes: Mapping[str, int]) -> tuple[int, int]:
+    """Wrong predictions, and all whose outcome is known."""
+    bad = sum(outcomes.get(name, 0) for name in ("fp", "fn", "wrong"))
+    return bad, bad + sum(outcomes.get(name, 0) for name in ("tp", "tn", "correct"))
+
+
+def _variance(ours: tuple[int, float, float], theirs: tuple[int, float, float]) -> float:
+    """Of the difference of two means, from (count, mean, sum of squares): the larger of Welch's and the pooled one.
+
+    Losses and costs are skewed, and an arm that has not met its rare large ones yet would otherwise look too certain.
+    """
+    n, mean_n, squares_n = ours
+    m, mean_m, squares_m = theirs
+    spread_n = max(squares_n / n - mean_n**2, 0.0) * n / (n - 1)
+    spread_m = max(squares_m / m - mean_m**2, 0.0) * m / (m - 1)
+    pooled = (spread_n * (n - 1) + spread_m * (m - 1)) / (n + m - 2)
+    return max(spread_n / n + spread_m / m, pooled * (1 / n + 1 / m), 1e-18)
 
 
 def _log_rate_evidence(events: int, trials: int, other_events: int, other_trials: int, temper: float) -> float:

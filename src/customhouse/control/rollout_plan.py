@@ -45,6 +45,16 @@ class RolloutPlan:
     latency_increase_s: float = 0.02
     log_loss_increase: float = 0.02
     cost_ratio: float | None = None
+    """How many times the stable cost per 1,000 predictions is tolerated; None: cost is not judged."""
+    accuracy_drop: float | None = None
+    """How much of the accuracy may be lost, as a share; None: only log-loss is judged."""
+    drift: float | None = None
+    """Tolerated distance between what the two predict on the same traffic, 0 to 1; None: not judged."""
+
+    @property
+    def measures(self) -> int:
+        """Tests that share a step's error budget: errors, latency, log-loss, and what else is declared."""
+        return 3 + sum(bound is not None for bound in (self.cost_ratio, self.accuracy_drop, self.drift))
 
     def to_json(self) -> dict[str, Any]:
         """For the state store."""
@@ -177,6 +187,8 @@ _KEYS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "latency-increase": ("latency_increase_s", _seconds),
     "log-loss-increase": ("log_loss_increase", _nats),
     "cost-ratio": ("cost_ratio", _ratio),
+    "accuracy-drop": ("accuracy_drop", _share),
+    "drift": ("drift", _share),
 }
 """The keys of customhouse.dev/rollout-analysis."""
 

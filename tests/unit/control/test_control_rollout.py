@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -45,7 +46,9 @@ def arm(requests=0, errors=0, loss=0.06, deviation=0.3, seconds=0.008, labelled=
         log_loss=labelled * loss,
         log_loss_squares=labelled * (deviation**2 + loss**2),
         outcomes={"tn": labelled},
-        cost_per_1000=cost,
+        costed=0 if cost is None else requests,
+        cost=requests * (cost or 0),
+        cost_squares=requests * (cost or 0) ** 2 * 1.3,
     )
 
 
@@ -151,11 +154,57 @@ def test_faster_and_better_is_never_a_breach():
 
 def test_dearer_predictions_go_back_when_a_ratio_is_declared():
     plan = RolloutPlan(cost_ratio=1.2)
-    _, verdict = advance(started(plan), arm(150, cost=1300), arm(1350, cost=1000), later(5))
+    _, verdict = advance(started(plan), arm(900, cost=1300), arm(9000, cost=1000), later(5))
     assert verdict.move is Move.ABORT
-    assert "cost per 1,000 predictions 1300" in verdict.reason
-    assert advance(started(plan), arm(150, cost=1190), arm(1350, cost=1000), later(5))[1].move is Move.STEP
-    assert advance(started(), arm(150, cost=9999), arm(1350, cost=1000), later(5))[1].move is Move.STEP
+    assert "cost per 1,000 predictions 1.300000 against 1.000000 of stable" in verdict.reason
+    assert advance(started(plan), arm(900, cost=1190), arm(9000, cost=1000), later(5))[1].move is Move.STEP
+    assert advance(started(), arm(900, cost=9999), arm(9000, cost=1000), later(5))[1].move is Move.STEP
+
+
+def test_a_declared_measure_that_nobody_measures_holds_the_rollout_and_says_so():
+    for plan, missing in (
+        (RolloutPlan(cost_ratio=1.2), "the cost of 200 predictions of each is not known yet"),
+        (RolloutPlan(drift=0.1), "what 30 predictions of each said is not known yet"),
+    ):
+        _, verdict = advance(started(plan), arm(900), arm(9000), later(5))
+        assert verdict.move is Move.WAIT
+        assert missing in verdict.reason
+
+
+def test_wrong_predictions_go_back_when_a_drop_is_declared():
+    def judged(wrong, drop):
+        state = started(RolloutPlan(accuracy_drop=drop, min_labelled=0))
+        ours = replace(arm(1000), outcomes={"tn": 1000 - wrong, "fn": wrong})
+        theirs = replace(arm(9000), outcomes={"correct": 8550, "wrong": 450})
+        return advance(state, ours, theirs, later(5))[1]
+
+    verdict = judged(110, 0.01)
+    assert verdict.move is Move.ABORT
+    assert "wrong predictions 11.00 % against 5.00 %" in verdict.reason
+    assert "1000 labelled predictions" in verdict.reason
+    assert judged(55, 0.01).move is Move.STEP
+
+
+def test_predictions_that_drift_go_back_without_any_label():
+    def judged(scores):
+        state = started(RolloutPlan(drift=0.05, min_labelled=0))
+        ours = replace(arm(1000, labelled=0), scores=scores)
+        theirs = replace(arm(9000, labelled=0), scores={"0": 8100, "5": 450, "9": 450})
+        return advance(state, ours, theirs, later(5))[1]
+
+    assert judged({"0": 905, "5": 49, "9": 46}).move is Move.STEP
+    verdict = judged({"0": 700, "5": 150, "9": 150})
+    assert verdict.move is Move.ABORT
+    assert "drift of predictions" in verdict.reason
+
+
+def test_no_traffic_is_inconclusive_however_long_it_lasts():
+    for on_timeout in ("abort", "promote"):
+        state = started(RolloutPlan(max_duration_s=60, on_timeout=on_timeout))
+        for ours, theirs, silent in ((arm(0), arm(500), "candidate"), (arm(5), arm(0), "stable")):
+            _, verdict = advance(state, ours, theirs, later(6000))
+            assert verdict.move is Move.WAIT
+            assert verdict.reason == f"canary at 10 %: inconclusive: no traffic to {silent}"
 
 
 def test_an_estimate_outside_its_bound_is_not_promoted_for_lack_of_evidence():
