@@ -146,6 +146,11 @@ NEVER_SEEN = [
     ({"ready": False, "failureMessage": "no"}, {}, "Degraded", "no"),
     ({"error": {"message": "no"}}, {}, "Degraded", "no"),
     ({"parents": [_conditions("Accepted=True"), _conditions("Accepted=False/x no")]}, {}, "Degraded", "no"),
+    (_conditions("Ready=true/Fine yes"), {}, "Healthy", "yes"),
+    ("Failed", {}, "Degraded", "phase is Failed"),
+    ({"paused": True, "phase": "Running"}, {}, "Suspended", "paused is true"),
+    ({"desiredNumberScheduled": 3, "numberReady": 2}, {}, "Progressing", "numberReady: 2 of 3"),
+    ({"racks": {"a": {"members": 3, "readyMembers": 1}}}, {}, "Progressing", "readyMembers: 1 of 3"),
     ({"url": "https://x"}, {}, "Healthy", "its status tells of no condition, phase or error"),
     ({"conditions": []}, {}, "Progressing", "its status is empty"),
     (None, {}, "Progressing", "it has no status yet"),
@@ -170,6 +175,8 @@ def test_a_kind_without_the_subresource_is_not_waited_for() -> None:
 def test_what_runs_is_not_done_where_the_kind_is_one_that_ends() -> None:
     assert _of("nobody.example.io/ScanJob", {"phase": "Running"}).status is HealthStatus.PROGRESSING
     assert _of("nobody.example.io/Server", {"phase": "Running"}).status is HealthStatus.HEALTHY
+    assert _of("nobody.example.io/ScanJob", {"startTime": "x"}).status is HealthStatus.PROGRESSING
+    assert _of("nobody.example.io/ScanJob", {"startTime": "x", "endTime": "y"}).status is HealthStatus.HEALTHY
 
 
 def test_a_status_of_an_older_generation_says_nothing() -> None:

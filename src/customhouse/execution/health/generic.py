@@ -55,13 +55,26 @@ _PHASES_MORE = (
     "lifecycleState",
     "stage",
 )
-_FLAGS = ("ready", "readyToUse", "healthy", "available", "synced", "isReady")
+_FLAGS = (
+    "ready",
+    "isReady",
+    "readyToUse",
+    "healthy",
+    "available",
+    "synced",
+    "applied",
+    "bound",
+    "deployed",
+    "installed",
+)
 _ERRORS = ("failureMessage", "failureReason", "errorMessage", "errorDescription", "lastError", "error", "errors")
 _REPLICAS = (
     ("updatedReplicas", "updatedReadyReplicas", "updatedAvailableReplicas"),
-    ("readyReplicas", "readyInstances", "readyMembers"),
+    ("readyReplicas", "readyInstances"),
     ("availableReplicas", "availableNodes"),
+    ("numberReady", "numberAvailable", "updatedNumberScheduled"),
 )
+_WANTED = ("replicas", "instances", "size", "desiredReplicas", "desiredNumberScheduled")
 _TONES = {Tone.FAILED: DEGRADED, Tone.PAUSED: SUSPENDED, Tone.BUSY: PROGRESSING, Tone.GOOD: HEALTHY}
 _WORST = (DEGRADED, SUSPENDED, MISSING, PROGRESSING, UNKNOWN)
 _DEPTH, _INSIDE = 4, 500
@@ -92,6 +105,9 @@ def generic(seen: Seen) -> Health:
 
 def _silent(seen: Seen) -> Health:
     """Of an object that says nothing of itself that is understood."""
+    if _ends(seen.kind) and seen.status.get("startTime"):
+        ended = next((key for key in _ENDED if seen.status.get(key)), None)
+        return Health(PROGRESSING, "it has started") if ended is None else Health(HEALTHY, f"{ended} is told")
     for key in ("phase", "state", "status", "health"):
         if isinstance(word := seen.status.get(key), (str, int)):
             return Health(UNKNOWN, f"{key} is {str(word)[:200]!r}, which is no word that is known")
@@ -257,6 +273,9 @@ def _paused(seen: Seen) -> str:
     for key in _SPEC_PAUSES:
         if seen.spec.get(key) is True:
             return f"spec.{key} is true"
+    for key in ("paused", "suspended", "hibernated"):
+        if seen.status.get(key) is True:
+            return f"{key} is true"
     rolling = mapping(mapping(seen.spec, "updateStrategy"), "rollingUpdate")
     if rolling.get("paused") is True:
         return "spec.updateStrategy.rollingUpdate.paused is true"
@@ -289,6 +308,7 @@ def _phase(seen: Seen) -> Health | None:
     return None
 
 
+_ENDED = ("completionTime", "completionTimestamp", "completedAt", "finishedAt", "endTime")
 _VERDICTS = ("pass", "passed", "success", "succeeded", "valid")
 
 
@@ -340,12 +360,7 @@ _OF = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 def _counted(seen: Seen) -> Health | None:
     status, spec = seen.status, seen.spec
     wanted = next(
-        (
-            number(place, key)
-            for place in (spec, status)
-            for key in ("replicas", "instances", "size")
-            if isinstance(place.get(key), int)
-        ),
+        (number(place, key) for place in (spec, status) for key in _WANTED if isinstance(place.get(key), int)),
         None,
     )
     known = [(key, number(status, key)) for keys in _REPLICAS for key in keys if isinstance(status.get(key), int)]

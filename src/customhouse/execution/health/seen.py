@@ -18,6 +18,8 @@ NOT_SEEN = "the controller has not seen the latest change"
 MAX_CONDITIONS = 2_000
 """Of one object; a controller writes a dozen."""
 _MAX_MESSAGE = 4096
+_STATES = {"true": "True", "false": "False", "unknown": "Unknown", "TRUE": "True", "FALSE": "False"}
+"""What some controllers write for the three words of the API."""
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -41,7 +43,8 @@ def seen(manifest: Manifest) -> Seen:
         str(manifest.get("kind", "")),
         mapping(manifest, "metadata"),
         mapping(manifest, "spec"),
-        mapping(manifest, "status"),
+        # Some write one word: what others call the phase.
+        {"phase": status} if isinstance(status := manifest.get("status"), str) else mapping(manifest, "status"),
         manifest,
     )
 
@@ -94,7 +97,9 @@ def conditions(status: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def state(condition: Mapping[str, Any]) -> str:
     """True, False or Unknown of a condition; some controllers write a boolean."""
     value = condition.get("status")
-    return "True" if value is True else "False" if value is False else str(value or "")
+    if isinstance(value, bool):
+        return "True" if value else "False"
+    return _STATES.get(value, value[:_MAX_MESSAGE]) if isinstance(value, str) else ""
 
 
 def holds(found: Mapping[str, Mapping[str, Any]], kind: str) -> bool:
