@@ -1,0 +1,123 @@
+"""Wiring of what opens encrypted manifests and of where values of secrets come from: names adapters, like `wiring`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from customhouse.app.settings import Settings
+from customhouse.control.sealed import Opener, is_sealed, mac_of
+from customhouse.core.errors import CannotDecideError, ConfigError
+from customhouse.core.resource import Declaration
+
+if TYPE_CHECKING:
+    from customhouse.control.adapters.age import Identity
+    from customhouse.execution.adapters.secrets import Provider
+
+MAX_KEYS = 1024 * 1024
+
+
+def opener(settings: Settings, read: Callable[[str], bytes | None], declared: Iterable[Declaration]) -> Opener | None:
+    """What opens the sealed objects among some Declarations; None where there are none. `read` gives their files.
+
+    Keys are those of SOPS itself: SOPS_AGE_KEY and the file that SOPS_AGE_KEY_FILE names. Raises ConfigError for keys
+    that cannot be read.
+    """
+    sealed = {mac_of(item.manifest): item.location.file for item in declared if is_sealed(item.manifest)}
+    if not sealed:
+        return None
+    from customhouse.control.adapters.sops import SealedFile, SopsOpener
+
+    def reader(path: str) -> Callable[[], bytes]:
+        def data() -> bytes:
+            found = read(path)
+            if found is None:
+                raise CannotDecideError("the encrypted file is gone from the revision", where=path)
+            return found
+
+        return data
+
+    files = {mac: SealedFile(path, reader(path)) for mac, path in sealed.items()}
+    return SopsOpener(files, age_identities(settings.environment))
+
+
+def age_identities(environment: Mapping[str, str]) -> tuple[Identity, ...]:
+    """The age keys that the environment names. Raises ConfigError, which never shows one."""
+    from customhouse.control.adapters.age import AgeError, identities
+
+    texts = [("SOPS_AGE_KEY", environment.get("SOPS_AGE_KEY", ""))]
+    file = environment.get("SOPS_AGE_KEY_FILE", "")
+    if file:
+        try:
+            with Path(file).open("rb") as handle:
+                texts.append((file, handle.read(MAX_KEYS).decode()))
+        except (OSError, UnicodeDecodeError) as error:
+            said = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise ConfigError(f"the keys for SOPS cannot be read: {said}", where=file) from error
+    found: list[Identity] = []
+    for where, text in texts:
+        try:
+            found += identities(text)
+        except AgeError as error:
+            raise ConfigError(str(error), where=where, hint="write what `age-keygen` made") from error
+    return tuple(found)
+
+
+def secret_provider(
+    settings: Settings, declared: Callable[[], Iterable[Declaration]], opened: Callable[[], Opener | None]
+) -> Provider:
+    """Where values of secrets come from on this machine, in this order.
+
+    Variables `CUSTOMHOUSE_SECRET_NAMESPACE_NAME_KEY`; files below the folder CUSTOMHOUSE_SECRETS; Secrets that the
+    repository declares encrypted; Vault or OpenBao, where VAULT_ADDR and VAULT_TOKEN are set (VAULT_NAMESPACE,
+    VAULT_CACERT, and CUSTOMHOUSE_VAULT_MOUNT for another mount than `secret`).
+    """
+    from customhouse.execution.adapters import secrets
+
+    said = settings.environment
+
+    def from_repository(namespace: str, name: str, key: str) -> str | None:
+        for item in declared():
+            if (item.ref.kind, item.ref.namespace, item.ref.name) == ("Secret", namespace, name):
+                found = opened() if is_sealed(item.manifest) else None
+                if found is not None:
+                    reading = {(namespace, name): partial(found.opened, item.manifest)}
+                    return secrets.from_manifests(reading)(namespace, name, key)
+        return None
+
+    def from_store(namespace: str, name: str, key: str) -> str | None:
+        address, token = said.get("VAULT_ADDR", ""), said.get("VAULT_TOKEN", "")
+        if not address or not token:
+            return None
+        vault = secrets.Vault(
+            address,
+            token,
+            said.get("CUSTOMHOUSE_VAULT_MOUNT") or "secret",
+            said.get("VAULT_NAMESPACE", ""),
+            said.get("VAULT_CACERT") or None,
+        )
+        return secrets.from_vault(vault, references(declared()))(namespace, name, key)
+
+    sources = [secrets.from_environment(said)]
+    if said.get("CUSTOMHOUSE_SECRETS"):
+        sources.append(secrets.from_folder(Path(said["CUSTOMHOUSE_SECRETS"])))
+    return secrets.first_of(*sources, from_repository, from_store)
+
+
+def references(declared: Iterable[Declaration]) -> dict[tuple[str, str, str], tuple[str, str]]:
+    """(namespace, secret, key) → (path, property), as ExternalSecrets say it; without a property it is `value`."""
+    found: dict[tuple[str, str, str], tuple[str, str]] = {}
+    for item in declared:
+        if item.ref.kind != "ExternalSecret" or not item.ref.api_version.startswith("external-secrets.io/"):
+            continue
+        spec: Any = item.manifest.get("spec")
+        target = spec.get("target") if isinstance(spec, Mapping) else None
+        name = str((target.get("name") if isinstance(target, Mapping) else None) or item.ref.name)
+        for one in (spec.get("data") if isinstance(spec, Mapping) else None) or ():
+            remote = one.get("remoteRef") if isinstance(one, Mapping) else None
+            if isinstance(remote, Mapping) and remote.get("key"):
+                place = (str(remote["key"]), str(remote.get("property") or "value"))
+                found[item.ref.namespace, name, str(one.get("secretKey"))] = place
+    return found

@@ -1,0 +1,207 @@
+"""SOPS files with age keys, opened in memory: YAML and JSON, as `sops --encrypt` writes them (getsops/sops v3).
+
+1. The data key: one of the age recipients in `sops.age`.
+2. Every `ENC[AES256_GCM,…]` with the path of its keys as additional data.
+3. The authentication code over all values (or, with `mac_only_encrypted`, the encrypted ones) of all documents.
+Nothing is given out before step 3 was right. No value and no key is in any message.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import GCM
+
+from customhouse.control import yaml_nodes
+from customhouse.control.adapters.age import AgeError, Identity, opened
+from customhouse.control.sealed import METADATA, is_sealed, mac_of
+from customhouse.control.yaml_values import Reader
+from customhouse.core.errors import CannotDecideError, DeclarationError
+from customhouse.core.resource import Manifest
+
+_ENCRYPTED = re.compile(
+    r"ENC\[AES256_GCM,data:([A-Za-z0-9+/=]*),iv:([A-Za-z0-9+/=]+),tag:([A-Za-z0-9+/=]+),type:([a-z]+)\]"
+)
+_ONLY_ENCRYPTED = hashlib.sha256(b"sops").digest()
+"""What the code begins with where only encrypted values are in it."""
+_OTHERS = ("kms", "gcp_kms", "azure_kv", "hc_vault", "pgp", "hckms")
+_COMMENT = object()
+
+
+@dataclass(frozen=True, slots=True)
+class SealedFile:
+    """One encrypted file of a revision: where it lies, and how it is read when it is needed."""
+
+    path: str
+    read: Callable[[], bytes] = field(repr=False)
+
+
+class SopsOpener:
+    """Opens manifests by the files that they were written in: the code covers a whole file, not an object."""
+
+    def __init__(self, files: Mapping[str, SealedFile], keys: Sequence[Identity]) -> None:
+        """`files` by the authentication code (`mac_of`) of the manifests that came out of them."""
+        self._files = files
+        self._keys = tuple(keys)
+
+    def opened(self, manifest: Manifest) -> Manifest:
+        """See `Opener`."""
+        if not is_sealed(manifest):
+            return manifest
+        file = self._files.get(mac_of(manifest))
+        if file is None:
+            raise CannotDecideError(
+                "this object is encrypted by SOPS, and the file that it comes from is not known",
+                where=str(manifest.get("kind")),
+                hint="encrypt it with `sops --encrypt`, and do not edit it afterwards",
+            )
+        values = dict(plaintexts(file.path, file.read(), self._keys))
+        sealed = {key: value for key, value in manifest.items() if key != METADATA}
+        result: Manifest = _filled(sealed, values, file.path)
+        return result
+
+
+def plaintexts(path: str, data: bytes, keys: Sequence[Identity]) -> Iterator[tuple[str, Any]]:
+    """Every ciphertext of a file with its value. Raises CannotDecideError; then none of them was given out."""
+    found: list[tuple[str, Any]] = []
+    documents = _documents(path, data)
+    metadata = documents[0].get(METADATA)
+    if not isinstance(metadata, Mapping) or any(document.get(METADATA) != metadata for document in documents):
+        raise _refused(path, "SOPS' own part is missing, or differs between documents")
+    key = _data_key(path, metadata, tuple(keys))
+    only = metadata.get("mac_only_encrypted") is True
+    code = hashlib.sha512(_ONLY_ENCRYPTED if only else b"")
+    for document in documents:
+        for place, value in _leaves({name: item for name, item in document.items() if name != METADATA}, ()):
+            sealed = isinstance(value, str) and value.startswith("ENC[")
+            plain = _value(path, key, value, ":".join(place) + ":") if sealed else value
+            if plain is _COMMENT:
+                continue
+            if sealed:
+                found.append((value, plain))
+            if sealed or not only:
+                code.update(_bytes(plain))
+    said = _value(path, key, str(metadata.get("mac")), str(metadata.get("lastmodified")))
+    if not hmac.compare_digest(str(said).encode(), code.hexdigest().upper().encode()):
+        raise _refused(path, "its values do not fit its authentication code: it was edited after it was encrypted")
+    yield from found
+
+
+def _documents(path: str, data: bytes) -> list[dict[str, Any]]:
+    try:
+        roots = yaml_nodes.compose(yaml_nodes.decode(data, path), path)
+        values = [Reader(path).read(root).value for root in roots]
+    except DeclarationError as error:
+        raise CannotDecideError(error.message, where=error.where, hint=error.hint) from error
+    if not values or not all(isinstance(value, dict) for value in values):
+        raise _refused(path, "this is no mapping")
+    return [value for value in values if isinstance(value, dict)]
+
+
+def _data_key(path: str, metadata: Mapping[str, Any], keys: tuple[Identity, ...]) -> bytes:
+    if metadata.get("key_groups") or metadata.get("shamir_threshold"):
+        raise _refused(path, "its key is shared between groups, which is not followed here")
+    wrapped = metadata.get("age")
+    recipients = [item for item in wrapped if isinstance(item, Mapping)] if isinstance(wrapped, list) else []
+    for item in recipients:
+        try:
+            key = opened(str(item.get("enc")), keys)
+        except AgeError as error:
+            raise _refused(path, str(error)) from error
+        if key is not None:
+            if len(key) != 32:
+                raise _refused(path, "its key has another length than SOPS gives one")
+            return key
+    named = [str(item.get("recipient"))[:80] for item in recipients]
+    if not recipients:
+        others = [name for name in _OTHERS if metadata.get(name)]
+        raise _refused(path, f"it is encrypted for {', '.join(others) or 'nobody'}, and age is what is opened here")
+    raise _refused(
+        path,
+        f"no key that is known here opens it; it is encrypted for {', '.join(named[:5])}",
+        "name the file of the key in SOPS_AGE_KEY_FILE, or give it in SOPS_AGE_KEY",
+    )
+
+
+def _leaves(value: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """All values that are no mapping and no list, in their order; the place has no numbers of lists."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _leaves(item, (*place, str(key)))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _leaves(item, place)
+    elif value is not None:
+        yield place, value
+
+
+def _value(path: str, key: bytes, text: str, additional: str) -> Any:
+    match = _ENCRYPTED.fullmatch(text)
+    if match is None:
+        raise _refused(path, "a value that begins with ENC[ cannot be read")
+    try:
+        data, iv, tag = (base64.b64decode(part, validate=True) for part in match.groups()[:3])
+        decryptor = Cipher(AES(key), GCM(iv, tag)).decryptor()
+        decryptor.authenticate_additional_data(additional.encode())
+        plain = decryptor.update(data) + decryptor.finalize()
+    except (InvalidTag, ValueError, binascii.Error) as error:
+        raise _refused(path, "a value was altered or moved after it was encrypted") from error
+    try:
+        return _typed(plain.decode(), match[4])
+    except ValueError as error:
+        raise _refused(path, f"a value is no {match[4]}") from error
+
+
+def _typed(text: str, kind: str) -> Any:
+    match kind:
+        case "str" | "bytes":
+            return text
+        case "int":
+            return int(text)
+        case "float":
+            return float(text)
+        case "bool":
+            if text.lower() not in ("true", "false"):
+                raise ValueError(kind)
+            return text.lower() == "true"
+        case "comment":
+            return _COMMENT
+    raise ValueError(kind)
+
+
+def _bytes(value: Any) -> bytes:
+    """As SOPS puts values into its code: Go's shortest decimal for floats, `True` and `False`."""
+    if isinstance(value, bool):
+        return b"True" if value else b"False"
+    if isinstance(value, float):
+        return format(Decimal(repr(value)), "f").removesuffix(".0").encode()
+    return str(value).encode()
+
+
+def _filled(value: Any, values: Mapping[str, Any], path: str) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _filled(item, values, path) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item, values, path) for item in value]
+    if isinstance(value, str) and value.startswith("ENC["):
+        if value not in values:
+            raise _refused(path, "an encrypted value of this object is not in its file")
+        return values[value]
+    return value
+
+
+def _refused(path: str, message: str, hint: str = "") -> CannotDecideError:
+    return CannotDecideError(
+        f"SOPS: {message}", where=f"{path}:1:1", hint=hint or "decrypt and encrypt it again with `sops`"
+    )
