@@ -12,6 +12,7 @@ import pytest
 
 from customhouse._kit.clock import SystemClock
 from customhouse.core.cluster import ApiKind, Apply, ClusterEvent, Delete, EventKind, Refusal, Scope, Written
+from customhouse.core.errors import StateError
 from customhouse.core.resource import ResourceRef
 from customhouse.execution.adapters.kubernetes import reading, retries
 from customhouse.execution.adapters.kubernetes.client import KubernetesCluster
@@ -224,7 +225,7 @@ def watched(world: World, monkeypatch: pytest.MonkeyPatch) -> Watched:
     # What takes minutes in earnest is the same in seconds.
     monkeypatch.setattr(reading, "WATCH_S", 20)
     monkeypatch.setattr(reading, "_MARKED_SILENCE_S", 3.0)
-    monkeypatch.setattr(reading, "_SILENCE_S", 0.0)
+    monkeypatch.setattr(reading, "_SILENCE_S", 10.0)
     monkeypatch.setattr(reading, "_PATIENT_S", 0.3)
     return Watched(world, Heard())
 
@@ -289,16 +290,15 @@ def test_an_expired_place_is_told_as_a_new_beginning_and_deletions_in_between_ar
 def test_a_stream_that_falls_silent_without_an_end_is_given_up_and_taken_up_again(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "WATCH_S", 4)
+    monkeypatch.setattr(reading, "_SILENCE_S", 2.0)
     watched.put("a")
     silent = watched.world.proxy.fault(Fault(watches, 2, lines=1, hang=True))
     stop = begin(watched)
-    watched.world.plane.until(lambda: silent.hit == 2)
-    monkeypatch.setattr(reading, "WATCH_S", 20)
     watched.has(a="1")
     watched.put("b")
     watched.has(a="1", b="1")
     stop()
+    assert silent.hit == 2
 
 
 def test_a_restart_of_the_api_between_two_events_loses_none(watched: Watched) -> None:
@@ -315,6 +315,43 @@ def test_a_restart_of_the_api_between_two_events_loses_none(watched: Watched) ->
     watched.heard.until(lambda: watched.heard.count(EventKind.SYNCED) > before)
     stop()
     assert watched.heard.count(EventKind.RESTARTED) == 1  # taken up where it was
+
+
+def test_a_sink_that_asks_the_cluster_is_told_so_instead_of_waiting_for_ever(watched: Watched) -> None:
+    watched.put("a")
+    problems: list[str] = []
+
+    def sink(events: Sequence[ClusterEvent]) -> None:
+        watched.heard(events)
+        problems.extend(event.problem for event in events if event.event is EventKind.FAILED)
+        if not problems:
+            watched.world.cluster.get([ResourceRef("v1", "ConfigMap", watched.world.namespace, "a")])
+
+    stop = watched.world.cluster.watch([MAPS], sink, Scope(watched.world.namespace))
+    watched.has(a="1")
+    stop()
+    assert "a sink asks the cluster" in problems[0]
+
+
+def test_a_client_that_is_closed_ends_what_is_under_way_with_an_error(world: World) -> None:
+    access = replace(read_access([world.plane.kubeconfig]), server=world.proxy.address)
+    cluster = KubernetesCluster(access, {}, SystemClock())
+    cluster.write([Apply(world.map("before"))])
+    hung = world.proxy.fault(Fault(patches, 1, hang=True))
+    raised: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            cluster.write([Apply(world.map("a"))])
+        except StateError as error:
+            raised.append(error)
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    world.plane.until(lambda: hung.hit)
+    cluster.close()
+    writing.join(60)
+    assert len(raised) == 1
 
 
 def test_a_sink_that_fails_is_told_everything_again(watched: Watched) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from itertools import islice
 from types import TracebackType
 from typing import Any, TypeVar
@@ -128,12 +128,17 @@ class KubernetesCluster:
         if self._loop.is_closed():
             work.close()
             raise StateError("the connection to the cluster is closed", where=self.name)
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise StateError("a sink asks the cluster, whose answer would wait for the sink", where=self.name)
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def _call(self, work: Coroutine[Any, Any, _Value]) -> _Value:
         future = self._begin(work)
         try:
             return future.result()
+        except CancelledError as error:
+            raise StateError("the connection to the cluster was closed meanwhile", where=self.name) from error
         except BaseException:
             future.cancel()  # Ctrl-C: nobody waits for it any more
             raise

@@ -264,10 +264,16 @@ class Follower:
         seconds = int(WATCH_S * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, guards nothing
         asked = {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds), **parameters}
         asked |= _asked(self._scope)
-        silence = min(_MARKED_SILENCE_S if self._marked else WATCH_S, seconds) + _SILENCE_S
+        synced = turn is None
+
+        def silence() -> float:
+            # Others wait until the first state is complete, and nothing in it is a reason to say nothing.
+            return (
+                _SILENCE_S if not synced else min(_MARKED_SILENCE_S if self._marked else WATCH_S, seconds) + _SILENCE_S
+            )
+
         path = path_of(self._kind, self._scope.namespace)
         stream = self._transport.lines(path, asked, silence_s=silence, longest=MAX_EVENT)
-        synced = turn is None
         async with aclosing(stream):
             async for lines in stream:
                 if not lines:

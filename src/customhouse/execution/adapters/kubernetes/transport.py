@@ -11,7 +11,7 @@ import io
 import re
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,7 +31,9 @@ from customhouse.execution.adapters.kubernetes.pace import Pace
 from customhouse.execution.adapters.kubernetes.retries import DEADLINE_S, REQUEST_S, Tries
 
 MAX_BODY = 256 * 1024 * 1024
-"""Bytes of one answer, unpacked: 500 objects at etcd's limit of 1.5 MB would be more, and no honest page is."""
+"""Bytes of one page of a list, unpacked: 500 objects at etcd's limit of 1.5 MB would be more, and no honest one is."""
+MAX_OBJECT = 32 * 1024 * 1024
+"""Bytes of one object, of which many are read at a time: JSON may be several times as long as what etcd keeps."""
 CONNECT_S = 10.0
 _AGENT = "customhouse"
 _LARGE = 512 * 1024
@@ -178,7 +180,9 @@ class Transport:
         deadline_s: float = DEADLINE_S,
     ) -> Any:
         """The JSON value of a successful answer to a question. Raises as `send` does."""
-        answer = await self.send(method, path, parameters=parameters, headers=headers, deadline_s=deadline_s)
+        answer = await self.send(
+            method, path, parameters=parameters, headers=headers, deadline_s=deadline_s, largest=MAX_BODY
+        )
         return answer.value
 
     async def send(
@@ -192,8 +196,9 @@ class Transport:
         again: bool = True,
         deadline_s: float = DEADLINE_S,
         pace: Pace | None = None,
+        largest: int | None = None,
     ) -> Answer:
-        """A successful answer.
+        """A successful answer, of at most `largest` bytes (those of one object).
 
         Busy answers and broken connections are tried again until the deadline; without `again` only what was surely
         not done. Raises ApiError, UnreachableError.
@@ -206,7 +211,7 @@ class Transport:
                 try:
                     tries.begin(self._credentials.issue)
                     async with asyncio.timeout(tries.patience()):
-                        answer = await self._once(method, path, parameters, headers, body)
+                        answer = await self._once(method, path, parameters, headers, body, largest or MAX_OBJECT)
                     if pace is not None:
                         pace.answered()
                     return answer
@@ -240,9 +245,10 @@ class Transport:
         parameters: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
         body: bytes | None,
+        largest: int,
     ) -> Answer:
         async with self._ask(method, path, parameters, headers, body) as response:
-            data = await _body(response, self._where(path))
+            data = await _body(response, self._where(path), largest)
             if response.status < 500 and response.status not in (401, 429):
                 self._answered_at = self._clock.monotonic()
             if not 200 <= response.status < 300:
@@ -255,12 +261,12 @@ class Transport:
         return Answer(value, _warnings(warned) if warned else ())
 
     async def lines(
-        self, path: str, parameters: Mapping[str, str], *, silence_s: float, longest: int
+        self, path: str, parameters: Mapping[str, str], *, silence_s: Callable[[], float], longest: int
     ) -> AsyncGenerator[list[Any], None]:
         """The JSON values of a stream, one a line, as many at a time as have arrived. It ends when the server ends it.
 
         Nothing, first, when the server has agreed. A last line without its end was cut off, and is not told. Raises
-        ApiError, and UnreachableError when the stream breaks or says nothing for `silence_s`.
+        ApiError, and UnreachableError when the stream breaks or says nothing for as long as `silence_s` gives.
         """
         buffer = bytearray()
         issue = self._credentials.issue
@@ -268,14 +274,14 @@ class Transport:
             async with self._ask("GET", path, parameters, {"Accept": "application/json"}, None) as response:
                 if response.status != 200:
                     async with asyncio.timeout(REQUEST_S):
-                        data = await _body(response, self._where(path))
+                        data = await _body(response, self._where(path), MAX_OBJECT)
                     if response.status == 401:
                         self._credentials.refused(issue)
                     raise api_error(response.status, data, self._where(path), response.headers.get("Retry-After"))
                 yield []
                 chunks = response.content.iter_any()
                 while True:
-                    async with asyncio.timeout(silence_s):
+                    async with asyncio.timeout(silence_s()):
                         chunk = await anext(chunks, b"")
                     if not chunk:
                         return
@@ -307,13 +313,13 @@ class Transport:
         )
 
 
-async def _body(response: aiohttp.ClientResponse, where: str) -> bytes:
+async def _body(response: aiohttp.ClientResponse, where: str, largest: int) -> bytes:
     """The whole answer, unpacked; a small packed one may be a huge one."""
     parts, size = [], 0
     async for chunk in response.content.iter_any():
         size += len(chunk)
-        if size > MAX_BODY:
-            raise ApiError(f"the answer has more than {MAX_BODY} bytes", status=response.status, where=where)
+        if size > largest:
+            raise ApiError(f"the answer has more than {largest} bytes", status=response.status, where=where)
         parts.append(chunk)
     return b"".join(parts)
 
