@@ -11,10 +11,11 @@ import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from customhouse.app import journal, wiring
+from customhouse.app import journal, wiring, wiring_secrets
 from customhouse.app.clusterkeeping import ClusterKeeping, ClusterTarget, Kept, addresses, drift_json, source_name
 from customhouse.app.exclusive import Exclusive
 from customhouse.app.following import Books, Following
@@ -31,6 +32,7 @@ from customhouse.app.succession import concluded, release_name
 from customhouse.control.reconcile import Drift, ReconcileReport, reconcile
 from customhouse.control.rollback import revert_message
 from customhouse.control.rollout import Move
+from customhouse.control.sealed import Opener
 from customhouse.control.source import PushRejectedError, RevertConflictError
 from customhouse.core.errors import CustomhouseError, StateError, TargetError
 from customhouse.core.ledger import Entry
@@ -75,7 +77,10 @@ class ControlPlane:
                 settings, self.source, self._standing, self.memory, self.outbox, engine, self.clock
             )
             self.following.found()
-            self.target = wiring.plane_target(settings, self.governing().configuration)
+            provider = wiring_secrets.secret_provider(
+                settings, self.declared, lambda: self._opener_for(self.declared())
+            )
+            self.target = wiring.plane_target(settings, self.governing().configuration, provider)
         except BaseException:
             self._exclusive.release()
             raise
@@ -255,6 +260,7 @@ class ControlPlane:
             )
         sources = self.governing().configuration.sources
         keeping.reconciled_by, keeping.remotes = sources.reconciled_by, addresses(self.location, sources.repositories)
+        keeping.opener_for = self._opener_for
         kept = keeping.keep(desired, spec)
         self.live = keeping.live
         self.changes += kept.changed
@@ -271,6 +277,13 @@ class ControlPlane:
         self._settle()
         if kept.problem:
             raise TargetError(kept.problem)
+
+    def _opener_for(self, declared: Sequence[Declaration]) -> Opener | None:
+        """What opens what SOPS encrypted of the last allowed revision. Raises ConfigError for keys that are none."""
+        deployed = self.memory.deployed
+        if deployed is None:
+            return None
+        return wiring_secrets.opener(self.settings, partial(self.source.read, deployed.revision), declared)
 
     def _note_drift(self, found: Sequence[Drift], revision: str) -> None:
         """Record each drift once, however often it comes back before the object is healthy again."""
@@ -300,7 +313,9 @@ class ControlPlane:
             ref = declaration.ref
             key = key_of(PENDING, ref)
             value: Any = waiting.get(key)
-            if (value is None and ref not in done) or workload(declaration.manifest, ref) is None:
+            if ref not in done and (value is None or value["noted"]):
+                continue
+            if workload(declaration.manifest, ref) is None:
                 continue
             release = release_name(declaration)
             ours = value is not None and value["release"] == release

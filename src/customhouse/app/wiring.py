@@ -360,10 +360,12 @@ def commits(settings: Settings, location: str) -> Commits:
     return remote
 
 
-def plane_target(settings: Settings, configuration: Configuration) -> LocalTarget | KubernetesTarget:
+def plane_target(
+    settings: Settings, configuration: Configuration, secrets: SecretProvider | None = None
+) -> LocalTarget | KubernetesTarget:
     """The cluster that a configuration names, else this machine. Raises ConfigError."""
     if configuration.cluster is None:
-        return target(settings, configuration)
+        return target(settings, configuration, secrets)
     from customhouse.execution.adapters.kubernetes.target import KubernetesTarget
 
     return KubernetesTarget(target_cluster(settings, configuration.cluster), clock())

@@ -27,7 +27,7 @@ from customhouse.control.drift import FieldDrift
 from customhouse.control.pruning import Pruning
 from customhouse.control.rounds import Found, ObjectDrift, Round
 from customhouse.control.sealed import is_sealed
-from customhouse.control.stages import Wanted, scaled, wanted, with_replicas
+from customhouse.control.stages import Wanted, in_place, scaled, wanted, with_replicas
 from customhouse.control.tracked import Inventories, Tracked
 from customhouse.core.cluster import Apply, Cluster, Refusal, Written, managers_of
 from customhouse.core.errors import TargetError
@@ -363,7 +363,8 @@ class Convergence:
         """What is sent: as declared, but for a number of replicas that an autoscaler has taken over."""
         asked = [item for item in items if item.key in self._scaled and self._sight.seen(item.key) is not None]
         lives = dict(zip((item.key for item in asked), self._cluster.get([item.ref for item in asked]), strict=True))
-        return [without_others(item.declaration.manifest, lives.get(item.key)) for item in items]
+        placed = (in_place(item.declaration.manifest, item.ref) for item in items)
+        return [without_others(one, lives.get(item.key)) for item, one in zip(items, placed, strict=True)]
 
     # 4 to 6
     def _apply(self, items: Sequence[Wanted], made: Round) -> None:

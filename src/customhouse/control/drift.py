@@ -61,6 +61,11 @@ def object_diff(declared: Manifest, live: Manifest) -> tuple[FieldDiff, ...]:
     return tuple(found)
 
 
+def hidden(found: Sequence[FieldDiff]) -> tuple[FieldDiff, ...]:
+    """The same fields without their values."""
+    return tuple(map(_hide, found))
+
+
 def who_wrote(fields: Sequence[FieldDiff], live: Manifest, managers: Sequence[Manager]) -> tuple[FieldDrift, ...]:
     """The differences with who wrote what is live: the owner of the field who is not us, the latest if several.
 

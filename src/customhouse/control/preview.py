@@ -15,7 +15,7 @@ from customhouse.control.convergence import without_others
 from customhouse.control.drift import FieldDrift
 from customhouse.control.plan import keeps
 from customhouse.control.pruning import foreign, too_many
-from customhouse.control.stages import Wanted, scaled, stage_of
+from customhouse.control.stages import Wanted, in_place, scaled, stage_of
 from customhouse.control.tracked import Tracked
 from customhouse.core.cluster import Apply, Cluster, Refusal, Written, managers_of
 from customhouse.core.resource import Manifest, ResourceRef
@@ -55,7 +55,7 @@ def preview(cluster: Cluster, wanted: Sequence[Wanted], entries: Mapping[Key, Tr
         part = [item for item in ordered[start : start + _AT_ONCE] if not item.hold]
         lives = cluster.get([item.ref for item in part])
         shaped = [
-            without_others(item.declaration.manifest, live if item.key in others else None)
+            without_others(in_place(item.declaration.manifest, item.ref), live if item.key in others else None)
             for item, live in zip(part, lives, strict=True)
         ]
         answers = cluster.write([Apply(manifest, force=True, dry_run=True) for manifest in shaped])

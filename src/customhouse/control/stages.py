@@ -153,6 +153,14 @@ def scaled(declarations: Iterable[Declaration]) -> frozenset[Key]:
     return frozenset(found)
 
 
+def in_place(manifest: Manifest, ref: ResourceRef) -> Manifest:
+    """The manifest with the namespace that it is for: a file may leave that to its Application, chart or overlay."""
+    metadata = manifest.get("metadata")
+    if not ref.namespace or not isinstance(metadata, Mapping) or metadata.get("namespace"):
+        return manifest
+    return {**manifest, "metadata": {**metadata, "namespace": ref.namespace}}
+
+
 def with_replicas(manifest: Manifest, replicas: Any) -> Manifest:
     """The manifest with another number of replicas; None takes the field out."""
     spec = manifest.get("spec")

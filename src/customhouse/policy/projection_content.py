@@ -55,8 +55,11 @@ def secret(manifest: Manifest) -> dict[str, Any]:
     return {
         "type": text(manifest, "type", "", "Opaque"),
         "keys": sorted(values),
+        # SOPS leaves an empty text as it is: there is nothing to hide in it.
         "plain_keys": sorted(
-            key for key, value in values.items() if not (sealed and isinstance(value, str) and _SOPS.fullmatch(value))
+            key
+            for key, value in values.items()
+            if not (sealed and isinstance(value, str) and (not value or _SOPS.fullmatch(value)))
         ),
         "immutable": flag(manifest, "immutable", "", default=False),
     }
