@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 from customhouse.core.errors import TamperError
 from customhouse.core.ledger import Checkpoint, Entry, Receipt
 from customhouse.trust import merkle
 from customhouse.trust.ledger import parse_entry
 
+_MOST_NODES = 1 << 17
+"""Hashes of the tree that are kept while entries are proved: some 30 MB."""
 Read = Callable[[Sequence[int]], Mapping[int, bytes]]
 """The leaf data of some positions."""
 Hashes = Callable[[int, int, int], bytes]
@@ -25,7 +28,8 @@ def prove_entries(
     wanted = sorted(set(indexes))
     if wanted and not 0 <= wanted[0] <= wanted[-1] < checkpoint.size:
         raise TamperError(f"entries {wanted[0]} to {wanted[-1]} are not under the checkpoint of {checkpoint.size}")
-    node = merkle.TiledTree(hashes).node
+    # Paths of entries that lie beside each other are the same but for their first steps.
+    node = lru_cache(maxsize=_MOST_NODES)(merkle.TiledTree(hashes).node)
     data = read(wanted)
     found: dict[int, tuple[Receipt, Entry]] = {}
     for index in wanted:
