@@ -122,3 +122,41 @@ def test_a_cluster_is_observed_until_the_adoption_is_merged(observed: ClusterWor
     assert commit in git(observed.remote, "rev-list", "main")
     again = json.loads(observed.cli("plan", "--repo", str(observed.remote), "-o", "json").stdout)
     assert again["actions"] == []
+
+
+def test_one_sync_brings_the_cluster_to_the_head_and_the_status_tells_what_drifts(managed: ClusterWorld) -> None:
+    annotations = "  annotations: {customhouse.dev/drift: report}"
+    report = settings_of("told", managed.namespace, "a").replace("\ndata:", f"\n{annotations}\ndata:")
+    managed.push({"told.yaml": report}, "told only")
+    head = managed.put("one", "first")
+    done = managed.cli("sync", "--repo", str(managed.remote), "-o", "json")
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    said = json.loads(done.stdout)
+    assert (said["revision"], said["settled"], said["problem"]) == (head, True, "")
+    assert managed.text("one") == "first"
+
+    path = f"/api/v1/namespaces/{managed.namespace}/configmaps/told?fieldManager=kubectl-edit"
+    managed.plane.call("PATCH", path, {"data": {"text": "mine"}}, content="application/merge-patch+json")
+    managed.start()
+    managed.until(lambda: managed.overview().get("cluster", {}).get("drift"))
+    shown = managed.cli("status")
+    assert shown.returncode == 4
+    assert "drift: ConfigMap" in shown.stdout
+    assert "/data/text by kubectl-edit" in shown.stdout
+    assert managed.text("told") == "mine"
+
+
+def test_a_killed_control_plane_goes_on_and_a_refused_object_is_told(managed: ClusterWorld) -> None:
+    managed.put("one", "first")
+    managed.start()
+    managed.until(lambda: managed.text("one") == "first")
+    assert managed.process is not None
+    managed.process.kill()
+    managed.process.wait(30)
+    wrong = settings_of("one", managed.namespace, "second") + "colour: blue\n"
+    managed.push({"one.yaml": wrong}, "a field that no ConfigMap has")
+    managed.start()
+    managed.problem("one", "colour")
+    managed.put("one", "third")
+    managed.until(lambda: managed.text("one") == "third")
+    managed.until(lambda: managed.overview().get("problem") == "")

@@ -90,6 +90,7 @@ class Board:
             costs=self._costs(declared, charges, now),
             events=events,
             proposals=tuple(self._proposals(declared, releases)),
+            cluster={} if plane.keeping is None else plane.keeping.document(),
         )
 
     def _decisions(self) -> Iterator[DecisionRow]:

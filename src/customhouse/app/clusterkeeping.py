@@ -79,7 +79,7 @@ class ClusterKeeping:
         """One step. Raises TargetError (the API is out of reach) and StateError; the next call goes on from there."""
         found = self._converging(spec)
         if len(desired) != len(self._declared) or not all(map(is_, desired, self._declared)):
-            self.conducted = self._conduct(desired)
+            self.conducted = conducted(self._cluster, desired, self.remotes, self.reconciled_by)
             self._cluster.opener = self.opener_for(desired)
             found.declare(self.conducted.declarations)
             self._declared = desired
@@ -90,20 +90,6 @@ class ClusterKeeping:
         self._pass_when_due(found, spec)
         made = found.step()
         return self._kept(found, made)
-
-    def _conduct(self, desired: Sequence[Declaration]) -> Conducted:
-        """With what Applications say put onto their objects; those of another reconciler are not ours to write."""
-        owners = [item.ref for item in applications(desired)]
-        kinds = {(kind.group, kind.kind) for kind in self._cluster.discover().kinds} if owners else set()
-        known = [ref for ref in owners if _kind_of(ref) in kinds]
-        live = dict(zip(known, self._cluster.get(known), strict=True)) if known else {}
-        return conduct(
-            desired,
-            remotes=self.remotes,
-            reconciled_by=self.reconciled_by,
-            live={ref: manifest for ref, manifest in live.items() if manifest is not None},
-            served=lambda ref: _kind_of(ref) in kinds,
-        )
 
     def _converging(self, spec: ClusterSpec) -> Convergence:
         conduct = Conduct(
@@ -166,6 +152,14 @@ class ClusterKeeping:
         said += [told(item) for item in left[:_TOLD]]
         return "; ".join(said)
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left to be applied, tried again or deleted; observing, there never is."""
+        found = self._convergence
+        if found is None:
+            return False
+        return not found.conduct.writes or (found.settled and not found.waiting())
+
     def holds(self, ref: ResourceRef) -> bool:
         """Whether the object is in the inventory; before the first step nothing is known, and it may be."""
         return self._convergence is None or key_of(ref) in self._convergence.inventory.entries
@@ -213,6 +207,23 @@ class ClusterKeeping:
                 "current": said.current,
             }
         return shown
+
+
+def conducted(
+    cluster: Cluster, desired: Sequence[Declaration], remotes: Sequence[str], reconciled_by: Mapping[Engine, Engine]
+) -> Conducted:
+    """With what Applications say put onto their objects; those of another reconciler are not ours to write."""
+    owners = [item.ref for item in applications(desired)]
+    kinds = {(kind.group, kind.kind) for kind in cluster.discover().kinds} if owners else set()
+    known = [ref for ref in owners if _kind_of(ref) in kinds]
+    live = dict(zip(known, cluster.get(known), strict=True)) if known else {}
+    return conduct(
+        desired,
+        remotes=remotes,
+        reconciled_by=reconciled_by,
+        live={ref: manifest for ref, manifest in live.items() if manifest is not None},
+        served=lambda ref: _kind_of(ref) in kinds,
+    )
 
 
 def _is_held(item: Declaration) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from customhouse._kit.clock import to_rfc3339
-from customhouse.app import wiring
-from customhouse.app.clusterkeeping import SOURCE_KEY, source_name
+from customhouse.app import wiring, wiring_secrets
+from customhouse.app.clusterkeeping import SOURCE_KEY, addresses, conducted, source_name
+from customhouse.app.configuration import Configuration
 from customhouse.app.settings import Settings
 from customhouse.app.target_spec import ClusterSpec
+from customhouse.app.unsealing import UnsealingCluster
 from customhouse.control.preview import Planned, leaving, preview
 from customhouse.control.stages import Wanted, wanted
 from customhouse.control.tracked import Inventories
@@ -17,7 +19,7 @@ from customhouse.core.cluster import Cluster
 from customhouse.core.errors import TargetError
 from customhouse.core.ports import StateStore
 from customhouse.core.resource import Declaration, ResourceRef
-from customhouse.core.sight import Key
+from customhouse.core.sight import Key, key_of
 
 
 class _Nothing:
@@ -34,13 +36,24 @@ class _Nothing:
 
 
 def cluster_plan(
-    settings: Settings, spec: ClusterSpec, where: tuple[str, str, str], revision: str, desired: Sequence[Declaration]
+    settings: Settings,
+    configuration: Configuration,
+    where: tuple[str, str, str],
+    revision: str,
+    declared: Sequence[Declaration],
+    read: Callable[[str], bytes | None],
 ) -> dict[str, Any]:
     """As `planning.plan`, with `fields` and `note` of each action, and `mode`. `where`: address, branch, first commit.
 
-    Raises TargetError and ConfigError; nothing is written, neither here nor there.
+    `read` gives the files of the revision. Raises TargetError and ConfigError; nothing is written, neither here nor
+    there.
     """
-    with wiring.target_cluster(settings, spec) as cluster:
+    spec, sources = configuration.cluster or ClusterSpec(), configuration.sources
+    with wiring.target_cluster(settings, spec) as connected:
+        cluster = UnsealingCluster(connected)
+        cluster.opener = wiring_secrets.opener(settings, read, declared)
+        found = conducted(cluster, declared, addresses(where[0], sources.repositories), sources.reconciled_by)
+        desired = found.declarations
         if not wiring.has_store(settings):
             return _plan(cluster, _Nothing(), spec, source_name(spec.source, *where), revision, desired)
         with wiring.store(settings) as opened:
@@ -62,10 +75,14 @@ def _plan(
     others = inventory.others()
     found: dict[Key, Wanted] = {}
     problems = []
+    held: set[Key] = set()
     for item in desired:
         ref = item.ref
         if not scopes.get((ref.api_version, ref.kind), True):
             ref = ResourceRef(ref.api_version, ref.kind, "", ref.name)
+        if item.care is not None and item.care.hold:
+            held.add(key_of(ref))
+            continue
         try:
             made = wanted(item, ref, correct=spec.drift == "correct")
         except TargetError as error:
@@ -76,7 +93,8 @@ def _plan(
             continue
         found[made.key] = made
     steps = list(preview(cluster, list(found.values()), inventory.entries))
-    deletions, blocked = leaving(cluster, found, inventory.entries, others, spec.prune_budget_percent)
+    entries = {key: entry for key, entry in inventory.entries.items() if key not in held}
+    deletions, blocked = leaving(cluster, found, entries, others, spec.prune_budget_percent)
     if problems:
         blocked = "; ".join([*problems[:5], *([blocked] if blocked else [])])
     return {

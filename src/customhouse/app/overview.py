@@ -161,6 +161,8 @@ class Overview:
     events: tuple[EventRow, ...] = ()
     proposals: tuple[ProposalRow, ...] = ()
     drift: tuple[Mapping[str, Any], ...] = field(default=())
+    cluster: Mapping[str, Any] = field(default_factory=dict)
+    """Where the target is a cluster: what is waiting, drifting, kept and blocked (`app.clusterkeeping`)."""
 
     def to_json(self) -> dict[str, Any]:
         """The JSON of `/api/v1/overview` and `customhouse status -o json`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from customhouse._kit.digest import json_digest
@@ -36,7 +37,7 @@ def plan(settings: Settings, repo: str, revision: str) -> dict[str, Any]:
 
         first = next(iter(objects.commits(None, commit)), "")
         where = (repo, governing.configuration.branch, first)
-        return cluster_plan(settings, spec, where, commit, desired)
+        return cluster_plan(settings, governing.configuration, where, commit, desired, partial(objects.read, commit))
     inventory = _inventory(settings)
     applied = {entry.ref: entry.digest for entry in inventory.entries}
     live = dict(_as_applied(desired, applied))

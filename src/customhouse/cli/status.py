@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from customhouse.app.settings import Settings
@@ -42,13 +45,35 @@ def status(ctx: click.Context, output: str, settings: Settings) -> None:
                 write_text(f"{row['name']} {row['version']} answers at {row['endpoint']}")
             if row.get("vulnerabilities"):
                 write_text(f"{row['name']} {row['version']} has {row['vulnerabilities']}")
+        _cluster(found.get("cluster") or {})
         costs = found["costs"]
         if costs is not None:
             month = f"{costs['month_low']} to {costs['month_high']}"
             write_text(f"charged this month: {costs['month_to_date']} {costs['currency']}; the month: {month}")
         if found["problem"]:
             write_text(f"problem: {found['problem']}")
-    ctx.exit(4 if found["problem"] else 0)
+    ctx.exit(4 if found["problem"] or (found.get("cluster") or {}).get("drift") else 0)
+
+
+def _cluster(found: Mapping[str, Any]) -> None:
+    """What is not as declared in a cluster."""
+    if not found:
+        return
+    write_text(f"{found['objects']} objects in the cluster, {len(found['waiting'])} not applied yet ({found['mode']})")
+    for item in found["waiting"][:10]:
+        write_text(f"waiting: {_named(item['resource'])}: {item['for']}")
+    for item in found["drift"]:
+        fields = ", ".join(
+            one["pointer"] + (f" by {one['manager']}" if one["manager"] else "") for one in item["fields"]
+        )
+        write_text(f"drift: {_named(item['resource'])} {item['found']}" + (f": {fields}" if fields else ""))
+    if found["blocked"]:
+        write_text(f"nothing is deleted: {found['blocked']}")
+
+
+def _named(resource: Mapping[str, str]) -> str:
+    place = f"{resource['namespace']}/" if resource["namespace"] else ""
+    return f"{resource['kind']} {place}{resource['name']}"
 
 
 @click.command()
