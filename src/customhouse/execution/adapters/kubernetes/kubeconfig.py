@@ -10,12 +10,13 @@ import base64
 import binascii
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from customhouse.core.errors import ConfigError
+from customhouse.execution.adapters.kubernetes.proxying import checked, proxy_for
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 32
@@ -46,7 +47,7 @@ class Access:
     """PEM; None: the system's authorities."""
     insecure: bool = False
     server_name: str | None = None
-    proxy: str | None = None
+    proxy: str | None = field(default=None, repr=False)
     namespace: str = "default"
     certificate: bytes | None = field(default=None, repr=False)
     key: bytes | None = field(default=None, repr=False)
@@ -71,6 +72,11 @@ def find_access(
 
     Raises ConfigError that names the file and what is missing in it.
     """
+    found = _found(environment, file, context, account)
+    return found if found.proxy is not None else replace(found, proxy=proxy_for(found.server, environment))
+
+
+def _found(environment: Mapping[str, str], file: Path | None, context: str | None, account: Path) -> Access:
     if file is not None:
         return read_access([file], context)
     listed = [Path(item) for item in environment.get("KUBECONFIG", "").split(os.pathsep) if item]
@@ -137,6 +143,7 @@ def _access(
         raise ConfigError(f"the server is {server!r}", where=where, hint="write https://HOST:PORT")
     if parts.username or parts.query or parts.fragment:
         raise ConfigError("the server's address holds more than a place", where=where, hint="write https://HOST:PORT")
+    proxy = _text(cluster, "proxy-url", where)
     if "auth-provider" in user:
         raise ConfigError(
             "users with auth-provider are gone since Kubernetes 1.26", where=str(user_base), hint="use an exec plugin"
@@ -154,7 +161,7 @@ def _access(
         authority=_bytes(cluster, "certificate-authority", base),
         insecure=cluster.get("insecure-skip-tls-verify") is True,
         server_name=_text(cluster, "tls-server-name", where),
-        proxy=_text(cluster, "proxy-url", where),
+        proxy=None if proxy is None else checked(proxy, f"proxy-url of {where}"),
         namespace=namespace,
         certificate=certificate,
         key=key,

@@ -40,6 +40,7 @@ _LARGE = 512 * 1024
 """Bytes that aiohttp would hold up the event loop with: more is given to it in pieces."""
 # A peer that vanished without a word (a node lost, a firewall that forgot the connection) is noticed within a minute.
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
+_PROXY_HINT = "proxy-url of the kubeconfig, or HTTPS_PROXY and NO_PROXY, say what goes through a proxy"
 _WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
 _MAX_WARNINGS = 20
 
@@ -224,18 +225,8 @@ class Transport:
                     self._credentials.refused(tries.issue)
                     continue
                 problem: TargetError = error
-            except ssl.SSLCertVerificationError as error:
-                raise self._distrust(error) from error
-            except aiohttp.ClientConnectorCertificateError as error:
-                raise self._distrust(error.certificate_error) from error
-            except TimeoutError as error:
-                problem = UnreachableError("no answer in time", where=self._where(path), sent=True)
-                problem.__cause__ = error
             except (aiohttp.ClientError, OSError) as error:
-                hint = "is the API up, and its address right?"
-                sent = not isinstance(error, aiohttp.ClientConnectorError)
-                problem = UnreachableError(_said(error), where=self._where(path), hint=hint, sent=sent)
-                problem.__cause__ = error
+                problem = self._broken(error, path)
             await asyncio.sleep(tries.pause(problem))
 
     async def _once(
@@ -300,6 +291,24 @@ class Transport:
             raise self._distrust(error.certificate_error) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise UnreachableError(_said(error), where=self._where(path)) from error
+
+    def _broken(self, error: Exception, path: str) -> UnreachableError:
+        """What a connection that did not bring an answer comes to. Raises TargetError where another try is no use."""
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            raise self._distrust(error.certificate_error) from error
+        if isinstance(error, ssl.SSLCertVerificationError):
+            raise self._distrust(error) from error
+        said, hint = _said(error), "is the API up, and its address right?"
+        sent = not isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError))
+        if isinstance(error, TimeoutError):
+            said, hint = "no answer in time", ""
+        elif isinstance(error, aiohttp.ClientHttpProxyError):
+            said, hint = f"the proxy answered {error.status}", _PROXY_HINT
+        problem = UnreachableError(said, where=self._where(path), hint=hint, sent=sent)
+        problem.__cause__ = error
+        if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in (401, 403, 407):
+            raise problem
+        return problem
 
     def _where(self, path: str) -> str:
         return self._access.server + path
