@@ -40,7 +40,10 @@ def _vocabulary() -> dict[str, frozenset[str]]:
 VOCABULARY = _vocabulary()
 _FAILED, _BUSY, PAUSED, _GOOD = (VOCABULARY[name] for name in ("failed", "busy", "paused", "good"))
 STRONG, ENDS, DECLARES = (VOCABULARY[name] for name in ("strong", "ends", "declares"))
-_DENIALS = frozenset(("not", "non", "no", "never", "without", "isnt"))
+_DENIALS = frozenset(("not", "non", "no", "never", "without", "isnt", "of"))
+"""Before a word; "of" as in "OutOfSync"."""
+_WHOLE = {("up",): Tone.GOOD, ("down",): Tone.FAILED}
+"""What means something alone, and something else in "ScalingUp"."""
 
 
 def words(name: str) -> tuple[str, ...]:
@@ -66,6 +69,8 @@ def tone(name: str) -> Tone | None:
 @lru_cache(maxsize=8192)
 def _tone(name: str) -> Tone | None:
     found = _words(name)
+    if found in _WHOLE:
+        return _WHOLE[found]
     last: Tone | None = None
     paused = False
     for index, word in enumerate(found):
