@@ -32,7 +32,9 @@ def refused(error: TargetError) -> Written:
     if isinstance(error, ApiError):
         found, by = _refusal(error)
         conflicts = tuple(_conflicts(error.details)) if error.status == 409 else ()
-        return Written(False, None, error.reason, error.message, found, conflicts, by, unknown=not 400 <= error.status < 500)
+        return Written(
+            False, None, error.reason, error.message, found, conflicts, by, unknown=not 400 <= error.status < 500
+        )
     unknown = isinstance(error, UnreachableError) and error.sent
     return Written(False, None, "", str(error), Refusal.UNREACHABLE, unknown=unknown)
 
