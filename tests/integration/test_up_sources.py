@@ -106,3 +106,69 @@ def test_an_application_is_kept_to_and_an_encrypted_secret_is_opened_nowhere_but
     ]
     assert left == []
     assert json.dumps(found).count(CANARY) == 0
+
+
+DEFINITION = """\
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: externalsecrets.external-secrets.io
+spec:
+  group: external-secrets.io
+  names: {kind: ExternalSecret, plural: externalsecrets}
+  scope: Namespaced
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    subresources: {status: {}}
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+"""
+NEEDS = """\
+apiVersion: external-secrets.io/v1
+kind: ExternalSecret
+metadata:
+  name: db
+  namespace: NAMESPACE
+  labels:
+LABELS
+spec:
+  secretStoreRef: {name: vault}
+  target: {name: database}
+"""
+
+
+def test_what_needs_an_external_secret_waits_for_it_and_says_so(world: ClusterWorld) -> None:
+    rule = NEEDS.replace("LABELS\n", LABELS).replace("NAMESPACE", world.namespace)
+    ingress = (
+        f"apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata:\n  name: needs\n  namespace: {world.namespace}\n"
+        f"  labels:\n{LABELS}spec:\n  tls: [{{hosts: [a.example.com], secretName: database}}]\n"
+        "  rules:\n  - host: a.example.com\n    http:\n      paths:\n"
+        "      - {path: /, pathType: Prefix, backend: {service: {name: a, port: {number: 80}}}}\n"
+    )
+    world.push({"crd.yaml": DEFINITION, "secret.yaml": rule, "ingress.yaml": ingress})
+    world.start()
+    at = f"/apis/external-secrets.io/v1/namespaces/{world.namespace}/externalsecrets/db"
+    world.problem("Ingress", "waiting for ExternalSecret", seconds=120)
+    world.until(lambda: _there(world, at), 120)
+    failing = {"type": "Ready", "status": "False", "reason": "SecretSyncedError", "message": "no such store"}
+
+    def condition(said: dict[str, str]) -> None:
+        patch = {"status": {"conditions": [said]}}
+        world.plane.call("PATCH", f"{at}/status", patch, content="application/merge-patch+json")
+
+    condition(failing)
+    world.problem("waiting for ExternalSecret", "no such store", seconds=120)
+    place = f"/apis/networking.k8s.io/v1/namespaces/{world.namespace}/ingresses/needs"
+    assert not _there(world, place)
+    condition({**failing, "status": "True", "reason": "SecretSynced", "message": "synced"})
+    world.until(lambda: _there(world, place), 120)
+    assert world.end() == 0
+
+
+def _there(world: ClusterWorld, place: str) -> bool:
+    try:
+        world.plane.call("GET", place)
+    except KubernetesError:
+        return False
+    return True

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from customhouse.control.objectsync import object_sync
 from customhouse.control.reconcilers import reconciler, status_of
 from customhouse.control.scenes import of_one_scene
+from customhouse.control.secret_references import needed
 from customhouse.control.sources import belongs_to, in_order, source_sets
 from customhouse.core.application import Application, Engine, Hook, ReconcilerStatus, SourceSet
 from customhouse.core.errors import DeclarationError
@@ -62,7 +63,18 @@ def conduct(
     for one in sets:
         result += _of_set(one, by, held, levels, served)
     result += _namespaces(sets, result, held, by)
+    makers = needed(result)
+    if makers:
+        result = [_after(item, makers.get(item.ref, ())) for item in result]
     return Conducted(tuple(result), by, statuses, held)
+
+
+def _after(item: Declaration, makers: tuple[ResourceRef, ...]) -> Declaration:
+    """With what makes its Secrets before it; without an Application its own annotations are said as they are."""
+    if not makers:
+        return item
+    own = object_sync(item.manifest)
+    return replace(item, care=replace(item.care or Care(own.wave, keep=not own.prune), after=makers))
 
 
 def _left_alone(item: Application, by: Engine, circles: Mapping[ResourceRef, str]) -> str:

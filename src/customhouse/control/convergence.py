@@ -260,7 +260,10 @@ class Convergence:
             if not self._sight.absent(item.key):
                 return _Need.WAIT
             if entry is None or entry.digest != item.digest or not entry.uid:
-                return _Need.APPLY
+                item.problem = self._awaits(item)
+                if item.problem:
+                    self._again(item)
+                return _Need.WAIT if item.problem else _Need.APPLY
             if entry.done:  # a Job that ran to its end is not run again because somebody tidied it up
                 return _Need.NOTHING
             self._note(ObjectDrift(Found.MISSING, item.ref))
@@ -276,6 +279,14 @@ class Convergence:
             self._well(item)
             return _Need.NOTHING
         return _Need.NOTHING if item.reported == seen.state else _Need.LOOK
+
+    def _awaits(self, item: Wanted) -> str:
+        """What has to make a Secret first that the object refers to; empty when nothing has to."""
+        for ref in item.after:
+            seen = self._sight.seen(key_of(ref))
+            if seen is None or seen.health.status not in _READY:
+                return f"waiting for {ref}: {'it is not there yet' if seen is None else seen.health.message}"
+        return ""
 
     def _well(self, item: Wanted) -> None:
         item.tries, item.problem, item.reported = 0, "", ""

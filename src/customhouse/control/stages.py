@@ -86,6 +86,7 @@ class Wanted:
     correct: bool
     hold: str = ""
     """Why it is neither applied nor deleted (what has it applied is suspended); empty: it is kept."""
+    after: tuple[ResourceRef, ...] = ()
     tries: int = 0
     due: float = 0.0
     problem: str = ""
@@ -133,6 +134,7 @@ def wanted(declaration: Declaration, ref: ResourceRef, *, correct: bool) -> Want
         keeps(declaration.manifest) or (care is not None and care.keep),
         correct and (care is None or care.heal) if said is None else said == "correct",
         "" if care is None else care.hold,
+        () if care is None else care.after,
     )
 
 

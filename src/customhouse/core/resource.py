@@ -96,6 +96,8 @@ class Care:
     heal: bool = True
     """Whether it is put right when somebody alters it; otherwise that is only told."""
     hold: str = ""
+    after: tuple[ResourceRef, ...] = ()
+    """Objects that make a Secret which it refers to: it is not created before they are ready."""
     release: bool = False
     """Of what is held: whether it is another one's for good, and no longer in our inventory."""
 

@@ -131,3 +131,50 @@ def test_an_annotation_that_cannot_be_read_is_refused_at_its_place_and_deletes_n
         conduct(declared)
     assert caught.value.where.startswith("a.yaml:6:")
     assert keeps(declared[0].manifest)
+
+
+def test_what_refers_to_a_secret_comes_after_what_makes_it() -> None:
+    files = {
+        "es.yaml": b"""apiVersion: external-secrets.io/v1
+kind: ExternalSecret
+metadata: {name: db, namespace: shop}
+spec: {target: {name: database}}
+---
+apiVersion: bitnami.com/v1alpha1
+kind: SealedSecret
+metadata: {name: sealed, namespace: shop}
+---
+apiVersion: secrets-store.csi.x-k8s.io/v1
+kind: SecretProviderClass
+metadata: {name: vault, namespace: shop}
+""",
+        "web.yaml": b"""apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop, annotations: {customhouse.dev/wave: "3"}}
+spec:
+  template:
+    spec:
+      imagePullSecrets: [{name: sealed}]
+      volumes:
+      - {name: v, csi: {driver: secrets-store.csi.k8s.io, volumeAttributes: {secretProviderClass: vault}}}
+      containers:
+      - {name: c, env: [{name: P, valueFrom: {secretKeyRef: {name: database, key: p}}}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: free, namespace: shop}
+spec: {template: {spec: {containers: [{name: c, envFrom: [{secretRef: {name: database, optional: true}}]}]}}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: other}
+spec: {template: {spec: {containers: [{name: c, envFrom: [{secretRef: {name: database}}]}]}}}
+""",
+    }
+    made = conduct(render_tree(files, Nobody()))
+    after = {
+        str(item.ref): [ref.kind for ref in item.care.after] for item in made.declarations if item.care is not None
+    }
+    assert after == {"Deployment shop/web": ["SealedSecret", "ExternalSecret", "SecretProviderClass"]}
+    (web,) = (item for item in made.declarations if item.care is not None)
+    assert wanted(web, web.ref, correct=True).wave == 3
