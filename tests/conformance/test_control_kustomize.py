@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,11 +14,13 @@ import pytest
 
 from customhouse._kit.process import run
 from customhouse.control.adapters.renderers import ProgramRenderer
+from customhouse.control.conducting import conduct
 from customhouse.control.render import identity
 from customhouse.control.rendering import kustomize_job
 from customhouse.control.rendering_kustomize import Forest
 from customhouse.control.rendering_tree import render_tree
 from customhouse.control.scenes import of_one_scene
+from customhouse.control.sources import applications
 from customhouse.control.yaml_values import escape
 from customhouse.core.errors import DeclarationError
 from customhouse.core.resource import Location
@@ -159,6 +162,28 @@ def test_two_clusters_in_one_question_are_two_scenes(
     one = render_tree(repositories[FLUX], renderer, folders=["clusters/staging"])
     assert of_one_scene(one) == one
     assert {item.owner.name for item in one if item.owner is not None} == {"apps", "infra-configs", "infra-controllers"}
+
+
+def test_every_object_of_flux_in_the_given_repositories_is_read_as_a_source_or_says_why_not(
+    renderer: ProgramRenderer, repositories: Mapping[str, Mapping[str, bytes]]
+) -> None:
+    whole = Counter[str]()
+    for cluster in ("production", "staging"):
+        declared = render_tree(repositories[FLUX], renderer, folders=[f"clusters/{cluster}"])
+        made = conduct(declared)
+        for application in applications(declared):
+            reason = made.held.get(application.ref, "")
+            whole[f"{application.ref.kind} {'held' if reason else 'followed'}"] += 1
+            assert not reason or "is not in this tree" in reason
+        issuer = next(item for item in made.declarations if item.ref.kind == "ClusterIssuer")
+        gateway = next(item for item in made.declarations if item.ref.kind == "Gateway")
+        # infra-configs depends on infra-controllers, and apps on infra-configs.
+        assert issuer.care is not None
+        assert gateway.care is not None
+        assert issuer.care.wave == gateway.care.wave == 1_000_000
+        assert {item.ref.kind for item in made.declarations} >= {"Namespace", "Gateway", "GatewayClass"}
+    # The charts of the releases are fetched from registries; what is not here is never applied in part.
+    assert whole == {"Kustomization followed": 6, "HelmRelease held": 6}
 
 
 def test_overlays_of_a_whole_repository_are_scenes_where_they_differ(

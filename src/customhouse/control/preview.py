@@ -15,6 +15,7 @@ from customhouse.control.convergence import without_others
 from customhouse.control.drift import FieldDrift
 from customhouse.control.plan import keeps
 from customhouse.control.pruning import foreign, too_many
+from customhouse.control.sealed import is_sealed
 from customhouse.control.stages import Wanted, in_place, scaled, stage_of
 from customhouse.control.tracked import Tracked
 from customhouse.core.cluster import Apply, Cluster, Refusal, Written, managers_of
@@ -87,7 +88,10 @@ def _altered(item: Wanted, live: Manifest, answer: Written, entry: Tracked | Non
     same = fingerprint(answer.manifest) == fingerprint(live)
     if same and entry is not None:
         return None
-    fields = drifting.who_wrote(drifting.object_diff(answer.manifest, live), live, managers_of(live))
+    diff = drifting.object_diff(answer.manifest, live)
+    if is_sealed(item.declaration.manifest):
+        diff = drifting.hidden(diff)
+    fields = drifting.who_wrote(diff, live, managers_of(live))
     return Planned(Step.PATCH if entry is not None else Step.ADOPT, item.ref, fields)
 
 
