@@ -93,9 +93,12 @@ class Shop:
             self.failed += status != 200
             assert self.post(f"{base}/feedback", {"id": request, "label": label})[0] == 200
 
-    def canary(self, version: str):
-        """Walk the declared canary to its end; the last verdict and the live status then."""
+    def canary(self, version: str, way: str = "canary"):
+        """Walk the declared rollout to its end; the last verdict and the live status then."""
         manifest = self.manifest(version)
+        manifest["metadata"]["annotations"]["customhouse.dev/rollout"] = way
+        if way != "canary":
+            manifest["metadata"]["annotations"].pop("customhouse.dev/rollout-steps", None)
         ref = ResourceRef.of(manifest)
         before = self.target.read([ref])[ref].status["local"]["stable"]
         plan = replace(plan_of(manifest), latency_increase_s=5.0)  # two busy cores: time is not what is tested here
@@ -140,5 +143,14 @@ def test_a_better_version_is_promoted_and_a_worse_one_rolled_back_without_a_fail
     before = arm_stats(shop.target.observe(), state.candidate).requests
     shop.shop(40)
     assert arm_stats(shop.target.observe(), state.candidate).requests in (before, 0)
+
+    pids = {item["pid"] for item in status["replicas"]}
+    verdict, state = shop.canary("v2.2", "blue-green")
+    assert verdict.move is Move.ABORT, verdict
+    assert "at 100 %" in verdict.reason
+    assert "of stable" in verdict.reason
+    status = shop.apply(shop.manifest("v2.1"))
+    assert status["stable"] == promoted.candidate
+    assert {item["pid"] for item in status["replicas"]} == pids, "the version before was kept running, not started anew"
     assert shop.sent > 500
     assert shop.failed == 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from customhouse._kit.clock import Clock, FixedClock, from_rfc3339, to_rfc3339
@@ -33,6 +34,7 @@ from customhouse.app.memory import (
 )
 from customhouse.app.metering import Metering
 from customhouse.app.outbox import Outbox
+from customhouse.app.pricing import serving_rate
 from customhouse.app.reviewing import review_of
 from customhouse.app.rollouts import Rollouts
 from customhouse.app.settings import Settings
@@ -236,7 +238,9 @@ class Following:
         # Asked now, not remembered: after a restart nothing has been read yet, and a canary would be skipped.
         live = books.target.read([item.ref for item in judgement.changes if item.operation is not Operation.CREATE])
         known = books.known_good() if is_rollback(message) else frozenset()
-        rolling, walks = books.rollouts.begun_by(judgement.changes, live, commit, known, now)
+        rolling, walks = books.rollouts.begun_by(
+            judgement.changes, live, commit, known, now, partial(serving_rate, governing)
+        )
         documents |= rolling
         entries.extend(books.rollouts.undone_by(judgement.changes, commit, message, now))
         for change in judgement.changes:

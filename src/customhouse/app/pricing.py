@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from customhouse._kit.money import Money, total
+from customhouse._kit.money import MICRO_IN_PICO, Money, total
 from customhouse.app.configuration import CURRENCY
 from customhouse.app.governance import Governance
 from customhouse.app.stopwatch import Stopwatch
@@ -13,9 +13,11 @@ from customhouse.control.scenes import by_scene
 from customhouse.core.beside import Beside, beside, target_range
 from customhouse.core.change import Change
 from customhouse.core.errors import DeclarationError
-from customhouse.core.resource import Declaration, ResourceRef
-from customhouse.observability.estimate import ChangeCost, change_costs, declared_cost, rescaled_costs
+from customhouse.core.resource import Declaration, Manifest, ResourceRef
+from customhouse.core.workload import workload
+from customhouse.observability.estimate import ChangeCost, change_costs, declared_cost, rescaled_costs, workload_cost
 
+_MONTH_S = 730 * 3600
 _SHAPES = ("ResourceClaim", "ResourceClaimTemplate", "StorageClass")
 
 
@@ -57,6 +59,22 @@ def monthly_total(governing: Governance, declarations: Iterable[Declaration], ar
     known = beside(declared) if around is None else around
     costs = (declared_cost(item, governing.book, governing.prices, known) for item in declared)
     return total((cost.monthly for cost in costs if cost is not None), CURRENCY)
+
+
+def serving_rate(governing: Governance, ref: ResourceRef, manifest: Manifest) -> float | None:
+    """What a second of one replica costs, in micro-units of the currency, a statistic for comparing two versions.
+
+    None when a part of it has no price, and for what runs nothing.
+    """
+    try:
+        work = workload(manifest, ref)
+        cost = None if work is None else workload_cost(work, governing.book, governing.prices, manifest)
+    except DeclarationError:
+        return None
+    if work is None or cost is None or cost.unpriced:
+        return None
+    pico = cost.monthly.pico / max(work.replicas_min, 1)
+    return pico / MICRO_IN_PICO / _MONTH_S if pico > 0 else None
 
 
 @contextmanager

@@ -7,7 +7,7 @@ it is replaced by the stable manifest.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -42,15 +42,23 @@ class Walk:
     state: RolloutState
     stable: Manifest
     commit: str
+    rates: tuple[float | None, float | None] = (None, None)
+    """What a second of serving costs, candidate and stable, in micro-units of the currency; None: not known."""
 
     def to_json(self) -> dict[str, Any]:
         """For the state store."""
-        return {"state": self.state.to_json(), "stable": dict(self.stable), "commit": self.commit}
+        return {
+            "state": self.state.to_json(),
+            "stable": dict(self.stable),
+            "commit": self.commit,
+            "rates": list(self.rates),
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Walk:
         """The inverse of `to_json`."""
-        return cls(RolloutState.from_json(value["state"]), value["stable"], value["commit"])
+        candidate, stable = value.get("rates") or (None, None)
+        return cls(RolloutState.from_json(value["state"]), value["stable"], value["commit"], (candidate, stable))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +129,13 @@ class Rollouts:
         commit: str,
         known_good: Collection[str],
         now: datetime,
+        rate: Callable[[ResourceRef, Manifest], float | None] = lambda _ref, _manifest: None,
     ) -> tuple[dict[str, Any], tuple[Walk, ...]]:
         """The documents and walks that the changes of an allowed revision start; canaries they supersede are dropped.
 
         A canary needs something to be compared with: a first release, or one whose stable version does not run, goes
         straight to all of the traffic. So do the releases in `known_good`: what a rollback brings back. A commit's
-        message alone never skips a canary, since anybody can write one.
+        message alone never skips a canary, since anybody can write one. `rate` prices a second of serving.
         """
         documents: dict[str, Any] = {}
         walks = []
@@ -152,6 +161,7 @@ class Rollouts:
                 stable = current.stable
             walk = _start(change.after, stable, change.ref in running, commit, now)
             if walk is not None and walk.state.candidate not in known_good:
+                walk = replace(walk, rates=(rate(change.ref, change.after.manifest), rate(change.ref, stable)))
                 documents[key] = walk.to_json()
                 walks.append(walk)
         return documents, tuple(walks)
@@ -204,8 +214,8 @@ class Rollouts:
         state = walk.state
         if live is not None and live.health.status is HealthStatus.DEGRADED:
             return abort(state, f"the new release does not become ready: {live.health.message}")
-        candidate = arm_stats(observations, state.candidate, state.resource)
-        stable = arm_stats(observations, state.stable, state.resource)
+        candidate = arm_stats(observations, state.candidate, state.resource, walk.rates[0])
+        stable = arm_stats(observations, state.stable, state.resource, walk.rates[1])
         following, verdict = advance(state, candidate, stable, now)
         ready = live is not None and live.health.status is HealthStatus.HEALTHY
         if verdict.move in (Move.STEP, Move.PROMOTE) and not ready:

@@ -1,4 +1,4 @@
-"""The state machine of a canary: begin → wait / step … → promote, or abort at any moment.
+"""The state machine of a canary or blue-green release: begin → wait / step … → promote, or abort at any moment.
 
     plan = plan_of(candidate_manifest)                      # None: no canary declared
     state = begin(plan, ref, stable=..., candidate=..., now=clock.now())
@@ -6,7 +6,8 @@
     state, verdict = advance(state, arm_stats(seen, candidate), arm_stats(seen, stable), clock.now())
 
 Pure: no clock, no input or output. The candidate is judged against the stable version over the same time, never
-against fixed numbers, and only with what was counted since the present step began (weights differ between steps). The
+against fixed numbers, and only with what was counted since the present step began (weights differ between steps). Only
+blue-green, where the stable version has no traffic any more, compares with what that did right before the switch. The
 declared false-abort rate is spent over tests and steps: step i may use α·6/(π²i²), shared equally by its measures.
 """
 
@@ -33,7 +34,7 @@ from customhouse.control.rollout_analysis import (
     compare_quality,
 )
 from customhouse.control.rollout_counters import arm_stats, stats_json, stats_of
-from customhouse.control.rollout_plan import RolloutPlan, plan_of
+from customhouse.control.rollout_plan import BLUE_GREEN, KEEP, RolloutPlan, plan_of
 from customhouse.core.release import RolloutPhase
 from customhouse.core.resource import Manifest, ResourceRef
 
@@ -87,6 +88,8 @@ class RolloutState:
     step_at: datetime
     baseline_candidate: ArmStats | None = None
     baseline_stable: ArmStats | None = None
+    reference: ArmStats | None = None
+    """Blue-green after the switch: what the stable version did while the candidate ran beside it."""
     reason: str = ""
 
     @property
@@ -110,6 +113,7 @@ class RolloutState:
             "step_at": to_rfc3339(self.step_at),
             "baseline_candidate": stats_json(self.baseline_candidate),
             "baseline_stable": stats_json(self.baseline_stable),
+            "reference": stats_json(self.reference),
             "reason": self.reason,
         }
 
@@ -129,6 +133,7 @@ class RolloutState:
             step_at=from_rfc3339(value["step_at"]),
             baseline_candidate=stats_of(value["baseline_candidate"]),
             baseline_stable=stats_of(value["baseline_stable"]),
+            reference=stats_of(value.get("reference")),
             reason=value["reason"],
         )
 
@@ -166,16 +171,12 @@ def advance(
         state = replace(state, baseline_candidate=candidate, baseline_stable=stable)
         return state, RolloutVerdict(Move.WAIT, weight, f"canary at {weight} %: counting begins")
     if candidate.went_back(before) or stable.went_back(before_stable):
-        state = replace(
-            state, baseline_candidate=candidate, baseline_stable=stable, segment=state.segment + 1, step_at=now
-        )
-        late = _timed_out(state, now, {})
-        if late is not None:
-            return _ended(state, late)
-        return state, RolloutVerdict(
-            Move.WAIT, weight, f"canary at {weight} %: a counter began again, so does this step"
-        )
+        return _restarted(state, candidate, stable, now)
     ours, theirs = candidate.minus(before), stable.minus(before_stable)
+    if plan.way == BLUE_GREEN:
+        if state.reference is None:
+            return _previewed(state, candidate, stable, theirs, now)
+        theirs = state.reference
     # 3. Judge every measure; a breach ends it at once, whatever the sample.
     comparisons = _comparisons(plan, ours, theirs)
     alpha = plan.false_abort * 6.0 / (math.pi**2 * state.segment**2) / plan.measures
@@ -184,7 +185,7 @@ def advance(
         if comparison.breaches(alpha):
             return _ended(state, RolloutVerdict(Move.ABORT, 0, _breach_text(comparison, ours, weight), figures))
     # 4. Enough seen, and nothing outside its bound (not even by chance)? Then the next weight, or all of it.
-    missing = _missing(plan, ours, theirs, comparisons, (now - state.step_at).total_seconds())
+    missing = _missing(plan, ours, theirs, comparisons, _age(state, now))
     if not missing:
         return _stepped(state, candidate, stable, now, figures)
     # 5. Otherwise wait, but not for ever; no traffic at all says nothing of the candidate, however long it lasts.
@@ -198,13 +199,18 @@ def advance(
 
 
 def overlay(manifest: Manifest, state: RolloutState) -> Manifest:
-    """The candidate's manifest with `spec.predictor.canaryTrafficPercent` of the present weight (absent at 100).
+    """The candidate's manifest with `spec.predictor.canaryTrafficPercent` of the present weight (absent once promoted).
 
-    The declared manifest is not changed; what Git says of that field yields while the rollout runs.
+    At 100 the rollout is still undecided, and KEEP says so. The declared manifest is not changed; what Git says of
+    that field yields while the rollout runs.
     """
     predictor = {key: value for key, value in manifest["spec"]["predictor"].items() if key != "canaryTrafficPercent"}
     if state.phase is not RolloutPhase.PROMOTED:
         predictor["canaryTrafficPercent"] = state.weight
+        if state.weight == 100:
+            metadata = manifest["metadata"]
+            kept = {**(metadata.get("annotations") or {}), KEEP: "stable"}
+            manifest = {**manifest, "metadata": {**metadata, "annotations": kept}}
     return {**manifest, "spec": {**manifest["spec"], "predictor": predictor}}
 
 
@@ -227,9 +233,9 @@ def _comparisons(plan: RolloutPlan, ours: ArmStats, theirs: ArmStats) -> tuple[C
 
 
 def _missing(
-    plan: RolloutPlan, ours: ArmStats, theirs: ArmStats, comparisons: tuple[Comparison, ...], elapsed: float
+    plan: RolloutPlan, ours: ArmStats | None, theirs: ArmStats, comparisons: tuple[Comparison, ...], elapsed: float
 ) -> str:
-    """What this step still needs, as text; empty when nothing."""
+    """What this step still needs, as text; empty when nothing. `ours` is None while the candidate is not asked."""
     needs = []
     labels = max(plan.min_labelled, ENOUGH_LABELS) if plan.min_labelled else 0
     seen = {item.measure for item in comparisons}
@@ -240,6 +246,8 @@ def _missing(
     if plan.drift is not None and not any(name.startswith("drift") for name in seen):
         needs.append(f"what {ENOUGH_LABELS} predictions of each said is not known yet")
     for name, arm in (("candidate", ours), ("stable", theirs)):
+        if arm is None:
+            continue
         if arm.requests < plan.min_requests:
             needs.append(f"{name} has {arm.requests} of {plan.min_requests} requests")
         if arm.labelled < labels:
@@ -251,6 +259,49 @@ def _missing(
             figures = f"{_shown(item.candidate, item.unit)} against {_shown(item.stable, item.unit)}"
             needs.append(f"{item.measure} {figures} is not certain yet")
     return ", ".join(needs)
+
+
+def _restarted(
+    state: RolloutState, candidate: ArmStats, stable: ArmStats, now: datetime
+) -> tuple[RolloutState, RolloutVerdict]:
+    """A process began again, and its counters with it: so does this step."""
+    state = replace(state, baseline_candidate=candidate, baseline_stable=stable, segment=state.segment + 1, step_at=now)
+    late = _timed_out(state, now, {})
+    if late is not None:
+        return _ended(state, late)
+    reason = f"canary at {state.weight} %: a counter began again, so does this step"
+    return state, RolloutVerdict(Move.WAIT, state.weight, reason)
+
+
+def _previewed(
+    state: RolloutState, candidate: ArmStats, stable: ArmStats, theirs: ArmStats, now: datetime
+) -> tuple[RolloutState, RolloutVerdict]:
+    """Blue-green before the switch: the candidate runs unasked; what the stable one does is what it will be held to."""
+    plan = state.plan
+    missing = _missing(
+        replace(plan, cost_ratio=None, accuracy_drop=None, drift=None), None, theirs, (), _age(state, now)
+    )
+    if missing and (theirs.requests or not plan.min_requests):
+        late = _timed_out(state, now, {})
+        if late is not None:
+            return _ended(state, replace(late, reason=f"{late.reason}; still {missing}"))
+    if missing:
+        idle = "" if theirs.requests else "inconclusive: no traffic to stable; "
+        return state, RolloutVerdict(Move.WAIT, 0, f"blue-green, before the switch: {idle}{missing}")
+    state = replace(
+        state,
+        step=1,
+        segment=state.segment + 1,
+        step_at=now,
+        baseline_candidate=candidate,
+        baseline_stable=stable,
+        reference=theirs,
+    )
+    return state, RolloutVerdict(Move.STEP, 100, "ready beside the stable version: 100 % from now")
+
+
+def _age(state: RolloutState, now: datetime) -> float:
+    return (now - state.step_at).total_seconds()
 
 
 def _idle(ours: ArmStats, theirs: ArmStats) -> str:

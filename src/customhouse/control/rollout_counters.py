@@ -24,9 +24,10 @@ def arm_stats(
     """The counters of one release, summed over instances; of several values of one series the newest counts.
 
     `release` is the revision that the Observations name. Metrics read, those of the local target:
-    customhouse_requests_total, _request_errors_total, _request_duration_seconds_{bucket,sum,count,squares_sum},
-    _predictions_labelled_total, _prediction_log_loss_sum, _prediction_log_loss_squares_sum, _prediction_outcomes_total,
-    _prediction_scores_total. `rate` is what a second of serving costs, in micro-units of the currency; None: unknown.
+    customhouse_requests_total, _request_errors_total, _request_duration_seconds_{bucket,sum,count},
+    _request_duration_squares_total, _predictions_labelled_total, _prediction_log_loss_sum,
+    _prediction_log_loss_squares_sum, _prediction_outcomes_total, _prediction_scores_total. `rate` is what a second of
+    serving costs, in micro-units of the currency; None: unknown.
     """
     latest: dict[tuple[str, str, tuple[tuple[str, str], ...]], Observation] = {}
     for seen in observations:
@@ -52,7 +53,7 @@ def arm_stats(
             sums[metric] = sums.get(metric, 0.0) + seen.value
     served = int(sums.get("request_duration_seconds_count", 0)) if rate is not None else 0
     price = rate or 0.0
-    squares = sums.get("request_duration_seconds_squares_sum")
+    squares = sums.get("request_duration_squares_total")
     return ArmStats(
         requests=int(sums.get("requests_total", 0)),
         errors=int(sums.get("request_errors_total", 0)),

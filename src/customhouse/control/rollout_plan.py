@@ -1,6 +1,6 @@
-"""What a declaration says about its canary, read from annotations.
+"""What a declaration says about its canary or blue-green release, read from annotations.
 
-customhouse.dev/rollout: canary
+customhouse.dev/rollout: canary                 # or blue-green, which has no steps
 customhouse.dev/rollout-steps: "10,50"          # percent of the traffic; promotion follows the last
 customhouse.dev/rollout-analysis: "min-requests=200, min-labelled=200, max-duration=30m, false-abort=1%"
 """
@@ -19,6 +19,9 @@ from customhouse.core.resource import PREFIX, Manifest, ResourceRef
 ROLLOUT = PREFIX + "rollout"
 STEPS = PREFIX + "rollout-steps"
 ANALYSIS = PREFIX + "rollout-analysis"
+KEEP = PREFIX + "rollout-keep"
+"""Put on a manifest while all of the traffic is on trial: `stable` keeps the version before running, to go back to."""
+CANARY, BLUE_GREEN = "canary", "blue-green"
 _NUMBER = re.compile(r"\+?(\d{1,9}(?:\.\d{1,9})?)\s*(%?)")
 _MAX_TEXT = 1024
 
@@ -50,6 +53,8 @@ class RolloutPlan:
     """How much of the accuracy may be lost, as a share; None: only log-loss is judged."""
     drift: float | None = None
     """Tolerated distance between what the two predict on the same traffic, 0 to 1; None: not judged."""
+    way: str = CANARY
+    """`blue-green`: steps are 0 (the candidate runs beside the stable version, unasked) and 100 (it has everything)."""
 
     @property
     def measures(self) -> int:
@@ -75,7 +80,7 @@ def _called(manifest: Manifest) -> str:
 
 
 def plan_of(manifest: Manifest) -> RolloutPlan | None:
-    """The canary that a manifest declares; None when it declares none.
+    """The canary or blue-green release that a manifest declares; None when it declares none.
 
     Raises DeclarationError that names the annotation for anything that cannot be read, and for rollout annotations on
     an object that is not an InferenceService: a canary that would be ignored is not a canary.
@@ -90,11 +95,15 @@ def plan_of(manifest: Manifest) -> RolloutPlan | None:
         if stray:
             raise _bad(stray, where, f"has no effect without {ROLLOUT}: canary", "add it, or take this one away")
         return None
-    if kind != "canary":
-        raise _bad(ROLLOUT, where, f"{str(kind)[:40]!r} is not a way to roll out", "write canary")
+    if kind not in (CANARY, BLUE_GREEN):
+        raise _bad(ROLLOUT, where, f"{str(kind)[:40]!r} is not a way to roll out", "write canary or blue-green")
     if manifest.get("kind") != "InferenceService":
         raise _bad(ROLLOUT, where, "only an InferenceService can be canaried", "take the annotation away")
     values = _analysis(annotations.get(ANALYSIS, ""), where)
+    if kind == BLUE_GREEN:
+        if STEPS in annotations:
+            raise _bad(STEPS, where, "blue-green has no steps", "take it away, or write canary")
+        return RolloutPlan(**{**values, "way": BLUE_GREEN, "steps": (0, 100)})
     if STEPS in annotations:
         values["steps"] = _steps(annotations[STEPS], where)
     return RolloutPlan(**values)

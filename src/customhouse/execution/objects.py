@@ -14,12 +14,14 @@ from typing import Any
 
 from customhouse._kit.digest import is_digest, json_digest
 from customhouse.core.errors import DeclarationError
-from customhouse.core.resource import Manifest, ResourceRef
+from customhouse.core.resource import PREFIX, Manifest, ResourceRef
 from customhouse.core.workload import Container, Workload, workload
 
 _NOT_TEMPLATE = ("minReplicas", "maxReplicas", "canaryTrafficPercent", "canary")
 _CLAIM = re.compile(r"pvc://([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)(?:/(.*?))?(?:@sha256:[0-9a-f]{64})?")
 _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_KEEP = PREFIX + "rollout-keep"
+"""Set while all of the traffic is on trial (control.rollout_plan)."""
 DEFAULT_TIMEOUT_S = 30
 DEFAULT_QUEUE = 64
 
@@ -39,7 +41,7 @@ class Serving:
     memory_limit: int
     replicas: int
     percent: int | None
-    """Share of the traffic in percent while it is a canary; None: all of it."""
+    """Share of the traffic in percent while it is on trial, the version before kept running; None: all of it."""
     timeout_s: int
     queue: int
 
@@ -131,7 +133,7 @@ def serving(manifest: Manifest) -> Serving:
         cpu_limit=container.cpu_limit,
         memory_limit=container.memory_limit,
         replicas=work.replicas_min,
-        percent=_percent(work.pod),
+        percent=_percent(work.pod, kept=_annotations(manifest).get(_KEEP) == "stable"),
         timeout_s=_whole(work.pod, "timeout", "/spec/predictor", default=DEFAULT_TIMEOUT_S, low=1, high=3600),
         queue=_whole(work.pod, "containerConcurrency", "/spec/predictor", default=0, low=0, high=10_000)
         or DEFAULT_QUEUE,
@@ -226,7 +228,12 @@ def _mounts(work: Workload, raw: Mapping[str, Any], container: Container) -> Ite
             raise DeclarationError("only persistentVolumeClaim and emptyDir volumes are mounted", where=where)
 
 
-def _percent(predictor: Mapping[str, Any]) -> int | None:
+def _annotations(manifest: Manifest) -> Mapping[str, Any]:
+    found = manifest["metadata"].get("annotations")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _percent(predictor: Mapping[str, Any], *, kept: bool = False) -> int | None:
     value = predictor.get("canaryTrafficPercent")
     if value is None:
         return None
@@ -234,7 +241,7 @@ def _percent(predictor: Mapping[str, Any]) -> int | None:
         raise DeclarationError(
             f"canaryTrafficPercent is {value!r}; write 0 to 100", where="/spec/predictor/canaryTrafficPercent"
         )
-    return None if value == 100 else value
+    return None if value == 100 and not kept else value
 
 
 def _whole(values: Mapping[str, Any], key: str, pointer: str, *, default: int, low: int, high: int) -> int:

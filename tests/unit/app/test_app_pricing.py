@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from customhouse.app.governance import Governance
-from customhouse.app.pricing import costs_of, monthly_total
+from customhouse.app.pricing import costs_of, monthly_total, serving_rate
 from customhouse.app.stopwatch import Stopwatch
 from customhouse.control.diff import changes
 from customhouse.core.change import Actor, ActorKind
@@ -75,3 +75,16 @@ def test_what_cannot_be_priced_says_where_it_stands() -> None:
     with pytest.raises(DeclarationError, match="lots") as caught:
         priced([], [claim])
     assert caught.value.where.startswith("d.yaml:3")
+
+
+def test_a_second_of_serving_costs_the_same_however_many_replicas_are_declared() -> None:
+    one = web()
+    many = {**one.manifest, "spec": {**one.manifest["spec"], "replicas": 4}}
+    rate = serving_rate(GOVERNING, one.ref, one.manifest)
+    assert rate is not None
+    assert rate * 730 * 3600 * 1e6 == pytest.approx(monthly_total(GOVERNING, [one]).pico)
+    assert serving_rate(GOVERNING, one.ref, many) == pytest.approx(rate)
+    bare = declared(
+        "Deployment", "apps/v1", "web", {"template": {"spec": {"containers": [{"name": "c", "image": "r"}]}}}
+    )
+    assert serving_rate(GOVERNING, bare.ref, bare.manifest) is None

@@ -261,6 +261,46 @@ def test_a_canary_of_the_same_version_is_refused():
         begin(RolloutPlan(), REF, stable="sha256:a", candidate="sha256:a", now=NOW)
 
 
+def blue_green(**bounds):
+    return RolloutPlan(steps=(0, 100), way="blue-green", **bounds)
+
+
+def test_blue_green_switches_all_of_the_traffic_at_once_and_is_held_to_what_stable_did_before():
+    state = started(blue_green())
+    state, verdict = advance(state, arm(0), arm(60), later(5))
+    assert (verdict.move, verdict.weight) == (Move.WAIT, 0)
+    assert "before the switch: stable has 60 of 100 requests" in verdict.reason
+    state, verdict = advance(state, arm(0), arm(900), later(10))
+    assert (verdict.move, verdict.weight, state.weight) == (Move.STEP, 100, 100)
+    again = RolloutState.from_json(json.loads(json.dumps(state.to_json())))
+    assert again == state
+    good, verdict = advance(state, arm(120), arm(900), later(20))
+    assert (verdict.move, good.phase) == (Move.PROMOTE, RolloutPhase.PROMOTED)
+    bad, verdict = advance(state, arm(60, errors=30), arm(900), later(20))
+    assert (verdict.move, verdict.weight, bad.weight) == (Move.ABORT, 0, 0)
+    assert "errors 50.00 % against 0.00 % of stable" in verdict.reason
+
+
+def test_blue_green_without_traffic_is_inconclusive_before_and_after_the_switch():
+    state, verdict = advance(started(blue_green()), arm(0), arm(0), later(99_999))
+    assert (verdict.move, verdict.weight) == (Move.WAIT, 0)
+    assert "inconclusive: no traffic to stable" in verdict.reason
+    state, _ = advance(state, arm(0), arm(900), later(99_999))
+    _, verdict = advance(state, arm(0), arm(900), later(999_999))
+    assert (verdict.move, verdict.weight) == (Move.WAIT, 100)
+    assert "inconclusive: no traffic to candidate" in verdict.reason
+
+
+def test_the_version_before_is_kept_running_while_all_of_the_traffic_is_on_trial():
+    manifest = service({})
+    state, _ = advance(started(blue_green()), arm(0), arm(900), later(10))
+    shown = overlay(manifest, state)
+    assert shown["spec"]["predictor"]["canaryTrafficPercent"] == 100
+    assert shown["metadata"]["annotations"] == {"customhouse.dev/rollout-keep": "stable"}
+    state, _ = advance(state, arm(120), arm(900), later(20))
+    assert overlay(manifest, state) == manifest
+
+
 def test_the_overlay_carries_the_weight_and_leaves_the_declaration_alone():
     manifest = service({})
     state = started()
@@ -328,6 +368,14 @@ def test_a_declared_canary_is_read_with_its_units():
         )
     )
     assert plan == RolloutPlan((5, 25), 50, 0, 10.0, 5400.0, "promote", 0.005, 0.02, 0.99, 2.0, 0.05, 0.05, 1.2)
+
+
+def test_blue_green_is_declared_without_steps():
+    assert plan_of(declared(rollout="blue-green", analysis="drift=5%, accuracy-drop=1%")) == RolloutPlan(
+        steps=(0, 100), way="blue-green", drift=0.05, accuracy_drop=0.01
+    )
+    with pytest.raises(DeclarationError, match="blue-green has no steps"):
+        plan_of(declared("10", rollout="blue-green"))
 
 
 def test_without_the_annotation_there_is_no_canary_and_defaults_need_no_other():

@@ -9,6 +9,8 @@ from typing import Any
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the latency histogram, in seconds."""
+MOST_BINS = 32
+"""Classes that are counted apart; those beyond are counted with the last."""
 _CLIP = 1e-7
 """A probability of exactly 0 or 1 would make one wrong answer an infinite loss; float32 resolves about 6e-8."""
 
@@ -17,7 +19,8 @@ class Traffic:
     """What one revision served: requests by status code, errors (5xx), latency, quality of labelled predictions."""
 
     __slots__ = (
-        "counts", "errors", "labelled", "log_loss", "log_loss_squares", "observed", "outcomes", "requests", "seconds"
+        "counts", "errors", "labelled", "log_loss", "log_loss_squares", "observed", "outcomes", "requests", "scores",
+        "seconds", "squares",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -25,11 +28,13 @@ class Traffic:
         self.errors = 0
         self.counts = [0] * (len(BUCKETS) + 1)
         self.seconds = 0.0
+        self.squares = 0.0
         self.observed = 0
         self.labelled = 0
         self.log_loss = 0.0
         self.log_loss_squares = 0.0
         self.outcomes: dict[str, int] = {}
+        self.scores: dict[str, int] = {}
 
     def record(self, status: int, seconds: float) -> None:
         """Count one answered request."""
@@ -38,7 +43,18 @@ class Traffic:
             self.errors += 1
         self.counts[bisect_left(BUCKETS, seconds)] += 1
         self.seconds += seconds
+        self.squares += seconds * seconds
         self.observed += 1
+
+    def said(self, rows: Sequence[Sequence[float]]) -> None:
+        """Count predictions by what they say: tenths of the probability of class 1, of many classes the largest."""
+        for row in rows:
+            if len(row) <= 2:
+                place = min(max(int(row[-1] * 10), 0), 9)
+            else:
+                place = min(list(row).index(max(row)), MOST_BINS - 1)
+            name = str(place)
+            self.scores[name] = self.scores.get(name, 0) + 1
 
     def label(self, row: Sequence[float], label: int) -> None:
         """Count the true label of one prediction.
@@ -71,6 +87,8 @@ class Traffic:
             "errors": self.errors,
             "buckets": self.cumulative(),
             "seconds": self.seconds,
+            "squares": self.squares,
+            "scores": dict(self.scores),
             "observed": self.observed,
             "labelled": self.labelled,
             "log_loss": self.log_loss,
@@ -96,6 +114,9 @@ def samples(traffic: Mapping[str, Any]) -> Iterable[tuple[str, str, dict[str, st
         yield "customhouse_request_duration_seconds_bucket", "1", {"le": str(bound)}, count
     yield "customhouse_request_duration_seconds_sum", "s", {}, traffic["seconds"]
     yield "customhouse_request_duration_seconds_count", "1", {}, traffic["observed"]
+    yield "customhouse_request_duration_squares_total", "s2", {}, traffic["squares"]
+    for place, count in traffic["scores"].items():
+        yield "customhouse_prediction_scores_total", "1", {"bin": place}, count
     if traffic["labelled"]:
         yield "customhouse_predictions_labelled_total", "1", {}, traffic["labelled"]
         yield "customhouse_prediction_log_loss_sum", "1", {}, traffic["log_loss"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -159,7 +160,9 @@ class Service:
         return self.traffic[release]
 
     def remember(self, identity: str, release: str, rows: str) -> None:
-        """Keep a prediction until its label comes; the oldest are forgotten."""
+        """Count what a prediction said, and keep it until its label comes; the oldest are forgotten."""
+        with contextlib.suppress(orjson.JSONDecodeError, TypeError, ValueError, OverflowError):
+            self._traffic(release).said(orjson.loads(rows))
         self._predictions[identity] = (release, rows)
         if len(self._predictions) > REMEMBERED:
             self._predictions.popitem(last=False)
