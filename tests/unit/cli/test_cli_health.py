@@ -41,7 +41,7 @@ def test_lists_are_told_item_by_item_in_json_and_yaml_and_names_may_be_missing(t
     assert [(row["resource"]["kind"], row["status"]) for row in rows] == [
         ("Pod", "Degraded"),
         ("Secret", "Healthy"),
-        ("Pod", "Unknown"),
+        ("Pod", "Progressing"),
     ]
     assert _names(rows) == ["", "", ""]
 

@@ -243,6 +243,17 @@ _ANYTHING = st.recursive(
 _KINDS = st.sampled_from([head for head, _ in rows_of_all()] + ["nobody.example.io/Thing", "apps/Deployment", "/Pod"])
 
 
+@pytest.mark.parametrize("kind", ["/Pod", "apps/Deployment", "apps.kruise.io/CloneSet", "gloo.solo.io/Proxy", "x.io/Y"])
+def test_a_number_that_nobody_can_write_out_is_none(kind: str) -> None:
+    """Python refuses to make text of an integer of more than 4,300 digits; YAML's 0x... reads one."""
+    large = 1 << 20_000
+    for key in ("phase", "state", "replicas", "observedGeneration", "readyReplicas", "ready", "errors", "conditions"):
+        status = {key: [{"type": large, "status": large}] if key == "conditions" else large}
+        spec = {"replicas": large, "updateStrategy": {"partition": large}}
+        assert isinstance(_of(kind, status, spec, generation=large, finalizers=[large]).message, str)
+    assert _of(kind, {}, {}, deletionTimestamp="x", finalizers=[large]).status is HealthStatus.PROGRESSING
+
+
 @settings(max_examples=150, deadline=None)
 @given(kind=_KINDS, metadata=_ANYTHING, spec=_ANYTHING, status=_ANYTHING)
 def test_nonsense_has_a_health_and_raises_nothing(kind: str, metadata: Any, spec: Any, status: Any) -> None:

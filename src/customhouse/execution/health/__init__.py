@@ -13,7 +13,7 @@ from customhouse.core.resource import Manifest
 from customhouse.execution.health.builtin import BUILT_IN
 from customhouse.execution.health.generic import generic
 from customhouse.execution.health.kinds import rule_of
-from customhouse.execution.health.seen import HEALTHY, PROGRESSING, Seen, mapping, seen
+from customhouse.execution.health.seen import HEALTHY, PROGRESSING, Seen, mapping, seen, word
 
 
 def health(manifest: Manifest, *, reports: bool = True) -> Health:
@@ -46,5 +46,5 @@ def customized(custom: Callable[[Manifest], Health | None]) -> Callable[[Manifes
 
 def _deleted(parts: Seen) -> Health:
     held = parts.metadata.get("finalizers")
-    waits = f"; it waits for {', '.join(map(str, held[:5]))[:500]}" if isinstance(held, list) and held else ""
+    waits = f"; it waits for {', '.join(map(word, held[:5]))}" if isinstance(held, list) and held else ""
     return Health(PROGRESSING, f"it is being deleted{waits}")

@@ -21,6 +21,8 @@ from customhouse.execution.health.seen import (
     number,
     said,
     state,
+    text,
+    word,
 )
 
 Rule = Callable[[Seen], Health]
@@ -119,20 +121,15 @@ def _pod(seen: Seen) -> Health:
     states = [s for key in ("initContainerStatuses", "containerStatuses") for s in items(seen.status, key)]
     if policy == "Always":
         waiting = [mapping(mapping(item, "state"), "waiting") for item in states]
-        bad = [
-            w
-            for w in waiting
-            if str(w.get("reason", "")).startswith("Err") or str(w.get("reason", "")).endswith(_WAITING_ERRORS)
-        ]
+        bad = [w for w in waiting if text(w, "reason").startswith("Err") or text(w, "reason").endswith(_WAITING_ERRORS)]
         if bad:
-            return Health(DEGRADED, said(bad[0]) or str(bad[0].get("reason")))
-    phase = seen.status.get("phase")
-    message = str(seen.status.get("message", ""))
+            return Health(DEGRADED, said(bad[0]))
+    phase, message = text(seen.status, "phase"), text(seen.status, "message")
     if phase == "Succeeded":
         return Health(HEALTHY, message or "it succeeded")
     if phase == "Failed":
         failed = [mapping(mapping(item, "state"), "terminated") for item in states]
-        codes = [f"exit code {item['exitCode']}" for item in failed if item.get("exitCode")]
+        codes = [f"exit code {number(item, 'exitCode')}" for item in failed if number(item, "exitCode")]
         return Health(DEGRADED, message or ", ".join(codes) or "it failed")
     if phase == "Running" and policy == "Always":
         ready = conditions(seen.status).get("Ready", {})
@@ -142,14 +139,18 @@ def _pod(seen: Seen) -> Health:
             return Health(DEGRADED, said(ready) or "a container ended and is not ready again")
         return Health(PROGRESSING, said(ready) or "it is not ready")
     if phase in ("Running", "Pending"):
-        return Health(PROGRESSING, message or f"it is {str(phase).lower()}")
-    return Health(HealthStatus.UNKNOWN, message or f"phase {phase}")
+        return Health(PROGRESSING, message or f"it is {phase.lower()}")
+    return Health(HealthStatus.UNKNOWN, message or f"phase {phase}") if phase else _none_yet()
 
 
 def _claim(seen: Seen) -> Health:
-    phase = seen.status.get("phase")
+    phase = text(seen.status, "phase")
     known = {"Bound": HEALTHY, "Pending": PROGRESSING, "Lost": DEGRADED}
-    return Health(known.get(str(phase), HealthStatus.UNKNOWN), f"phase {phase}")
+    return Health(known.get(phase, HealthStatus.UNKNOWN), f"phase {phase}") if phase else _none_yet()
+
+
+def _none_yet() -> Health:
+    return Health(PROGRESSING, "it has no status yet")
 
 
 def _service(seen: Seen) -> Health:
@@ -173,21 +174,21 @@ def _inference_service(seen: Seen) -> Health:
     if behind(seen.metadata, seen.status):
         return Health(PROGRESSING, NOT_SEEN)
     if transition in ("BlockedByFailedLoad", "InvalidSpec"):
-        return Health(DEGRADED, said(mapping(model, "lastFailureInfo")) or str(transition))
+        return Health(DEGRADED, said(mapping(model, "lastFailureInfo")) or word(transition))
     failing = [c for c in found.values() if state(c) == "False" and c.get("severity") != "Info"]
     ready = found.get("Ready", {})
     if state(ready) == "True":
         return Health(HEALTHY, said(ready) or "it is ready")
     decided = [c for c in failing if c.get("reason")]
     if decided and transition != "InProgress":
-        return Health(DEGRADED, f"{decided[0].get('type')}: {said(decided[0]) or decided[0].get('reason')}")
-    return Health(PROGRESSING, f"{failing[0].get('type')} is not true" if failing else "it is not ready")
+        return Health(DEGRADED, f"{text(decided[0], 'type')}: {said(decided[0])}")
+    return Health(PROGRESSING, f"{text(failing[0], 'type')} is not true" if failing else "it is not ready")
 
 
 def _autoscaler(seen: Seen) -> Health:
     found = list(_hpa_conditions(seen.metadata, seen.status))
     for condition in found:
-        failed = str(condition.get("reason", "")).startswith("Failed") or condition.get("reason") == "InvalidSelector"
+        failed = text(condition, "reason").startswith("Failed") or text(condition, "reason") == "InvalidSelector"
         if condition.get("type") in ("AbleToScale", "ScalingActive", "ScalingLimited") and failed:
             return Health(DEGRADED, said(condition))
     for condition in found:

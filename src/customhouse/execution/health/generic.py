@@ -40,6 +40,7 @@ from customhouse.execution.health.seen import (
     said,
     state,
     text,
+    word,
 )
 from customhouse.execution.health.words import DECLARES, ENDS, PAUSED, STRONG, Tone, tone, words
 
@@ -109,8 +110,8 @@ def _silent(seen: Seen) -> Health:
         ended = next((key for key in _ENDED if seen.status.get(key)), None)
         return Health(PROGRESSING, "it has started") if ended is None else Health(HEALTHY, f"{ended} is told")
     for key in ("phase", "state", "status", "health"):
-        if isinstance(word := seen.status.get(key), (str, int)):
-            return Health(UNKNOWN, f"{key} is {str(word)[:200]!r}, which is no word that is known")
+        if isinstance(told := seen.status.get(key), (str, int)):
+            return Health(UNKNOWN, f"{key} is {word(told)!r}, which is no word that is known")
     if any(seen.status.values()) and seen.status.get("conditions") != []:
         return Health(HEALTHY, "its status tells of no condition, phase or error")
     if seen.status:
@@ -397,7 +398,7 @@ def _told(status: Mapping[str, Any]) -> Health | None:
         if isinstance(value, Mapping):
             value = value.get("message")
         if isinstance(value, list) and value:
-            value = str(value[0])[:1000]
+            value = text(value[0], "message") or word(value[0])
         if isinstance(value, str) and value.strip():
             return Health(DEGRADED, value[:4096])
     return None

@@ -20,6 +20,8 @@ MAX_CONDITIONS = 2_000
 _MAX_MESSAGE = 4096
 _STATES = {"true": "True", "false": "False", "unknown": "Unknown", "TRUE": "True", "FALSE": "False"}
 """What some controllers write for the three words of the API."""
+_LARGEST = 1 << 63
+"""Kubernetes' numbers have 64 bits; Python refuses to write out one of more than 4,300 digits."""
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -37,10 +39,10 @@ class Seen:
 
 def seen(manifest: Manifest) -> Seen:
     """The parts of a manifest."""
-    group, slash, _ = str(manifest.get("apiVersion", "")).partition("/")
+    group, slash, _ = text(manifest, "apiVersion").partition("/")
     return Seen(
         group if slash else "",
-        str(manifest.get("kind", "")),
+        text(manifest, "kind"),
         mapping(manifest, "metadata"),
         mapping(manifest, "spec"),
         # Some write one word: what others call the phase.
@@ -67,7 +69,7 @@ def number(values: Any, key: str, default: int = 0) -> int:
     if isinstance(value, bool):
         return default
     if isinstance(value, int):
-        return value
+        return value if abs(value) < _LARGEST else default
     return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19 else default
 
 
@@ -75,6 +77,15 @@ def text(values: Any, key: str) -> str:
     """The text at a key; empty where there is none."""
     value = values.get(key) if isinstance(values, Mapping) else None
     return value[:_MAX_MESSAGE] if isinstance(value, str) else ""
+
+
+def word(value: Any) -> str:
+    """A text or a number as text, shortened; empty for anything else."""
+    if isinstance(value, str):
+        return value[:200]
+    if isinstance(value, float) or (isinstance(value, int) and abs(value) < _LARGEST):
+        return str(value)
+    return ""
 
 
 def at(values: Any, path: str) -> Any:
@@ -91,7 +102,7 @@ def conditions(status: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     found = status.get("conditions")
     if not isinstance(found, list):
         return {}
-    return {str(item["type"]): item for item in found[:MAX_CONDITIONS] if isinstance(item, Mapping) and "type" in item}
+    return {word(item["type"]): item for item in found[:MAX_CONDITIONS] if isinstance(item, Mapping) and "type" in item}
 
 
 def state(condition: Mapping[str, Any]) -> str:

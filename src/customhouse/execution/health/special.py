@@ -24,6 +24,7 @@ from customhouse.execution.health.seen import (
     said,
     state,
     text,
+    word,
 )
 
 Test = Callable[[Seen], str | None]
@@ -36,7 +37,7 @@ def rollout(seen: Seen) -> Health:
         return Health(DEGRADED, said(found["InvalidSpec"]))
     written = text(mapping(seen.metadata, "annotations"), "rollout.argoproj.io/workload-generation")
     workload = status.get("workloadObservedGeneration")
-    if not status or behind(seen.metadata, status) or (written and workload is not None and str(workload) != written):
+    if not status or behind(seen.metadata, status) or (written and workload is not None and word(workload) != written):
         return Health(PROGRESSING, NOT_SEEN)
     phases = {"Healthy": HEALTHY, "Degraded": DEGRADED, "Paused": SUSPENDED, "Progressing": PROGRESSING}
     phase = phases.get(text(status, "phase"))
@@ -81,7 +82,7 @@ def kruise(seen: Seen) -> Health:
     wanted = number(status, "desiredNumberScheduled") if daemons else number(seen.spec, "replicas", 1)
     held = rolling.get("partition", strategy.get("partition"))
     if held not in (None, 0, "0", "0%"):
-        return Health(SUSPENDED, f"partition is {held}: the rest of the update waits for somebody")
+        return Health(SUSPENDED, f"partition is {word(held)}: the rest of the update waits for somebody")
     keys = (
         ("updatedNumberScheduled", "numberAvailable")
         if daemons
@@ -127,7 +128,7 @@ _WAITING = ("Pending", "Waiting", "Progress", "AddressNotAssigned", "Unknown")
 def _parent(entry: Mapping[str, Any], found: list[Mapping[str, Any]]) -> Health:
     ref = mapping(entry, "parentRef") or mapping(entry, "ancestorRef")
     name = text(ref, "name") or text(entry, "host")
-    kinds = {str(item.get("type")): item for item in found}
+    kinds = {text(item, "type"): item for item in found}
     for kind in ("Accepted", "Admitted", "ResolvedRefs", "PartiallyInvalid", "Programmed"):
         item = kinds.get(kind, {})
         if state(item) != ("True" if kind == "PartiallyInvalid" else "False"):
@@ -151,12 +152,12 @@ def gloo(seen: Seen) -> Health:
     order = (HEALTHY, SUSPENDED, DEGRADED)
     seen_any = False
     for report in reports:
-        word = str(report.get("state", "Pending"))
-        status = {"1": HEALTHY, "Accepted": HEALTHY, "0": SUSPENDED, "Pending": SUSPENDED}.get(word, DEGRADED)
+        said_state = word(report.get("state", "Pending"))
+        status = {"1": HEALTHY, "Accepted": HEALTHY, "0": SUSPENDED, "Pending": SUSPENDED}.get(said_state, DEGRADED)
         told = text(report, "reason") or {
             HEALTHY: "The resource has been validated",
             SUSPENDED: "The resource has not yet been validated",
-        }.get(status, f"state is {word}")
+        }.get(status, f"state is {said_state}")
         if not seen_any or order.index(status) > order.index(worst.status):
             worst, seen_any = Health(status, told), True
     return worst
@@ -226,13 +227,13 @@ def _severe(seen: Seen) -> str | None:
     """Cluster API: a condition that is False for good."""
     for item in items(seen.status, "conditions"):
         if item.get("severity") == "Error" and state(item) == "False":
-            return said(item) or f"{item.get('type')} is false"
+            return said(item) or f"{text(item, 'type')} is false"
     return None
 
 
 def _listeners(seen: Seen) -> str | None:
     for listener in items(seen.status, "listeners"):
-        found = {str(item.get("type")): item for item in items(listener, "conditions")}
+        found = {text(item, "type"): item for item in items(listener, "conditions")}
         for kind, bad in (("Accepted", "False"), ("ResolvedRefs", "False"), ("Conflicted", "True")):
             if state(found.get(kind, {})) == bad and text(found[kind], "reason") != "Pending":
                 return f"listener {text(listener, 'name')}: {said(found[kind])}"

@@ -43,8 +43,10 @@ from customhouse.execution.health.seen import (
     behind,
     conditions,
     mapping,
+    number,
     said,
     state,
+    word,
 )
 from customhouse.execution.health.special import RULES, TESTS, Test
 
@@ -119,7 +121,7 @@ def _condition(kind: str, states: tuple[str, ...], reasons: tuple[str, ...], see
     condition = conditions(seen.status).get(kind)
     if condition is None or not _any(state(condition), states):
         return None
-    if reasons != ("",) and not _any(str(condition.get("reason", ""))[:200], reasons):
+    if reasons != ("",) and not _any(word(condition.get("reason")), reasons):
         return None
     return said(condition) or f"{kind} is {state(condition).lower()}"
 
@@ -132,9 +134,9 @@ def _field(seen: Seen, path: str) -> Any:
 
 def _value(path: str, values: tuple[str, ...], seen: Seen) -> str | None:
     found = _field(seen, path)
-    if not isinstance(found, (str, int, float)):
+    shown = word(found)
+    if not shown:
         return None
-    shown = str(found)[:200]
     if values == ("all",):
         ready, _, wanted = shown.partition("/")
         return f"{path.lstrip('.')} is {shown}" if ready == wanted else None
@@ -149,9 +151,8 @@ def _there(path: str, seen: Seen) -> str | None:
 
 
 def _lower(low: str, high: str, seen: Seen) -> str | None:
-    first, second = (int(path) if path.isdigit() else _field(seen, path) or 0 for path in (low, high))
-    numbers = isinstance(first, (int, float)) and isinstance(second, (int, float))
-    return f"{low.lstrip('.')} is {first} of {second}" if numbers and first < second else None
+    first, second = (int(path) if path.isdigit() else number({"": _field(seen, path)}, "") for path in (low, high))
+    return f"{low.lstrip('.')} is {first} of {second}" if first < second else None
 
 
 def _any(value: str, patterns: tuple[str, ...]) -> bool:

@@ -14,6 +14,7 @@ from customhouse.core.errors import ConfigError
 from customhouse.core.plan import Health, HealthStatus
 from customhouse.core.resource import Manifest
 from customhouse.execution.health.customizations import Customizations, Script
+from customhouse.execution.health.seen import seen
 
 TIMEOUT_S = 5.0
 """Of one script for one object, the start of the process included; they take some tenths of a millisecond."""
@@ -45,8 +46,8 @@ class LuaHealth:
 
     def __call__(self, manifest: Manifest) -> Health | None:
         """The script's opinion."""
-        group, slash, _ = str(manifest.get("apiVersion", "")).partition("/")
-        script = self._customizations.script_of(group if slash else "", str(manifest.get("kind", "")))
+        parts = seen(manifest)
+        script = self._customizations.script_of(parts.group, parts.kind)
         return None if script is None else self._judged(script, manifest)
 
     def close(self) -> None:
