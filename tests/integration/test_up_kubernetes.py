@@ -43,6 +43,7 @@ class ClusterWorld(UpWorld):
         self.plane = plane
         rules = RULES.replace("KUBECONFIG", str(plane.kubeconfig)).replace("MODE", mode)
         super().__init__(root, rules)
+        self.rules = rules
         self.namespace = plane.namespace("up")
 
     def text(self, name: str) -> str:
@@ -160,3 +161,25 @@ def test_a_killed_control_plane_goes_on_and_a_refused_object_is_told(managed: Cl
     managed.put("one", "third")
     managed.until(lambda: managed.text("one") == "third")
     managed.until(lambda: managed.overview().get("problem") == "")
+
+
+def test_of_two_control_planes_one_writes_and_the_other_takes_over(managed: ClusterWorld) -> None:
+    managed.push({"customhouse.yaml": managed.rules.replace("  mode:", "  source: two\n  mode:")}, "name the source")
+    managed.put("one", "first")
+    managed.start()
+    managed.until(lambda: managed.text("one") == "first")
+    first, home = managed.process, managed.state
+    managed.state = managed.root / "second"
+    managed.start()
+    second = managed.process
+    managed.until(lambda: managed.overview().get("cluster", {}).get("leader"))
+    managed.until(lambda: managed.overview()["cluster"]["leads"] is False)
+    managed.put("one", "second")
+    managed.until(lambda: managed.text("one") == "second")
+    managed.state, managed.process = home, first
+    managed.until(lambda: managed.overview()["cluster"]["leads"] is True)
+    assert managed.end() == 0
+    managed.state, managed.process = managed.root / "second", second
+    managed.put("one", "third")
+    managed.until(lambda: managed.text("one") == "third")
+    managed.until(lambda: managed.overview()["cluster"]["leads"] is True)

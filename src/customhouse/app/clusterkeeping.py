@@ -13,12 +13,14 @@ from typing import Any, Protocol, runtime_checkable
 
 from customhouse._kit.clock import Clock, to_rfc3339
 from customhouse._kit.digest import bytes_digest
+from customhouse.app.leading import LeadersCluster
 from customhouse.app.target_spec import MANAGE, ClusterSpec
 from customhouse.app.unsealing import UnsealingCluster
 from customhouse.control.conducting import Conducted, conduct
 from customhouse.control.convergence import Conduct, Convergence
 from customhouse.control.rounds import Found, ObjectDrift, Round
 from customhouse.control.sealed import Opener
+from customhouse.control.source import Repository
 from customhouse.control.sources import applications
 from customhouse.control.tracked import Inventories
 from customhouse.core.application import Engine
@@ -42,6 +44,23 @@ class ClusterTarget(Protocol):
 
     cluster: Cluster
     sight: Sightings
+
+    def stand(self, namespace: str, name: str, identity: str, told: Callable[[bool], None]) -> Leadership:
+        """Stand for election."""
+
+
+class Leadership(Protocol):
+    """What an election came to so far."""
+
+    problem: str
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process may write."""
+
+    @property
+    def holder(self) -> str:
+        """Who may, as far as is known."""
 
 
 @dataclass(slots=True)
@@ -68,8 +87,12 @@ class ClusterKeeping:
         self.conducted = Conducted((), {}, {}, {})
         self.reconciled_by: Mapping[Engine, Engine] = {}
         self.remotes: tuple[str, ...] = ()
+        self.stand: Callable[[], Leadership] | None = None
+        """Begins to stand for election; None where nobody else can be there."""
+        self._leadership: Leadership | None = None
         self.opener_for: Callable[[Sequence[Declaration]], Opener | None] = lambda _: None
-        self._cluster, self._sight, self._state, self._clock = UnsealingCluster(cluster), sight, state, clock
+        self._cluster = UnsealingCluster(LeadersCluster(cluster, self._leads))
+        self._sight, self._state, self._clock = sight, state, clock
         self._convergence: Convergence | None = None
         self._declared: Sequence[Declaration] = ()
         self._refs: dict[Key, ResourceRef] = {}
@@ -77,6 +100,8 @@ class ClusterKeeping:
 
     def keep(self, desired: Sequence[Declaration], spec: ClusterSpec) -> Kept:
         """One step. Raises TargetError (the API is out of reach) and StateError; the next call goes on from there."""
+        if spec.mode == MANAGE and self.stand is not None and self._leadership is None:
+            self._leadership = self.stand()
         found = self._converging(spec)
         if len(desired) != len(self._declared) or not all(map(is_, desired, self._declared)):
             self.conducted = conducted(self._cluster, desired, self.remotes, self.reconciled_by)
@@ -91,9 +116,12 @@ class ClusterKeeping:
         made = found.step()
         return self._kept(found, made)
 
+    def _leads(self) -> bool:
+        return self._leadership.leads if self._leadership is not None else self.stand is None
+
     def _converging(self, spec: ClusterSpec) -> Convergence:
         conduct = Conduct(
-            writes=spec.mode == MANAGE,
+            writes=spec.mode == MANAGE and self._leads(),
             correct=spec.drift == "correct",
             prune=spec.prune,
             prune_budget_percent=spec.prune_budget_percent,
@@ -139,6 +167,8 @@ class ClusterKeeping:
 
     def _problem(self, found: Convergence, made: Round) -> str:
         said = [f"the API does not answer: {made.unanswered}"] if made.unanswered else []
+        if self._leadership is not None and self._leadership.problem:
+            said.append(f"it cannot stand for election: {self._leadership.problem}")
         said += found.unfit[:_TOLD]
         said += [f"{ref} is left alone: {why}" for ref, why in list(self.conducted.held.items())[:_TOLD]]
         if found.blocked:
@@ -158,7 +188,9 @@ class ClusterKeeping:
         found = self._convergence
         if found is None:
             return False
-        return not found.conduct.writes or (found.settled and not found.waiting())
+        if not found.conduct.writes:
+            return self.spec.mode != MANAGE
+        return found.settled and not found.waiting()
 
     def holds(self, ref: ResourceRef) -> bool:
         """Whether the object is in the inventory; before the first step nothing is known, and it may be."""
@@ -180,6 +212,8 @@ class ClusterKeeping:
         return {
             "target": "kubernetes",
             "mode": self.spec.mode,
+            "leads": self._leads(),
+            "leader": "" if self._leadership is None else self._leadership.holder,
             "source": self.source,
             "objects": len(self._refs),
             "waiting": [{"resource": ref.to_json(), "for": text} for ref, text in list(found.waiting().items())[:100]],
@@ -257,6 +291,12 @@ def told(item: ObjectDrift) -> str:
     word = "has fields that nobody declared" if item.found is Found.ADDED else "is not as declared"
     shown = ", ".join(str(one) for one in item.fields[:3]) + (", …" if len(item.fields) > 3 else "")
     return f"{item.ref} {word}: {shown}"
+
+
+def first_commit_source(source: Repository, location: str, branch: str) -> str:
+    """The name of an inventory that nobody named. Raises SourceError."""
+    first = next(iter(source.commits(None, source.fetch())), "")
+    return source_name("", location, branch, first)
 
 
 def source_name(given: str, location: str, branch: str, first_commit: str) -> str:

@@ -16,11 +16,21 @@ from pathlib import Path
 from typing import Any
 
 from customhouse.app import journal, wiring, wiring_secrets
-from customhouse.app.clusterkeeping import ClusterKeeping, ClusterTarget, Kept, addresses, drift_json, source_name
+from customhouse.app.clusterkeeping import (
+    SOURCE_KEY,
+    ClusterKeeping,
+    ClusterTarget,
+    Kept,
+    addresses,
+    drift_json,
+    first_commit_source,
+    source_name,
+)
 from customhouse.app.exclusive import Exclusive
 from customhouse.app.following import Books, Following
 from customhouse.app.governance import Governance
 from customhouse.app.identity import IDENTITY
+from customhouse.app.leading import candidate
 from customhouse.app.ledger_watch import WitnessClerk
 from customhouse.app.memory import JOB, PENDING, REFUSED, REMOVING, Memory, key_of, ref_of
 from customhouse.app.metering import Metering
@@ -34,6 +44,7 @@ from customhouse.control.rollback import revert_message
 from customhouse.control.rollout import Move
 from customhouse.control.sealed import Opener
 from customhouse.control.source import PushRejectedError, RevertConflictError
+from customhouse.control.tracked import NAMESPACE
 from customhouse.core.errors import CustomhouseError, StateError, TargetError
 from customhouse.core.ledger import Entry
 from customhouse.core.plan import ActionKind, HealthStatus, LiveObject
@@ -113,10 +124,16 @@ class ControlPlane:
         spec = self.governing().configuration.cluster
         if spec is None or not isinstance(self.target, ClusterTarget):
             return None
-        first = next(iter(self.source.commits(None, self.source.fetch())), "")
-        name = source_name(spec.source, self.location, self.branch, first)
-        self.target.sight.on_news = self.heard
-        return ClusterKeeping(self.target.cluster, self.target.sight, self.store.state, self.clock, name)
+        name = spec.source or self.store.state.get(SOURCE_KEY)
+        if not name:  # asked once: a remote that is away must not keep what is known from being kept up
+            name = first_commit_source(self.source, self.location, self.branch)
+        name = source_name(str(name), "", "", "")
+        target = self.target
+        target.sight.on_news = self.heard
+        made = ClusterKeeping(target.cluster, target.sight, self.store.state, self.clock, name)
+        identity = candidate(self.settings.state)
+        made.stand = lambda: target.stand(NAMESPACE, f"customhouse-{name}", identity, lambda _: self.wake())
+        return made
 
     # life
     def start(self) -> None:

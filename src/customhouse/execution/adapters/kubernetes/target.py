@@ -6,15 +6,17 @@ the rest of the control plane the same face as the local target has.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from customhouse._kit.clock import Clock
 from customhouse.core.cluster import Apply, Cluster, Delete, Written, cluster_identity
+from customhouse.core.errors import TargetError
 from customhouse.core.observation import Observation
 from customhouse.core.plan import Action, ActionKind, ActionResult, LiveObject
 from customhouse.core.resource import Manifest, ResourceRef
 from customhouse.core.sight import key_of
+from customhouse.execution.adapters.kubernetes.lease import Election, Lease
 from customhouse.execution.health import health
 from customhouse.execution.sightings import Sightings
 
@@ -29,7 +31,25 @@ class KubernetesTarget:
     def __init__(self, cluster: Cluster, clock: Clock) -> None:
         self.cluster = cluster
         self.sight = Sightings(cluster, health, clock)
+        self._clock = clock
+        self._election: Election | None = None
         self._applied: dict[ResourceRef, None] = {}
+
+    def stand(self, namespace: str, name: str, identity: str, told: Callable[[bool], None]) -> Lease:
+        """Stand for election, in a thread of its own, until `stop`; the Lease says whether this process leads.
+
+        The namespace of the Lease is made where it is missing. Raises TargetError when it cannot be.
+        """
+        room = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+        if self.cluster.get([ResourceRef.of(room, "")])[0] is None:
+            (made,) = self.cluster.write([Apply(room)])
+            if not made.ok:
+                raise TargetError(f"the namespace of leases cannot be made: {made.problem}", where=namespace)
+        if self._election is not None:
+            self._election.close()
+        lease = Lease(self.cluster, namespace, name, identity, self._clock)
+        self._election = Election(lease, told)
+        return lease
 
     # life, as the local target has it
     def start(self) -> None:
@@ -37,6 +57,8 @@ class KubernetesTarget:
 
     def stop(self, *, keep_serving: bool = False) -> None:
         """End the watches and the connection; what runs in the cluster goes on."""
+        if self._election is not None:
+            self._election.close()
         self.sight.close()
         close = getattr(self.cluster, "close", None)
         if close is not None:
