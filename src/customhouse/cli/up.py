@@ -14,13 +14,24 @@ _PATIENCE_S = 4.0
 @click.command()
 @click.option("--repo", default=".", show_default=True, help="Repository to follow: a path or a URL.")
 @click.option("--branch", default="main", show_default=True, help="The branch that is deployed.")
+@click.option("--port", type=int, default=8440, show_default=True, help="Port of the dashboard; 0: a free one.")
 @click.option(
-    "--port", type=int, default=8440, show_default=True, help="Loopback port of the dashboard; 0: a free one."
+    "--host", default="127.0.0.1", show_default=True, help="Address of the dashboard, which asks nobody who he is."
 )
+@click.option("--name", "names", multiple=True, metavar="HOST", help="A name that it answers to beside the loopback's.")
 @click.option("--key", metavar="FILE", help="SSH private key that signs what Customhouse commits.")
 @click.option("--keep-serving", is_flag=True, help="Leave the model servers running when this ends.")
 @common
-def up(repo: str, branch: str, port: int, key: str | None, keep_serving: bool, settings: Settings) -> None:
+def up(
+    repo: str,
+    branch: str,
+    port: int,
+    host: str,
+    names: tuple[str, ...],
+    key: str | None,
+    keep_serving: bool,
+    settings: Settings,
+) -> None:
     """Run the control plane: watch the branch, judge each new commit, apply what is allowed, heal, record."""
     import contextlib
     import signal
@@ -51,7 +62,7 @@ def up(repo: str, branch: str, port: int, key: str | None, keep_serving: bool, s
         signal.signal(number, handler)
     try:
         # The port first: when it is taken nothing has been started yet.
-        server = Server(live, port=port, ledger=ledger_files(settings, plane.store))
+        server = Server(live, host, port, names=names, ledger=ledger_files(settings, plane.store))
         plane.start()
         with contextlib.suppress(KeyboardInterrupt), server:
             talk(settings, f"following {repo} ({branch}); dashboard: {server.address.url}; Ctrl-C ends")

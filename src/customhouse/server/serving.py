@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from customhouse.core.errors import TargetError
 from customhouse.server.application import Board, application
+from customhouse.server.door import LOOPBACK
 from customhouse.server.ledger_tiles import Tiles
 
 _MOST_CONNECTIONS = 128
@@ -31,6 +32,11 @@ class Address:
         return f"http://{host}:{self.port}/"
 
 
+def _bracketed(name: str) -> str:
+    """An IPv6 address as a Host header has it."""
+    return f"[{name}]" if ":" in name and not name.startswith("[") else name
+
+
 class Server:
     """A context manager: listens when entered (TargetError: the port is taken), ends within two seconds."""
 
@@ -42,12 +48,16 @@ class Server:
         *,
         app: ASGIApp | None = None,
         ledger: Tiles | None = None,
+        names: tuple[str, ...] = (),
     ) -> None:
-        """Serves the dashboard over `board` and the ledger's files, or `app` instead."""
+        """Serves the dashboard over `board` and the ledger's files, or `app` instead.
+
+        It answers to the loopback's names and to `names` (a pod's address, a Service's name), never to any name.
+        """
         self._ending = threading.Event()
         if app is None:
             assert board is not None  # noqa: S101 - one of the two is given
-            app = application(board, ending=self._ending.is_set, ledger=ledger)
+            app = application(board, (*LOOPBACK, *map(_bracketed, names)), ending=self._ending.is_set, ledger=ledger)
         self._app = app
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM)
