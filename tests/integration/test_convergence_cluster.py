@@ -241,3 +241,45 @@ def test_in_observe_mode_nothing_is_written(world: ConvergenceWorld) -> None:
         world.convergence.step()
     assert set(world.versions("ConfigMap", place)) == {"kube-root-ca.crt"}
     assert world.versions("ConfigMap", world.home).keys() == {"kube-root-ca.crt"}
+
+
+def test_what_somebody_puts_into_a_declared_namespace_is_told(world: ConvergenceWorld) -> None:
+    place = world.plane.namespace("rogue") + "-ours"
+    world.declare(namespaced(place), config_map("one", place), deployment("model", place))
+    world.settle()
+    assert [str(item.ref) for item in world.sight.look_again({place})] == []
+    world.plane.apply(f"/api/v1/namespaces/{place}/configmaps/rogue", config_map("rogue", place))
+    assert [str(item.ref) for item in world.sight.look_again({place})] == [f"ConfigMap {place}/rogue"]
+
+
+def test_what_a_hand_adds_to_an_object_is_told(world: ConvergenceWorld) -> None:
+    place = world.plane.namespace("added")
+    world.declare(config_map("one", place, text="a"))
+    world.settle()
+    world.patch("ConfigMap", place, "one", {"data": {"more": "b"}})
+    world.until(lambda: world.convergence.drifting)
+    (drift,) = world.convergence.drifting.values()
+    assert drift.found is Found.ADDED
+    assert [(field.diff.pointer, field.manager) for field in drift.fields] == [("/data/more", "kubectl-edit")]
+    world.patch("ConfigMap", place, "one", {"data": {"more": None}})
+    world.until(lambda: not world.convergence.drifting)
+
+
+def test_values_of_a_secret_are_in_no_drift(world: ConvergenceWorld) -> None:
+    place = world.plane.namespace("secret")
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "one", "namespace": place},
+        "stringData": {"password": "canary-value-1"},
+    }
+    world.declare(secret)
+    world.settle()
+    world.patch("Secret", place, "one", {"data": {"password": "Y2FuYXJ5LXZhbHVlLTI="}})
+    world.until(lambda: any(made.drift for made in world.rounds))
+    world.settle()
+    kept = repr([world.state.get(key) for key in world.state.keys("")])
+    told = repr([made.drift for made in world.rounds]) + kept
+    assert "canary" not in told
+    assert "Y2FuYXJ5" not in told
+    assert "/data/password" in told

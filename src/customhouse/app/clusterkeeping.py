@@ -30,7 +30,7 @@ from customhouse.core.plan import LiveObject
 from customhouse.core.ports import StateStore
 from customhouse.core.resource import Declaration, ResourceRef
 from customhouse.core.sight import Key, key_of
-from customhouse.execution.sightings import Sightings
+from customhouse.execution.sightings import Sightings, Stranger
 
 SOURCE_KEY = "target/source"
 """Where a state remembers under which name its inventory lies in the cluster."""
@@ -96,7 +96,9 @@ class ClusterKeeping:
         self._convergence: Convergence | None = None
         self._declared: Sequence[Declaration] = ()
         self._refs: dict[Key, ResourceRef] = {}
-        self._passed_at = clock.monotonic()
+        self._passed_at, self._passed = clock.monotonic(), False
+        self.strangers: tuple[Stranger, ...] = ()
+        """What somebody put into namespaces that are declared here, as of the last full pass."""
 
     def keep(self, desired: Sequence[Declaration], spec: ClusterSpec) -> Kept:
         """One step. Raises TargetError (the API is out of reach) and StateError; the next call goes on from there."""
@@ -138,10 +140,13 @@ class ClusterKeeping:
     def _pass_when_due(self, found: Convergence, spec: ClusterSpec) -> None:
         """The scheduled full pass: a watch may have missed something, and somebody may have altered the inventory."""
         now = self._clock.monotonic()
-        if now - self._passed_at < spec.full_pass_minutes * 60:
+        due = now - self._passed_at >= spec.full_pass_minutes * 60
+        # The first one as soon as everything is applied: what was put there before is told then.
+        if not due and (self._passed or not found.settled or found.waiting()):
             return
-        self._passed_at = now
-        self._sight.look_again()
+        self._passed_at, self._passed = now, True
+        rooms = {ref.name for ref in self._refs.values() if ref.kind == "Namespace"}
+        self.strangers = self._sight.look_again(rooms)
         if self.conducted.by:
             self._declared = ()  # who reconciles may be another one by now
         if found.conduct.writes:
@@ -220,6 +225,7 @@ class ClusterKeeping:
             "drift": [drift_json(item) for item in list(found.drifting.values())[:100]],
             "kept": [ref.to_json() for ref in found.kept[:100]],
             "blocked": found.blocked,
+            "undeclared": [item.ref.to_json() for item in self.strangers[:100]],
             "applications": [self._application_json(ref) for ref in list(self.conducted.by)[:100]],
         }
 

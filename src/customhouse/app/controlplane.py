@@ -104,6 +104,7 @@ class ControlPlane:
             self.target,
         )
         self.keeping = self._keeping()
+        self._strangers: object = ()
         self.signing_key = key
         self._wake, self._rest = threading.Event(), threading.Event()
         self._heard, self._stepped_at = False, 0.0
@@ -288,6 +289,9 @@ class ControlPlane:
             for item, said in drifts
         ]
         entries += [journal.released(ref, reason, revision, now) for ref, reason in kept.released]
+        if keeping.strangers is not self._strangers:
+            self._strangers = keeping.strangers
+            entries += [journal.undeclared(item.ref, item.uid, revision, now) for item in keeping.strangers[:50]]
         self.outbox.commit({}, entries)
         self._note_deployments(desired, kept.done, revision)
         self._note_removals(kept)

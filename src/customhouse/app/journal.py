@@ -192,6 +192,12 @@ def released(ref: ResourceRef, reason: str, revision: str, at: datetime) -> Entr
     return entry("released", key, at, ACTOR, nodes=[commit_node(revision)], body=body)
 
 
+def undeclared(ref: ResourceRef, uid: str, revision: str, at: datetime) -> Entry:
+    """Somebody put an object into a namespace that is declared here."""
+    body = {"text": f"{ref} is in a declared namespace and nobody declared it; it is left there"[:500]}
+    return entry("drift", f"undeclared:{ref}:{uid}", at, ACTOR, nodes=[commit_node(revision)], body=body)
+
+
 def job_finished(
     declaration: Declaration, revision: str, status: str, message: str, at: datetime, *, finished: str = ""
 ) -> Entry:

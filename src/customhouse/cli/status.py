@@ -67,6 +67,8 @@ def _cluster(found: Mapping[str, Any]) -> None:
             one["pointer"] + (f" by {one['manager']}" if one["manager"] else "") for one in item["fields"]
         )
         write_text(f"drift: {_named(item['resource'])} {item['found']}" + (f": {fields}" if fields else ""))
+    for item in found.get("undeclared", ())[:10]:
+        write_text(f"undeclared: {_named(item)} is in a declared namespace")
     if found["blocked"]:
         write_text(f"nothing is deleted: {found['blocked']}")
 

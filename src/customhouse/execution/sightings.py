@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from customhouse._kit.clock import Clock
@@ -19,6 +19,8 @@ from customhouse.core.resource import Manifest, ResourceRef
 from customhouse.core.sight import Key, Seen, fingerprint, key_of, live_key
 
 HealthRule = Callable[[Manifest], Health]
+_IN_EVERY_NAMESPACE = frozenset({("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")})
+_KEPT_SECRETS = ("kubernetes.io/service-account-token", "helm.sh/release.v1")
 Sort = tuple[str, str]
 """(apiVersion, kind): what is watched."""
 _ASKED_AGAIN_S = 2.0
@@ -27,6 +29,14 @@ _ASKED_MOST_S = 30.0
 _GONE_S = 60.0
 """How long a kind must not be served to be taken for gone: an API that starts lists the kinds of definitions late."""
 _ENDED = (HealthStatus.HEALTHY, HealthStatus.DEGRADED)
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """An object that somebody put beside what is declared."""
+
+    ref: ResourceRef
+    uid: str
 
 
 @dataclass(slots=True)
@@ -278,10 +288,15 @@ class Sightings:
                 return False
             return not surely or self._clock.monotonic() - since > _GONE_S
 
-    def look_again(self) -> None:
-        """The full pass: list all watched kinds, and take what a watch may have missed. Raises TargetError."""
+    def look_again(self, rooms: Collection[str] = ()) -> tuple[Stranger, ...]:
+        """The full pass: list all watched kinds, and take what a watch may have missed. Raises TargetError.
+
+        Gives the objects of those kinds in the namespaces `rooms` that are of no interest here and that nothing else
+        derives: somebody put them there.
+        """
         with self._lock:
             shelves = dict(self._shelves)
+        strangers: list[Stranger] = []
         for sort, shelf in shelves.items():
             scopes = () if self._scope is None or not shelf.kind.namespaced else (self._scope,)
             for listed in self._cluster.list([shelf.kind], *scopes):
@@ -291,6 +306,10 @@ class Sightings:
                         continue
                     for manifest in listed.objects:
                         self._take_object(shelf, sort, manifest, gone=False)
+                        key = live_key(manifest)
+                        if key[2] in rooms and key not in self._interest and not _by_itself(key, manifest):
+                            strangers.append(Stranger(_ref(manifest), _uid(manifest)))
+        return tuple(strangers)
 
     def problems(self) -> Mapping[str, str]:
         """The kinds that cannot be watched now, and why."""
@@ -316,6 +335,13 @@ def _served(discovered: Discovered, sort: Sort) -> ApiKind | None:
         if (kind.group, kind.kind) == (group if slash else "", sort[1]):
             return kind if kind.version == version else replace(kind, version=version)
     return None
+
+
+def _by_itself(key: Key, manifest: Manifest) -> bool:
+    """Whether Kubernetes or an owner made it: what every namespace has, tokens, releases of Helm, what is derived."""
+    if manifest["metadata"].get("ownerReferences") or (key[1], key[3]) in _IN_EVERY_NAMESPACE:
+        return True
+    return key[:2] == ("", "Secret") and manifest.get("type") in _KEPT_SECRETS
 
 
 def _version(manifest: Manifest) -> int:
