@@ -126,7 +126,7 @@ def error(status: int, message: str = "no", retry_after: float | None = None) ->
         (error(429), False, 60, 120),  # nothing was done
         (error(503), True, 60, 120),
         (error(503), False, 0, 0),
-        (error(500), True, 0, 1),
+        (error(500), True, 0, 3),
         (error(500, "failed calling webhook: refused"), True, 0, 0),
         (error(500, "leader changed", 1.0), True, 60, 120),
         (error(409), True, 0, 0),

@@ -240,7 +240,6 @@ class Follower:
         try:
             if self._streams:
                 try:
-                    self._tell([ClusterEvent(EventKind.RESTARTED, self._kind)])
                     await self._watch({"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}, turn)
                 except ApiError as error:
                     if error.status not in (400, 422):
@@ -276,9 +275,12 @@ class Follower:
         stream = self._transport.lines(path, asked, silence_s=silence, longest=MAX_EVENT)
         async with aclosing(stream):
             async for lines in stream:
-                if not lines:
+                if not lines:  # the server has agreed
                     if turn is None:
                         self._goes_on()
+                    else:
+                        # Not before: as long as nobody answers, what was told last is better than nothing.
+                        self._tell([ClusterEvent(EventKind.RESTARTED, self._kind)])
                     continue
                 arrived = _Arrived(self._kind)
                 problem = arrived.read(lines)

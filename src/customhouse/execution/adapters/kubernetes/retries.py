@@ -16,10 +16,11 @@ ALONE_S = 15.0
 """One call that finds its part of the API closed (503, 504) while the API answers others: a group whose own server is
 down is not waited for as the whole API is."""
 _FIRST_PAUSE_S = 0.25
-_LONGEST_PAUSE_S = 15.0
+_LONGEST_PAUSE_S = 5.0
 _BUSY = frozenset({429, 502, 503, 504})
-_TRIES_AT_500 = 2
-"""An internal error may be a change of etcd's leader, which is over at once; a webhook that is down is not."""
+_TRIES_AT_500 = 4
+"""An internal error may be a change of etcd's leader, or an API server that has just started and cannot give addresses
+to Services yet, which are over in seconds; a webhook that is down is not."""
 
 
 class Backoff:
