@@ -20,6 +20,13 @@ from pathlib import Path
 from typing import Any
 
 READY_SECONDS = 60
+# Of what the product's own accounts ask for, who, what and the answer: to hold their rights against.
+_AUDIT = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived", "ResponseStarted"],
+    "rules": [{"level": "Metadata", "userGroups": ["system:serviceaccounts:customhouse-system"]}, {"level": "None"}],
+}
 
 
 class KubernetesError(AssertionError):
@@ -108,6 +115,13 @@ class ControlPlane:
             time.sleep(0.05)
         raise AssertionError(f"not within {seconds} s; last refusal: {refusal}")
 
+    def asked(self, account: str) -> list[dict[str, Any]]:
+        """What a service account of customhouse-system has asked for, as audit.k8s.io/v1 Events."""
+        user = f"system:serviceaccount:customhouse-system:{account}"
+        lines = (self.folder / "audit.log").read_text().splitlines()
+        found = [json.loads(line) for line in lines if line.endswith("}")]  # the last one may be half written
+        return [item for item in found if item["user"]["username"] == user]
+
     def stop(self) -> None:
         """End all of it at once: its data is thrown away, and an orderly end takes the API server ten seconds."""
         for child in reversed(self._children):
@@ -130,6 +144,7 @@ def start_control_plane(folder: Path, programs: Mapping[str, Path], files: Path)
     (folder / "tokens.csv").write_text(f"{token},admin,admin,system:masters\n")
     (folder / "tokens.csv").chmod(0o600)
     _make_keys(folder)
+    (folder / "audit.json").write_text(json.dumps(_AUDIT))
     client, peer = (f"http://127.0.0.1:{port}" for port in ports[1:3])
     try:
         plane.start(
@@ -138,6 +153,8 @@ def start_control_plane(folder: Path, programs: Mapping[str, Path], files: Path)
             *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
             *("--initial-cluster", f"default={peer}", "--unsafe-no-fsync", "--log-level", "error"),
         )
+        # The API server gives up after twenty seconds without etcd, which a busy machine may take to start it.
+        plane.until(lambda: _listens(ports[1]), READY_SECONDS)
         plane.start(
             programs["kube-apiserver"],
             *(f"--etcd-servers={client}", "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"),
@@ -146,6 +163,7 @@ def start_control_plane(folder: Path, programs: Mapping[str, Path], files: Path)
             *("--service-account-issuer=https://kubernetes.default.svc", "--token-auth-file=tokens.csv"),
             *("--authorization-mode=RBAC", "--service-cluster-ip-range=10.96.0.0/16"),
             "--disable-admission-plugins=ServiceAccount",
+            *("--audit-policy-file=audit.json", "--audit-log-path=audit.log", "--audit-log-mode=blocking"),
         )
         _write_kubeconfig(plane)
         plane.until(plane.authority.exists, READY_SECONDS)
@@ -166,6 +184,14 @@ def start_control_plane(folder: Path, programs: Mapping[str, Path], files: Path)
         plane.stop()
         raise
     return plane
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def _ready(plane: ControlPlane) -> bool:
