@@ -10,6 +10,7 @@ from customhouse.app import journal
 from customhouse.app.memory import ref_of
 from customhouse.core.change import Revision
 from customhouse.core.decision import Decision
+from customhouse.core.errors import DeclarationError
 from customhouse.core.ledger import Entry
 from customhouse.core.release import Release, RolloutPhase
 from customhouse.core.resource import Declaration
@@ -21,7 +22,10 @@ def release_name(declaration: Declaration) -> str:
     if declaration.ref.kind == "InferenceService":
         return release_of(declaration.manifest)
     if declaration.ref.kind == "Job":
-        return job_run(declaration.manifest).digest
+        try:
+            return job_run(declaration.manifest).digest
+        except DeclarationError:
+            return declaration.digest  # a cluster runs every form of Job; the local target refuses it itself
     return declaration.digest
 
 
