@@ -14,6 +14,7 @@ from typing import Any
 
 from customhouse.app import journal
 from customhouse.app.memory import HELD, ROLLOUT, Memory, key_of, ref_of
+from customhouse.app.rollout_kinds import stable_release, unwalked, walked, walked_release
 from customhouse.control.rollback import is_rollback
 from customhouse.control.rollout import (
     Move,
@@ -23,7 +24,6 @@ from customhouse.control.rollout import (
     advance,
     arm_stats,
     begin,
-    overlay,
     plan_of,
 )
 from customhouse.core.change import Change, Operation
@@ -32,7 +32,6 @@ from customhouse.core.observation import Observation
 from customhouse.core.plan import HealthStatus, LiveObject
 from customhouse.core.release import RolloutPhase
 from customhouse.core.resource import Declaration, Manifest, ResourceRef
-from customhouse.execution.objects import release_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +110,7 @@ class Rollouts:
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
+        self._shaped: tuple[Sequence[Declaration], Any, tuple[Declaration, ...]] | None = None
 
     def walks(self) -> dict[ResourceRef, Walk]:
         """The canaries in progress."""
@@ -181,20 +181,28 @@ class Rollouts:
         ]
 
     def shaped(self, declarations: Sequence[Declaration]) -> tuple[Declaration, ...]:
-        """What the target is to be now: canaries with their present weight, held releases as the stable one."""
+        """What the target is to be now: canaries with their present weight, held releases as the stable one.
+
+        The same answer, not an equal one, as long as nothing changes: who asks looks at nothing again then.
+        """
         walks, held = self.walks(), self.held()
-        if not walks and not held:
-            return tuple(declarations)
+        if self._shaped is not None and self._shaped[0] is declarations and self._shaped[1] == (walks, held):
+            return self._shaped[2]
         result = []
         for declaration in declarations:
             walk, hold = walks.get(declaration.ref), held.get(declaration.ref)
             manifest = declaration.manifest
-            if hold is not None and release_of(manifest) == hold.release:
-                manifest = hold.stable
-            elif walk is not None and release_of(manifest) == walk.state.candidate:
-                manifest = overlay(manifest, walk.state)
+            if hold is not None and walked_release(manifest) == hold.release:
+                manifest = unwalked(hold.stable)
+            elif walk is not None and walked_release(manifest) == walk.state.candidate:
+                manifest = walked(manifest, walk.state)
+            else:
+                manifest = unwalked(manifest)
             result.append(declaration if manifest is declaration.manifest else replace(declaration, manifest=manifest))
-        return tuple(result)
+        same = all(one is other for one, other in zip(result, declarations, strict=True))
+        shaped = tuple(declarations) if same else tuple(result)
+        self._shaped = (declarations, (walks, held), shaped)
+        return shaped
 
     def advance(
         self, observations: Sequence[Observation], live: Mapping[ResourceRef, LiveObject], now: datetime
@@ -238,15 +246,17 @@ class Rollouts:
 
 
 def _release(declaration: Declaration) -> str | None:
-    """What an InferenceService runs; None for anything else: nothing else is walked or held."""
-    return release_of(declaration.manifest) if declaration.ref.kind == "InferenceService" else None
+    """What an InferenceService or a Rollout runs; None for anything else: nothing else is walked or held."""
+    return walked_release(declaration.manifest)
 
 
 def _start(after: Declaration, stable: Manifest, runs: bool, commit: str, now: datetime) -> Walk | None:
     plan = plan_of(after.manifest)
-    if plan is None or not runs or after.ref.kind != "InferenceService":
+    if plan is None or not runs:
         return None
-    before, new = release_of(stable), release_of(after.manifest)
+    before, new = stable_release(stable), walked_release(after.manifest)
+    if before is None or new is None:
+        return None
     if before == new:  # scaled, or a comment: nothing new is served
         return None
     return Walk(begin(plan, after.ref, stable=before, candidate=new, now=now), stable, commit)

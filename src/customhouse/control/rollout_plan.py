@@ -22,6 +22,8 @@ ANALYSIS = PREFIX + "rollout-analysis"
 KEEP = PREFIX + "rollout-keep"
 """Put on a manifest while all of the traffic is on trial: `stable` keeps the version before running, to go back to."""
 CANARY, BLUE_GREEN = "canary", "blue-green"
+WALKED = (("serving.kserve.io", "InferenceService"), ("argoproj.io", "Rollout"))
+"""The kinds that are walked: KServe's and Argo Rollouts'."""
 _NUMBER = re.compile(r"\+?(\d{1,9}(?:\.\d{1,9})?)\s*(%?)")
 _MAX_TEXT = 1024
 
@@ -97,8 +99,8 @@ def plan_of(manifest: Manifest) -> RolloutPlan | None:
         return None
     if kind not in (CANARY, BLUE_GREEN):
         raise _bad(ROLLOUT, where, f"{str(kind)[:40]!r} is not a way to roll out", "write canary or blue-green")
-    if manifest.get("kind") != "InferenceService":
-        raise _bad(ROLLOUT, where, "only an InferenceService can be canaried", "take the annotation away")
+    if (group_of(manifest), manifest.get("kind")) not in WALKED:
+        raise _bad(ROLLOUT, where, "only an InferenceService or a Rollout can be canaried", "take the annotation away")
     values = _analysis(annotations.get(ANALYSIS, ""), where)
     if kind == BLUE_GREEN:
         if STEPS in annotations:
@@ -107,6 +109,12 @@ def plan_of(manifest: Manifest) -> RolloutPlan | None:
     if STEPS in annotations:
         values["steps"] = _steps(annotations[STEPS], where)
     return RolloutPlan(**values)
+
+
+def group_of(manifest: Manifest) -> str:
+    """The API group; empty for the core's."""
+    group, slash, _ = str(manifest.get("apiVersion", "")).partition("/")
+    return group if slash else ""
 
 
 def _steps(text: Any, where: str) -> tuple[int, ...]:
