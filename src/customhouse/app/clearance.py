@@ -355,7 +355,7 @@ def _budgets(question: Question, costs: Sequence[ChangeCost], now: datetime) -> 
     # What a snapshot does not know yet is taken to have gone on as declared.
     known_until = now if spend.as_of is None else min(spend.as_of, now)
     microsecond = timedelta(microseconds=1)
-    scenes = [(scene, items, beside(items)) for scene, items in by_scene(question.base).items()]
+    scenes = [(scene, items, beside(items)) for scene, items in by_scene(question.base, all_for_none=True).items()]
     impacts = []
     for budget in governing.budgets:
         running = total(

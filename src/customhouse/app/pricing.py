@@ -32,7 +32,7 @@ def costs_of(
 
     An autoscaler that is changed alone changes what its target costs: that is a cost of the change to the autoscaler.
     """
-    was, now = by_scene(base), by_scene(head)
+    was, now = by_scene(base, all_for_none=True), by_scene(head, all_for_none=True)
     around = {scene: (beside(was.get(scene, ())), beside(now.get(scene, ()))) for scene in {*was, *now}}
     costs: list[ChangeCost] = []
     for change in found:
@@ -53,7 +53,7 @@ def monthly_total(governing: Governance, declarations: Iterable[Declaration], ar
     """What a set of Declarations costs in a full month at its declared size. `around`: what the others say, if more."""
     declared = tuple(declarations)
     if around is None and any(item.ref.scene for item in declared):
-        scenes = ((scene, items) for scene, items in by_scene(declared).items())
+        scenes = ((scene, items) for scene, items in by_scene(declared, all_for_none=True).items())
         own = ((items, [item for item in items if item.ref.scene == scene]) for scene, items in scenes)
         return total((monthly_total(governing, some, beside(items)) for items, some in own), CURRENCY)
     known = beside(declared) if around is None else around

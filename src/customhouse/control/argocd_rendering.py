@@ -8,6 +8,7 @@ from typing import Any
 
 from customhouse.control.argocd import cluster_of, sources_of
 from customhouse.control.rendering import CHART, Sight
+from customhouse.control.rendering_jsonnet import imports_anything
 from customhouse.control.rendering_kustomize import kustomization_in
 from customhouse.control.rendering_owned import (
     Owned,
@@ -23,6 +24,7 @@ from customhouse.control.rendering_owned import (
 )
 from customhouse.core.resource import Declaration
 
+_PLAIN = re.compile(r"[A-Za-z0-9_][-A-Za-z0-9_./\[\]]*")
 _READ = (".yaml", ".yml", ".json")
 _SKIPPED = b"+argocd:skip-file-rendering"
 """A comment that keeps a file out of an Application (argo-cd.readthedocs.io, user-guide/directory)."""
@@ -99,6 +101,15 @@ def _jsonnet(item: Declaration, pointer: str, given: Mapping[str, Any], name: st
             if not text(variable.get("name")):
                 raise refused(item, f"{pointer}/{key}/{number}", "this variable has no name")
             kind = "code" if variable.get("code") is True else "str"
+            if kind == "code" and imports_anything(str(variable.get("value", ""))):
+                raise refused(
+                    item,
+                    f"{pointer}/{key}/{number}",
+                    "code of a variable that imports could read any file of this machine",
+                    "import it in the file itself",
+                )
+            if not _PLAIN.fullmatch(str(variable["name"])):
+                raise refused(item, f"{pointer}/{key}/{number}", "this is no name of a variable")
             arguments += [f"--{word}-{kind}", f"{variable['name']}={variable.get('value', '')}"]
     libraries = []
     for number, one in enumerate(listed(given.get("libs"))):
@@ -176,15 +187,17 @@ def _chart(
     if not inline and isinstance(helm.get("values"), str):
         inline = list(documents(item, f"{pointer}/helm/values", helm["values"]))
     parameters = tuple(
-        (str(one.get("name")), str(one.get("value", "")), bool(one.get("forceString")))
+        (str(one.get("name")), _escaped(str(one.get("value", ""))), bool(one.get("forceString")))
         for one in map(mapping, listed(helm.get("parameters")))
     )
     by_file = []
     for index, one in enumerate(map(mapping, listed(helm.get("fileParameters")))):
-        found = _value_file(str(one.get("path", "")), path, references)
+        found, place = _value_file(str(one.get("path", "")), path, references), f"{pointer}/helm/fileParameters/{index}"
         if found is None or found not in files:
-            place = f"{pointer}/helm/fileParameters/{index}"
             raise refused(item, place, f"the file {str(one.get('path'))[:200]!r} is not in this tree")
+        if not (_PLAIN.fullmatch(str(one.get("name"))) and _PLAIN.fullmatch(found)):
+            # Helm takes `a=FILE,b=FILE` for two, and either could be any file of this machine.
+            raise refused(item, place, "the name or the path has a character that Helm reads as more than a name")
         by_file.append((str(one.get("name")), found))
     return Owned(
         item,
@@ -199,6 +212,13 @@ def _chart(
         crds=not helm.get("skipCrds"),
         cluster=where[1],
     )
+
+
+def _escaped(value: str) -> str:
+    """A parameter's value with its commas, which Helm would take for another parameter; `{a,b}` is a list to both."""
+    if value.startswith("{") and value.endswith("}"):
+        return value
+    return re.sub(r"(?<!\\),", r"\\,", value)
 
 
 def _value_file(name: str, chart: str, references: Mapping[str, Mapping[str, Any]]) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from customhouse.control import yaml_nodes
 from customhouse.control.argocd_params import flat, git_parameters, kept, merged
-from customhouse.control.gotemplate import rendered
+from customhouse.control.gotemplate import MAX_ACTIONS, rendered
 from customhouse.control.gotemplate_functions import TemplateError
 from customhouse.control.rendering_owned import listed, mapping, refused, text
 from customhouse.control.yaml_values import Reader
@@ -23,6 +23,8 @@ from customhouse.core.resource import Declaration, Location
 
 MAX_APPLICATIONS = 2_000
 _FOLLOWED = frozenset({"list", "git", "matrix", "merge"})
+_MAX_NESTED = 2
+"""Argo CD takes a matrix or a merge within another one, and no deeper."""
 _TAG = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 
 
@@ -72,7 +74,10 @@ def applications_of(item: Declaration, files: Mapping[str, bytes]) -> tuple[Made
     return tuple(made.values())
 
 
-def _unanswered(generator: Mapping[str, Any]) -> Iterator[str]:
+def _unanswered(generator: Mapping[str, Any], depth: int = 0) -> Iterator[str]:
+    if depth > _MAX_NESTED:
+        yield "generators within generators within generators"
+        return
     for name in generator:
         if name not in _FOLLOWED and name not in ("selector", "template"):
             yield name
@@ -80,7 +85,7 @@ def _unanswered(generator: Mapping[str, Any]) -> Iterator[str]:
         yield "list.elementsYaml"
     for key in ("matrix", "merge"):
         for one in listed(mapping(generator.get(key)).get("generators")):
-            yield from _unanswered(mapping(one))
+            yield from _unanswered(mapping(one), depth + 1)
 
 
 class _Filler:
@@ -93,6 +98,8 @@ class _Filler:
 
     def text(self, pointer: str, template: str, parameters: Mapping[str, Any]) -> str:
         """One text. Raises DeclarationError at the pointer."""
+        if template.count("{{") > MAX_ACTIONS:
+            raise refused(self._item, pointer, f"this template has more than {MAX_ACTIONS} actions")
         if not self.go:
             plain = flat(parameters)
             return _TAG.sub(lambda tag: plain.get(tag[1].strip(), tag[0]), template)
@@ -180,10 +187,14 @@ def _matrix(
     inner = [mapping(one) for one in listed(given.get("generators"))]
     if len(inner) != 2:
         raise refused(item, f"{pointer}/generators", "a matrix has two generators")
+    made = 0
     for outer in _generated(item, f"{pointer}/generators/0", inner[0], files, filler):
         # The second may be written with what the first gives.
         second = filler.value(f"{pointer}/generators/1", inner[1], outer)
         for other in _generated(item, f"{pointer}/generators/1", second, files, filler):
+            made += 1
+            if made > MAX_APPLICATIONS:
+                raise refused(item, pointer, f"it gives more than {MAX_APPLICATIONS} sets of parameters")
             if not filler.go:
                 one, two = flat(outer), flat(other)
                 twice = next((key for key in one if key in two and one[key] != two[key]), None)

@@ -54,7 +54,7 @@ def kustomization_roots(
     overrides |= {"labels": [{"pairs": common["labels"]}]} if common.get("labels") else {}
     overrides |= {"commonAnnotations": common["annotations"]} if common.get("annotations") else {}
     components = tuple(_components(item, spec, path, files))
-    variables = _variables(item, mapping(spec.get("postBuild")), _beside(item, everything))
+    variables = _variables(item, mapping(spec.get("postBuild")), _beside(item, everything), sight)
     cluster = cluster_of(spec)
     if kustomization_in(path, files) is not None:
         yield Owned(
@@ -93,7 +93,7 @@ def _components(item: Declaration, spec: Mapping[str, Any], path: str, files: Ma
 
 
 def _variables(
-    item: Declaration, given: Mapping[str, Any], everything: tuple[Declaration, ...]
+    item: Declaration, given: Mapping[str, Any], everything: tuple[Declaration, ...], sight: Sight
 ) -> Mapping[str, str] | None:
     """The variables of `postBuild`, later sources before earlier ones, `substitute` before all; None without any."""
     if not given.get("substitute") and not given.get("substituteFrom"):
@@ -105,6 +105,8 @@ def _variables(
         other = next((o for o in everything if (o.ref.kind, o.ref.namespace, o.ref.name) == wanted), None)
         if other is None or other.manifest.get("sops"):
             if one.get("optional") is True and other is None:
+                said = f"what the {one.get('kind')} {one.get('name')} says, where the cluster has it"
+                sight.elsewhere[item.locate(pointer), said] = None
                 continue
             raise refused(
                 item,
@@ -190,7 +192,7 @@ def release_roots(
                 f"the values file {str(name)[:200]!r} is not in this tree",
             )
         values.append(found)
-    inline = [*_values_from(item, spec, _beside(item, everything))]
+    inline = [*_values_from(item, spec, _beside(item, everything), sight)]
     if isinstance(spec.get("values"), Mapping):
         inline.append(spec["values"])
     namespace = text(spec.get("targetNamespace")) or item.ref.namespace
@@ -201,7 +203,7 @@ def release_roots(
 
 
 def _values_from(
-    item: Declaration, spec: Mapping[str, Any], everything: tuple[Declaration, ...]
+    item: Declaration, spec: Mapping[str, Any], everything: tuple[Declaration, ...], sight: Sight
 ) -> Iterator[Mapping[str, Any]]:
     for index, entry in enumerate(map(mapping, listed(spec.get("valuesFrom")))):
         pointer = f"/spec/valuesFrom/{index}"
@@ -213,7 +215,10 @@ def _values_from(
         value = data.get(entry.get("valuesKey", "values.yaml")) if isinstance(data, Mapping) else None
         if isinstance(value, str) and not entry.get("targetPath"):
             yield from documents(item, pointer, value)
-        elif not entry.get("optional"):
+        elif entry.get("optional"):
+            said = f"the values of the {entry.get('kind')} {entry.get('name')}, where the cluster has it"
+            sight.elsewhere[item.locate(pointer), said] = None
+        else:
             raise refused(
                 item,
                 pointer,

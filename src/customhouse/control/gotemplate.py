@@ -16,6 +16,8 @@ from typing import Any
 from customhouse.control.gotemplate_functions import FUNCTIONS, TemplateError, printed, truth
 
 MAX_OUTPUT = 1024 * 1024
+MAX_ACTIONS = 500
+"""To look for the end of one takes as long as the text is."""
 _MAX_STEPS = 200_000
 _MAX_DEPTH = 50
 _ACTION = re.compile(r"\{\{(-[ \t\r\n])?(.*?)([ \t\r\n]-)?\}\}", re.DOTALL)
@@ -72,6 +74,8 @@ def rendered(template: str, parameters: Mapping[str, Any], *, missing_is_error: 
     """A template with its parameters (JSON values). Raises TemplateError for what is wrong, or not known here."""
     if "{{" not in template:
         return template
+    if template.count("{{") > MAX_ACTIONS:
+        raise TemplateError(f"it has more than {MAX_ACTIONS} actions")
     nodes = _parsed(template)
     scope = _Scope(parameters, missing_is_error)
     return "".join(_run(nodes, parameters, scope, 0))

@@ -196,6 +196,13 @@ def helm_job(
             raise DeclarationError(
                 f"the values file {path!r} is not in this tree", where=f"{prefix}{CHART}:1:1", hint="commit it"
             )
+        if any(character in path for character in ',"\n'):
+            # Helm reads a list of files there, parted by commas: the second could be any file of this machine.
+            raise DeclarationError(
+                f"the path of the values file {path[:200]!r} has a comma or a quote",
+                where=f"{prefix}{CHART}:1:1",
+                hint="give the file a plain name",
+            )
         copied[path] = files[path]
         arguments += ["--values", posixpath.join(TREE, path)]
     added = {}

@@ -60,6 +60,15 @@ def imports_of(main: str, files: Mapping[str, bytes], libraries: Sequence[str] =
     return tuple(found)
 
 
+def imports_anything(code: str) -> bool:
+    """Whether a piece of Jsonnet might import; one that cannot be read might."""
+    try:
+        found = any(match["word"] in _IMPORTS or match["open"] for match in _TOKEN.finditer(code))
+    except RecursionError:
+        return True
+    return found
+
+
 def _imports(path: str, data: bytes) -> Iterator[tuple[str, int]]:
     text = data.decode("utf-8", "replace")
     importing = ""

@@ -57,12 +57,17 @@ def aligned(
     return tuple(map(placed, one)), tuple(map(placed, other))
 
 
-def by_scene(declared: Collection[Declaration]) -> Mapping[str, tuple[Declaration, ...]]:
-    """What stands beside an object of each scene: the objects of the scene, and those that are in none."""
+def by_scene(declared: Collection[Declaration], *, all_for_none: bool = False) -> Mapping[str, tuple[Declaration, ...]]:
+    """What stands beside an object of each scene: the objects of the scene, and those that are in none.
+
+    Beside an object that is in none stand the others of its kind; with `all_for_none` all there are (for prices: an
+    autoscaler in a scene may be meant for it).
+    """
     scenes = {item.ref.scene for item in declared} | {""}
     if len(scenes) == 1:
         return {"": tuple(declared)}
-    return {scene: tuple(item for item in declared if item.ref.scene in (scene, "")) for scene in sorted(scenes)}
+    found = {scene: tuple(item for item in declared if item.ref.scene in (scene, "")) for scene in sorted(scenes)}
+    return {**found, "": tuple(declared)} if all_for_none else found
 
 
 def of_one_scene(declared: tuple[Declaration, ...]) -> tuple[Declaration, ...]:

@@ -162,6 +162,7 @@ def test_a_set_that_is_wrong_is_refused_at_its_line(text: str, said: str, line: 
         "{{ if true }}" * 200 + "{{ end }}" * 200,
         "{{ " + "(" * 500 + "1" + ")" * 500 + " }}",
         "{{",
+        "{{" * 50_000,
         "{{ end }}",
         "{{ .a.b.c }}",
         "{{ index .list 99 }}",
@@ -170,3 +171,17 @@ def test_a_set_that_is_wrong_is_refused_at_its_line(text: str, said: str, line: 
 def test_a_hostile_template_ends(template: str) -> None:
     with pytest.raises(TemplateError):
         rendered(template, {"list": [1], "a": "text"})
+
+
+def test_generators_that_multiply_are_stopped() -> None:
+    def many(name: str) -> str:
+        return "{list: {elements: [" + ", ".join(f"{{{name}: '{number}'}}" for number in range(1_500)) + "]}}"
+
+    with pytest.raises(DeclarationError, match="more than 2000 sets"):
+        applications(f"  generators: [{{matrix: {{generators: [{many('a')}, {many('b')}]}}}}]" + PLAIN)
+    deep = "{list: {elements: []}}"
+    for _ in range(6):
+        deep = f"{{matrix: {{generators: [{deep}, {deep}]}}}}"
+    assert applications(f"  generators: [{deep}]" + PLAIN) == {}
+    with pytest.raises(DeclarationError, match="more than 500 actions"):
+        applications(DIRECTORIES + PLAIN.replace("{{path}}", "{{" * 600))

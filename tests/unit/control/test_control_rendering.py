@@ -214,6 +214,12 @@ def test_half_a_chart_is_not_rendered() -> None:
         helm_job({}, "charts/web")
 
 
+@pytest.mark.parametrize("path", ["v,/etc/passwd", 'v"x.yaml', "v\nx.yaml"])
+def test_a_values_file_is_one_file_to_helm_too(path: str) -> None:
+    with pytest.raises(DeclarationError, match="a comma or a quote"):
+        helm_job({"c/Chart.yaml": b"name: c\n", path: b"a: 1\n"}, "c", values=[path])
+
+
 @pytest.mark.parametrize("name", ["--post-renderer=x", "-f", "UPPER", "a b", "a" * 54])
 def test_a_release_name_is_no_option_of_the_program(name: str) -> None:
     with pytest.raises(DeclarationError, match="is not a release name"):

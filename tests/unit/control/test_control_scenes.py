@@ -129,6 +129,8 @@ def test_folders_that_customhouse_yaml_names_are_scenes() -> None:
     assert refs == {("web", "europe"), ("web", "america"), ("same", "america"), ("all", "")}
     beside = by_scene(found)
     assert {item.ref.name for item in beside["europe"]} == {"web", "all"}
+    assert {item.ref.name for item in beside[""]} == {"all"}
+    assert len(by_scene(found, all_for_none=True)[""]) == 4
     assert str(next(item.ref for item in found if item.ref.scene == "europe")) == "ConfigMap default/web [europe]"
     with pytest.raises(DeclarationError, match="america, europe"):
         of_one_scene(found)

@@ -239,9 +239,9 @@ def test_a_circle_of_dependencies_is_told() -> None:
         ("${a}", "Value"),
         ("${a,}", "value"),
         ("${a^^}", "VALUE"),
-        ("${a:1}", "alue"),
-        ("${a:1:2}", "al"),
-        ("${a: -2}", "ue"),
+        ("${p:2}", "b/c.txt"),
+        ("${p:2:3}", "b/c"),
+        ("${p: -3}", "txt"),
         ("${a/a/o}", "Volue"),
         ("${p#*/}", "b/c.txt"),
         ("${p##*/}", "c.txt"),
@@ -352,3 +352,40 @@ def test_who_reconciles() -> None:
     assert reconciler(fraud.application, {}, live)[0] is Engine.ARGOCD
     assert reconciler(fraud.application, {Engine.ARGOCD: Engine.CUSTOMHOUSE}, live)[0] is Engine.CUSTOMHOUSE
     assert reconciler(fraud.application, {Engine.ARGOCD: Engine.ARGOCD}, None)[0] is Engine.ARGOCD
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("path: chart, helm: {fileParameters: [{name: 'a=/etc/passwd,b', path: f.txt}]}", "more than a name"),
+        ("path: chart, helm: {fileParameters: [{name: a, path: '/x,b=/etc/passwd'}]}", "more than a name"),
+        ("path: chart, helm: {fileParameters: [{name: a, path: ../../etc/passwd}]}", "not in this tree"),
+        ("path: chart, helm: {fileParameters: [{name: a, path: 'https://example.com/x'}]}", "not in this tree"),
+        ("path: chart, helm: {valueFiles: ['$other/v.yaml']}", "not in this tree"),
+        ("path: chart, helm: {valueFiles: ['https://example.com/v.yaml']}", "not in this tree"),
+        (
+            "path: j, directory: {jsonnet: {extVars: [{name: a, value: 'importstr \"/etc/passwd\"', code: true}]}}",
+            "imports",
+        ),
+        ("path: j, directory: {jsonnet: {tlas: [{name: a, value: '(import \"x\")', code: true}]}}", "imports"),
+        ("path: j, directory: {jsonnet: {libs: [../../etc]}}", "not a folder of this tree"),
+        ("path: j, plugin: {name: x}", "no plugin is run"),
+        ("path: j, directory: {include: '[z-a]'}", "cannot be read"),
+    ],
+)
+def test_an_application_reads_no_file_of_the_machine(source: str, said: str) -> None:
+    text = (
+        f"apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {{name: a}}\nspec:\n  source: {{{source}}}\n"
+    )
+    files = {
+        "chart/Chart.yaml": b"name: c\nversion: 1.0.0\n",
+        "chart/f.txt": b"",
+        "x,b=/etc/passwd": b"",
+        "j/a.jsonnet": b"{}",
+    }
+    recorder = Echo()
+    with pytest.raises(DeclarationError) as caught:
+        render_tree({**files, "a.yaml": text.encode()}, recorder)
+    assert said in str(caught.value)
+    assert caught.value.where.startswith("a.yaml:5:")
+    assert recorder.jobs == []
