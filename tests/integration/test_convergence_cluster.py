@@ -283,3 +283,27 @@ def test_values_of_a_secret_are_in_no_drift(world: ConvergenceWorld) -> None:
     assert "canary" not in told
     assert "Y2FuYXJ5" not in told
     assert "/data/password" in told
+
+
+def test_rules_that_the_cluster_aggregates_are_no_drift(world: ConvergenceWorld) -> None:
+    name = world.plane.namespace("roles")
+    mark = {f"example.com/{name}": "true"}
+    kind = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole"}
+    part = {
+        **kind,
+        "metadata": {"name": f"{name}-part", "labels": mark},
+        "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}],
+    }
+    whole = {
+        **kind,
+        "metadata": {"name": name},
+        "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": mark}]},
+        "rules": [],
+    }
+    world.declare(part, whole)
+    world.settle()
+    path = f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{name}"
+    world.until(lambda: world.plane.call("GET", path)["rules"])
+    world.settle()
+    assert [made.drift for made in world.rounds if made.drift] == []
+    assert world.plane.call("GET", path)["rules"] == part["rules"]

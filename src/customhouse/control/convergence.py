@@ -27,7 +27,7 @@ from customhouse.control.drift import FieldDrift
 from customhouse.control.pruning import Pruning
 from customhouse.control.rounds import Found, ObjectDrift, Round
 from customhouse.control.sealed import is_sealed
-from customhouse.control.stages import Wanted, in_place, scaled, wanted, with_replicas
+from customhouse.control.stages import Wanted, in_place, scaled, wanted, with_replicas, without_others
 from customhouse.control.tracked import Inventories, Tracked
 from customhouse.core.cluster import Apply, Cluster, Refusal, Written, managers_of
 from customhouse.core.errors import TargetError
@@ -467,17 +467,6 @@ def _as_before(before: Wanted, item: Declaration) -> bool:
     """Whether an object is declared as it was; a revision that is read anew has other values of the same text."""
     known = before.declaration
     return known.care == item.care and (known.manifest is item.manifest or before.digest == item.digest)
-
-
-def without_others(manifest: Manifest, live: Manifest | None) -> Manifest:
-    """The manifest without a number of replicas that somebody else owns on the live object."""
-    if live is None:
-        return manifest
-    for manager in managers_of(live):
-        spec = manager.fields.get("f:spec")
-        if manager.name != drifting.MANAGER and isinstance(spec, Mapping) and "f:replicas" in spec:
-            return with_replicas(manifest, None)
-    return manifest
 
 
 def _why(answer: Written) -> str:

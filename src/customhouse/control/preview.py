@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from customhouse.control import drift as drifting
-from customhouse.control.convergence import without_others
 from customhouse.control.drift import FieldDrift
 from customhouse.control.plan import keeps
 from customhouse.control.pruning import foreign, too_many
 from customhouse.control.sealed import is_sealed
-from customhouse.control.stages import Wanted, in_place, scaled, stage_of
+from customhouse.control.stages import Wanted, in_place, scaled, stage_of, without_others
 from customhouse.control.tracked import Tracked
 from customhouse.core.cluster import Apply, Cluster, Refusal, Written, managers_of
 from customhouse.core.resource import Manifest, ResourceRef

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
+from customhouse.control.drift import MANAGER
 from customhouse.control.plan import keeps, wave_of
+from customhouse.core.cluster import managers_of
 from customhouse.core.errors import TargetError
 from customhouse.core.resource import PREFIX, Declaration, Manifest, ResourceRef
 from customhouse.core.sight import Key, key_of
@@ -170,3 +172,21 @@ def with_replicas(manifest: Manifest, replicas: Any) -> Manifest:
         return manifest
     kept = {name: value for name, value in spec.items() if name != "replicas"}
     return {**manifest, "spec": kept if replicas is None else {**kept, "replicas": replicas}}
+
+
+def without_aggregated(manifest: Manifest) -> Manifest:
+    """A ClusterRole without rules that the cluster makes of others' (`aggregationRule`): its controller has them."""
+    aggregated = manifest.get("kind") == "ClusterRole" and manifest.get("aggregationRule") and "rules" in manifest
+    return {name: value for name, value in manifest.items() if name != "rules"} if aggregated else manifest
+
+
+def without_others(manifest: Manifest, live: Manifest | None) -> Manifest:
+    """The manifest without what others set: rules that the cluster aggregates, replicas that an autoscaler has."""
+    manifest = without_aggregated(manifest)
+    if live is None:
+        return manifest
+    for manager in managers_of(live):
+        spec = manager.fields.get("f:spec")
+        if manager.name != MANAGER and isinstance(spec, Mapping) and "f:replicas" in spec:
+            return with_replicas(manifest, None)
+    return manifest
