@@ -16,6 +16,7 @@ from customhouse.app.audit_spec import AuditSpec
 from customhouse.app.evaluation_plans import PlanEntry, entries_of
 from customhouse.app.forge_settings import ForgeSpec
 from customhouse.app.ledger_spec import LedgerSpec, ledger_of
+from customhouse.app.metrics_spec import MetricsSpec
 from customhouse.app.model_rules import ModelPolicy, model_policy_of
 from customhouse.app.policyspecs import BundleSource, CanarySpec, bundles_of, canary_of
 from customhouse.app.provenance_rules import expected_of
@@ -69,6 +70,7 @@ class Configuration:
     """What is said of Argo CD's and Flux's objects, and which folders are for which cluster."""
     cluster: ClusterSpec | None = None
     """The Kubernetes API that is the target; None: this machine is."""
+    metrics: MetricsSpec = field(default_factory=MetricsSpec)
     target_port: int = 0
     volumes: Mapping[str, str] = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)
@@ -165,6 +167,7 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
         ),
         cluster=ClusterSpec.parse(target),
         sources=SourceSpec.parse(document.get("sources") or {}, checker.fail),
+        metrics=MetricsSpec.parse(document.get("metrics") or {}),
         target_port=target.get("port", 0),
         volumes=dict(target.get("volumes") or {}),
         images=dict(target.get("images") or {}),

@@ -205,23 +205,32 @@ class Rollouts:
         return shaped
 
     def advance(
-        self, observations: Sequence[Observation], live: Mapping[ResourceRef, LiveObject], now: datetime
+        self,
+        observations: Sequence[Observation],
+        live: Mapping[ResourceRef, LiveObject],
+        now: datetime,
+        unknown: Collection[ResourceRef] = (),
     ) -> tuple[Moved, ...]:
-        """Look at every canary once. The caller stores `documents` of each before it tells the target."""
+        """Look at every canary once. The caller stores `documents` of each before it tells the target.
+
+        Those in `unknown` have no numbers now: they wait, unless their candidate does not come up.
+        """
         moved = []
         for ref, walk in self.walks().items():
-            state, verdict = self._look(walk, observations, live.get(ref), now)
+            state, verdict = self._look(walk, observations, live.get(ref), now, known=ref not in unknown)
             following = replace(walk, state=state)
             if state != walk.state or verdict.move is not Move.WAIT:
                 moved.append(Moved(following, verdict, self._documents(ref, following, verdict)))
         return tuple(moved)
 
     def _look(
-        self, walk: Walk, observations: Sequence[Observation], live: LiveObject | None, now: datetime
+        self, walk: Walk, observations: Sequence[Observation], live: LiveObject | None, now: datetime, *, known: bool
     ) -> tuple[RolloutState, RolloutVerdict]:
         state = walk.state
         if live is not None and live.health.status is HealthStatus.DEGRADED:
             return abort(state, f"the new release does not become ready: {live.health.message}")
+        if not known:
+            return state, RolloutVerdict(Move.WAIT, state.weight, "inconclusive: its numbers are not known")
         candidate = arm_stats(observations, state.candidate, state.resource, walk.rates[0])
         stable = arm_stats(observations, state.stable, state.resource, walk.rates[1])
         following, verdict = advance(state, candidate, stable, now)
