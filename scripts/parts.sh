@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the real parts that tests run against: from Debian gpg, ssh-keygen, openssl, chromium, docker-registry, wrk, postgresql; built from Go's module proxy opa,
+# Installs the real parts that tests run against: from Debian gpg, ssh-keygen, openssl, chromium, docker-registry, wrk, postgresql, prometheus; built from Go's module proxy opa,
 # conftest, gator, kustomize, helm, cosign, notation, versitygw, jsonnet, gitea and a Kubernetes control plane (kube-apiserver, etcd, kwok …).
 # Idempotent; what it builds is kept outside the tree, so a second run and a second clone are quick.
 # From PyPI, into environments of their own: model_signing, mlflow and moto (pip).
@@ -192,6 +192,7 @@ debian openssl openssl
 debian chromium chromium fonts-dejavu-core
 debian docker-registry docker-registry
 debian wrk wrk
+debian prometheus prometheus
 postgres_server
 go_program opa github.com/open-policy-agent/opa opa
 go_program conftest github.com/open-policy-agent/conftest conftest
