@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from customhouse.control.argocd import cluster_of, sources_of
+from customhouse.control.folders import files_below
 from customhouse.control.rendering import CHART, Sight
 from customhouse.control.rendering_jsonnet import imports_anything
 from customhouse.control.rendering_kustomize import kustomization_in
@@ -14,7 +15,6 @@ from customhouse.control.rendering_owned import (
     Owned,
     documents,
     joined,
-    lies_in,
     listed,
     local,
     mapping,
@@ -57,7 +57,7 @@ def application_roots(
             yield _kustomization(item, pointer, source, path, (namespace, cluster), files)
         elif source.get("helm") or source.get("kustomize"):
             raise refused(item, f"{pointer}/path", f"{path or '.'} holds neither a chart nor a kustomization")
-        elif not any(lies_in(name, path) for name in files):
+        elif not files_below(files, path):
             sight.elsewhere[item.locate(f"{pointer}/path"), path] = None
         else:
             yield from _directory(item, pointer, source, path, (namespace, cluster), files)
@@ -77,7 +77,7 @@ def _directory(
     exclude = _glob(item, f"{pointer}/directory/exclude", directory.get("exclude"))
     prefix = f"{path}/" if path else ""
     plain = []
-    for name in sorted(name for name in files if lies_in(name, path)):
+    for name in files_below(files, path):
         below = name[len(prefix) :]
         deep = "/" in below and directory.get("recurse") is not True
         if deep or (include is not None and not include.fullmatch(below)):

@@ -8,6 +8,7 @@ from typing import Any
 
 from customhouse.control.flux import cluster_of, release_of
 from customhouse.control.flux_substitute import NAME
+from customhouse.control.folders import files_below
 from customhouse.control.rendering import CHART, Sight
 from customhouse.control.rendering_kustomize import kustomization_in
 from customhouse.control.rendering_owned import (
@@ -38,7 +39,7 @@ def kustomization_roots(
     source = spec.get("sourceRef")
     if path is not None and isinstance(source, Mapping) and source.get("kind") == "ExternalArtifact":
         path = _copied_from(path, str(source.get("name")), _beside(item, everything))
-    if path is None or not any(lies_in(name, path) for name in files):
+    if path is None or not files_below(files, path):
         sight.elsewhere[item.locate("/spec/path"), str(spec.get("path") or "./")] = None
         return  # of another repository
     overrides: dict[str, Any] = {
@@ -146,7 +147,7 @@ def _copied_from(path: str, artifact: str, everything: tuple[Declaration, ...]) 
 
 def _resources(folder: str, files: Mapping[str, bytes]) -> Iterator[str]:
     prefix = f"{folder}/" if folder else ""
-    below = {name[len(prefix) :] for name in files if lies_in(name, folder)}
+    below = {name[len(prefix) :] for name in files_below(files, folder)}
     inner = {
         posixpath.dirname(name) for name in below if kustomization_in(joined(folder, posixpath.dirname(name)), files)
     }

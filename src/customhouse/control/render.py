@@ -249,8 +249,12 @@ def _target(node: Node) -> Node:
     return node.target if isinstance(node, yaml_nodes.Alias) else node
 
 
-def as_declarations(objects: Iterable[Found], default_namespace: str) -> tuple[Declaration, ...]:
+def as_declarations(
+    objects: Iterable[Found], default_namespace: str, *, so_far: bool = False
+) -> tuple[Declaration, ...]:
     """Checked objects in their order. Raises DeclarationError: no kind or name, or an object that is there twice.
+
+    `so_far`: not all is known yet that says where objects belong, so that one that is there twice is no error now.
 
     1. The same object with another content in two scenes: these scenes are apart, and their objects say so (`scene`).
     2. What two roots or owners render alike is one object; anything else that is there twice is refused.
@@ -265,7 +269,7 @@ def as_declarations(objects: Iterable[Found], default_namespace: str) -> tuple[D
         ref = replace(plain, scene=item.scene) if item.scene in apart else plain
         key = identity(ref)
         if key in seen:
-            if _alike(item, seen[key]):
+            if so_far or _alike(item, seen[key]):
                 continue
             rendered = item.rendering is not None or seen[key].rendering is not None
             raise DeclarationError(

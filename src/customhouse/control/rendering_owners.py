@@ -7,7 +7,7 @@ kustomize.toolkit.fluxcd.io/v1 Kustomization, helm.toolkit.fluxcd.io/v2 HelmRele
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from customhouse.control.argocd import GROUP
 from customhouse.control.argocd_rendering import application_roots
@@ -24,7 +24,10 @@ HELPERS = frozenset({"ArtifactGenerator", "ConfigMap", "Secret"})
 
 
 def owned(
-    declarations: Iterable[Declaration], files: Mapping[str, bytes], sight: Sight | None = None
+    declarations: Iterable[Declaration],
+    files: Mapping[str, bytes],
+    sight: Sight | None = None,
+    kinds: Collection[str] = OWNERS,
 ) -> Iterator[Owned]:
     """What the Applications, Kustomizations and HelmReleases among `declarations` have rendered out of `files`.
 
@@ -36,7 +39,7 @@ def owned(
     sight = sight or Sight()
     for item in everything:
         spec = item.manifest.get("spec")
-        if not isinstance(spec, Mapping):
+        if not isinstance(spec, Mapping) or item.ref.kind not in kinds:
             continue
         match item.ref.api_version.rpartition("/")[0], item.ref.kind:
             case (group, "Application") if group == GROUP:

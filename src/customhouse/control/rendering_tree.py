@@ -19,6 +19,7 @@ from typing import Any
 from customhouse._kit import progress
 from customhouse.control import yaml_nodes
 from customhouse.control.flux_substitute import SubstitutionError, keeps_variables, substitute
+from customhouse.control.folders import Folders
 from customhouse.control.render import Found, as_declarations, is_visible, read_file
 from customhouse.control.rendering import (
     CHART,
@@ -148,6 +149,10 @@ class _Tree:
         self._done: set[tuple[str, ResourceRef | None, str]] = set()
         self._plain: dict[str, list[Found]] = {}
         """What was read of each plain file: an Application may have it applied, and so may another one."""
+        self._claims: dict[str, set[tuple[str, str]]] = {}
+        """File → the scenes and namespaces that it is applied to."""
+        self._names_now: dict[ResourceRef, ResourceRef] = {}
+        self._tree = Folders(files)
         self._pinned: set[tuple[str, str]] = set()
         self._values: set[str] = set()
 
@@ -184,7 +189,7 @@ class _Tree:
             elif ("helm", chart) not in self._pinned:
                 self._sight.roots["helm", chart] = ""
                 found.extend(self._helm(helm_job(self._files, chart), _Root(chart)))
-        found = self._owned(found)
+        found = self._renamed(self._owned(found))
         # 4. One set, without the values files that only an object named: they were read as plain ones.
         found = [item for item in found if item.rendering is not None or item.location.file not in self._values]
         return as_declarations(found, self._namespace)
@@ -259,11 +264,14 @@ class _Tree:
             owners = [item for item in found if _kind(item) in OWNERS]
             if not owners:
                 return found
-            helpers = [item for item in found if _kind(item) in HELPERS]
-            declared = as_declarations([*owners, *helpers], self._namespace)
-            more: list[Found] = []
-            more.extend(self._made(declared))
-            for item in owned(declared, self._files, self._sight):
+            declared = as_declarations(owners, self._namespace, so_far=True)
+            more = list(self._made(declared))
+            # Applications first: they say to which namespace the files belong that others refer to.
+            for item in owned(declared, self._tree, self._sight, ("Application",)):
+                more.extend(self._render_owned(item, found))
+            others = [item for item in [*found, *more] if _kind(item) in (*HELPERS, *OWNERS)]
+            declared = as_declarations(others, self._namespace, so_far=True)
+            for item in owned(declared, self._tree, self._sight, ("HelmRelease", "Kustomization")):
                 more.extend(self._render_owned(item, found))
             if not more:
                 return found
@@ -330,20 +338,48 @@ class _Tree:
     def _claimed(self, item: Owned, root: _Root, found: list[Found]) -> list[Found]:
         """Plain files that an object has applied: theirs is its namespace where they name none, and its cluster."""
         more: list[Found] = []
+        gone: set[int] = set()
         for name in item.files:
             key = (name, root.owner, item.scene)
             if key in self._done or name not in self._plain:
                 continue
             self._done.add(key)
             scene = item.scene or self._scenes.of(name) or "in-cluster"
-            there = [one for one in found if one.location.file == name and one.rendering is None]
-            free = [one for one in there if one.owner is None]
-            if any(one.owner is not None and (one.scene, one.namespace) == (scene, item.namespace) for one in there):
+            if (scene, item.namespace) in self._claims.setdefault(name, set()):
                 continue  # of a folder within the folder of another one: applied twice, and alike
-            if free:
-                found[:] = [one for one in found if not any(one is other for other in free)]
-            more += [replace(one, namespace=item.namespace, owner=root.owner, scene=scene) for one in self._plain[name]]
+            if not self._claims[name]:
+                gone |= {id(one) for one in self._plain[name]}
+            self._claims[name].add((scene, item.namespace))
+            for one in self._plain[name]:
+                theirs = replace(one, namespace=item.namespace, owner=root.owner, scene=scene)
+                if _kind(one) in OWNERS:
+                    self._note_name(one, theirs)
+                more.append(theirs)
+        if gone:
+            found[:] = [one for one in found if id(one) not in gone]
         return more
+
+    def _note_name(self, before: Found, after: Found) -> None:
+        """An object that owns others gets its namespace from the one that owns it: what it owned knows its old name."""
+        old, new = (as_declarations([replace(one, owner=None)], self._namespace)[0].ref for one in (before, after))
+        old, new = replace(old, scene=before.scene), replace(new, scene=after.scene)
+        if old != new and self._names_now.setdefault(old, new) != new:
+            raise DeclarationError(
+                f"two objects {old} without a namespace of their own are applied to two namespaces",
+                where=str(before.location),
+                hint="write metadata.namespace in each",
+            )
+
+    def _renamed(self, found: list[Found]) -> list[Found]:
+        """With the names that owners have now; what a program rendered was rendered again for them."""
+        result = []
+        for one in found:
+            new = None if one.owner is None else self._names_now.get(one.owner)
+            if new is None:
+                result.append(one)
+            elif one.rendering is None:
+                result.append(replace(one, owner=new))
+        return result
 
     def _run(self, job: Job, root: _Root) -> tuple[Output, Rendering] | None:
         key = (job.digest, root.owner, root.scene)

@@ -10,6 +10,7 @@ from customhouse.control.diff import changes
 from customhouse.control.rendering import Job, Output, Program
 from customhouse.control.rendering_tree import render_tree
 from customhouse.control.scenes import aligned, by_scene, of_one_scene
+from customhouse.control.sources import source_sets
 from customhouse.core.change import Actor, ActorKind, Operation
 from customhouse.core.errors import DeclarationError
 
@@ -144,3 +145,37 @@ def test_a_new_overlay_beside_another_changes_nothing_of_it() -> None:
     assert (change.operation, change.ref.scene) == (Operation.CREATE, "a")
     (change,) = changes(*aligned(after, before), None, ADA)
     assert (change.operation, change.ref.scene) == (Operation.DELETE, "a")
+
+
+def test_applications_may_have_objects_of_the_same_names() -> None:
+    files = {}
+    for name in ("fraud", "churn"):
+        files[f"apps/{name}.yaml"] = application(name, f"models/{name}")
+        files[f"models/{name}/settings.yaml"] = config("settings", name)
+    found = render_tree(files, Answers({}))
+    settings = {item.ref.namespace: item.manifest["data"]["v"] for item in found if item.ref.name == "settings"}
+    assert settings == {"fraud": "fraud", "churn": "churn"}
+    assert not any(item.ref.scene for item in found)
+
+
+def test_an_application_that_another_one_applies_gets_its_namespace_and_keeps_what_it_owns() -> None:
+    child = application("fraud", "models/fraud").replace(b", namespace: argocd", b"")
+    overlay = application("shop", "overlays/shop").replace(b", namespace: argocd", b"")
+    root = application("root", "children").replace(b"namespace: root", b"namespace: argocd")
+    files = {
+        "children/fraud.yaml": child,
+        "children/shop.yaml": overlay,
+        "models/fraud/web.yaml": config("web"),
+        "overlays/shop/kustomization.yaml": KUSTOMIZATION,
+    }
+    # Whether the owner comes before or after in the order of the files.
+    for name in ("a-root.yaml", "z-root.yaml"):
+        found = render_tree({**files, name: root}, Answers({"overlays/shop": config("till")}))
+        owners = {item.ref.name: item.owner for item in found}
+        of = {item.ref.name: item.ref for item in found}
+        assert of["fraud"].namespace == of["shop"].namespace == "argocd"
+        assert (owners["fraud"], owners["shop"]) == (of["root"], of["root"])
+        assert (owners["web"], owners["till"]) == (of["fraud"], of["shop"])
+        assert (of["web"].namespace, of["till"].namespace) == ("fraud", "shop")
+        sets = {item.name: len(item.declarations) for item in source_sets(found)}
+        assert sets == {"": 1, "argocd/argocd/root": 2, "argocd/argocd/fraud": 1, "argocd/argocd/shop": 1}
