@@ -170,9 +170,9 @@ def test_a_yaml_bomb_is_refused_at_once() -> None:
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
     merges = ["m0: &m0 {k: v}"] + [f"m{n}: &m{n} {{<<: [{', '.join([f'*m{n - 1}'] * 10)}]}}" for n in range(1, 12)]
     for body in ("\n".join(lines), "\n".join(merges)):
-        started = time.perf_counter()
+        started = time.process_time()
         assert "YAML bomb" in refused(config_map(body)).message
-        assert time.perf_counter() - started < 5
+        assert time.process_time() - started < 5
 
 
 def test_a_bomb_of_long_texts_or_long_names_is_refused_before_it_fills_the_memory() -> None:
