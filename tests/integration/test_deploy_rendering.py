@@ -101,7 +101,13 @@ def test_the_gate_allows_the_installation_and_denies_one_without_an_image(
     for name in ("example", "base"):
         items = kustomized(kustomize, repository_root / "deploy" / "kustomize" / name)
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump_all(items))
-        command = [Path(sys.executable).with_name("customhouse"), "gate", f"{name}.yaml", "--config", "rules.yaml"]
+        command: list[str | Path] = [
+            Path(sys.executable).with_name("customhouse"),
+            "gate",
+            f"{name}.yaml",
+            "--config",
+            "rules.yaml",
+        ]
         judged[name] = subprocess.run(
             [*command, "--engine", "embedded"], cwd=tmp_path, capture_output=True, text=True, check=False
         )

@@ -36,6 +36,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "vuln": ("vuln:vuln", "Import advisories, match packages against them, and sign reports."),
     "data": ("data:data", "Validate datasets, register them by digest, and prepare them."),
     "webhook": ("webhook:webhook", "Answer admission reviews of a Kubernetes API server."),
+    "network": ("network:network", "Make NetworkPolicies of declared callers."),
     "policy": ("policy:policy", "Test, lint, build, pull and replay the rules; verify suites."),
     "trace": ("trace:trace", "Walk the chain of custody from any node."),
     "verify": ("verify:verify", "Verify a custody export offline."),

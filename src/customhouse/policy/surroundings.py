@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from customhouse.core.callers import Network
 from customhouse.core.devices import accelerator_class
 from customhouse.core.kinds import kind_of
 from customhouse.core.resource import Declaration, ResourceRef
@@ -35,6 +36,11 @@ _GPU_NAMES = (
 )
 
 
+_MOST_CALLED = 50
+_MOST_TOLD = 20
+"""Workloads of a namespace, and differences of one, that a finding can name."""
+
+
 class Surroundings:
     """An index over Declarations. `about` answers for one of them; the index itself is not part of Facts."""
 
@@ -48,9 +54,11 @@ class Surroundings:
         self._names: set[tuple[str, str, str]] = set()
         self._pools: list[dict[str, Any]] = []
         self._storage = StorageIndex()
+        self._network = Network()
         for item in declarations:
             self._add(item.ref, item.manifest)
             self._storage.add(item)
+            self._network.add(item)
 
     def _add(self, ref: ResourceRef, manifest: Mapping[str, Any]) -> None:
         group, namespace, spec = _group(ref), _namespace(ref), _mapping(manifest.get("spec"))
@@ -89,7 +97,24 @@ class Surroundings:
             "tracing": _annotated(manifest, template, _TRACED),
             "node_pools": sorted(self._pools, key=lambda pool: str(pool["name"])),
             **self._storage.about(declaration),
+            **self._callers(ref),
         }
+
+    def _callers(self, ref: ResourceRef) -> dict[str, Any]:
+        """`callers`, only where those let in differ from those declared: of the workload, or of a policy's namespace.
+
+        A policy that opens a workload is judged though the workload is no part of the change.
+        """
+        if (_group(ref), ref.kind) == ("networking.k8s.io", "NetworkPolicy"):
+            asked = sorted(self._network.declaring(_namespace(ref)))[:_MOST_CALLED]
+        else:
+            asked = [ref]
+        found = [
+            {"workload": str(one), "differences": said[:_MOST_TOLD]}
+            for one in asked
+            if (said := self._network.differences(one))
+        ]
+        return {"callers": found} if found else {}
 
     def _default_deny(self, namespace: str) -> dict[str, bool]:
         found = {"ingress": False, "egress": False}

@@ -74,6 +74,28 @@ denied_ingress(spec) if {
 }
 
 # METADATA
+# title: Who is let in is who is declared
+# description: >-
+#   A workload declares its callers by the annotation customhouse.dev/callers. The NetworkPolicies of its namespace let in
+#   these and nobody else: who is let in beyond them was reviewed by nobody, and who is not let in cannot work. A changed
+#   NetworkPolicy is held against every workload of its namespace.
+# custom:
+#   id: network-callers-differ
+#   category: security
+#   severity: error
+#   fix: "Run `customhouse network generate` on the files and commit what it prints, or correct the annotation."
+findings contains lib.error("security", "network-callers-differ", "", message, fix) if {
+	some row in input.surroundings.callers
+	message := sprintf("%s%s.", [callee(row.workload), concat("; ", row.differences)])
+	fix := "Run `customhouse network generate` on the files and commit what it prints, or correct the annotation."
+}
+
+# Where the change is a policy, the message has to say whose callers they are.
+callee(workload) := sprintf("%s: ", [workload]) if input.change.resource.kind == "NetworkPolicy"
+
+callee(_) := "" if input.change.resource.kind != "NetworkPolicy"
+
+# METADATA
 # title: No Service takes addresses of others
 # description: >-
 #   externalIPs lets a Service take traffic for any address, also that of another tenant (CVE-2020-8554).

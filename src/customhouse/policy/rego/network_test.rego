@@ -139,3 +139,23 @@ test_webhook_fails_open_fires if {
 test_webhook_fails_open_is_silent_when_it_fails_shut if {
 	count(network.findings) == 0 with input as webhook("Fail")
 }
+
+test_network_callers_differ_fires_with_what_differs if {
+	row := {"workload": "Deployment fraud/scorer", "differences": ["NetworkPolicy open lets in everyone"]}
+	found := network.findings with input as fixtures.with_surroundings(fixtures.facts, {"callers": [row]})
+	fixtures.rules(found) == {"network-callers-differ"}
+	some finding in found
+	finding.message == "NetworkPolicy open lets in everyone."
+}
+
+test_network_callers_differ_names_the_workload_where_a_policy_changes if {
+	row := {"workload": "Deployment fraud/scorer", "differences": ["NetworkPolicy open lets in everyone"]}
+	facts := fixtures.with_surroundings(fixtures.facts, {"callers": [row]})
+	found := network.findings with input as object.union(facts, {"change": {"resource": {"kind": "NetworkPolicy"}}})
+	some finding in found
+	finding.message == "Deployment fraud/scorer: NetworkPolicy open lets in everyone."
+}
+
+test_network_callers_differ_is_silent_where_nothing_differs if {
+	count(network.findings) == 0 with input as fixtures.with_surroundings(fixtures.facts, {"callers": []})
+}

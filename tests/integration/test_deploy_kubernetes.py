@@ -1,0 +1,252 @@
+"""What `deploy/` installs, on the real API server: its objects are taken, and their rights are enough for the work.
+
+The API server's own audit log tells which rights were used: what is granted and never used is listed, and may be no
+write and no Secret.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from deploy_rendering import example
+from up_world import UpWorld
+
+from customhouse._kit.clock import SystemClock
+from customhouse.core.cluster import Apply, Delete
+from customhouse.core.resource import ResourceRef
+from customhouse.execution.adapters.kubernetes.client import KubernetesCluster
+from customhouse.execution.adapters.kubernetes.kubeconfig import read_access
+from kubernetes_plane import ControlPlane, KubernetesError
+
+pytestmark = pytest.mark.part("kubernetes", "kustomize")
+
+ACCOUNT = "customhouse-controller"
+RULES = """\
+apiVersion: customhouse.dev/v1
+target: {kind: kubernetes, mode: MODE, pruneBudgetPercent: 100, source: SOURCE}
+tiers: {definitions: {standard: {requiredEvidence: []}}}
+policy: {requireSignedCommits: false, trustedRegistries: [apexlogic.com]}
+audit: {everyMinutes: 60}
+optimiser: {autonomy: observe}
+prices: {maxAgeDays: 3650}
+"""
+LABELS = {f"customhouse.dev/{name}": "x" for name in ("owner", "team", "project", "cost-centre")}
+IMAGE = "apexlogic.com/app@sha256:" + "a" * 64
+_RIGHTS = "/apis/rbac.authorization.k8s.io/v1"
+
+Right = tuple[str, str, str]
+"""(verb, group, resource)."""
+
+
+def _kubeconfig(plane: ControlPlane, account: str, file: Path) -> Path:
+    path = f"/api/v1/namespaces/customhouse-system/serviceaccounts/{account}/token"
+    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    token = plane.call("POST", path, asked)["status"]["token"]
+    document = json.loads(plane.kubeconfig.read_text())
+    document["users"][0]["user"] = {"token": token}
+    file.write_text(json.dumps(document))
+    return file
+
+
+@pytest.fixture(scope="module")
+def installed(
+    kubernetes: ControlPlane, find_part: Callable[[str], Path], repository_root: Path
+) -> Iterator[list[dict[str, Any]]]:
+    """The objects of deploy/kustomize/example, applied."""
+    kubernetes.install_crds("kserve")
+    documents = example(find_part("kustomize"), repository_root)
+    with KubernetesCluster(read_access([kubernetes.kubeconfig]), {}, SystemClock()) as cluster:
+        first = [item for item in documents if item["kind"] == "Namespace"]
+        rest = [item for item in documents if item["kind"] != "Namespace"]
+        for batch in (first, rest):
+            for item, done in zip(batch, cluster.write([Apply(one, force=True) for one in batch]), strict=True):
+                assert done.ok, (item["kind"], item["metadata"]["name"], done.problem)
+        rights = granted(documents)
+        kubernetes.until(lambda: granted(_live_roles(kubernetes, documents)) == rights)
+        yield documents
+        for done in cluster.write([Delete(_ref(item)) for item in rest]):
+            assert done.ok, done.problem
+
+
+def _ref(item: Mapping[str, Any]) -> ResourceRef:
+    metadata = item["metadata"]
+    return ResourceRef(item["apiVersion"], item["kind"], metadata.get("namespace", ""), metadata["name"])
+
+
+def _live_roles(plane: ControlPlane, documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same roles; those that gather others with the rules that the cluster has given them by now."""
+    found = []
+    for item in documents:
+        if item["kind"] == "ClusterRole" and item.get("aggregationRule"):
+            live = plane.call("GET", f"{_RIGHTS}/clusterroles/{item['metadata']['name']}")
+            found.append({"kind": "ClusterRole", "rules": live.get("rules") or []})
+        elif item["kind"] in ("Role", "ClusterRole") and "labels" not in item["metadata"]:
+            found.append(item)
+    return found
+
+
+def granted(documents: list[dict[str, Any]]) -> set[Right]:
+    """Every right that the roles give."""
+    rules = [rule for item in documents if item["kind"] in ("Role", "ClusterRole") for rule in item.get("rules") or []]
+    return {
+        (verb, group, resource)
+        for rule in rules
+        for verb in rule["verbs"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+
+
+def used(events: list[dict[str, Any]]) -> set[Right]:
+    """The rights that answered requests needed. A server-side apply that made an object needed `create` as well."""
+    found: set[Right] = set()
+    for event in events:
+        at = event.get("objectRef")
+        if at is None or event["responseStatus"]["code"] in (401, 403, 409, 422):
+            continue
+        name = at["resource"] + (f"/{at['subresource']}" if at.get("subresource") else "")
+        found.add((event["verb"], at.get("apiGroup", ""), name))
+        if event["verb"] == "patch" and event["responseStatus"]["code"] == 201:
+            found.add(("create", at.get("apiGroup", ""), name))
+    return found
+
+
+def objects(namespace: str, text: str) -> dict[str, dict[str, Any]]:
+    """One object of every kind that the shipped role lets the controller write; `text` is in each of them."""
+
+    def made(api_version: str, kind: str, **more: Any) -> dict[str, Any]:
+        metadata = {"name": "one", "namespace": namespace, "labels": LABELS, "annotations": {"text": text}}
+        return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **more}
+
+    limits = {"cpu": "100m", "memory": "64Mi"}
+    context = {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    container = {"name": "main", "image": IMAGE, "resources": {"requests": limits, "limits": limits}}
+    container["securityContext"] = context
+    pod_context = {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
+    pod = {"automountServiceAccountToken": False, "securityContext": pod_context, "containers": [container]}
+    probe = {"tcpSocket": {"port": 80}}
+    serving = {**pod, "containers": [{**container, "livenessProbe": probe, "readinessProbe": probe}]}
+    selected = {"matchLabels": {"app": "one"}}
+    job = {"template": {"spec": {**pod, "restartPolicy": "Never"}}, "suspend": True}
+    model = {"modelFormat": {"name": "onnx"}, "storageUri": "pvc://models/v1"}
+    del container["name"]
+    predictor = {
+        "minReplicas": 1,
+        "maxReplicas": 1,
+        "securityContext": pod_context,
+        "model": {**model, "resources": container["resources"], "securityContext": context},
+    }
+    container["name"] = "main"
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "one"}
+    service = made("serving.kserve.io/v1beta1", "InferenceService", spec={"predictor": predictor})
+    service["metadata"]["annotations"]["customhouse.dev/model-digest"] = "sha256:" + "b" * 64
+    return {
+        "/api/v1/namespaces/{}/configmaps": made("v1", "ConfigMap", data={"a": "b"}),
+        "/api/v1/namespaces/{}/services": made(
+            "v1", "Service", spec={"selector": {"app": "one"}, "ports": [{"port": 80}]}
+        ),
+        "/apis/apps/v1/namespaces/{}/deployments": made(
+            "apps/v1", "Deployment",
+            spec={"selector": selected, "template": {"metadata": {"labels": {"app": "one"}}, "spec": serving}},
+        ),
+        "/apis/batch/v1/namespaces/{}/jobs": made("batch/v1", "Job", spec=job),
+        "/apis/batch/v1/namespaces/{}/cronjobs": made(
+            "batch/v1", "CronJob",
+            spec={"schedule": "0 3 * * *", "suspend": True, "jobTemplate": {"spec": job}},
+        ),
+        "/apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers": made(
+            "autoscaling/v2", "HorizontalPodAutoscaler",
+            spec={"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 2},
+        ),
+        "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies": made(
+            "networking.k8s.io/v1", "NetworkPolicy", spec={"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+        ),
+        "/apis/policy/v1/namespaces/{}/poddisruptionbudgets": made(
+            "policy/v1", "PodDisruptionBudget", spec={"maxUnavailable": 1, "selector": selected}
+        ),
+        "/apis/serving.kserve.io/v1beta1/namespaces/{}/inferenceservices": service,
+    }  # fmt: skip
+
+
+def files(namespace: str, text: str) -> dict[str, str | None]:
+    return {f"{item['kind']}.yaml": yaml.safe_dump(item) for item in objects(namespace, text).values()}
+
+
+@pytest.fixture
+def controller(kubernetes: ControlPlane, installed: object, tmp_path: Path) -> Iterator[Callable[[str], UpWorld]]:
+    """Makes `customhouse up` with the token of the shipped service account and nothing else."""
+    _kubeconfig(kubernetes, ACCOUNT, tmp_path / "kubeconfig")
+    worlds: list[UpWorld] = []
+
+    def make(mode: str) -> UpWorld:
+        rules = RULES.replace("MODE", mode).replace("SOURCE", f"deploy-{mode}")
+        worlds.append(UpWorld(tmp_path, rules))
+        return worlds[-1]
+
+    yield make
+    for world in worlds:
+        world.close()
+
+
+def test_the_controller_does_its_work_with_the_shipped_rights_and_uses_each_right_to_write(
+    kubernetes: ControlPlane, installed: list[dict[str, Any]], controller: Callable[[str], UpWorld], tmp_path: Path
+) -> None:
+    namespace = kubernetes.namespace("deploy")
+    world = controller("manage")
+
+    def texts() -> set[str]:
+        found = set()
+        for path in objects(namespace, ""):
+            try:
+                item = kubernetes.call("GET", f"{path.format(namespace)}/one")
+                found.add(item["metadata"].get("annotations", {}).get("text", "no text"))
+            except KubernetesError as error:
+                found.add("nothing" if error.status == 404 else str(error))
+        return found
+
+    world.push(files(namespace, "first"), "first")
+    world.start(KUBECONFIG=str(tmp_path / "kubeconfig"))
+    world.until(lambda: texts() == {"first"}, 120)
+    world.push(files(namespace, "second"), "second")
+    world.until(lambda: texts() == {"second"}, 120)
+    edit = {"metadata": {"annotations": {"text": "edited"}}}
+    place = f"/api/v1/namespaces/{namespace}/configmaps/one?fieldManager=kubectl-edit"
+    kubernetes.call("PATCH", place, edit, content="application/merge-patch+json")
+    world.until(lambda: texts() == {"second"}, 120)
+    world.until(lambda: "customhouse_audit_duration_seconds" in _metrics(world), 120)
+    # One object stays: a revision that declares nothing is taken for a mistake.
+    stays = objects(namespace, "stays")["/api/v1/namespaces/{}/configmaps"]
+    stays["metadata"]["name"] = "stays"
+    gone: dict[str, str | None] = dict.fromkeys(files(namespace, ""), None)
+    world.push({**gone, "stays.yaml": yaml.safe_dump(stays)}, "the rest goes")
+    world.until(lambda: texts() == {"nothing"}, 120)
+    assert world.end() == 0
+
+    events = kubernetes.asked(ACCOUNT)
+    unused = granted(installed) - used(events)
+    (tmp_path / "unused.txt").write_text("\n".join(" ".join(right) for right in sorted(unused)))
+    assert {right for right in unused if right[0] not in ("list", "watch")} == set()
+    assert not [right for right in granted(installed) if "secrets" in right[2] or "*" in right]
+    # What was refused are kinds that other tests defined in this cluster, which the audit names as not listed.
+    known = {resource for _, _, resource in granted(installed)}
+    refused = [item for item in events if item["responseStatus"]["code"] == 403]
+    assert not [item for item in refused if item["objectRef"]["resource"] in known], refused[:3]
+
+
+def _metrics(world: UpWorld) -> str:
+    import re
+    import urllib.request
+
+    url = re.findall(r"dashboard: (\S+);", world.said())[-1]
+    with urllib.request.urlopen(f"{url}metrics", timeout=30) as answer:
+        return str(answer.read().decode())
