@@ -169,3 +169,55 @@ def test_a_program_that_misbehaves_is_an_error(
     assert said in str(caught.value)
     assert str(tmp_path) not in str(caught.value)
     assert "/customhouse-render" not in str(caught.value)
+
+
+@pytest.mark.part("kustomize")
+def test_variables_of_flux_in_what_kustomize_really_writes(renderer: ProgramRenderer) -> None:
+    flux = b"""apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: web, namespace: flux-system}
+spec:
+  path: ./app
+  targetNamespace: shop
+  postBuild: {substitute: {image_tag: "1.25", replicas: "3"}}
+"""
+    files = {
+        "flux.yaml": flux,
+        "app/kustomization.yaml": b"resources: [web.yaml, script.yaml]\n",
+        "app/web.yaml": b"""apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: web
+spec:
+  replicas: ${replicas}
+  template:
+    spec:
+      containers:
+      - name: web
+        image: nginx:${image_tag}
+        args: ["--greeting=${greeting:=hello world}", "$${HOME}", "$PATH"]
+""",
+        "app/script.yaml": b"""apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: script
+  labels: {kustomize.toolkit.fluxcd.io/substitute: disabled}
+data:
+  run.sh: |
+    echo ${HOME}
+    ---
+    echo ${1}
+""",
+    }
+    found = {item.ref.kind: item for item in render_tree(files, renderer)}
+    web = found["Deployment"]
+    assert web.ref.namespace == "shop"
+    assert web.manifest["spec"]["replicas"] == 3
+    container = web.manifest["spec"]["template"]["spec"]["containers"][0]
+    assert container["image"] == "nginx:1.25"
+    assert container["args"] == ["--greeting=hello world", "${HOME}", "$PATH"]
+    assert found["ConfigMap"].manifest["data"]["run.sh"] == "echo ${HOME}\n---\necho ${1}\n"
+    broken = {**files, "app/script.yaml": files["app/script.yaml"].replace(b": disabled", b": enabled")}
+    with pytest.raises(DeclarationError, match="no name of a variable") as caught:
+        render_tree(broken, renderer)
+    assert caught.value.where.startswith("flux.yaml:7:")
