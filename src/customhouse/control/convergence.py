@@ -212,7 +212,8 @@ class Convergence:
         # 7
         if self.conduct.writes and not self._unfit:
             self._pruning.step(self._wanted, self.conduct.prune, self.conduct.prune_budget_percent, made)
-        self.inventory.save()
+        if self.conduct.writes:  # observing, what was learnt is learnt again by who writes
+            self.inventory.save()
         return made
 
     def _held(self, wave: int) -> bool:

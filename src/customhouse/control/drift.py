@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 from customhouse.control.diff import HIDDEN
@@ -85,13 +86,18 @@ def who_wrote(fields: Sequence[FieldDiff], live: Manifest, managers: Sequence[Ma
 
 
 def additions(live: Manifest, managers: Sequence[Manager]) -> tuple[FieldDrift, ...]:
-    """What people's tools own of an object beside what is declared: nobody takes it away by applying again."""
+    """What people's tools own of an object beside what is declared: nobody takes it away by applying again.
+
+    What we own as well is declared: who made the object with kubectl before it was adopted keeps a part in it.
+    """
     found = []
+    leaves = [pointer for item in managers if _ours(item) for pointer, _ in _leaves(item.fields, live, "")]
+    declared = {above for pointer in leaves for above in accumulate(pointer.split("/"), "{}/{}".format)}
     for item in managers:
         if _ours(item) or item.operation != "Update" or item.subresource or not item.name.startswith(_HANDS):
             continue
         for pointer, value in _leaves(item.fields, live, ""):
-            if value is not _ABSENT:
+            if value is not _ABSENT and pointer not in declared:
                 hidden = live.get("kind") == "Secret"
                 diff = FieldDiff(pointer, None, HIDDEN if hidden else value)
                 found.append(FieldDrift(diff, item.name, item.at))

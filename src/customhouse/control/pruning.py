@@ -26,12 +26,13 @@ from customhouse.control.plan import keeps
 from customhouse.control.rounds import Round
 from customhouse.control.stages import Stage, Wanted, stage_of
 from customhouse.control.tracked import Inventories, Tracked
-from customhouse.core.cluster import ApiKind, Cluster, Delete, Refusal, Scope, Written, managers_of
+from customhouse.core.cluster import ApiKind, Cluster, Delete, Manager, Refusal, Scope, Written, managers_of
 from customhouse.core.resource import Manifest, ResourceRef
 from customhouse.core.sight import Key, Sight, key_of, live_key
 
 _AT_ONCE = 200
 _RETRY_S, _RETRY_MOST_S = 1.0, 60.0
+_ITS_NAME = "f:kubernetes.io/metadata.name"
 # What every namespace has without anybody's doing, and what is derived from what is in it.
 _MADE_BY_ITSELF = frozenset(
     {
@@ -303,13 +304,30 @@ def foreign(live: Manifest, entry: Tracked) -> str:
         return "somebody deleted it and made another one"
     managers = managers_of(live)
     # An object without a field to own (a bare namespace) names no manager; then its uid says that we made it.
-    if not applied_by_us(managers) and (not entry.uid or any(item.operation == "Apply" for item in managers)):
-        return "others have taken over all of its fields" if entry.uid else "nothing says that it was applied from here"
+    if not applied_by_us(managers) and not entry.uid:
+        return "nothing says that it was applied from here"
+    if not applied_by_us(managers) and any(map(_made, managers)):
+        return "all of its fields are others'"
     owners = metadata.get("ownerReferences")
     for owner in owners if isinstance(owners, list) else ():
         if isinstance(owner, Mapping) and owner.get("controller") is True:
             return f"{owner.get('kind')} {owner.get('name')} controls it now"
     return ""
+
+
+def _made(manager: Manager) -> bool:
+    """Whether a writer has more of an object than what is added to one that was made bare.
+
+    A row of an inventory that somebody edited names whatever they like; what others made is theirs all the same.
+    """
+    if manager.operation == "Apply":
+        return True
+    if manager.subresource:
+        return False
+    metadata = manager.fields.get("f:metadata")
+    labels = metadata.get("f:labels") if isinstance(metadata, Mapping) else None
+    # The API sets this label of a namespace; it belongs to who created it by anything but an apply.
+    return bool(manager.fields.keys() - {"f:metadata"}) or (isinstance(labels, Mapping) and _ITS_NAME in labels)
 
 
 def _owners(item: Manifest) -> Iterable[str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from customhouse.core.cluster import ApiKind, Apply, Cluster, Refusal, Scope, Written
+from customhouse.core.cluster import ApiKind, Apply, Cluster, Refusal, Scope, Written, cluster_identity
 from customhouse.core.errors import StateError, TargetError
 from customhouse.core.ports import StateStore
 from customhouse.core.resource import Manifest, ResourceRef
@@ -25,6 +25,9 @@ LABEL = "customhouse.dev/inventory"
 SCHEMA = "customhouse.dev/tracked/v1"
 _CHUNK = 200
 _PREFIX = "tracked/"
+_CLUSTERS = "tracked-in/"
+"""Of which cluster the rows in the store are."""
+_SYSTEM = ResourceRef("v1", "Namespace", "", "kube-system")
 _MAPS = ApiKind("", "v1", "ConfigMap", "configmaps", True)
 
 
@@ -59,6 +62,7 @@ class Inventories:
         self._written: dict[int, str] = {}
         """What the cluster holds of each chunk, as text."""
         self._changed: set[int] = set()
+        self._unsaved: dict[str, Any] = {}
 
     @property
     def entries(self) -> Mapping[Key, Tracked]:
@@ -68,15 +72,33 @@ class Inventories:
     def load(self) -> None:
         """Read the store and the cluster; an object that either knows is ours (its uid is asked for before it goes).
 
+        What the store holds of another cluster (its context was changed) says nothing of this one, and is forgotten.
         Raises StateError for an inventory that cannot be understood: then nothing may be deleted, nor applied.
         """
-        for key in self._store.keys(self._key("")):
+        for key in self._rows():
             document = self._store.get(key)
             self._take(int(key.rpartition("/")[2]), _stored(document, key))
         for chunk, text, entries in self._own():
             self._written[chunk] = text
             self._take(chunk, entries)
         self._changed |= {chunk for chunk, text in self._written.items() if text != self._text(chunk)}
+
+    def _rows(self) -> Sequence[str]:
+        """The keys of what the store holds of this cluster, which the uid of its namespace kube-system tells apart.
+
+        What it holds of another one goes when something is written.
+        """
+        keys = self._store.keys(self._key(""))
+        try:
+            uid = cluster_identity(self._cluster.get([_SYSTEM])[0] or {})
+        except TargetError:  # an account that may not read it; an API that is away is met again at once
+            return keys
+        place = f"{_CLUSTERS}{self.target}/{self.source}"
+        known = self._store.get(place)
+        if not uid or uid == known:
+            return keys
+        self._unsaved = {place: uid} if known is None else {**dict.fromkeys(keys), place: uid}
+        return keys if known is None else ()
 
     def _take(self, chunk: int, entries: Iterable[Tracked]) -> None:
         for entry in entries:
@@ -96,18 +118,20 @@ class Inventories:
         for manifest in self._listed():
             metadata = manifest["metadata"]
             if (metadata.get("annotations") or {}).get(LABEL) == self.source:
-                yield _read(manifest, f"ConfigMap {self.namespace}/{metadata['name']}")
+                yield _read(manifest, self.source, self.namespace)
 
     def others(self) -> dict[Key, tuple[str, str]]:
         """The objects of other sources: (source, uid) of each, as the cluster has it now. Raises TargetError."""
         found: dict[Key, tuple[str, str]] = {}
         for manifest in self._listed():
-            metadata = manifest["metadata"]
-            source = (metadata.get("annotations") or {}).get(LABEL)
+            source = str((manifest["metadata"].get("annotations") or {}).get(LABEL))
             if source == self.source:
                 continue
-            _, _, entries = _read(manifest, f"ConfigMap {self.namespace}/{metadata['name']}")
-            found.update({key_of(entry.ref): (str(source), entry.uid) for entry in entries})
+            try:
+                _, _, entries = _read(manifest, source, self.namespace)
+            except StateError as error:  # nothing is wrong with what is ours: this goes on as soon as that is put right
+                raise TargetError(f"another inventory: {error.message}", where=error.where, hint=error.hint) from error
+            found.update({key_of(entry.ref): (source, entry.uid) for entry in entries})
         return found
 
     def _listed(self) -> Sequence[Manifest]:
@@ -142,10 +166,11 @@ class Inventories:
 
         Raises StateError and TargetError: then nothing is lost, and nothing that depends on it may be done.
         """
-        if not self._changed:
+        if not self._changed and not self._unsaved:
             return
         chunks = sorted(self._changed)
-        self._store.put({self._key(str(chunk)): self._document(chunk) for chunk in chunks})
+        self._store.put({**self._unsaved, **{self._key(str(chunk)): self._document(chunk) for chunk in chunks}})
+        self._unsaved = {}
         texts = {chunk: self._text(chunk) for chunk in chunks}
         different = [chunk for chunk in chunks if self._written.get(chunk, "") != texts[chunk]]
         if different:
@@ -172,7 +197,7 @@ class Inventories:
 
     def _map(self, chunk: int, text: str) -> Manifest:
         metadata = {
-            "name": f"inventory-{self.source}-{chunk}",
+            "name": _name(self.source, chunk),
             "namespace": self.namespace,
             "labels": {LABEL: "v1"},
             "annotations": {LABEL: self.source},
@@ -203,6 +228,10 @@ class Inventories:
         return f"{_PREFIX}{self.target}/{self.source}/{chunk}"
 
 
+def _name(source: str, chunk: int) -> str:
+    return f"inventory-{source}-{chunk}"
+
+
 def _stored(document: Any, where: str) -> tuple[Tracked, ...]:
     if not isinstance(document, Mapping) or document.get("schema") != SCHEMA:
         raise StateError("the inventory cannot be read", where=where, hint="upgrade customhouse, or restore the state")
@@ -212,7 +241,9 @@ def _stored(document: Any, where: str) -> tuple[Tracked, ...]:
         raise StateError(f"the inventory cannot be read: {error!r}", where=where, hint="restore the state") from error
 
 
-def _read(manifest: Manifest, where: str) -> tuple[int, str, tuple[Tracked, ...]]:
+def _read(manifest: Manifest, source: str, namespace: str) -> tuple[int, str, tuple[Tracked, ...]]:
+    name = manifest["metadata"]["name"]
+    where = f"ConfigMap {namespace}/{name}"
     hint = "somebody edited it; restore it from a backup: without the inventory nothing may be deleted"
     data = manifest.get("data")
     try:
@@ -220,7 +251,11 @@ def _read(manifest: Manifest, where: str) -> tuple[int, str, tuple[Tracked, ...]
             raise StateError("the inventory has another schema", where=where, hint="upgrade customhouse")
         text = data.get("objects") or ""
         rows = [json.loads(line) for line in text.split("\n") if line]
-        return int(data["chunk"]), text, tuple(_entry(row, where) for row in rows)
+        chunk = int(data["chunk"])
+        # One that was copied, or given to another source, would have that one delete what it never applied.
+        if name != _name(source, chunk):
+            raise StateError(f"it says that it is part {chunk} of the inventory of {source!r}", where=where, hint=hint)
+        return chunk, text, tuple(_entry(row, where) for row in rows)
     except (KeyError, TypeError, ValueError) as error:
         raise StateError(f"the inventory cannot be read: {error!r}", where=where, hint=hint) from error
 
