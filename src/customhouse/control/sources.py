@@ -91,7 +91,8 @@ def _whole(item: Application) -> Application:
             return replace(item, problem=f"the chart {source.chart} of {source.url or 'elsewhere'} is not in this tree")
         if not source.here and (source.path or not _only_values(item)):
             return replace(
-                item, problem=f"{source.path or '.'} of {source.url or 'elsewhere'} is not of this repository"
+                item,
+                problem=f"{source.path or '.'} of {source.url or 'elsewhere'} is not of this repository; `sources.repositories` lists its other addresses",
             )
     return item
 
