@@ -90,10 +90,9 @@ def _whole(item: Application) -> Application:
         if source.chart:
             return replace(item, problem=f"the chart {source.chart} of {source.url or 'elsewhere'} is not in this tree")
         if not source.here and (source.path or not _only_values(item)):
-            return replace(
-                item,
-                problem=f"{source.path or '.'} of {source.url or 'elsewhere'} is not of this repository; `sources.repositories` lists its other addresses",
-            )
+            named = f"{source.path or '.'} of {source.url or 'elsewhere'}"
+            listed = "`sources.repositories` lists its other addresses"
+            return replace(item, problem=f"{named} is not of this repository; {listed}")
     return item
 
 
