@@ -131,6 +131,7 @@ class ClusterKeeping:
         if self._convergence is None or self._convergence.conduct != conduct:
             inventory = Inventories(self._cluster, self._state, "kubernetes", self.source)
             made = Convergence(self._cluster, self._sight, inventory, self._clock, conduct)
+            self._cluster.discover()  # of all questions this one is the soonest to say that the API is away
             made.load()
             if self._state.get(SOURCE_KEY) != self.source:
                 self._state.put({SOURCE_KEY: self.source})

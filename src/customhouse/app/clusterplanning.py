@@ -69,9 +69,9 @@ def _plan(
     revision: str,
     desired: Sequence[Declaration],
 ) -> dict[str, Any]:
+    scopes = {(kind.api_version, kind.kind): kind.namespaced for kind in cluster.discover().kinds}
     inventory = Inventories(cluster, state, "kubernetes", source)
     inventory.load()
-    scopes = {(kind.api_version, kind.kind): kind.namespaced for kind in cluster.discover().kinds}
     others = inventory.others()
     found: dict[Key, Wanted] = {}
     problems = []
