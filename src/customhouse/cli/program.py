@@ -27,6 +27,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "status": ("status:status", "Show what runs, its health and its drift."),
     "history": ("status:history", "Show the releases of a workload."),
     "rollback": ("rollback:rollback", "Write the commit that undoes a release."),
+    "promote": ("promote:promote", "Carry a release to the next environment, as a commit."),
     "health": ("health:health", "Tell the health of objects in files."),
     "explain": ("explain:explain", "Explain a rule, a decision or an error."),
     "model": ("model:model", "Scan, evaluate, sign, register and verify models."),

@@ -1,0 +1,158 @@
+"""`customhouse promote NAME --to ENVIRONMENT`: the commit that carries a release on, on a branch to be reviewed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from customhouse._kit.clock import to_rfc3339
+from customhouse.app import wiring
+from customhouse.app.configuration import FILE
+from customhouse.app.declared import declarations_of
+from customhouse.app.governance import read_configuration
+from customhouse.app.identity import IDENTITY
+from customhouse.app.initialise import COMMIT_KEY
+from customhouse.app.settings import Settings
+from customhouse.app.succession import release_name
+from customhouse.control.edit import edit
+from customhouse.control.promote import promotion
+from customhouse.core.errors import UsageError
+from customhouse.core.proposal import FieldEdit
+from customhouse.core.release import Release, RolloutPhase
+from customhouse.core.resource import Declaration
+from customhouse.policy.tiers import Environment
+
+_HISTORY = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """The branch to be merged and its commit; no commit where there is nothing left to carry."""
+
+    branch: str
+    commit: str
+    source: Declaration
+    target: Declaration
+    edits: tuple[FieldEdit, ...]
+    proof: str
+    """What is known of the release where it runs now; empty without a state that knows of it."""
+    refused: str = ""
+    """Why it is not carried."""
+
+
+def promote(
+    settings: Settings, location: str, branch: str, name: str, to: str, *, since: str = "", unproved: bool = False
+) -> Promoted:
+    """Carry what NAME runs in one environment to the next. `since` names the one it comes from: else the one before.
+
+    A release that was rolled back, or (unless `unproved`) was never seen promoted where it comes from, is refused.
+    Raises UsageError for environments and names that are not there once, and for what is declared in one place for
+    several environments.
+    """
+    source = wiring.repository(settings, location, branch)
+    head = source.fetch()
+    data = source.read(head, FILE)
+    configuration = None if data is None else read_configuration(data)
+    if configuration is None or len(configuration.environments) < 2:
+        raise UsageError(
+            f"{FILE} of {branch} names no two environments",
+            hint="write `environments:` in the order of promotion, each with its namespaces",
+        )
+    before, after = _way(configuration.environments, since, to)
+    declared = declarations_of(source, head, configuration.paths, configuration.render)
+    ours, theirs = _named(declared, name, before), _named(declared, name, after)
+    edits = promotion(ours, theirs)
+    proof, refused = _proof(settings, ours, before.name, unproved=unproved)
+    target = f"customhouse/promote/{theirs.ref.name}-to-{after.name}"
+    if refused:
+        return Promoted(target, "", ours, theirs, edits, "", refused)
+    if not edits:
+        return Promoted(target, "", ours, theirs, (), proof)
+    path = theirs.location.file
+    text = source.read(head, path)
+    if text is None:
+        raise _shared(theirs, path)
+    changed = edit(text, theirs.ref, edits, file=path)
+    message = _message(name, before.name, after.name, ours, edits, proof)
+    key = settings.keys / COMMIT_KEY
+    signing = key if key.exists() else None
+    commit = source.commit(head, target, {path: changed}, message, identity=IDENTITY, signing_key=signing, replace=True)
+    later = declarations_of(source, commit, configuration.paths, configuration.render)
+    was = {item.ref: item for item in declared}
+    moved = [item for item in later if item.ref not in was or was[item.ref].digest != item.digest]
+    if [item.ref for item in moved] != [theirs.ref] or len(later) != len(declared) or promotion(ours, moved[0]):
+        source.delete_branch(target)
+        raise _shared(theirs, path)
+    return Promoted(target, commit, ours, theirs, edits, proof)
+
+
+def _shared(theirs: Declaration, path: str) -> UsageError:
+    return UsageError(
+        f"{theirs.ref} is rendered from {path}, and an edit there does not change it, and it alone",
+        hint="declare images and models in the environment's own files",
+    )
+
+
+def _way(environments: Sequence[Environment], since: str, to: str) -> tuple[Environment, Environment]:
+    names = [item.name for item in environments]
+    for asked in filter(None, (to, since)):
+        if asked not in names:
+            raise UsageError(f"no environment is called {asked!r}", hint=f"one of: {', '.join(names)}")
+    place = names.index(to)
+    start = names.index(since) if since else place - 1
+    if start < 0:
+        raise UsageError(f"{to} is the first environment", hint="name the one to carry from with --from")
+    if start >= place:
+        raise UsageError(f"{names[start]} does not come before {to}", hint=f"the order is {', '.join(names)}")
+    return environments[start], environments[place]
+
+
+def _named(declared: Sequence[Declaration], name: str, environment: Environment) -> Declaration:
+    kind, slash, short = name.rpartition("/")
+    found = [
+        item
+        for item in declared
+        if item.ref.name == short
+        and (not slash or item.ref.kind == kind)
+        and any(fnmatchcase(item.ref.namespace, pattern) for pattern in environment.namespaces)
+        and item.ref.kind in ("InferenceService", "Rollout", "Deployment", "StatefulSet", "DaemonSet", "CronJob", "Job")
+    ]
+    if not found:
+        raise UsageError(
+            f"nothing called {name!r} is declared in {environment.name}",
+            hint=f"its namespaces are {', '.join(environment.namespaces)}; declare it there once, then promote",
+        )
+    if len(found) > 1:
+        raise UsageError(
+            f"several things are called {name!r} in {environment.name}",
+            hint=f"name one as KIND/NAME: {', '.join(str(item.ref) for item in found)}",
+        )
+    return found[0]
+
+
+def _proof(settings: Settings, ours: Declaration, environment: str, *, unproved: bool) -> tuple[str, str]:
+    """What is known of the release, and why it is not carried."""
+    releases: list[Release] = []
+    if wiring.has_store(settings):
+        with wiring.store(settings, create=False) as opened:
+            wanted = release_name(ours)
+            releases = [
+                item
+                for item in opened.releases.history(ours.ref.name, _HISTORY)
+                if item.resource == ours.ref and item.release == wanted
+            ]
+    if releases and releases[0].phase is RolloutPhase.ROLLED_BACK:
+        return "", f"{ours.ref} was rolled back in {environment}: {releases[0].reason}"
+    proved = next((item for item in releases if item.phase is RolloutPhase.PROMOTED), None)
+    if proved is None:
+        return "", "" if unproved else f"{ours.ref} as it is declared was never seen promoted in {environment}"
+    return f"{environment} {to_rfc3339(proved.at)} revision {proved.revision} decision {proved.decision}", ""
+
+
+def _message(name: str, before: str, after: str, ours: Declaration, edits: Sequence[FieldEdit], proof: str) -> str:
+    lines = [f"Promote {name} from {before} to {after}", ""]
+    lines += [f"{item.pointer} is {item.value}" for item in edits]
+    lines += ["", f"Customhouse-Promotes: {ours.ref}"]
+    lines += [f"Customhouse-Proved: {proof}"] if proof else []
+    return "\n".join(lines) + "\n"

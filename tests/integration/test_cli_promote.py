@@ -1,0 +1,144 @@
+"""`customhouse promote`: a release goes dev → staging → production as commits of one line a field."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from control_repository import clone, git, remote, write
+
+from customhouse.app.promoting import Promoted, promote
+from customhouse.app.settings import read_settings
+from customhouse.app.wiring import STORE_FILE
+from customhouse.core.errors import UsageError
+from customhouse.core.release import Release, RolloutPhase
+from customhouse.store import open_store
+
+__all__ = ["clone", "remote"]
+
+RULES = """\
+apiVersion: customhouse.dev/v1
+policy: {requireSignedCommits: false}
+environments:
+  dev: {namespaces: [dev]}
+  staging: {namespaces: ["staging-*"]}
+  production: {namespaces: [prod], production: true}
+"""
+
+
+def service(namespace: str, model: str, replicas: int) -> str:
+    return f"""\
+apiVersion: serving.kserve.io/v1beta1
+kind: InferenceService
+metadata:
+  name: fraud
+  namespace: {namespace}
+  annotations:
+    customhouse.dev/model-digest: sha256:{model * 64}  # pinned
+    customhouse.dev/tier-of: {namespace}
+spec:
+  predictor:
+    minReplicas: {replicas}
+    model:
+      modelFormat: {{name: onnx}}
+      storageUri: pvc://models/fraud/{model}
+"""
+
+
+class World:
+    def __init__(self, remote: Path, clone: Path) -> None:
+        self.remote, self.clone, self.state = remote, clone, clone.parent / "state"
+        self.push({"dev": ("b", 1), "staging-1": ("a", 2), "prod": ("a", 8)}, {"customhouse.yaml": RULES})
+
+    def push(self, versions: dict[str, tuple[str, int]], more: dict[str, str]) -> None:
+        files = {f"{name}/fraud.yaml": service(name, *rest) for name, rest in versions.items()}
+        write(self.clone, {**files, **more}, "Serve")
+
+    def promote(self, to: str, **more: object) -> Promoted:
+        return promote(read_settings(state=str(self.state)), str(self.remote), "main", "fraud", to, **more)  # type: ignore[arg-type]
+
+    def seen(self, found: Promoted, phase: RolloutPhase, reason: str = "") -> None:
+        from customhouse.app.succession import release_name
+
+        release = Release(
+            found.source.ref, release_name(found.source), "c" * 40, "Ada", "", "allow", "sha256:d", phase,
+            datetime(2026, 11, 22, tzinfo=UTC), reason,
+        )  # fmt: skip
+        self.state.mkdir(exist_ok=True)
+        with open_store(self.state / STORE_FILE) as store:
+            store.releases.record(release)
+
+
+@pytest.fixture
+def world(remote: Path, clone: Path) -> World:
+    return World(remote, clone)
+
+
+def test_a_proved_release_is_carried_field_by_field_and_nothing_else_changes(world: World) -> None:
+    refused = world.promote("staging")
+    assert (refused.commit, "never seen promoted in dev" in refused.refused) == ("", True)
+    assert git(world.remote, "branch", "--list", "customhouse/*") == ""
+    world.seen(refused, RolloutPhase.PROMOTED)
+    found = world.promote("staging")
+    assert found.branch == "customhouse/promote/fraud-to-staging"
+    difference = git(world.remote, "diff", "-U0", "main", found.branch).splitlines()
+    changed = [line for line in difference if line[0] in "+-" and not line.startswith(("+++", "---"))]
+    assert changed == [
+        f"-    customhouse.dev/model-digest: sha256:{'a' * 64}  # pinned",
+        f"+    customhouse.dev/model-digest: sha256:{'b' * 64}  # pinned",
+        "-      storageUri: pvc://models/fraud/a",
+        "+      storageUri: pvc://models/fraud/b",
+    ]
+    assert git(world.remote, "diff", "--stat", "main", found.branch).count("|") == 1
+    message = git(world.remote, "log", "-1", "--format=%B", found.branch)
+    assert message.startswith("Promote fraud from dev to staging\n")
+    assert "Customhouse-Proved: dev 2026-11-22T00:00:00Z revision ccc" in message
+
+
+def test_what_was_rolled_back_is_not_carried_even_when_asked_for(world: World) -> None:
+    world.seen(world.promote("staging"), RolloutPhase.ROLLED_BACK, "errors 40 %")
+    found = world.promote("staging", unproved=True)
+    assert (found.commit, found.refused.endswith("was rolled back in dev: errors 40 %")) == ("", True)
+
+
+def test_nothing_is_skipped_by_accident_and_the_same_twice_is_no_commit(world: World) -> None:
+    found = world.promote("production", unproved=True)
+    assert (found.source.ref.namespace, found.target.ref.namespace, found.commit) == ("staging-1", "prod", "")
+    skipped = world.promote("production", since="dev", unproved=True)
+    assert skipped.commit
+    assert {item.pointer for item in skipped.edits} == {
+        "/metadata/annotations/customhouse.dev~1model-digest",
+        "/spec/predictor/model/storageUri",
+    }
+
+
+@pytest.mark.parametrize(
+    ("to", "since", "says"),
+    [
+        ("live", "", "no environment is called 'live'"),
+        ("dev", "", "dev is the first environment"),
+        ("staging", "production", "production does not come before staging"),
+    ],
+)
+def test_a_way_that_is_none_is_refused(world: World, to: str, since: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        world.promote(to, since=since)
+
+
+@pytest.mark.part("kustomize")
+def test_environments_that_share_one_file_are_not_promoted_behind_each_others_back(world: World) -> None:
+    overlay = "resources: [../base]\nnamespace: {}\n"
+    base = service("x", "b", 1).replace("  namespace: x\n", "")
+    more = {
+        "base/kustomization.yaml": "resources: [fraud.yaml]\n",
+        "base/fraud.yaml": base,
+        "staging/kustomization.yaml": overlay.format("staging-2"),
+        "prod2/kustomization.yaml": overlay.format("prod"),
+        "prod/fraud.yaml": "# moved\n",
+        "staging-1/fraud.yaml": "# moved\n",
+    }
+    world.push({"dev": ("c", 1)}, more)
+    with pytest.raises(UsageError, match="and an edit there does not change it, and it alone"):
+        world.promote("staging", unproved=True)
+    assert git(world.remote, "branch", "--list", "customhouse/*") == ""
