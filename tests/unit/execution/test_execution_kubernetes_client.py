@@ -223,6 +223,15 @@ def test_an_api_that_is_not_there_is_an_error_with_its_address(monkeypatch: pyte
     assert str(port) in error.value.where
 
 
+def test_an_api_that_never_answered_is_not_waited_for_as_one_that_went_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "UNKNOWN_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    access = Access(server=f"http://127.0.0.1:{port}", source="test")
+    with KubernetesCluster(access, {}, SystemClock()) as cluster, pytest.raises(TargetError, match="is the API up"):
+        list(cluster.list([MAPS]))
+
+
 def test_older_discovery_is_understood_and_a_group_that_fails_is_named(api: Api, cluster: KubernetesCluster) -> None:
     api.script["/api"] = [Said(value={"kind": "APIVersions", "versions": ["v1"]})]
     version = [{"version": "v1"}, {"version": "v1beta1"}]

@@ -12,6 +12,8 @@ from customhouse.execution.adapters.kubernetes.pace import Pace
 REQUEST_S = 60.0
 DEADLINE_S = 120.0
 """One call with all its retries."""
+UNKNOWN_S = 15.0
+"""One call to an API that has never answered: more likely it is not where it is looked for than about to return."""
 ALONE_S = 15.0
 """One call that finds its part of the API closed (503, 504) while the API answers others: a group whose own server is
 down is not waited for as the whole API is."""

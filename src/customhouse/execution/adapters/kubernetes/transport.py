@@ -28,7 +28,7 @@ from customhouse.execution.adapters.kubernetes.credentials import Credentials, I
 from customhouse.execution.adapters.kubernetes.errors import ApiError, UnreachableError, api_error
 from customhouse.execution.adapters.kubernetes.kubeconfig import Access
 from customhouse.execution.adapters.kubernetes.pace import Pace
-from customhouse.execution.adapters.kubernetes.retries import DEADLINE_S, REQUEST_S, Tries
+from customhouse.execution.adapters.kubernetes.retries import DEADLINE_S, REQUEST_S, UNKNOWN_S, Tries
 
 MAX_BODY = 256 * 1024 * 1024
 """Bytes of one page of a list, unpacked: 500 objects at etcd's limit of 1.5 MB would be more, and no honest one is."""
@@ -89,6 +89,7 @@ class Transport:
         self._opening = asyncio.Lock()
         self._closed = False
         self._answered_at = float("-inf")
+        self._reached = False
         self._fixed = [("User-Agent", _AGENT), ("Accept-Encoding", "gzip")]
         self._fixed += [(name, value) for name, values in access.impersonate.items() for value in values]
         self._headers = self._fixed
@@ -204,6 +205,8 @@ class Transport:
         Busy answers and broken connections are tried again until the deadline; without `again` only what was surely
         not done. Raises ApiError, UnreachableError.
         """
+        if not self._reached:
+            deadline_s = min(deadline_s, UNKNOWN_S)
         tries = Tries(self, path, again, deadline_s, pace)
         while True:
             try:
@@ -239,6 +242,7 @@ class Transport:
         largest: int,
     ) -> Answer:
         async with self._ask(method, path, parameters, headers, body) as response:
+            self._reached = True
             data = await _body(response, self._where(path), largest)
             if response.status < 500 and response.status not in (401, 429):
                 self._answered_at = self._clock.monotonic()
