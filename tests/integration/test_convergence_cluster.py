@@ -307,3 +307,32 @@ def test_rules_that_the_cluster_aggregates_are_no_drift(world: ConvergenceWorld)
     world.settle()
     assert [made.drift for made in world.rounds if made.drift] == []
     assert world.plane.call("GET", path)["rules"] == part["rules"]
+
+
+def test_an_object_of_a_kind_without_namespaces_that_is_defined_later(world: ConvergenceWorld) -> None:
+    place = world.plane.namespace("later")
+    group = f"{place}.example.com"
+    names = {"plural": "gadgets", "singular": "gadget", "kind": "Gadget", "listKind": "GadgetList"}
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"gadgets.{group}"},
+        "spec": {"group": group, "scope": "Cluster", "names": names, "versions": [version]},
+    }
+    gadget = {"apiVersion": f"{group}/v1", "kind": "Gadget", "metadata": {"name": place}, "spec": {"size": 1}}
+    world.declare(gadget, config_map("one", place))
+    world.until(lambda: any("Gadget" in str(ref) for ref in world.convergence.problems))
+    world.plane.apply(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/gadgets.{group}", definition)
+    world.settle()
+    path = f"/apis/{group}/v1/gadgets/{place}"
+    version_now = world.plane.call("GET", path)["metadata"]["resourceVersion"]
+    for _ in range(5):
+        world.convergence.step()
+    assert world.plane.call("GET", path)["metadata"]["resourceVersion"] == version_now
+    assert [made.drift for made in world.rounds if made.drift] == []
+    world.restart()
+    world.declare(config_map("one", place))
+    world.settle()
+    assert world.plane.call("GET", f"/apis/{group}/v1/gadgets")["items"] == []

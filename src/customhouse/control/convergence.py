@@ -33,7 +33,7 @@ from customhouse.core.cluster import Apply, Cluster, Refusal, Written, managers_
 from customhouse.core.errors import TargetError
 from customhouse.core.plan import HealthStatus
 from customhouse.core.resource import Declaration, Manifest, ResourceRef
-from customhouse.core.sight import Key, Seen, Sight, fingerprint, key_of
+from customhouse.core.sight import Key, Seen, Sight, fingerprint, key_of, live_key
 
 _AT_ONCE = 500
 """Objects a batch: what came of it is written down after each."""
@@ -405,6 +405,8 @@ class Convergence:
         if not answer.ok or answer.manifest is None:
             self._failed(item, answer, made)
             return
+        if live_key(answer.manifest) != item.key:
+            self._moved(item, answer.manifest)
         seen = self._sight.told(answer.manifest)
         entry = self.inventory.entries[item.key]
         if entry.digest == item.digest and before is None:
@@ -417,6 +419,16 @@ class Convergence:
             made.applied.append(item.ref)
             made.touched.add(item.key)
         self._well(item)
+
+    def _moved(self, item: Wanted, live: Manifest) -> None:
+        """A kind that was not served when it was declared turned out to have no namespaces (or to have them)."""
+        old, entry = item.key, self.inventory.entries[item.key]
+        item.ref = replace(item.ref, namespace=str(live["metadata"].get("namespace") or ""))
+        self.inventory.drop(old)
+        self.inventory.put(replace(entry, ref=item.ref))
+        self._wanted[item.key] = self._wanted.pop(old)
+        held = (entry.ref for entry in self.inventory.entries.values())
+        self._sight.follow([*held, *(wanted.ref for wanted in self._wanted.values())])
 
     def _ours(self, items: Sequence[Wanted]) -> list[Wanted]:
         """Without those that another source has: two sources that apply one object would undo each other for ever."""
