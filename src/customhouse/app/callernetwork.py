@@ -14,7 +14,15 @@ from customhouse.execution.networkpolicies import network_policies, silent
 
 def generate(paths: Sequence[str], stdin: BinaryIO | None = None) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     """The policies, and the workloads that nobody will reach. Raises UsageError where nothing declares callers."""
-    network = network_of(declarations_of(NamedFiles(paths, stdin), "files", ()))
+    declared = declarations_of(NamedFiles(paths, stdin), "files", ())
+    for item in declared:
+        if item.ref.scene:
+            raise UsageError(
+                f"{item.ref} is declared for several clusters",
+                where=str(item.location),
+                hint="name the folder of one of them: each has callers of its own",
+            )
+    network = network_of(declared)
     made = network_policies(network)
     if not made:
         raise UsageError(

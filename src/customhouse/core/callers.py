@@ -159,10 +159,13 @@ class Network:
         self.problems: dict[tuple[str, str, str], DeclarationError] = {}
         self.places: dict[ResourceRef, Location] = {}
         """Where each of them is written."""
+        self._named: dict[tuple[str, str], list[Called]] = {}
+        self._told: dict[tuple[str, str, str], list[str]] = {}
         self._policies: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
 
     def add(self, item: Declaration) -> None:
         """One of them; what is neither is passed over."""
+        self._told.clear()
         namespace = item.ref.namespace or "default"
         if _group(item.ref) == "networking.k8s.io" and item.ref.kind == "NetworkPolicy":
             spec = _mapping(item.manifest.get("spec"))
@@ -177,11 +180,19 @@ class Network:
             return
         if found is not None:
             self.workloads[key] = found
+            self._named.setdefault((namespace, item.ref.name), []).append(found)
             self.places[item.ref] = item.location
 
     def differences(self, ref: ResourceRef) -> list[str]:
         """How what is let in differs from a workload's declared callers, sorted; empty where it declares none."""
-        key = (ref.namespace or "default", ref.kind, ref.name)
+        return self._compared_once((ref.namespace or "default", ref.kind, ref.name))
+
+    def _compared_once(self, key: tuple[str, str, str]) -> list[str]:
+        if key not in self._told:
+            self._told[key] = self._compared(key)
+        return self._told[key]
+
+    def _compared(self, key: tuple[str, str, str]) -> list[str]:
         if key in self.problems:
             return [self.problems[key].message]
         found = self.workloads.get(key)
@@ -194,11 +205,10 @@ class Network:
             return ["no NetworkPolicy selects its pods: everyone may call it"]
         return sorted({*self._too_many(found, admitted), *self._missing(found, admitted)})
 
-    def declaring(self, namespace: str) -> Iterator[ResourceRef]:
-        """The workloads of a namespace that declare callers."""
-        for key, found in self.workloads.items():
-            if key[0] == namespace and found.callers is not None:
-                yield found.ref
+    def differing(self, namespace: str) -> list[tuple[str, list[str]]]:
+        """The workloads of a namespace whose callers are not those that are let in, in words, sorted."""
+        keys = {key for key in (*self.workloads, *self.problems) if key[0] == namespace}
+        return [(f"{key[1]} {key[0]}/{key[2]}", said) for key in sorted(keys) if (said := self._compared_once(key))]
 
     def _admitted(self, namespace: str, labels: Mapping[str, str]) -> list[tuple[str, Peer | str]] | None:
         """(policy, whom it lets in: a Peer, or words for what is wider); None when no policy selects the pods."""
@@ -230,7 +240,7 @@ class Network:
         for caller in found.callers or ():
             peer = self.peer(caller)
             if peer is None:
-                yield f"{caller.text} is declared nowhere, or its pods have no labels: name them by KEY=VALUE"
+                yield f"{caller.text} is no one workload whose pods have labels: name them by KEY=VALUE"
             elif not any(isinstance(one, str) or _covers(one, peer, self._labels(caller)) for _, one in admitted):
                 yield f"no NetworkPolicy lets in the declared caller {caller.text}"
 
@@ -253,12 +263,9 @@ class Network:
     def _labels(self, caller: Caller) -> Mapping[str, str] | None:
         if not caller.name:
             return dict(caller.labels)
-        found = [one for key, one in self.workloads.items() if (key[0], key[2]) == (caller.namespace, caller.name)]
-        # Several kinds of one name are several workloads: what they have in common is what selects them all.
-        known = [one.labels for one in found if one.labels is not None]
-        if not found or len(known) != len(found):
-            return None
-        return {key: value for key, value in known[0].items() if all(one.get(key) == value for one in known)}
+        # Several kinds of one name may be several workloads: what only some of them have is nobody's name.
+        found = [one.labels for one in self._named.get((caller.namespace, caller.name), ())]
+        return found[0] if found and all(labels == found[0] for labels in found) else None
 
 
 def shown(peer: Peer) -> str:
@@ -370,7 +377,9 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _items(value: Any) -> Sequence[Mapping[str, Any]]:
-    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, (list, tuple)) else ()
+    """The mappings of a list; null among them is an empty one, as the API server reads it: a rule that opens all."""
+    found = value if isinstance(value, (list, tuple)) else ()
+    return [{} if one is None else one for one in found if one is None or isinstance(one, Mapping)]
 
 
 def _texts(value: Any) -> Mapping[str, str]:

@@ -106,14 +106,11 @@ class Surroundings:
         A policy that opens a workload is judged though the workload is no part of the change.
         """
         if (_group(ref), ref.kind) == ("networking.k8s.io", "NetworkPolicy"):
-            asked = sorted(self._network.declaring(_namespace(ref)))[:_MOST_CALLED]
+            differing = self._network.differing(_namespace(ref))
         else:
-            asked = [ref]
-        found = [
-            {"workload": str(one), "differences": said[:_MOST_TOLD]}
-            for one in asked
-            if (said := self._network.differences(one))
-        ]
+            said = self._network.differences(ref)
+            differing = [(str(ref), said)] if said else []
+        found = [{"workload": name, "differences": said[:_MOST_TOLD]} for name, said in differing[:_MOST_CALLED]]
         return {"callers": found} if found else {}
 
     def _default_deny(self, namespace: str) -> dict[str, bool]:

@@ -102,6 +102,29 @@ def test_a_rule_without_from_lets_in_everyone() -> None:
     ]
 
 
+def test_a_rule_that_is_null_lets_in_everyone_as_the_api_server_reads_it() -> None:
+    opened = policy(name="open", ingress=[None])
+    assert differences(workload("model", callers="web"), workload("web"), policy(WEB), opened) == [
+        "NetworkPolicy open lets in everyone"
+    ]
+
+
+def test_a_name_that_two_different_workloads_have_names_neither() -> None:
+    twin = workload("web", labels={"app": "web", "tier": "batch"})
+    twin = declaration({**twin.manifest, "kind": "StatefulSet"})
+    found = differences(workload("model", callers="web"), workload("web"), twin, policy())
+    assert found == ["web is no one workload whose pods have labels: name them by KEY=VALUE"]
+
+
+def test_a_changed_policy_is_held_against_every_workload_of_its_namespace() -> None:
+    many = [workload(f"w{number:03}", callers="none") for number in range(80)]
+    everybody = network_of(
+        [*many, policy(), policy({"namespaceSelector": {}}, selector={"matchLabels": {"app": "w079"}})]
+    )
+    assert [name for name, _ in everybody.differing("risk")] == ["Deployment risk/w079"]
+    assert everybody.differing("shop") == []
+
+
 def test_a_declared_caller_that_is_not_let_in_is_told() -> None:
     found = differences(
         workload("model", callers="web, shop/api"), workload("web"), workload("api", "shop"), policy(WEB)
@@ -111,7 +134,7 @@ def test_a_declared_caller_that_is_not_let_in_is_told() -> None:
 
 def test_a_caller_that_is_declared_nowhere_is_told() -> None:
     found = differences(workload("model", callers="ghost"), policy())
-    assert found == ["ghost is declared nowhere, or its pods have no labels: name them by KEY=VALUE"]
+    assert found == ["ghost is no one workload whose pods have labels: name them by KEY=VALUE"]
 
 
 def test_a_label_of_a_namespace_that_anybody_could_set_is_no_name_of_it() -> None:
