@@ -115,7 +115,7 @@ def followed(
 CASES: tuple[tuple[str, str, int, Behaviour, dict[str, Any]], ...] = (
     ("accuracy 95 % -> 93 %", "wrong predictions", 12_000, Behaviour(), {"wrong": 0.07}),
     ("accuracy 80 % -> 78 %", "wrong predictions", 40_000, Behaviour(wrong=0.20), {"wrong": 0.22}),
-    ("log-loss +0.04 nats (5 % wrong -> 7 %)", "log-loss", 30_000, Behaviour(), {"wrong": 0.07}),
+    ("log-loss +0.07 nats (5 % wrong -> 8 %)", "log-loss", 20_000, Behaviour(), {"wrong": 0.08}),
     ("p95 +20 %, every answer slower", "latency", 20_000, Behaviour(), {"slow": 1.2}),
     ("p95 +20 %, the slowest tenth slower", "latency", 30_000, Behaviour(), {"tail": 1.2}),
     ("p95 +20 %, in bursts of 8", "latency", 30_000, Behaviour(burst=8), {"slow": 1.2}),
