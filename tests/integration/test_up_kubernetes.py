@@ -147,6 +147,22 @@ def test_one_sync_brings_the_cluster_to_the_head_and_the_status_tells_what_drift
     assert managed.text("told") == "mine"
 
 
+def test_a_mode_is_said_of_the_cluster_that_is_named_with_it(observed: ClusterWorld) -> None:
+    observed.put("one", "ours")
+    observed.start()
+    observed.until(lambda: observed.overview().get("deployed") == observed.head)
+    observed.until(lambda: observed.overview().get("cluster", {}).get("mode") == "observe")
+    elsewhere = observed.root / "elsewhere"
+    elsewhere.write_text(observed.plane.kubeconfig.read_text().replace(observed.plane.server, "https://127.0.0.1:1"))
+    rules = observed.rules.replace(str(observed.plane.kubeconfig), str(elsewhere))
+    managed = observed.push({"customhouse.yaml": rules.replace("observe\npolicy", "manage\npolicy")}, "manage another")
+    observed.problem("127.0.0.1:1")
+    observed.until(lambda: observed.overview().get("deployed") == managed)
+    assert observed.text("one") == ""
+    observed.push({"customhouse.yaml": observed.rules.replace("observe\npolicy", "manage\npolicy")}, "and back")
+    observed.until(lambda: observed.text("one") == "ours")
+
+
 def test_a_killed_control_plane_goes_on_and_a_refused_object_is_told(managed: ClusterWorld) -> None:
     managed.put("one", "first")
     managed.start()
@@ -164,7 +180,6 @@ def test_a_killed_control_plane_goes_on_and_a_refused_object_is_told(managed: Cl
 
 
 def test_of_two_control_planes_one_writes_and_the_other_takes_over(managed: ClusterWorld) -> None:
-    managed.push({"customhouse.yaml": managed.rules.replace("  mode:", "  source: two\n  mode:")}, "name the source")
     managed.put("one", "first")
     managed.start()
     managed.until(lambda: managed.text("one") == "first")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -40,6 +41,7 @@ from customhouse.app.rollouts import Held, Moved, Rollouts, Walk
 from customhouse.app.settings import Settings
 from customhouse.app.standing import Standing
 from customhouse.app.succession import concluded, release_name
+from customhouse.app.target_spec import ClusterSpec, place_of
 from customhouse.control.reconcile import Drift, ReconcileReport, reconcile
 from customhouse.control.rollback import revert_message
 from customhouse.control.rollout import Move
@@ -76,7 +78,7 @@ class ControlPlane:
         self._exclusive = Exclusive(settings.state)
         try:
             self.source = wiring.repository(settings, location, branch)
-            self.store = wiring.store(settings)
+            store = self.store = wiring.store(settings)
             self.ledger = wiring.ledger(settings, self.store, write=True)
             self.memory = Memory(self.store.state)
             self.outbox = Outbox(self.memory, self.ledger)
@@ -92,17 +94,14 @@ class ControlPlane:
             provider = wiring_secrets.secret_provider(
                 settings, self.declared, lambda: self._opener_for(self.declared())
             )
-            self.target = wiring.plane_target(settings, self.governing().configuration, provider)
+            self._spec = self.governing().configuration.cluster
+            self._open = partial(wiring.plane_target, settings, secrets=provider)
+            self.target = self._open(self.governing().configuration)
         except BaseException:
             self._exclusive.release()
             raise
         self._books = Books(
-            self.store.decisions,
-            self.store.releases,
-            self.store.measurements,
-            self.rollouts,
-            self.metering,
-            self.target,
+            store.decisions, store.releases, store.measurements, self.rollouts, self.metering, self.target
         )
         self.keeping = self._keeping()
         self._strangers: object = ()
@@ -250,9 +249,10 @@ class ControlPlane:
         deployed = self.memory.deployed
         if deployed is None:
             return
+        spec = self._go_where_it_says()
         desired = self.rollouts.shaped(self.declared())
-        if self.keeping is not None:
-            self._keep(self.keeping, desired, deployed.revision)
+        if self.keeping is not None and spec is not None:
+            self._keep(self.keeping, spec, desired, deployed.revision)
             return
         report = reconcile(self.target, self.store.state, SOURCE, deployed.revision, desired)
         self.report = report
@@ -270,13 +270,24 @@ class ControlPlane:
         if report.blocked or failed:
             raise TargetError("; ".join([*([report.blocked] if report.blocked else []), *failed]))
 
-    def _keep(self, keeping: ClusterKeeping, desired: Sequence[Declaration], revision: str) -> None:
-        """Step 3 where the target is a cluster."""
+    def _go_where_it_says(self) -> ClusterSpec | None:
+        """Leave the target for the one that is named by now: its mode is not said of the one before."""
         spec = self.governing().configuration.cluster
-        if spec is None:
-            raise TargetError(
-                "customhouse.yaml names this machine as the target now", hint="start `customhouse up` again"
-            )
+        if place_of(spec) == place_of(self._spec):
+            return spec
+        if self.live and (spec is None or self._spec is None):  # what serves on this machine is not ended unasked
+            raise TargetError("customhouse.yaml names another target now", hint="start `customhouse up` again")
+        found = self._open(self.governing().configuration)
+        self.target.stop()
+        self.target, self.live = found, {}
+        self._books = replace(self._books, target=found)
+        self.keeping = self._keeping()
+        found.start()
+        self._spec = spec
+        return spec
+
+    def _keep(self, keeping: ClusterKeeping, spec: ClusterSpec, desired: Sequence[Declaration], revision: str) -> None:
+        """Step 3 where the target is a cluster."""
         sources = self.governing().configuration.sources
         keeping.reconciled_by, keeping.remotes = sources.reconciled_by, addresses(self.location, sources.repositories)
         keeping.opener_for = self._opener_for

@@ -18,7 +18,7 @@ from customhouse.app import journal, wiring
 from customhouse.app.admitted import write_admitted
 from customhouse.app.clearance import Clearance, Judgement, Question, Spend
 from customhouse.app.configuration import FILE
-from customhouse.app.governance import Governance, governance
+from customhouse.app.governance import GOVERNANCE, Governance, governance
 from customhouse.app.images import export_images
 from customhouse.app.memory import (
     DEPLOYED,
@@ -236,7 +236,9 @@ class Following:
         documents: dict[str, Any] = {}
         decisions = {decision.resource: decision for decision in judgement.decisions}
         # Asked now, not remembered: after a restart nothing has been read yet, and a canary would be skipped.
-        live = books.target.read([item.ref for item in judgement.changes if item.operation is not Operation.CREATE])
+        changed = (item for item in judgement.changes if item.operation is not Operation.CREATE)
+        # Rules run nowhere: a commit that moves away from a cluster is not held up by that cluster's being away.
+        live = books.target.read([item.ref for item in changed if item.ref.kind != GOVERNANCE])
         known = books.known_good() if is_rollback(message) else frozenset()
         rolling, walks = books.rollouts.begun_by(
             judgement.changes, live, commit, known, now, partial(serving_rate, governing)

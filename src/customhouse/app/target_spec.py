@@ -54,3 +54,8 @@ class ClusterSpec:
             "source": self.source,
         }
         return {"kind": "kubernetes", **{name: item for name, item in value.items() if item != ""}}
+
+
+def place_of(spec: ClusterSpec | None) -> tuple[str, ...]:
+    """Which target a configuration names, and which inventory in it; empty for this machine."""
+    return () if spec is None else ("kubernetes", spec.kubeconfig, spec.context, spec.source)
