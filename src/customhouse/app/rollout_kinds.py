@@ -55,6 +55,12 @@ def unwalked(manifest: Manifest) -> Manifest:
     return stepped_rollout(manifest, None) if is_rollout(manifest) else manifest
 
 
+def keeps_revisions(live: LiveObject) -> bool:
+    """Whether an InferenceService is one whose versions KServe keeps as revisions (its serverless mode)."""
+    said = inference_status(live.manifest if "status" in live.manifest else {**live.manifest, "status": live.status})
+    return live.ref.kind == "InferenceService" and bool(said.candidate)
+
+
 def traffic_of(live: Manifest) -> TrafficStatus:
     """What a live object of such a kind says of its traffic."""
     return inference_status(live) if live.get("kind") == "InferenceService" else rollout_status(live)

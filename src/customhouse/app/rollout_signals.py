@@ -88,7 +88,10 @@ def _observed(
 ) -> list[Observation]:
     said = traffic_of(live)
     if not said.candidate or not said.stable:
-        raise TargetError(f"its status does not name two revisions yet{': ' if said.message else ''}{said.message}")
+        raise TargetError(
+            f"its status does not name two revisions yet{': ' if said.message else ''}{said.message}",
+            hint="KServe shares traffic between revisions in its serverless mode alone",
+        )
     found = []
     for release, revision in ((walk.state.candidate, said.candidate), (walk.state.stable, said.stable)):
         for name, metric in _METRICS.items():

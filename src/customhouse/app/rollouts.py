@@ -14,7 +14,7 @@ from typing import Any
 
 from customhouse.app import journal
 from customhouse.app.memory import HELD, ROLLOUT, Memory, key_of, ref_of
-from customhouse.app.rollout_kinds import stable_release, unwalked, walked, walked_release
+from customhouse.app.rollout_kinds import keeps_revisions, stable_release, unwalked, walked, walked_release
 from customhouse.control.rollback import is_rollback
 from customhouse.control.rollout import (
     Move,
@@ -32,6 +32,7 @@ from customhouse.core.observation import Observation
 from customhouse.core.plan import HealthStatus, LiveObject
 from customhouse.core.release import RolloutPhase
 from customhouse.core.resource import Declaration, Manifest, ResourceRef
+from customhouse.execution.traffic import weighted_inference
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class Walk:
     commit: str
     rates: tuple[float | None, float | None] = (None, None)
     """What a second of serving costs, candidate and stable, in micro-units of the currency; None: not known."""
+    routed: bool = False
+    """Whether KServe keeps the stable version as a revision: then going back is a matter of weights."""
 
     def to_json(self) -> dict[str, Any]:
         """For the state store."""
@@ -51,13 +54,15 @@ class Walk:
             "stable": dict(self.stable),
             "commit": self.commit,
             "rates": list(self.rates),
+            "routed": self.routed,
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Walk:
         """The inverse of `to_json`."""
         candidate, stable = value.get("rates") or (None, None)
-        return cls(RolloutState.from_json(value["state"]), value["stable"], value["commit"], (candidate, stable))
+        state, routed = RolloutState.from_json(value["state"]), value.get("routed", False)
+        return cls(state, value["stable"], value["commit"], (candidate, stable), routed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,8 @@ class Held:
     reason: str
     reverted: str = ""
     """The revert commit, once it is written; a text that begins with `!` says why none could be."""
+    routed: bool = False
+    """As of the Walk: what Git declares stays, without traffic, since the stable version is there as it was."""
 
     def to_json(self) -> dict[str, Any]:
         """For the state store."""
@@ -81,6 +88,7 @@ class Held:
             "commit": self.commit,
             "reason": self.reason,
             "reverted": self.reverted,
+            "routed": self.routed,
         }
 
     @classmethod
@@ -93,6 +101,7 @@ class Held:
             value["commit"],
             value["reason"],
             value["reverted"],
+            value.get("routed", False),
         )
 
 
@@ -161,7 +170,8 @@ class Rollouts:
                 stable = current.stable
             walk = _start(change.after, stable, change.ref in running, commit, now)
             if walk is not None and walk.state.candidate not in known_good:
-                walk = replace(walk, rates=(rate(change.ref, change.after.manifest), rate(change.ref, stable)))
+                rates = (rate(change.ref, change.after.manifest), rate(change.ref, stable))
+                walk = replace(walk, rates=rates, routed=keeps_revisions(running[change.ref]))
                 documents[key] = walk.to_json()
                 walks.append(walk)
         return documents, tuple(walks)
@@ -193,7 +203,7 @@ class Rollouts:
             walk, hold = walks.get(declaration.ref), held.get(declaration.ref)
             manifest = declaration.manifest
             if hold is not None and walked_release(manifest) == hold.release:
-                manifest = unwalked(hold.stable)
+                manifest = weighted_inference(manifest, 0) if hold.routed else unwalked(hold.stable)
             elif walk is not None and walked_release(manifest) == walk.state.candidate:
                 manifest = walked(manifest, walk.state)
             else:
@@ -243,7 +253,7 @@ class Rollouts:
     def _documents(self, ref: ResourceRef, walk: Walk, verdict: RolloutVerdict) -> dict[str, Any]:
         key = key_of(ROLLOUT, ref)
         if walk.state.phase is RolloutPhase.ROLLED_BACK:
-            hold = Held(ref, walk.state.candidate, walk.stable, walk.commit, verdict.reason)
+            hold = Held(ref, walk.state.candidate, walk.stable, walk.commit, verdict.reason, routed=walk.routed)
             return {key: None, key_of(HELD, ref): hold.to_json()}
         if walk.state.phase is RolloutPhase.PROMOTED:
             return {key: None}

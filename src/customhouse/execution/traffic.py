@@ -69,11 +69,13 @@ def inference_status(live: Manifest) -> TrafficStatus:
         if isinstance(name, str) and type(share) is int:
             weights[name] = weights.get(name, 0) + share
     created, latest = _text(parts, "latestCreatedRevision"), _text(parts, "latestReadyRevision")
-    before = _text(parts, "previousRolledoutRevision") or _text(parts, "latestRolledoutRevision")
+    # KServe calls a revision rolled out once it has had 100 %: before that the stable one is the latest of them, and
+    # from then on the one before (v0.16, inference_service_status.go).
+    rolled = _text(parts, "latestRolledoutRevision")
+    stable = rolled if rolled != created else _text(parts, "previousRolledoutRevision")
     current = _observed(live, status)
     conditions = {str(item.get("type")): item for item in _objects(status.get("conditions"))}
     fine = conditions.get("Ready", {}).get("status") == "True"
-    stable = before if before != created else ""
     message = str(
         conditions.get("Ready", {}).get("message") or conditions.get("PredictorReady", {}).get("message") or ""
     )

@@ -17,9 +17,10 @@ from customhouse.app.rollout_kinds import walked_release
 from customhouse.app.rollout_signals import Ask, Signals, cluster_signals, filled
 from customhouse.app.rollouts import Rollouts, Walk
 from customhouse.control.rollout import Move, arm_stats, begin, plan_of
+from customhouse.core.change import Actor, ActorKind, Change, Operation
 from customhouse.core.cluster import Cluster
 from customhouse.core.errors import TargetError
-from customhouse.core.plan import HealthStatus
+from customhouse.core.plan import Health, HealthStatus, LiveObject
 from customhouse.core.resource import Declaration, Location, ResourceRef
 from customhouse.store import open_store
 
@@ -142,3 +143,33 @@ def test_a_rollout_of_ours_has_the_steps_of_its_walk_and_none_else(tmp_path: Pat
 def test_names_are_put_into_queries_as_text() -> None:
     ref = ResourceRef("v1", "X", 'n"', "x")
     assert filled('sum(a{n="$namespace",r="$revision"})', ref, "r-1") == 'sum(a{n="n\\"",r="r-1"})'
+
+
+def inference(model: str) -> dict[str, Any]:
+    metadata = {"name": "x", "namespace": "n", "annotations": {"customhouse.dev/rollout": "canary"}}
+    predictor = {"model": {"modelFormat": {"name": "onnx"}, "storageUri": f"pvc://models/{model}"}}
+    found = {"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService", "metadata": metadata}
+    return {**found, "spec": {"predictor": predictor}}
+
+
+@pytest.mark.parametrize("routed", [True, False])
+def test_going_back_is_a_weight_where_the_version_before_is_kept_as_a_revision(tmp_path: Path, *, routed: bool) -> None:
+    """KServe would start the stable version anew, and the bad one would serve until that is ready."""
+    old, new = inference("a"), inference("b")
+    ref = ResourceRef.of(new)
+    components = {"predictor": {"latestCreatedRevision": "x-00001", "latestRolledoutRevision": "x-00001"}}
+    live = {ref: LiveObject(ref, old, Health(HealthStatus.HEALTHY, ""), {"components": components} if routed else {})}
+    memory = Memory(open_store(tmp_path / "state.db").state)
+    rollouts = Rollouts(memory)
+    before, after = (Declaration(ref, manifest, Location("x.yaml")) for manifest in (old, new))
+    change = Change(Operation.UPDATE, ref, before, after, None, Actor(ActorKind.PERSON, "Ada"))
+    documents, (begun,) = rollouts.begun_by([change], live, "c2", (), NOW)
+    memory.put(documents)
+    assert begun.routed is routed
+    broken = {ref: LiveObject(ref, new, Health(HealthStatus.DEGRADED, "no replica"), {})}
+    (moved,) = rollouts.advance([], broken, NOW)
+    memory.put(moved.documents)
+    (shown,) = rollouts.shaped((after,))
+    predictor = shown.manifest["spec"]["predictor"]
+    assert predictor["model"]["storageUri"] == f"pvc://models/{'b' if routed else 'a'}"
+    assert predictor.get("canaryTrafficPercent") == (0 if routed else None)

@@ -39,11 +39,12 @@ def test_an_inference_service_gets_a_share_and_loses_it_when_it_has_everything()
     assert weighted_inference(inference(20), None) == declared == inference()
 
 
-def kserve_live(created: str, ready: str, *, observed: int = 3) -> dict[str, Any]:
+def kserve_live(created: str, ready: str, *, observed: int = 3, rolled: str = "p-00001") -> dict[str, Any]:
     predictor = {
         "latestCreatedRevision": created,
         "latestReadyRevision": ready,
-        "previousRolledoutRevision": "p-00001",
+        "previousRolledoutRevision": "p-00000",
+        "latestRolledoutRevision": rolled,
         "traffic": [
             {"revisionName": "p-00001", "percent": 80, "tag": "prev"},
             {"revisionName": created, "percent": 20, "latestRevision": True},
@@ -58,6 +59,7 @@ def test_a_candidate_of_kserve_is_ready_when_its_own_revision_is_and_the_control
     said = inference_status(kserve_live("p-00002", "p-00002"))
     assert (said.ready, said.stable, said.candidate) == (True, "p-00001", "p-00002")
     assert said.weights == {"p-00001": 80, "p-00002": 20}
+    assert inference_status(kserve_live("p-00002", "p-00002", rolled="p-00002")).stable == "p-00000", "it had 100 %"
     assert not inference_status(kserve_live("p-00002", "p-00001")).ready
     assert not inference_status(kserve_live("p-00002", "p-00002", observed=2)).ready
     assert not inference_status(inference(20)).ready
