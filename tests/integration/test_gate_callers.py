@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from admission_world import LABELS, start_webhook
 from control_repository import git
 
 RULES = """\
@@ -109,3 +110,32 @@ def test_an_annotation_that_names_nobody_is_an_error_with_its_place(repository: 
     assert "'Web!' names nobody" in done.stderr
     assert "all.yaml" in done.stderr
     assert told(repository, ".")[0]["message"].startswith("customhouse.dev/callers")
+
+
+def test_a_policy_that_somebody_brings_in_by_hand_is_held_against_the_callers_at_admission(repository: Path) -> None:
+    policies = customhouse(repository, "network", "generate", "all.yaml").stdout
+    (repository / "policies.yaml").write_text(policies)
+    commit(repository)
+    webhook = start_webhook(repository, "--repo", ".")
+    try:
+        opened = {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": {"name": "mine", "namespace": "risk", "labels": LABELS},
+            "spec": {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"from": [{"namespaceSelector": {}}]}]},
+        }
+        answer = webhook.judge(opened)
+        assert answer["allowed"] is False
+        assert (
+            "Deployment risk/model: NetworkPolicy mine lets in pods of every namespace" in answer["status"]["message"]
+        )
+        narrow = {**opened, "spec": {"podSelector": {"matchLabels": {"app": "another"}}, "policyTypes": ["Ingress"]}}
+        assert "network-callers-differ" not in json.dumps(webhook.judge(narrow))
+        declared = next(
+            one for one in yaml.safe_load_all(policies) if one["metadata"]["name"] == "deployment-model-callers"
+        )
+        answer = webhook.judge(declared, operation="DELETE", object=None, oldObject=declared)
+        assert answer["allowed"] is False
+        assert "network-callers-differ" in answer["status"]["message"]
+    finally:
+        webhook.stop()

@@ -370,7 +370,9 @@ class Admission:
             self._surroundings = Surroundings(self._context.declared)
         side = change.after or change.before
         # Without a repository it is not known what else is declared; that is not the same as that there is nothing.
-        return None if side is None or self._context.revision is None else self._surroundings.about(side)
+        if side is None or self._context.revision is None:
+            return None
+        return self._surroundings.about(side, gone=change.after is None)
 
     def _prices(self, now: datetime) -> tuple[BookRef, int]:
         """The book and its age, looked up once a day: the book itself changes with a new generation only."""

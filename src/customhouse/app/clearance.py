@@ -266,12 +266,10 @@ class Clearance:
             with placed(change.after or change.before):
                 context = self._context(question, change, by_ref.get(change.ref), shared, evidence)
                 side = change.after or change.before
-                return build_facts(
-                    change,
-                    context
-                    if side is None
-                    else replace(context, surroundings=around.get(change.ref.scene, around[""]).about(side)),
-                )
+                if side is not None:
+                    beside = around.get(change.ref.scene, around[""])
+                    context = replace(context, surroundings=beside.about(side, gone=change.after is None))
+                return build_facts(change, context)
 
         return report, facts_of
 

@@ -161,13 +161,15 @@ class Network:
         """Where each of them is written."""
         self._named: dict[tuple[str, str], list[Called]] = {}
         self._told: dict[tuple[str, str, str], list[str]] = {}
+        self._manifests: dict[tuple[str, str, str], Mapping[str, Any]] = {}
         self._policies: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
 
     def add(self, item: Declaration) -> None:
         """One of them; what is neither is passed over."""
         self._told.clear()
         namespace = item.ref.namespace or "default"
-        if _group(item.ref) == "networking.k8s.io" and item.ref.kind == "NetworkPolicy":
+        self._manifests[namespace, item.ref.kind, item.ref.name] = item.manifest
+        if _is_policy(item.ref):
             spec = _mapping(item.manifest.get("spec"))
             self._policies.setdefault(namespace, []).append((item.ref.name, spec))
             return
@@ -182,6 +184,27 @@ class Network:
             self.workloads[key] = found
             self._named.setdefault((namespace, item.ref.name), []).append(found)
             self.places[item.ref] = item.location
+
+    def after(self, item: Declaration, *, gone: bool) -> Network:
+        """The same with this one as it is to become (`gone`: without it): admission sees what nobody declared."""
+        key = (item.ref.namespace or "default", item.ref.kind, item.ref.name)
+        known = self._manifests.get(key)
+        if known is None if gone else known is not None and (known is item.manifest or known == item.manifest):
+            return self
+        made = Network()
+        made.workloads, made.problems = dict(self.workloads), dict(self.problems)
+        made.places, made._manifests = dict(self.places), dict(self._manifests)
+        made._policies, made._named = dict(self._policies), dict(self._named)
+        if _is_policy(item.ref):
+            rest = [one for one in self._policies.get(key[0], ()) if one[0] != key[2]]
+            made._policies[key[0]] = rest
+        else:
+            old = made.workloads.pop(key, None)
+            made.problems.pop(key, None)
+            made._named[key[0], key[2]] = [one for one in self._named.get((key[0], key[2]), ()) if one is not old]
+        if not gone:
+            made.add(item)
+        return made
 
     def differences(self, ref: ResourceRef) -> list[str]:
         """How what is let in differs from a workload's declared callers, sorted; empty where it declares none."""
@@ -365,6 +388,10 @@ def _ports(manifest: Mapping[str, Any]) -> tuple[tuple[int, str], ...]:
         if isinstance(port.get("containerPort"), int)
     }
     return tuple(sorted(found))
+
+
+def _is_policy(ref: ResourceRef) -> bool:
+    return (_group(ref), ref.kind) == ("networking.k8s.io", "NetworkPolicy")
 
 
 def _group(ref: ResourceRef) -> str:

@@ -82,8 +82,8 @@ class Surroundings:
         if row is not None and row.pods:
             self._workloads[namespace] = self._workloads.get(namespace, 0) + 1
 
-    def about(self, declaration: Declaration) -> dict[str, Any]:
-        """The `surroundings` of the Facts of a Change of this Declaration (its `after`, of a deletion its `before`)."""
+    def about(self, declaration: Declaration, *, gone: bool = False) -> dict[str, Any]:
+        """The `surroundings` of the Facts of a Change: of its `after`, or of a deletion (`gone`) of its `before`."""
         ref, manifest = declaration.ref, declaration.manifest
         namespace = _namespace(ref)
         template = _template(manifest)
@@ -97,18 +97,23 @@ class Surroundings:
             "tracing": _annotated(manifest, template, _TRACED),
             "node_pools": sorted(self._pools, key=lambda pool: str(pool["name"])),
             **self._storage.about(declaration),
-            **self._callers(ref),
+            **self._callers(declaration, gone=gone),
         }
 
-    def _callers(self, ref: ResourceRef) -> dict[str, Any]:
+    def _callers(self, declaration: Declaration, *, gone: bool) -> dict[str, Any]:
         """`callers`, only where those let in differ from those declared: of the workload, or of a policy's namespace.
 
         A policy that opens a workload is judged though the workload is no part of the change.
         """
-        if (_group(ref), ref.kind) == ("networking.k8s.io", "NetworkPolicy"):
-            differing = self._network.differing(_namespace(ref))
+        ref, is_policy = declaration.ref, declaration.ref.kind == "NetworkPolicy"
+        row = kind_of(ref.api_version, ref.kind)
+        if not is_policy and (gone or row is None or not row.pods):
+            return {}
+        network = self._network.after(declaration, gone=gone)
+        if is_policy:
+            differing = network.differing(_namespace(ref))
         else:
-            said = self._network.differences(ref)
+            said = network.differences(ref)
             differing = [(str(ref), said)] if said else []
         found = [{"workload": name, "differences": said[:_MOST_TOLD]} for name, said in differing[:_MOST_CALLED]]
         return {"callers": found} if found else {}

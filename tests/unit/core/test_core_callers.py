@@ -125,6 +125,28 @@ def test_a_changed_policy_is_held_against_every_workload_of_its_namespace() -> N
     assert everybody.differing("shop") == []
 
 
+def test_what_is_to_become_of_one_object_counts_and_not_what_is_declared_of_it() -> None:
+    """At admission: somebody brings in, alters or deletes what the commit in force says otherwise."""
+    declared = network_of([workload("model", callers="web"), workload("web"), policy(WEB)])
+    model = ("Deployment risk/model", ["NetworkPolicy mine lets in pods of every namespace"])
+    mine = policy({"namespaceSelector": {}}, name="mine")
+    assert declared.after(mine, gone=False).differing("risk") == [model]
+    assert declared.after(policy({"namespaceSelector": {}}), gone=False).differing("risk")[0][1] == [
+        "NetworkPolicy p lets in pods of every namespace"
+    ]
+    assert declared.after(policy(WEB), gone=True).differing("risk")[0][1] == [
+        "no NetworkPolicy selects its pods: everyone may call it"
+    ]
+    altered = workload("model", callers="none")
+    assert declared.after(altered, gone=False).differences(altered.ref) == [
+        "NetworkPolicy p lets in risk/app=web, which is no declared caller"
+    ]
+    added = workload("new", callers="web", labels={"app": "new"})
+    assert declared.after(added, gone=False).differences(added.ref) == []
+    assert declared.differing("risk") == [], "what was asked about is not remembered"
+    assert declared.after(policy(WEB), gone=False) is declared
+
+
 def test_a_declared_caller_that_is_not_let_in_is_told() -> None:
     found = differences(
         workload("model", callers="web, shop/api"), workload("web"), workload("api", "shop"), policy(WEB)
