@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from convergence_world import ConvergenceWorld, config_map
+from convergence_world import ConvergenceWorld, config_map, deployment
 
 from customhouse.control.convergence import Conduct
 from customhouse.core.errors import StateError
@@ -112,3 +112,18 @@ def test_what_is_declared_is_no_addition_of_who_made_it_before(world: Convergenc
     world.until(lambda: world.convergence.drifting)
     (told,) = world.convergence.drifting.values()
     assert {one.diff.pointer for one in told.fields} == {"/metadata/labels/mine", "/metadata/annotations/note"}
+
+
+def test_what_anybody_adds_to_what_runs_is_told_under_whatever_name(world: ConvergenceWorld) -> None:
+    place = world.plane.namespace("sidecar")
+    world.declare(deployment("model", place))
+    world.settle()
+    side = {"name": "side", "image": "example/evil:1"}
+    manifest = deployment("model", place)
+    manifest["spec"] = {"template": {"spec": {"containers": [side]}}}
+    path = f"/apis/apps/v1/namespaces/{place}/deployments/model"
+    world.plane.apply(path, manifest, manager="some-controller")
+    world.until(lambda: world.convergence.drifting)
+    (told,) = world.convergence.drifting.values()
+    assert {one.manager for one in told.fields} == {"some-controller"}
+    assert "/spec/template/spec/containers/1/image" in {one.diff.pointer for one in told.fields}

@@ -30,6 +30,8 @@ _SCALE = "scale"
 
 # Writers that are a person at a keyboard: what they add to a managed object is told, though no declared field changed.
 _HANDS = ("kubectl", "k9s", "Lens", "Mozilla", "Headlamp", "rancher", "dashboard", "oc")
+_KUBERNETES = ("kube-controller-manager", "kube-scheduler")
+_PLAIN = frozenset({"", "apps", "batch", "networking.k8s.io"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +88,37 @@ def who_wrote(fields: Sequence[FieldDiff], live: Manifest, managers: Sequence[Ma
 
 
 def additions(live: Manifest, managers: Sequence[Manager]) -> tuple[FieldDrift, ...]:
-    """What people's tools own of an object beside what is declared: nobody takes it away by applying again.
+    """What others own of an object beside what is declared: nobody takes it away by applying again.
 
-    What we own as well is declared: who made the object with kubectl before it was adopted keeps a part in it.
+    Told is all that people's tools add; and whoever adds it, what is run or reached (a container, a port): the name of
+    a manager is whatever its writer says. What we own as well is declared: who made the object with kubectl before it
+    was adopted keeps a part in it.
     """
     found = []
     leaves = [pointer for item in managers if _ours(item) for pointer, _ in _leaves(item.fields, live, "")]
     declared = {above for pointer in leaves for above in accumulate(pointer.split("/"), "{}/{}".format)}
     for item in managers:
-        if _ours(item) or item.operation != "Update" or item.subresource or not item.name.startswith(_HANDS):
+        if _ours(item) or item.subresource:
             continue
+        hand = item.name.startswith(_HANDS)
         for pointer, value in _leaves(item.fields, live, ""):
-            if value is not _ABSENT and pointer not in declared:
+            told = hand or (not item.name.startswith(_KUBERNETES) and _runs(live, pointer))
+            if told and value is not _ABSENT and pointer not in declared:
                 hidden = live.get("kind") == "Secret"
                 diff = FieldDiff(pointer, None, HIDDEN if hidden else value)
                 found.append(FieldDrift(diff, item.name, item.at))
     return tuple(found[:_MOST])
+
+
+def _runs(live: Manifest, pointer: str) -> bool:
+    """Whether a field says what runs or who reaches it, and is none that controllers set for their work."""
+    group = str(live.get("apiVersion")).rpartition("/")[0]
+    # Queues (Kueue) say where a Job's pods go, and the rest cannot be altered; Argo Rollouts chooses by its own label.
+    if live.get("kind") == "Job" or pointer == "/spec/selector/rollouts-pod-template-hash":
+        return False
+    if group in _PLAIN and pointer.startswith("/spec/") and pointer != "/spec/replicas":
+        return True
+    return "/template/spec/" in pointer
 
 
 def applied_by_us(managers: Sequence[Manager]) -> bool:
