@@ -1,0 +1,208 @@
+"""Canaries on the real Argo Rollouts controller, steered by `customhouse up` by what a real Prometheus has counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from control_repository import git
+from up_world import UpWorld
+
+from kubernetes_plane import ControlPlane, KubernetesError
+from prometheus_server import free_port, prometheus_of
+
+pytestmark = pytest.mark.part("kubernetes", "prometheus", "rollouts-controller")
+
+RULES = """\
+apiVersion: customhouse.dev/v1
+target:
+  kind: kubernetes
+  kubeconfig: KUBECONFIG
+  mode: manage
+metrics:
+  prometheus: PROMETHEUS
+tiers:
+  definitions:
+    standard:
+      requiredEvidence: []
+      requiredImageEvidence: []
+policy:
+  requireSignedCommits: false
+  trustedRegistries: [registry.example]
+optimiser:
+  autonomy: observe
+prices:
+  maxAgeDays: 3650
+"""
+CANARY = {
+    "customhouse.dev/rollout": "canary",
+    "customhouse.dev/rollout-steps": "25,50",
+    "customhouse.dev/rollout-analysis": "min-requests=200, min-labelled=0, latency-ratio=5",
+}
+BLUE_GREEN = {
+    "customhouse.dev/rollout": "blue-green",
+    "customhouse.dev/rollout-analysis": "min-requests=200, min-labelled=0, latency-ratio=5",
+}
+
+
+def rollout(namespace: str, version: int, annotations: dict[str, str], strategy: dict[str, Any]) -> str:
+    labels = {
+        "app": "score",
+        **{f"customhouse.dev/{name}": "x" for name in ("owner", "team", "project", "cost-centre")},
+    }
+    container = {
+        "name": "score",
+        "image": f"registry.example/score@sha256:{version:064x}",
+        "ports": [{"containerPort": 8080}],
+        "readinessProbe": {"httpGet": {"path": "/", "port": 8080}},
+        "livenessProbe": {"httpGet": {"path": "/", "port": 8080}},
+        "resources": {
+            "requests": {"cpu": "10m", "memory": "16Mi"},
+            "limits": {"cpu": "10m", "memory": "16Mi"},
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+    pod = {
+        "containers": [container],
+        "automountServiceAccountToken": False,
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
+    }
+    spec = {
+        "replicas": 4,
+        "selector": {"matchLabels": {"app": "score"}},
+        "template": {"metadata": {"labels": labels}, "spec": pod},
+        "strategy": strategy,
+    }
+    metadata = {"name": "score", "namespace": namespace, "labels": labels, "annotations": annotations}
+    return yaml.safe_dump(
+        {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": metadata, "spec": spec}, sort_keys=False
+    )
+
+
+class Shop(UpWorld):
+    """The repository, the cluster, and traffic that is counted as the live Rollout shares it."""
+
+    def __init__(self, root: Path, plane: ControlPlane, prometheus: str, namespace: str) -> None:
+        self.plane, self.namespace = plane, namespace
+        self.place = f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts/score"
+        rules = RULES.replace("KUBECONFIG", str(plane.kubeconfig)).replace("PROMETHEUS", prometheus)
+        super().__init__(root, rules)
+
+    def live(self) -> Any:
+        """The Rollout; empty while there is none."""
+        try:
+            return self.plane.call("GET", self.place)
+        except KubernetesError:
+            return {}
+
+    def image(self) -> int:
+        found = self.live()
+        return int(found["spec"]["template"]["spec"]["containers"][0]["image"].rpartition(":")[2], 16) if found else 0
+
+    def settled(self, version: int) -> bool:
+        found = self.live()
+        status = found.get("status", {})
+        ours = (
+            found
+            and self.image() == version
+            and str(found["metadata"]["generation"]) == status.get("observedGeneration")
+        )
+        return ours and status.get("phase") == "Healthy" and status.get("stableRS") == status.get("currentPodHash")
+
+
+class Traffic:
+    """Counters by revision: each scrape, a hundred requests that the Rollout's two revisions share."""
+
+    def __init__(self) -> None:
+        self.world: Shop | None = None
+        self.bad = False
+        self.counts: dict[str, list[int]] = {}
+
+    def text(self) -> str:
+        if self.world is None:
+            return ""
+        status = self.world.live().get("status", {})
+        stable, current = status.get("stableRS"), status.get("currentPodHash")
+        blue_green = status.get("blueGreen", {}).get("activeSelector")
+        for revision in {stable, current} - {None, ""}:
+            served = revision == blue_green if blue_green else True
+            count = self.counts.setdefault(revision, [0, 0])
+            count[0] += 100 if served else 0
+            count[1] += 40 if served and self.bad and revision == current != stable else 0
+        lines = []
+        for revision, (requests, errors) in self.counts.items():
+            arm = f'namespace="{self.world.namespace}",service="score",revision="{revision}"'
+            lines.append(f"customhouse_requests_total{{{arm}}} {requests}")
+            lines.append(f"customhouse_request_errors_total{{{arm}}} {errors}")
+        return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="module")
+def controller(kubernetes: ControlPlane, find_part: Callable[[str], Path]) -> ControlPlane:
+    """The control plane with the Rollouts controller, and a node for its pods."""
+    kubernetes.install_crds("argo-rollouts")
+    capacity = {"cpu": "32", "memory": "256Gi", "pods": "500"}
+    node = {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": "rollouts", "labels": {"type": "kwok"}, "annotations": {"kwok.x-k8s.io/node": "fake"}},
+        "status": {"capacity": capacity, "allocatable": capacity},
+    }
+    kubernetes.call("POST", "/api/v1/nodes", node)
+    kubernetes.start(
+        find_part("rollouts-controller"),
+        *(f"--kubeconfig={kubernetes.kubeconfig}", "--leader-elect=false", "--loglevel=warn"),
+        *(f"--metricsport={free_port()}", f"--healthzPort={free_port()}"),
+    )
+    return kubernetes
+
+
+@pytest.fixture
+def shop(controller: ControlPlane, find_part: Callable[[str], Path], tmp_path: Path) -> Iterator[tuple[Shop, Traffic]]:
+    traffic = Traffic()
+    namespace = controller.namespace("rollouts")
+    (tmp_path / "prometheus").mkdir()
+    with prometheus_of(find_part("prometheus"), tmp_path / "prometheus", traffic.text) as address:
+        world = Shop(tmp_path, controller, address, namespace)
+        traffic.world = world
+        yield world, traffic
+        world.close()
+
+
+def test_a_good_canary_is_promoted_and_a_bad_one_goes_back_in_the_cluster_and_in_git(
+    shop: tuple[Shop, Traffic],
+) -> None:
+    world, traffic = shop
+
+    def serve(version: int) -> str:
+        declared = rollout(world.namespace, version, CANARY, {"canary": {}})
+        return world.push({"score.yaml": declared}, f"Serve {version}")
+
+    serve(1)
+    world.start()
+    world.until(lambda: world.settled(1), 120)
+
+    serve(2)
+    world.until(lambda: world.live()["spec"]["strategy"]["canary"].get("steps"))
+    world.until(lambda: world.settled(2), 120)
+    phases = [entry.body for entry in world.entries("rollout")]
+    assert any("canary-50" in str(body) for body in phases), phases
+
+    traffic.bad = True
+    bad = serve(3)
+    world.until(lambda: world.image() == 3, 120)
+    world.until(lambda: world.settled(2), 120)
+    world.until(lambda: world.head != bad, 120)
+    message = git(world.remote, "log", "-1", "--format=%B", "main")
+    assert f"This reverts commit {bad}" in message
+    assert "errors 40." in message
+    world.until(lambda: world.overview().get("deployed") == world.head)
+    assert world.settled(2)
+    assert world.end() == 0
