@@ -161,12 +161,14 @@ class Network:
         """Where each of them is written."""
         self._named: dict[tuple[str, str], list[Called]] = {}
         self._told: dict[tuple[str, str, str], list[str]] = {}
+        self._differing: dict[str, list[tuple[str, list[str]]]] = {}
         self._manifests: dict[tuple[str, str, str], Mapping[str, Any]] = {}
         self._policies: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
 
     def add(self, item: Declaration) -> None:
         """One of them; what is neither is passed over."""
         self._told.clear()
+        self._differing.clear()
         namespace = item.ref.namespace or "default"
         self._manifests[namespace, item.ref.kind, item.ref.name] = item.manifest
         if _is_policy(item.ref):
@@ -230,8 +232,11 @@ class Network:
 
     def differing(self, namespace: str) -> list[tuple[str, list[str]]]:
         """The workloads of a namespace whose callers are not those that are let in, in words, sorted."""
-        keys = {key for key in (*self.workloads, *self.problems) if key[0] == namespace}
-        return [(f"{key[1]} {key[0]}/{key[2]}", said) for key in sorted(keys) if (said := self._compared_once(key))]
+        if namespace not in self._differing:
+            keys = sorted({key for key in (*self.workloads, *self.problems) if key[0] == namespace})
+            told = [(f"{key[1]} {key[0]}/{key[2]}", self._compared_once(key)) for key in keys]
+            self._differing[namespace] = [one for one in told if one[1]]
+        return self._differing[namespace]
 
     def _admitted(self, namespace: str, labels: Mapping[str, str]) -> list[tuple[str, Peer | str]] | None:
         """(policy, whom it lets in: a Peer, or words for what is wider); None when no policy selects the pods."""
