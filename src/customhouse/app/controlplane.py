@@ -372,6 +372,8 @@ class ControlPlane:
     def _settle(self) -> None:
         """A release that is Healthy and not a canary (any more) is promoted."""
         walking = self.rollouts.walks()
+        documents: dict[str, Any] = {}
+        told = list[Entry]()
         for key, value in self.memory.all(PENDING).items():
             ref = ref_of(value["resource"])
             live = self.live.get(ref)
@@ -384,7 +386,9 @@ class ControlPlane:
                 continue
             record, entries = concluded(value, RolloutPhase.PROMOTED, "", self.clock.now())
             self.store.releases.record(record)
-            self.outbox.commit({key: None}, entries)
+            documents[key] = None
+            told += entries
+        self.outbox.commit(documents, told)
 
     # 4
     def _walk(self) -> None:
