@@ -16,7 +16,7 @@ class _Exporter(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "text/plain; version=0.0.4")
         self.end_headers()
-        self.wfile.write(self.server.text().encode())  # type: ignore[attr-defined]
+        self.wfile.write(self.server.said[0])  # type: ignore[attr-defined]
 
     def log_message(self, *_: object) -> None:
         pass
@@ -30,13 +30,22 @@ def free_port() -> int:
 
 @contextmanager
 def prometheus_of(program: Path, folder: Path, text: Callable[[], str]) -> Iterator[str]:
-    """The address of a server that scrapes `text()` four times a second."""
+    """The address of a server that scrapes what `text()` says, asked four times a second however slow it is."""
     exporter = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Exporter)
-    exporter.text = text  # type: ignore[attr-defined]
-    threading.Thread(target=exporter.serve_forever, daemon=True).start()
+    said, ended = [b""], threading.Event()
+    exporter.said = said  # type: ignore[attr-defined]
+
+    def ask() -> None:
+        while not ended.is_set():
+            said[0] = text().encode()
+            ended.wait(0.25)
+
+    threads = [threading.Thread(target=work, daemon=True) for work in (ask, exporter.serve_forever)]
+    for thread in threads:
+        thread.start()
     port, config = free_port(), folder / "prometheus.yml"
     config.write_text(
-        "global: {scrape_interval: 250ms, scrape_timeout: 200ms}\n"
+        "global: {scrape_interval: 500ms, scrape_timeout: 500ms}\n"
         f"scrape_configs:\n- job_name: x\n  static_configs:\n  - targets: ['127.0.0.1:{exporter.server_address[1]}']\n"
     )
     arguments = (f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}")
@@ -49,5 +58,7 @@ def prometheus_of(program: Path, folder: Path, text: Callable[[], str]) -> Itera
     finally:
         child.kill()
         child.wait()
+        ended.set()
         exporter.shutdown()
         exporter.server_close()
+        threads[0].join(60)

@@ -42,10 +42,6 @@ CANARY = {
     "customhouse.dev/rollout-steps": "25,50",
     "customhouse.dev/rollout-analysis": "min-requests=200, min-labelled=0, latency-ratio=5",
 }
-BLUE_GREEN = {
-    "customhouse.dev/rollout": "blue-green",
-    "customhouse.dev/rollout-analysis": "min-requests=200, min-labelled=0, latency-ratio=5",
-}
 
 
 def rollout(namespace: str, version: int, annotations: dict[str, str], strategy: dict[str, Any]) -> str:
@@ -130,12 +126,10 @@ class Traffic:
             return ""
         status = self.world.live().get("status", {})
         stable, current = status.get("stableRS"), status.get("currentPodHash")
-        blue_green = status.get("blueGreen", {}).get("activeSelector")
         for revision in {stable, current} - {None, ""}:
-            served = revision == blue_green if blue_green else True
             count = self.counts.setdefault(revision, [0, 0])
-            count[0] += 100 if served else 0
-            count[1] += 40 if served and self.bad and revision == current != stable else 0
+            count[0] += 100
+            count[1] += 40 if self.bad and revision == current != stable else 0
         lines = []
         for revision, (requests, errors) in self.counts.items():
             arm = f'namespace="{self.world.namespace}",service="score",revision="{revision}"'

@@ -101,6 +101,8 @@ def plan_of(manifest: Manifest) -> RolloutPlan | None:
         raise _bad(ROLLOUT, where, f"{str(kind)[:40]!r} is not a way to roll out", "write canary or blue-green")
     if (group_of(manifest), manifest.get("kind")) not in WALKED:
         raise _bad(ROLLOUT, where, "only an InferenceService or a Rollout can be canaried", "take the annotation away")
+    if manifest["kind"] == "Rollout":
+        _check_rollout(manifest, kind, where)
     values = _analysis(annotations.get(ANALYSIS, ""), where)
     if kind == BLUE_GREEN:
         if STEPS in annotations:
@@ -109,6 +111,16 @@ def plan_of(manifest: Manifest) -> RolloutPlan | None:
     if STEPS in annotations:
         values["steps"] = _steps(annotations[STEPS], where)
     return RolloutPlan(**values)
+
+
+def _check_rollout(manifest: Manifest, kind: str, where: str) -> None:
+    """Argo's own blue-green calls the new version stable at the switch: nothing is left to be held against."""
+    spec = manifest.get("spec")
+    strategy = spec.get("strategy") if isinstance(spec, Mapping) else None
+    if kind != CANARY or not isinstance(strategy, Mapping) or not isinstance(strategy.get("canary"), Mapping):
+        raise _bad(ROLLOUT, where, "a Rollout is walked as a canary alone", "write canary, and spec.strategy.canary")
+    if not isinstance(spec, Mapping) or not isinstance(spec.get("template"), Mapping):
+        raise _bad(ROLLOUT, where, "the Rollout has no spec.template of its own", "declare it in place of workloadRef")
 
 
 def group_of(manifest: Manifest) -> str:

@@ -378,6 +378,20 @@ def test_blue_green_is_declared_without_steps():
         plan_of(declared("10", rollout="blue-green"))
 
 
+def test_a_rollout_of_argo_is_walked_as_a_canary_and_not_otherwise():
+    def argo(way, strategy, spec=None):
+        metadata = {"name": "x", "namespace": "n", "annotations": {"customhouse.dev/rollout": way}}
+        whole = {"template": {}, "strategy": strategy} if spec is None else spec
+        return {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": metadata, "spec": whole}
+
+    assert plan_of(argo("canary", {"canary": {}})) == RolloutPlan()
+    for wrong in (argo("blue-green", {"blueGreen": {}}), argo("canary", {"blueGreen": {}}), argo("canary", {}, [])):
+        with pytest.raises(DeclarationError, match="walked as a canary alone"):
+            plan_of(wrong)
+    with pytest.raises(DeclarationError, match=r"no spec\.template of its own"):
+        plan_of(argo("canary", {}, {"strategy": {"canary": {}}, "workloadRef": {"name": "x"}}))
+
+
 def test_without_the_annotation_there_is_no_canary_and_defaults_need_no_other():
     assert plan_of(service({})) is None
     assert plan_of({**service({}), "metadata": {"name": "x", "annotations": None}}) is None
