@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from customhouse.control.objectsync import object_sync
@@ -22,6 +22,8 @@ from customhouse.core.application import Application, Engine, Hook, ReconcilerSt
 from customhouse.core.errors import DeclarationError
 from customhouse.core.resource import Care, Declaration, Manifest, ResourceRef
 
+_GUARDS = ("pod-security.kubernetes.io/", "admission.gatekeeper.sh/")
+"""Labels of a namespace that say what may run in it. A Namespace is judged by them; an Application is not."""
 _LEVEL = 1_000_000
 """Waves between two levels of dependencies; Argo CD's own waves are far fewer."""
 _HOOK = 100_000
@@ -58,7 +60,8 @@ def conduct(
     statuses = {ref: status for ref, status in said if status is not None}
     ordered, circles = in_order(found.values())
     levels = _levels(ordered)
-    held = {ref: reason for ref, item in found.items() if (reason := _left_alone(item, by[ref][0], circles))}
+    rooms = {item.ref.name for item in declared if item.ref.kind == "Namespace"}
+    held = {ref: reason for ref, item in found.items() if (reason := _left_alone(item, by[ref][0], circles, rooms))}
     result: list[Declaration] = []
     for one in sets:
         result += _of_set(one, by, held, levels, served)
@@ -77,7 +80,7 @@ def _after(item: Declaration, makers: tuple[ResourceRef, ...]) -> Declaration:
     return replace(item, care=replace(item.care or Care(own.wave, keep=not own.prune), after=makers))
 
 
-def _left_alone(item: Application, by: Engine, circles: Mapping[ResourceRef, str]) -> str:
+def _left_alone(item: Application, by: Engine, circles: Mapping[ResourceRef, str], rooms: Collection[str]) -> str:
     if by is not Engine.CUSTOMHOUSE:
         return ""
     if item.suspended:
@@ -86,6 +89,12 @@ def _left_alone(item: Application, by: Engine, circles: Mapping[ResourceRef, str
         return f"it goes to the cluster {item.destination.cluster}, which is not this target"
     if not item.sync.automated:
         return "its syncPolicy is not automated: nothing is applied until that is written"
+    if item.sync.create_namespace and item.destination.namespace not in rooms:
+        guards = sorted(name for name in item.sync.namespace_labels if name.startswith(_GUARDS))
+        if guards:
+            return (
+                f"its managedNamespaceMetadata sets {guards[0]}, which no rule has judged: declare the Namespace itself"
+            )
     return item.problem or circles.get(item.ref, "")
 
 

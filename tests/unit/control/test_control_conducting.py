@@ -16,6 +16,7 @@ from customhouse.core.errors import DeclarationError
 from customhouse.core.resource import Declaration, ResourceRef
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "argocd"
+ENFORCE = "pod-security.kubernetes.io/enforce"
 APPLICATION = ResourceRef("argoproj.io/v1alpha1", "Application", "argocd", "fraud-detection-model")
 
 
@@ -66,6 +67,10 @@ def test_prune_and_self_heal_are_those_of_the_application(old: str, new: str, ke
         ({"automated:": "manual:"}, "not automated"),
         ({"https://kubernetes.default.svc": "https://eu.example.com"}, "goes to the cluster https://eu.example.com"),
         ({"path:_models/fraud-detection": "chart: nginx"}, "the chart nginx"),
+        (
+            {"syncPolicy:": f"syncPolicy:\n    managedNamespaceMetadata: {{labels: {{{ENFORCE}: privileged}}}}"},
+            f"sets {ENFORCE}, which no rule has judged",
+        ),
     ],
 )
 def test_what_may_not_be_applied_is_held_with_the_reason_and_not_deleted(edits: dict[str, str], said: str) -> None:
