@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from customhouse.app import journal, wiring, wiring_metrics, wiring_secrets
+from customhouse.app import journal, wiring, wiring_secrets
 from customhouse.app.clusterkeeping import (
     SOURCE_KEY,
     ClusterKeeping,
@@ -36,8 +36,8 @@ from customhouse.app.ledger_watch import WitnessClerk
 from customhouse.app.memory import JOB, PENDING, REFUSED, REMOVING, Memory, key_of, ref_of
 from customhouse.app.metering import Metering
 from customhouse.app.outbox import Outbox
-from customhouse.app.rollout_signals import Signals, cluster_signals
-from customhouse.app.rollouts import Held, Moved, Rollouts, Walk
+from customhouse.app.rollout_signals import Signals, asked_signals
+from customhouse.app.rollouts import Held, Moved, Rollouts
 from customhouse.app.settings import Settings
 from customhouse.app.standing import Standing
 from customhouse.app.succession import concluded, release_name
@@ -395,7 +395,10 @@ class ControlPlane:
         walks = self.rollouts.walks()
         unknown: Mapping[ResourceRef, str] = {}
         if walks:
-            signals = self._signals(walks)
+            signals = Signals(tuple(self.target.observe()), self.live)
+            if isinstance(self.target, ClusterTarget):
+                spec, now = self.governing().configuration.metrics, self.clock.now()
+                signals = asked_signals(self.target.cluster, walks, spec, now)
             unknown = signals.unknown
             for moved in self.rollouts.advance(signals.observations, signals.live, self.clock.now(), unknown):
                 self._move(moved)
@@ -404,13 +407,6 @@ class ControlPlane:
                 self._revert(hold)
         if unknown:
             raise TargetError("; ".join(f"{ref} waits: {why}" for ref, why in unknown.items()))
-
-    def _signals(self, walks: Mapping[ResourceRef, Walk]) -> Signals:
-        if not isinstance(self.target, ClusterTarget):
-            return Signals(tuple(self.target.observe()), self.live)
-        spec = self.governing().configuration.metrics
-        ask = wiring_metrics.prometheus(spec.prometheus).query if spec.prometheus else None
-        return cluster_signals(self.target.cluster, walks, spec, ask, self.clock.now())
 
     def _move(self, moved: Moved) -> None:
         state, verdict = moved.walk.state, moved.verdict

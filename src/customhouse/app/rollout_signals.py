@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from customhouse.app import wiring_metrics
 from customhouse.app.metrics_spec import MetricsSpec
 from customhouse.app.rollout_kinds import seen_in_cluster, traffic_of
 from customhouse.app.rollouts import Walk
@@ -58,6 +59,12 @@ class Signals:
     observations: tuple[Observation, ...] = ()
     live: Mapping[ResourceRef, LiveObject] = field(default_factory=dict)
     unknown: Mapping[ResourceRef, str] = field(default_factory=dict)
+
+
+def asked_signals(cluster: Cluster, walks: Mapping[ResourceRef, Walk], spec: MetricsSpec, now: datetime) -> Signals:
+    """`cluster_signals` by the Prometheus that customhouse.yaml names."""
+    ask = wiring_metrics.prometheus(spec.prometheus).query if spec.prometheus else None
+    return cluster_signals(cluster, walks, spec, ask, now)
 
 
 def cluster_signals(
