@@ -89,12 +89,10 @@ called(container) := sprintf("container %q", [container.name]) if {
 # silent: its finding stays, less severe, and says who answers for it until when. One chain: of definitions that stand by
 # themselves the engine evaluates every one for every finding.
 judged(finding) := finding if {
-	rule := finding.rule
-	not input.tier.checks[rule]
-	not input.tier.relaxations[rule]
+	not stated(finding)
+	not relaxed(finding)
 } else := object.union(finding, {"severity": input.tier.checks[finding.rule]}) if {
-	rule := finding.rule
-	not input.tier.relaxations[rule]
+	not relaxed(finding)
 } else := object.union(finding, {
 	"severity": laxer(strictness(finding), relaxation.severity),
 	"message": sprintf("%s Relaxed from %s to %s until %s by %s (%s): %s", [
@@ -131,6 +129,12 @@ kept(finding) if {
 }
 
 left_to_owner(finding) if finding.category in ["cost", "reliability", "compliance"]
+
+# Functions, and not the looks that they take: what is no finding has no rule, and would be lost where `not` has an operand
+# without a value. It has to reach who judges, who then shuts the gate.
+stated(finding) if input.tier.checks[finding.rule]
+
+relaxed(finding) if input.tier.relaxations[finding.rule]
 
 strictness(finding) := object.get(object.get(input.tier, "checks", {}), finding.rule, finding.severity)
 
