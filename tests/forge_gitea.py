@@ -100,7 +100,18 @@ LEVEL = Error
     def token(self, person: str, scopes: str) -> str:
         """One more token of a person, with scopes such as `write:issue,read:user`."""
         named = ("--username", person, "--token-name", scopes.replace(":", "-"), "--scopes", scopes)
-        return self._run("admin", "user", "generate-access-token", *named, "--raw")
+        made = self._run("admin", "user", "generate-access-token", *named, "--raw")
+        # Another process has written it: on a busy machine the server has been seen to refuse it at first.
+        for _ in range(600):
+            asked = urllib.request.Request(f"{self.url}/user", headers={"Authorization": f"token {made}"})
+            try:
+                with urllib.request.urlopen(asked, timeout=30):
+                    return made
+            except urllib.error.HTTPError as error:
+                if error.code != 401:
+                    return made  # known, and not allowed this
+            time.sleep(0.1)
+        raise RuntimeError(f"gitea does not know the token that it made for {person}")
 
     def _run(self, *arguments: str) -> str:
         command = [self._program, "--config", str(self._folder / "app.ini"), *arguments]
