@@ -110,6 +110,8 @@ LEVEL = Error
             except urllib.error.HTTPError as error:
                 if error.code != 401:
                     return made  # known, and not allowed this
+            except OSError:
+                return made  # the server has not begun
             time.sleep(0.1)
         raise RuntimeError(f"gitea does not know the token that it made for {person}")
 
