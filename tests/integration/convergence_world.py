@@ -63,6 +63,7 @@ class ConvergenceWorld:
 
     def __init__(self, plane: ControlPlane, source: str = "repository") -> None:
         self.plane, self.source = plane, source
+        self.repository = ""
         self.home = plane.namespace("inventories")
         self.state = MemoryStateStore()
         self.conduct = Conduct()
@@ -72,7 +73,7 @@ class ConvergenceWorld:
     def begin(self) -> None:
         self.cluster = KubernetesCluster(read_access([self.plane.kubeconfig]), {}, SystemClock())
         self.sight = Sightings(self.cluster, health, SystemClock())
-        inventory = Inventories(self.cluster, self.state, "test", self.source, self.home)
+        inventory = Inventories(self.cluster, self.state, "test", self.source, self.home, repository=self.repository)
         self.convergence = Convergence(self.cluster, self.sight, inventory, SystemClock(), self.conduct)
         self.convergence.load()
 

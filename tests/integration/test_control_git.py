@@ -63,6 +63,7 @@ class TestReading:
         assert repository.fetch() == second
         assert repository.commits(first, second) == (second,)
         assert repository.commits(None, second) == (first, second)
+        assert repository.first_commit("main") == first
 
     def test_a_repository_without_commits_says_so(self, repository: GitRepository) -> None:
         with pytest.raises(SourceError, match="no commits") as caught:

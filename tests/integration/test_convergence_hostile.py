@@ -10,7 +10,9 @@ import pytest
 from convergence_world import ConvergenceWorld, config_map, deployment
 
 from customhouse.control.convergence import Conduct
+from customhouse.control.tracked import OWNER, ForeignInventoryError, Tracked
 from customhouse.core.errors import StateError
+from customhouse.core.resource import ResourceRef
 from kubernetes_plane import ControlPlane
 
 pytestmark = pytest.mark.part("kubernetes")
@@ -127,3 +129,42 @@ def test_what_anybody_adds_to_what_runs_is_told_under_whatever_name(world: Conve
     (told,) = world.convergence.drifting.values()
     assert {one.manager for one in told.fields} == {"some-controller"}
     assert "/spec/template/spec/containers/1/image" in {one.diff.pointer for one in told.fields}
+
+
+def test_an_inventory_belongs_to_the_repository_that_it_names_until_that_is_edited(world: ConvergenceWorld) -> None:
+    place, name = world.plane.namespace("copied"), "inventory-repository-0"
+    mine = [config_map(f"mine{number}", place) for number in range(4)]
+    world.declare(*mine)
+    world.settle()
+    assert OWNER not in world.get("ConfigMap", world.home, name)["metadata"]["annotations"]
+    world.repository = "main@1"
+    world.restart()
+    world.declare(*mine)
+    world.settle()
+    live = world.get("ConfigMap", world.home, name)
+    assert live["metadata"]["annotations"][OWNER] == "main@1"
+    assert [made.applied for made in world.rounds[-1:] if made.applied] == []
+
+    other = ConvergenceWorld(world.plane)
+    other.state, other.home, other.repository = type(world.state)(), world.home, "main@2"
+    try:
+        with pytest.raises(ForeignInventoryError, match="another repository, 'main@1'"):
+            other.restart()
+        inventory = other.convergence.inventory
+        inventory.namespace = world.home  # as if there had been none yet when it began
+        inventory.put(Tracked(ResourceRef("v1", "ConfigMap", place, "mine0")))
+        with pytest.raises(ForeignInventoryError):
+            inventory.save()
+        assert not other.state.keys("tracked/")
+        assert world.get("ConfigMap", world.home, name)["data"] == live["data"]
+        assert "theirs" not in world.versions("ConfigMap", place)
+
+        world.patch("ConfigMap", world.home, name, {"metadata": {"annotations": {OWNER: "main@2"}}})
+        with pytest.raises(ForeignInventoryError, match="'main@2'"):
+            world.convergence.inventory.restore()
+        other.restart()
+        other.declare(*mine[:3])
+        other.settle()
+        assert "mine3" not in other.versions("ConfigMap", place)
+    finally:
+        other.end()

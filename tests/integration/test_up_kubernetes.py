@@ -39,9 +39,11 @@ def settings_of(name: str, namespace: str, text: str) -> str:
 class ClusterWorld(UpWorld):
     """The same, with a cluster as the target."""
 
-    def __init__(self, root: Path, plane: ControlPlane, mode: str) -> None:
+    def __init__(self, root: Path, plane: ControlPlane, mode: str, source: str = "") -> None:
         self.plane = plane
         rules = RULES.replace("KUBECONFIG", str(plane.kubeconfig)).replace("MODE", mode)
+        if source:  # with a comment, since two repositories that begin with the same commit are one
+            rules = rules.replace("  mode:", f"  source: {source} # of {root.name}\n  mode:")
         super().__init__(root, rules)
         self.rules = rules
         self.namespace = plane.namespace("up")
@@ -198,3 +200,38 @@ def test_of_two_control_planes_one_writes_and_the_other_takes_over(managed: Clus
     managed.put("one", "third")
     managed.until(lambda: managed.text("one") == "third")
     managed.until(lambda: managed.overview()["cluster"]["leads"] is True)
+
+
+def test_a_repository_that_copied_the_name_of_another_inventory_does_nothing(
+    tmp_path: Path, kubernetes: ControlPlane
+) -> None:
+    worlds = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        made = ClusterWorld(tmp_path / name, kubernetes, "manage", "copied")
+        made.push({f"{key}.yaml": settings_of(key, made.namespace, name) for key in "abcd"}, "four")
+        worlds.append(made)
+    first, second = worlds
+    lease = "/apis/coordination.k8s.io/v1/namespaces/customhouse-system/leases/customhouse-copied"
+    try:
+        first.start()
+        first.until(lambda: [first.text(key) for key in "abcd"] == ["first"] * 4)
+        second.start()
+        said = second.problem(
+            "another repository", "target.source", "annotate --overwrite configmap inventory-copied-0"
+        )
+        root = git(first.clone, "rev-list", "--max-parents=0", "HEAD")
+        assert f"main@{root}" in said
+        assert first.end() == 0
+        # A commit later it has had every occasion.
+        later = second.put("e", "second")
+        second.until(lambda: second.overview().get("deployed") == later)
+        second.problem("another repository")
+        assert [first.text(key) for key in "abcd"] == ["first"] * 4
+        assert [second.text(key) for key in "abcde"] == [""] * 5
+        assert kubernetes.call("GET", lease)["spec"]["holderIdentity"] == ""
+        plan = second.cli("plan", "--repo", str(second.remote))
+        assert (plan.returncode, "another repository" in plan.stderr) == (3, True), plan
+    finally:
+        first.close()
+        second.close()

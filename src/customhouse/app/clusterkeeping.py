@@ -22,7 +22,7 @@ from customhouse.control.rounds import Found, ObjectDrift, Round
 from customhouse.control.sealed import Opener
 from customhouse.control.source import Repository
 from customhouse.control.sources import applications
-from customhouse.control.tracked import Inventories
+from customhouse.control.tracked import ForeignInventoryError, Inventories
 from customhouse.core.application import Engine
 from customhouse.core.cluster import Cluster
 from customhouse.core.errors import ConfigError
@@ -34,6 +34,8 @@ from customhouse.execution.sightings import Sightings, Stranger
 
 SOURCE_KEY = "target/source"
 """Where a state remembers under which name its inventory lies in the cluster."""
+REPOSITORY_KEY = "target/repository"
+"""Where a state remembers whose that inventory is, so that no remote has to be asked (`repository_identity`)."""
 _TOLD = 5
 """Objects named in the problem; `status` lists all of them."""
 
@@ -47,6 +49,9 @@ class ClusterTarget(Protocol):
 
     def stand(self, namespace: str, name: str, identity: str, told: Callable[[bool], None]) -> Leadership:
         """Stand for election."""
+
+    def resign(self) -> None:
+        """Stand no longer, and give back what was won."""
 
 
 class Leadership(Protocol):
@@ -80,8 +85,17 @@ class Kept:
 class ClusterKeeping:
     """Belongs to the control plane's thread."""
 
-    def __init__(self, cluster: Cluster, sight: Sightings, state: StateStore, clock: Clock, source: str) -> None:
-        self.source = source
+    def __init__(
+        self,
+        cluster: Cluster,
+        sight: Sightings,
+        state: StateStore,
+        clock: Clock,
+        source: str,
+        identify: Callable[[str], str],
+    ) -> None:
+        """`identify`: whose the inventory is, of a deployed revision."""
+        self.source, self._identify, self._repository = source, identify, ""
         self.live: dict[ResourceRef, LiveObject] = {}
         self.spec = ClusterSpec()
         self.conducted = Conducted((), {}, {}, {})
@@ -89,6 +103,7 @@ class ClusterKeeping:
         self.remotes: tuple[str, ...] = ()
         self.stand: Callable[[], Leadership] | None = None
         """Begins to stand for election; None where nobody else can be there."""
+        self.resign: Callable[[], None] = lambda: None
         self._leadership: Leadership | None = None
         self.opener_for: Callable[[Sequence[Declaration]], Opener | None] = lambda _: None
         self._cluster = UnsealingCluster(LeadersCluster(cluster, self._leads))
@@ -100,11 +115,22 @@ class ClusterKeeping:
         self.strangers: tuple[Stranger, ...] = ()
         """What somebody put into namespaces that are declared here, as of the last full pass."""
 
-    def keep(self, desired: Sequence[Declaration], spec: ClusterSpec) -> Kept:
+    def keep(self, desired: Sequence[Declaration], spec: ClusterSpec, revision: str) -> Kept:
         """One step. Raises TargetError (the API is out of reach) and StateError; the next call goes on from there."""
-        if spec.mode == MANAGE and self.stand is not None and self._leadership is None:
-            self._leadership = self.stand()
+        self._repository = self._repository or self._identify(revision)
+        try:
+            return self._keep(desired, spec)
+        except ForeignInventoryError:
+            # The Lease is that of the other repository's control plane too, which could not write while it is held.
+            if self._leadership is not None:
+                self.resign()
+            self._convergence = self._leadership = None
+            raise
+
+    def _keep(self, desired: Sequence[Declaration], spec: ClusterSpec) -> Kept:
         found = self._converging(spec)
+        if spec.mode == MANAGE and self.stand is not None and self._leadership is None:
+            self._leadership = self.stand()  # not before the inventory is seen to be nobody else's
         if len(desired) != len(self._declared) or not all(map(is_, desired, self._declared)):
             self.conducted = conducted(self._cluster, desired, self.remotes, self.reconciled_by)
             self._cluster.opener = self.opener_for(desired)
@@ -129,12 +155,12 @@ class ClusterKeeping:
             prune_budget_percent=spec.prune_budget_percent,
         )
         if self._convergence is None or self._convergence.conduct != conduct:
-            inventory = Inventories(self._cluster, self._state, "kubernetes", self.source)
+            inventory = Inventories(self._cluster, self._state, "kubernetes", self.source, repository=self._repository)
             made = Convergence(self._cluster, self._sight, inventory, self._clock, conduct)
             self._cluster.discover()  # of all questions this one is the soonest to say that the API is away
             made.load()
-            if self._state.get(SOURCE_KEY) != self.source:
-                self._state.put({SOURCE_KEY: self.source})
+            if (self._state.get(SOURCE_KEY), self._state.get(REPOSITORY_KEY)) != (self.source, self._repository):
+                self._state.put({SOURCE_KEY: self.source, REPOSITORY_KEY: self._repository})
             self._convergence, self._declared, self.spec = made, (), spec
         return self._convergence
 
@@ -300,10 +326,28 @@ def told(item: ObjectDrift) -> str:
     return f"{item.ref} {word}: {shown}"
 
 
-def first_commit_source(source: Repository, location: str, branch: str) -> str:
-    """The name of an inventory that nobody named. Raises SourceError."""
-    first = next(iter(source.commits(None, source.fetch())), "")
-    return source_name("", location, branch, first)
+def inventory_name(given: str, source: Repository, state: StateStore, location: str, branch: str) -> str:
+    """The name that is given, else the one that the state knows, else a new one. Raises SourceError and ConfigError."""
+    name = given or state.get(SOURCE_KEY)
+    if not name:  # asked once: a remote that is away must not keep what is known from being kept up
+        name = source_name("", location, branch, source.first_commit(source.fetch()))
+    return source_name(str(name), "", "", "")
+
+
+def repository_identity(source: Repository, state: StateStore, branch: str, revision: str) -> str:
+    """Whose an inventory is, as a state knows it; else as the mirror says, which has the revision that is deployed.
+
+    Raises SourceError when neither knows.
+    """
+    return str(state.get(REPOSITORY_KEY) or identity_of(branch, source.first_commit(revision)))
+
+
+def identity_of(branch: str, first_commit: str) -> str:
+    """The same in all clones and for all time to come, wherever the repository moves.
+
+    The branch is part of it: two branches of one repository that say the same `target.source` are two inventories.
+    """
+    return f"{branch}@{first_commit}"
 
 
 def source_name(given: str, location: str, branch: str, first_commit: str) -> str:

@@ -7,7 +7,14 @@ from typing import Any
 
 from customhouse._kit.clock import to_rfc3339
 from customhouse.app import wiring, wiring_secrets
-from customhouse.app.clusterkeeping import SOURCE_KEY, addresses, conducted, source_name
+from customhouse.app.clusterkeeping import (
+    REPOSITORY_KEY,
+    SOURCE_KEY,
+    addresses,
+    conducted,
+    identity_of,
+    source_name,
+)
 from customhouse.app.configuration import Configuration
 from customhouse.app.settings import Settings
 from customhouse.app.target_spec import ClusterSpec
@@ -55,10 +62,12 @@ def cluster_plan(
         found = conducted(cluster, declared, addresses(where[0], sources.repositories), sources.reconciled_by)
         desired = found.declarations
         if not wiring.has_store(settings):
-            return _plan(cluster, _Nothing(), spec, source_name(spec.source, *where), revision, desired)
+            name, owner = source_name(spec.source, *where), identity_of(*where[1:])
+            return _plan(cluster, _Nothing(), spec, name, owner, revision, desired)
         with wiring.store(settings) as opened:
             source = spec.source or opened.state.get(SOURCE_KEY) or source_name("", *where)
-            return _plan(cluster, opened.state, spec, str(source), revision, desired)
+            owner = opened.state.get(REPOSITORY_KEY) or identity_of(*where[1:])
+            return _plan(cluster, opened.state, spec, str(source), str(owner), revision, desired)
 
 
 def _plan(
@@ -66,11 +75,12 @@ def _plan(
     state: StateStore,
     spec: ClusterSpec,
     source: str,
+    owner: str,
     revision: str,
     desired: Sequence[Declaration],
 ) -> dict[str, Any]:
     scopes = {(kind.api_version, kind.kind): kind.namespaced for kind in cluster.discover().kinds}
-    inventory = Inventories(cluster, state, "kubernetes", source)
+    inventory = Inventories(cluster, state, "kubernetes", source, repository=owner)
     inventory.load()
     others = inventory.others()
     found: dict[Key, Wanted] = {}

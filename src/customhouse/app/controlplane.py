@@ -18,14 +18,13 @@ from typing import Any
 
 from customhouse.app import journal, wiring, wiring_secrets
 from customhouse.app.clusterkeeping import (
-    SOURCE_KEY,
     ClusterKeeping,
     ClusterTarget,
     Kept,
     addresses,
     drift_json,
-    first_commit_source,
-    source_name,
+    inventory_name,
+    repository_identity,
 )
 from customhouse.app.exclusive import Exclusive
 from customhouse.app.following import Books, Following
@@ -125,14 +124,13 @@ class ControlPlane:
         spec = self.governing().configuration.cluster
         if spec is None or not isinstance(self.target, ClusterTarget):
             return None
-        name = spec.source or self.store.state.get(SOURCE_KEY)
-        if not name:  # asked once: a remote that is away must not keep what is known from being kept up
-            name = first_commit_source(self.source, self.location, self.branch)
-        name = source_name(str(name), "", "", "")
+        name = inventory_name(spec.source, self.source, self.store.state, self.location, self.branch)
         target = self.target
         target.sight.on_news = self.heard
-        made = ClusterKeeping(target.cluster, target.sight, self.store.state, self.clock, name)
+        identify = partial(repository_identity, self.source, self.store.state, self.branch)
+        made = ClusterKeeping(target.cluster, target.sight, self.store.state, self.clock, name, identify)
         identity = candidate(self.settings.state)
+        made.resign = target.resign
         made.stand = lambda: target.stand(NAMESPACE, f"customhouse-{name}", identity, lambda _: self.wake())
         return made
 
@@ -291,7 +289,7 @@ class ControlPlane:
         sources = self.governing().configuration.sources
         keeping.reconciled_by, keeping.remotes = sources.reconciled_by, addresses(self.location, sources.repositories)
         keeping.opener_for = self._opener_for
-        kept = keeping.keep(desired, spec)
+        kept = keeping.keep(desired, spec, revision)
         self.live = keeping.live
         self.changes += kept.changed
         now = self.clock.now()

@@ -35,8 +35,7 @@ def plan(settings: Settings, repo: str, revision: str) -> dict[str, Any]:
     if spec is not None:
         from customhouse.app.clusterplanning import cluster_plan
 
-        first = next(iter(objects.commits(None, commit)), "")
-        where = (repo, governing.configuration.branch, first)
+        where = (repo, governing.configuration.branch, objects.first_commit(commit))
         return cluster_plan(settings, governing.configuration, where, commit, desired, partial(objects.read, commit))
     inventory = _inventory(settings)
     applied = {entry.ref: entry.digest for entry in inventory.entries}

@@ -65,6 +65,9 @@ class History(Protocol):
     def commits(self, base: str | None, head: str) -> tuple[str, ...]:
         """After `base` up to `head` along first parents, oldest first."""
 
+    def first_commit(self, head: str) -> str:
+        """The first of all commits behind `head`, along first parents: the same in every clone, whatever is added."""
+
     def is_ancestor(self, ancestor: str, descendant: str) -> bool:
         """Whether `descendant` has `ancestor` behind it."""
 

@@ -22,6 +22,8 @@ from customhouse.core.sight import Key, key_of
 NAMESPACE = "customhouse-system"
 """Where inventories and leases are kept; made when the first object is applied."""
 LABEL = "customhouse.dev/inventory"
+OWNER = "customhouse.dev/repository"
+"""The annotation that says whose an inventory is: two repositories may say the same `target.source` (a copied file)."""
 SCHEMA = "customhouse.dev/tracked/v1"
 _CHUNK = 200
 _PREFIX = "tracked/"
@@ -29,6 +31,12 @@ _CLUSTERS = "tracked-in/"
 """Of which cluster the rows in the store are."""
 _SYSTEM = ResourceRef("v1", "Namespace", "", "kube-system")
 _MAPS = ApiKind("", "v1", "ConfigMap", "configmaps", True)
+_UNCLAIMED = "\n"
+"""Stands for the text of a chunk that names no repository yet: no chunk's text, so it is written again, with one."""
+
+
+class ForeignInventoryError(TargetError):
+    """The inventory under this source's name is that of another repository: nothing in the cluster is ours to touch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +56,24 @@ class Tracked:
 
 
 class Inventories:
-    """All inventories of one cluster, as one source sees them: its own, and which objects the others have."""
+    """All inventories of one cluster, as one source sees them: its own, and which objects the others have.
+
+    `repository` is whose the inventory is (OWNER). One that names another is not read, let alone written; one that
+    names none, as older ones do, is taken over when something is written.
+    """
 
     def __init__(
-        self, cluster: Cluster, store: StateStore, target: str, source: str, namespace: str = NAMESPACE
+        self,
+        cluster: Cluster,
+        store: StateStore,
+        target: str,
+        source: str,
+        namespace: str = NAMESPACE,
+        *,
+        repository: str = "",
     ) -> None:
         self.target, self.source, self.namespace = target, source, namespace
+        self.repository = repository
         self._cluster = cluster
         self._store = store
         self._chunks: dict[int, set[Key]] = defaultdict(set)
@@ -73,12 +93,14 @@ class Inventories:
         """Read the store and the cluster; an object that either knows is ours (its uid is asked for before it goes).
 
         What the store holds of another cluster (its context was changed) says nothing of this one, and is forgotten.
-        Raises StateError for an inventory that cannot be understood: then nothing may be deleted, nor applied.
+        Raises StateError for an inventory that cannot be understood, ForeignInventoryError for another repository's:
+        then nothing may be deleted, nor applied.
         """
+        own = list(self._own())
         for key in self._rows():
             document = self._store.get(key)
             self._take(int(key.rpartition("/")[2]), _stored(document, key))
-        for chunk, text, entries in self._own():
+        for chunk, text, entries in own:
             self._written[chunk] = text
             self._take(chunk, entries)
         self._changed |= {chunk for chunk, text in self._written.items() if text != self._text(chunk)}
@@ -115,16 +137,31 @@ class Inventories:
                 self._changed.add(self._chunk_of[key])
 
     def _own(self) -> Iterable[tuple[int, str, tuple[Tracked, ...]]]:
-        for manifest in self._listed():
-            metadata = manifest["metadata"]
-            if (metadata.get("annotations") or {}).get(LABEL) == self.source:
-                yield _read(manifest, self.source, self.namespace)
+        """(chunk, text, entries) of each part of ours. Raises ForeignInventoryError."""
+        ours = [item for item in self._listed() if _note(item, LABEL) == self.source]
+        foreign = [item for item in ours if _note(item, OWNER) not in ("", self.repository)]
+        if foreign:
+            raise self._foreign(foreign)
+        for manifest in ours:
+            chunk, text, entries = _read(manifest, self.source, self.namespace)
+            yield chunk, text if _note(manifest, OWNER) == self.repository else _UNCLAIMED, entries
+
+    def _foreign(self, found: Sequence[Manifest]) -> ForeignInventoryError:
+        names = " ".join(sorted(str(item["metadata"]["name"]) for item in found))
+        ours = self.repository or "unknown"
+        return ForeignInventoryError(
+            f"the inventory {self.source!r} is that of another repository, {_note(found[0], OWNER)[:120]!r} (this one "
+            f"is {ours!r}): nothing is applied or deleted",
+            where=f"ConfigMap {self.namespace}/{found[0]['metadata']['name']}",
+            hint="give this repository a target.source of its own; or hand the inventory over, when that one is given "
+            f"up: kubectl -n {self.namespace} annotate --overwrite configmap {names} {OWNER}={ours}",
+        )
 
     def others(self) -> dict[Key, tuple[str, str]]:
         """The objects of other sources: (source, uid) of each, as the cluster has it now. Raises TargetError."""
         found: dict[Key, tuple[str, str]] = {}
         for manifest in self._listed():
-            source = str((manifest["metadata"].get("annotations") or {}).get(LABEL))
+            source = _note(manifest, LABEL)
             if source == self.source:
                 continue
             try:
@@ -168,6 +205,8 @@ class Inventories:
         """
         if not self._changed and not self._unsaved:
             return
+        if not self._written:  # there was none: another repository may have been first since then
+            list(self._own())
         chunks = sorted(self._changed)
         self._store.put({**self._unsaved, **{self._key(str(chunk)): self._document(chunk) for chunk in chunks}})
         self._unsaved = {}
@@ -200,7 +239,7 @@ class Inventories:
             "name": _name(self.source, chunk),
             "namespace": self.namespace,
             "labels": {LABEL: "v1"},
-            "annotations": {LABEL: self.source},
+            "annotations": {LABEL: self.source, **({OWNER: self.repository} if self.repository else {})},
         }
         data = {"schema": SCHEMA, "chunk": str(chunk), "objects": text}
         return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
@@ -230,6 +269,10 @@ class Inventories:
 
 def _name(source: str, chunk: int) -> str:
     return f"inventory-{source}-{chunk}"
+
+
+def _note(manifest: Manifest, name: str) -> str:
+    return str((manifest["metadata"].get("annotations") or {}).get(name, ""))
 
 
 def _stored(document: Any, where: str) -> tuple[Tracked, ...]:

@@ -182,6 +182,11 @@ class GitObjects:
             raise SourceError(f"more than {_MAX_COMMITS} commits to look at", hint="give a newer base revision")
         return tuple(found)
 
+    def first_commit(self, head: str) -> str:
+        """The first of all commits behind `head`, along first parents."""
+        found = self.git.text("rev-list", "--first-parent", "--max-parents=0", self.resolve(head), "--").split()
+        return str(found[-1])
+
     def is_ancestor(self, ancestor: str, descendant: str) -> bool:
         """Whether `descendant` has `ancestor` behind it (or is it). An unknown `ancestor` is behind nothing."""
         check_word(ancestor, "revision")

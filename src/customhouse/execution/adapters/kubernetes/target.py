@@ -45,11 +45,16 @@ class KubernetesTarget:
             (made,) = self.cluster.write([Apply(room)])
             if not made.ok:
                 raise TargetError(f"the namespace of leases cannot be made: {made.problem}", where=namespace)
-        if self._election is not None:
-            self._election.close()
+        self.resign()
         lease = Lease(self.cluster, namespace, name, identity, self._clock)
         self._election = Election(lease, told)
         return lease
+
+    def resign(self) -> None:
+        """Stand no longer: the Lease, when it is held, is given back."""
+        if self._election is not None:
+            self._election.close()
+            self._election = None
 
     # life, as the local target has it
     def start(self) -> None:
@@ -57,8 +62,7 @@ class KubernetesTarget:
 
     def stop(self, *, keep_serving: bool = False) -> None:
         """End the watches and the connection; what runs in the cluster goes on."""
-        if self._election is not None:
-            self._election.close()
+        self.resign()
         self.sight.close()
         close = getattr(self.cluster, "close", None)
         if close is not None:
