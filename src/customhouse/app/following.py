@@ -40,7 +40,7 @@ from customhouse.app.rollouts import Rollouts
 from customhouse.app.settings import Settings
 from customhouse.app.spend import month_charges
 from customhouse.app.standing import Standing
-from customhouse.app.succession import pending, replaced
+from customhouse.app.succession import pending, replaced, require_local
 from customhouse.control.rollback import is_rollback
 from customhouse.control.scenes import of_one_scene
 from customhouse.control.source import Repository
@@ -231,6 +231,9 @@ class Following:
     ) -> None:
         now, message = self._clock.now(), self._source.message(commit)
         if governing.configuration.cluster is None:
+            for change in judgement.changes:
+                if change.after is not None:
+                    require_local(change.after)
             export_images(self._source, commit, governing.configuration, self._settings)
             self._admit(commit, judgement.declarations, governing, now)
         documents: dict[str, Any] = {}

@@ -30,6 +30,12 @@ def release_name(declaration: Declaration) -> str:
     return (walked_release(declaration.manifest) if is_rollout(declaration.manifest) else None) or declaration.digest
 
 
+def require_local(declaration: Declaration) -> None:
+    """Raise DeclarationError for a Job that the local target cannot run: its commit is refused, no later one waits for it."""
+    if declaration.ref.kind == "Job":
+        job_run(declaration.manifest)
+
+
 def pending(declaration: Declaration, commit: str, revision: Revision | None, decision: Decision) -> dict[str, Any]:
     """The document of a release that was allowed; `noted`: its deployment is in the ledger."""
     return {
