@@ -8,11 +8,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from gate_world import Said
 
 import custody_world
 from custody_world import DATASET, World
@@ -21,17 +21,6 @@ from customhouse.cli.program import run
 from customhouse.trust.custody import Node, entry
 
 PROGRAM = str(Path(sys.executable).parent / "customhouse")
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 Command = Callable[..., Said]

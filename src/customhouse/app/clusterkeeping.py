@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from operator import is_
 from typing import Any, Protocol, runtime_checkable
 
-from customhouse._kit.clock import Clock, to_rfc3339
+from customhouse._kit.clock import Clock
 from customhouse._kit.digest import bytes_digest
 from customhouse.app.leading import LeadersCluster
 from customhouse.app.target_spec import MANAGE, ClusterSpec
@@ -304,16 +304,7 @@ def _kind_of(ref: ResourceRef) -> tuple[str, str]:
 
 def drift_json(item: ObjectDrift) -> dict[str, Any]:
     """`{"resource","found","corrected","fields":[{"pointer","declared","live","manager","at"}]}`."""
-    fields = [
-        {
-            "pointer": one.diff.pointer,
-            "declared": one.diff.declared,
-            "live": one.diff.live,
-            "manager": one.manager,
-            "at": "" if one.at is None else to_rfc3339(one.at),
-        }
-        for one in item.fields
-    ]
+    fields = [one.to_json() for one in item.fields]
     return {"resource": item.ref.to_json(), "found": item.found.value, "corrected": item.corrected, "fields": fields}
 
 

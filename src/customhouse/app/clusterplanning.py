@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from customhouse._kit.clock import to_rfc3339
 from customhouse.app import wiring, wiring_secrets
 from customhouse.app.clusterkeeping import (
     REPOSITORY_KEY,
@@ -118,14 +117,5 @@ def _plan(
 
 
 def _action(item: Planned) -> dict[str, Any]:
-    fields = [
-        {
-            "pointer": one.diff.pointer,
-            "declared": one.diff.declared,
-            "live": one.diff.live,
-            "manager": one.manager,
-            "at": "" if one.at is None else to_rfc3339(one.at),
-        }
-        for one in item.fields
-    ]
+    fields = [one.to_json() for one in item.fields]
     return {"action": item.step.value, "resource": item.ref.to_json(), "fields": fields, "note": item.note}

@@ -4,55 +4,28 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from customhouse.core.cluster import (
-    EVERYWHERE,
-    ApiKind,
-    Apply,
-    Cluster,
-    Delete,
-    Discovered,
-    Listed,
-    Scope,
-    Sink,
-    Written,
-)
+from customhouse.app.passing import PassingCluster
+from customhouse.core.cluster import Apply, Cluster, Delete, Written
 from customhouse.core.errors import TargetError
-from customhouse.core.resource import Manifest, ResourceRef
 
 _FILE = "candidate"
 
 
-class LeadersCluster:
+class LeadersCluster(PassingCluster):
     """A Cluster that is written to only while `leads` says so; dry runs and reads go through always."""
 
     def __init__(self, cluster: Cluster, leads: Callable[[], bool]) -> None:
-        self._cluster = cluster
+        super().__init__(cluster)
         self._leads = leads
-
-    def discover(self) -> Discovered:
-        """See `Cluster`."""
-        return self._cluster.discover()
-
-    def get(self, refs: Sequence[ResourceRef]) -> Sequence[Manifest | None]:
-        """See `Cluster`."""
-        return self._cluster.get(refs)
-
-    def list(self, kinds: Iterable[ApiKind], scope: Scope = EVERYWHERE) -> Iterator[Listed]:
-        """See `Cluster`."""
-        return self._cluster.list(kinds, scope)
-
-    def watch(self, kinds: Iterable[ApiKind], sink: Sink, scope: Scope = EVERYWHERE) -> Callable[[], None]:
-        """See `Cluster`."""
-        return self._cluster.watch(kinds, sink, scope)
 
     def write(self, changes: Sequence[Apply | Delete]) -> Sequence[Written]:
         """See `Cluster`. Raises TargetError for changes of who does not lead (any more)."""
         if not self._leads() and not all(change.dry_run for change in changes):
             raise TargetError("another control plane leads by now; nothing more is written from here")
-        return self._cluster.write(changes)
+        return super().write(changes)
 
 
 def candidate(state: Path) -> str:

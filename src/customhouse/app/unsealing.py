@@ -5,49 +5,22 @@ What the API says of such an object may quote its values, so it is not passed on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
+from customhouse.app.passing import PassingCluster
 from customhouse.control.sealed import Opener, is_sealed
-from customhouse.core.cluster import (
-    EVERYWHERE,
-    ApiKind,
-    Apply,
-    Cluster,
-    Delete,
-    Discovered,
-    Listed,
-    Refusal,
-    Scope,
-    Sink,
-    Written,
-)
+from customhouse.core.cluster import Apply, Cluster, Delete, Refusal, Written
 from customhouse.core.errors import CannotDecideError
-from customhouse.core.resource import Manifest, ResourceRef
+from customhouse.core.resource import Manifest
 
 
-class UnsealingCluster:
+class UnsealingCluster(PassingCluster):
     """A Cluster that opens sealed manifests on their way; everything else is the cluster's own."""
 
     def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster)
         self.opener: Opener | None = None
-        self._cluster = cluster
-
-    def discover(self) -> Discovered:
-        """See `Cluster`."""
-        return self._cluster.discover()
-
-    def get(self, refs: Sequence[ResourceRef]) -> Sequence[Manifest | None]:
-        """See `Cluster`."""
-        return self._cluster.get(refs)
-
-    def list(self, kinds: Iterable[ApiKind], scope: Scope = EVERYWHERE) -> Iterator[Listed]:
-        """See `Cluster`."""
-        return self._cluster.list(kinds, scope)
-
-    def watch(self, kinds: Iterable[ApiKind], sink: Sink, scope: Scope = EVERYWHERE) -> Callable[[], None]:
-        """See `Cluster`."""
-        return self._cluster.watch(kinds, sink, scope)
 
     def write(self, changes: Sequence[Apply | Delete]) -> Sequence[Written]:
         """See `Cluster`. An object that cannot be opened is not sent, and is INVALID."""
@@ -63,7 +36,7 @@ class UnsealingCluster:
                 sent.append(replace(change, manifest=self._opened(change.manifest)))
             except CannotDecideError as error:
                 refused[index] = Written(False, problem=str(error), refusal=Refusal.INVALID)
-        answers = iter(self._cluster.write(sent) if sent else ())
+        answers = iter(super().write(sent) if sent else ())
         return [
             refused[index] if index in refused else _silenced(next(answers), quiet=index in sealed)
             for index in range(len(changes))

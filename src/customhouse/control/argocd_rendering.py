@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from customhouse.control.argocd import cluster_of, sources_of
@@ -35,6 +36,23 @@ _KUSTOMIZE_ALSO = {"images", "commonLabels", "labelWithoutSelector", "labelInclu
 _KUSTOMIZE_ALSO |= {"ignoreMissingComponents", "version", "forceCommonLabels", "forceCommonAnnotations"}
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """One source of an Application: what it says, at which pointer, the folder it names and where its objects go."""
+
+    item: Declaration
+    pointer: str
+    given: Mapping[str, Any]
+    path: str
+    namespace: str
+    cluster: str
+    files: Mapping[str, bytes]
+
+    def part(self, name: str) -> tuple[Mapping[str, Any], str]:
+        """One of its mappings, and the pointer to it."""
+        return mapping(self.given.get(name)), f"{self.pointer}/{name}"
+
+
 def application_roots(
     item: Declaration, spec: Mapping[str, Any], files: Mapping[str, bytes], sight: Sight
 ) -> Iterator[Owned]:
@@ -51,33 +69,28 @@ def application_roots(
         path = local(source.get("path"))
         if path is None:
             continue
+        one = _Source(item, pointer, source, path, namespace, cluster, files)
         if joined(path, CHART) in files:
-            yield _chart(item, pointer, source, path, (namespace, cluster), files, references)
+            yield _chart(one, references)
         elif kustomization_in(path, files) is not None:
-            yield _kustomization(item, pointer, source, path, (namespace, cluster), files)
+            yield _kustomization(one)
         elif source.get("helm") or source.get("kustomize"):
             raise refused(item, f"{pointer}/path", f"{path or '.'} holds neither a chart nor a kustomization")
         elif not files_below(files, path):
             sight.elsewhere[item.locate(f"{pointer}/path"), path] = None
         else:
-            yield from _directory(item, pointer, source, path, (namespace, cluster), files)
+            yield from _directory(one)
 
 
-def _directory(
-    item: Declaration,
-    pointer: str,
-    source: Mapping[str, Any],
-    path: str,
-    where: tuple[str, str],
-    files: Mapping[str, bytes],
-) -> Iterator[Owned]:
-    directory = mapping(source.get("directory"))
-    only(item, f"{pointer}/directory", directory, {"recurse", "include", "exclude", "jsonnet"})
-    include = _glob(item, f"{pointer}/directory/include", directory.get("include"))
-    exclude = _glob(item, f"{pointer}/directory/exclude", directory.get("exclude"))
-    prefix = f"{path}/" if path else ""
+def _directory(source: _Source) -> Iterator[Owned]:
+    item, files = source.item, source.files
+    directory, place = source.part("directory")
+    only(item, place, directory, {"recurse", "include", "exclude", "jsonnet"})
+    include = _glob(item, f"{place}/include", directory.get("include"))
+    exclude = _glob(item, f"{place}/exclude", directory.get("exclude"))
+    prefix = f"{source.path}/" if source.path else ""
     plain = []
-    for name in files_below(files, path):
+    for name in files_below(files, source.path):
         below = name[len(prefix) :]
         deep = "/" in below and directory.get("recurse") is not True
         if deep or (include is not None and not include.fullmatch(below)):
@@ -85,14 +98,15 @@ def _directory(
         if exclude is not None and exclude.fullmatch(below):
             continue
         if name.endswith(".jsonnet"):
-            yield _jsonnet(item, f"{pointer}/directory/jsonnet", mapping(directory.get("jsonnet")), name, where)
+            yield _jsonnet(source, f"{place}/jsonnet", mapping(directory.get("jsonnet")), name)
         elif name.endswith(_READ) and _SKIPPED not in files[name]:
             plain.append(name)
     if plain:
-        yield Owned(item, "plain", path, where[0], files=tuple(plain), cluster=where[1])
+        yield Owned(item, "plain", source.path, source.namespace, files=tuple(plain), cluster=source.cluster)
 
 
-def _jsonnet(item: Declaration, pointer: str, given: Mapping[str, Any], name: str, where: tuple[str, str]) -> Owned:
+def _jsonnet(source: _Source, pointer: str, given: Mapping[str, Any], name: str) -> Owned:
+    item = source.item
     only(item, pointer, given, {"libs", "extVars", "tlas"})
     arguments: list[str] = []
     for key, word in (("extVars", "ext"), ("tlas", "tla")):
@@ -118,7 +132,13 @@ def _jsonnet(item: Declaration, pointer: str, given: Mapping[str, Any], name: st
             raise refused(item, f"{pointer}/libs/{number}", f"{str(one)[:200]!r} is not a folder of this tree")
         libraries.append(folder)
     return Owned(
-        item, "jsonnet", name, where[0], arguments=tuple(arguments), libraries=tuple(libraries), cluster=where[1]
+        item,
+        "jsonnet",
+        name,
+        source.namespace,
+        arguments=tuple(arguments),
+        libraries=tuple(libraries),
+        cluster=source.cluster,
     )
 
 
@@ -162,17 +182,10 @@ def _glob(item: Declaration, pointer: str, pattern: Any) -> re.Pattern[str] | No
         raise refused(item, pointer, f"this pattern cannot be read: {error}") from error
 
 
-def _chart(
-    item: Declaration,
-    pointer: str,
-    source: Mapping[str, Any],
-    path: str,
-    where: tuple[str, str],
-    files: Mapping[str, bytes],
-    references: Mapping[str, Mapping[str, Any]],
-) -> Owned:
-    helm = mapping(source.get("helm"))
-    only(item, f"{pointer}/helm", helm, _HELM)
+def _chart(source: _Source, references: Mapping[str, Mapping[str, Any]]) -> Owned:
+    item, path, files = source.item, source.path, source.files
+    helm, place = source.part("helm")
+    only(item, place, helm, _HELM)
     values = []
     for index, name in enumerate(listed(helm.get("valueFiles"))):
         found = _value_file(str(name), path, references)
@@ -180,37 +193,37 @@ def _chart(
             if helm.get("ignoreMissingValueFiles") and found is not None:
                 continue
             raise refused(
-                item, f"{pointer}/helm/valueFiles/{index}", f"the values file {str(name)[:200]!r} is not in this tree"
+                item, f"{place}/valueFiles/{index}", f"the values file {str(name)[:200]!r} is not in this tree"
             )
         values.append(found)
     inline = [helm["valuesObject"]] if isinstance(helm.get("valuesObject"), Mapping) else []
     if not inline and isinstance(helm.get("values"), str):
-        inline = list(documents(item, f"{pointer}/helm/values", helm["values"]))
+        inline = list(documents(item, f"{place}/values", helm["values"]))
     parameters = tuple(
         (str(one.get("name")), _escaped(str(one.get("value", ""))), bool(one.get("forceString")))
         for one in map(mapping, listed(helm.get("parameters")))
     )
     by_file = []
     for index, one in enumerate(map(mapping, listed(helm.get("fileParameters")))):
-        found, place = _value_file(str(one.get("path", "")), path, references), f"{pointer}/helm/fileParameters/{index}"
+        found, at = _value_file(str(one.get("path", "")), path, references), f"{place}/fileParameters/{index}"
         if found is None or found not in files:
-            raise refused(item, place, f"the file {str(one.get('path'))[:200]!r} is not in this tree")
+            raise refused(item, at, f"the file {str(one.get('path'))[:200]!r} is not in this tree")
         if not (_PLAIN.fullmatch(str(one.get("name"))) and _PLAIN.fullmatch(found)):
             # Helm takes `a=FILE,b=FILE` for two, and either could be any file of this machine.
-            raise refused(item, place, "the name or the path has a character that Helm reads as more than a name")
+            raise refused(item, at, "the name or the path has a character that Helm reads as more than a name")
         by_file.append((str(one.get("name")), found))
     return Owned(
         item,
         "helm",
         path,
-        text(helm.get("namespace")) or where[0],
+        text(helm.get("namespace")) or source.namespace,
         text(helm.get("releaseName")) or item.ref.name,
         tuple(values),
         tuple(inline),
         parameters,
         tuple(by_file),
         crds=not helm.get("skipCrds"),
-        cluster=where[1],
+        cluster=source.cluster,
     )
 
 
@@ -230,15 +243,9 @@ def _value_file(name: str, chart: str, references: Mapping[str, Mapping[str, Any
     return local(name[1:]) if name.startswith("/") else local(joined(chart, name))
 
 
-def _kustomization(
-    item: Declaration,
-    pointer: str,
-    source: Mapping[str, Any],
-    path: str,
-    where: tuple[str, str],
-    files: Mapping[str, bytes],
-) -> Owned:
-    given, place = mapping(source.get("kustomize")), f"{pointer}/kustomize"
+def _kustomization(source: _Source) -> Owned:
+    item, path, files = source.item, source.path, source.files
+    given, place = source.part("kustomize")
     only(item, place, given, {*_KUSTOMIZE, *_KUSTOMIZE_ALSO})
     overrides: dict[str, Any] = {name: given[name] for name in _KUSTOMIZE if given.get(name)}
     if given.get("commonLabels"):
@@ -258,7 +265,15 @@ def _kustomization(
                 continue
             raise refused(item, f"{place}/components/{index}", f"{str(one)[:200]!r} holds no kustomization")
         components.append(found)
-    return Owned(item, "kustomize", path, where[0], overrides=overrides, components=tuple(components), cluster=where[1])
+    return Owned(
+        item,
+        "kustomize",
+        path,
+        source.namespace,
+        overrides=overrides,
+        components=tuple(components),
+        cluster=source.cluster,
+    )
 
 
 def _image(given: str) -> dict[str, str]:

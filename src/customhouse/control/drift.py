@@ -12,6 +12,7 @@ from datetime import datetime
 from itertools import accumulate
 from typing import Any
 
+from customhouse._kit.clock import to_rfc3339
 from customhouse.control.diff import HIDDEN
 from customhouse.control.yaml_values import escape
 from customhouse.core.cluster import Manager
@@ -41,6 +42,16 @@ class FieldDrift:
     diff: FieldDiff
     manager: str = ""
     at: datetime | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"pointer","declared","live","manager","at"}`, as the API and `-o json` show it."""
+        return {
+            "pointer": self.diff.pointer,
+            "declared": self.diff.declared,
+            "live": self.diff.live,
+            "manager": self.manager,
+            "at": "" if self.at is None else to_rfc3339(self.at),
+        }
 
     def __str__(self) -> str:
         by = f", by {self.manager}" if self.manager else ""
