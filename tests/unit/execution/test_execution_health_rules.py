@@ -155,6 +155,33 @@ NEVER_SEEN = [
     ({"conditions": []}, {}, "Progressing", "its status is empty"),
     (None, {}, "Progressing", "it has no status yet"),
     ({"phase": "Running"}, {"suspend": True}, "Suspended", "spec.suspend is true"),
+    (
+        _conditions("Synced=True/ReconcileSuccess"),
+        {"forProvider": {"region": "eu"}},
+        "Progressing",
+        "it was handed over, and Ready is not told yet",
+    ),
+    (_conditions("Synced=True", "Ready=True/Available"), {"forProvider": {"region": "eu"}}, "Healthy", "Available"),
+    ({"expectedNodes": 2}, {}, "Progressing", "expectedNodes is 2, and none is counted"),
+    ({"expectedNodes": 2, "availableNodes": 2}, {}, "Healthy", "its status tells of no condition, phase or error"),
+    (
+        {"updatedReplicas": 7, "readyReplicas": 10},
+        {"replicas": 10, "updateStrategy": {"rollingUpdate": {"partition": 3}}},
+        "Suspended",
+        "spec.updateStrategy leaves 3 of 10 as they were",
+    ),
+    (
+        {"updatedReplicas": 6, "readyReplicas": 10},
+        {"replicas": 10, "updateStrategy": {"rollingUpdate": {"partition": 3}}},
+        "Progressing",
+        "updatedReplicas: 6 of 10",
+    ),
+    (
+        {"updatedReplicas": 7, "readyReplicas": 9},
+        {"replicas": 10, "updateStrategy": {"rollingUpdate": {"partition": 3}}},
+        "Progressing",
+        "updatedReplicas: 7 of 10",
+    ),
 ]
 
 

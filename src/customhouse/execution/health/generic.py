@@ -19,11 +19,11 @@ where there is no status yet the object is Progressing.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from customhouse.core.plan import Health, HealthStatus
+from customhouse.execution.health.counts import replicas
 from customhouse.execution.health.seen import (
     DEGRADED,
     HEALTHY,
@@ -36,7 +36,6 @@ from customhouse.execution.health.seen import (
     behind,
     conditions,
     mapping,
-    number,
     said,
     state,
     text,
@@ -69,13 +68,6 @@ _FLAGS = (
     "installed",
 )
 _ERRORS = ("failureMessage", "failureReason", "errorMessage", "errorDescription", "lastError", "error", "errors")
-_REPLICAS = (
-    ("updatedReplicas", "updatedReadyReplicas", "updatedAvailableReplicas"),
-    ("readyReplicas", "readyInstances"),
-    ("availableReplicas", "availableNodes"),
-    ("numberReady", "numberAvailable", "updatedNumberScheduled"),
-)
-_WANTED = ("replicas", "instances", "size", "desiredReplicas", "desiredNumberScheduled")
 _TONES = {Tone.FAILED: DEGRADED, Tone.PAUSED: SUSPENDED, Tone.BUSY: PROGRESSING, Tone.GOOD: HEALTHY}
 _WORST = (DEGRADED, SUSPENDED, MISSING, PROGRESSING, UNKNOWN)
 _DEPTH, _INSIDE = 4, 500
@@ -93,6 +85,8 @@ def generic(seen: Seen) -> Health:
     if paused:
         return Health(SUSPENDED, paused)
     judged = reading.judged()
+    if judged is not None and judged.status is HEALTHY and _still_outside(seen, found):
+        return Health(PROGRESSING, "it was handed over, and Ready is not told yet")
     if judged is not None and judged.status is PROGRESSING:
         return _told(status) or judged
     phase = _phase(seen)
@@ -102,6 +96,11 @@ def generic(seen: Seen) -> Health:
         counted = None if reading.is_ready else _counted(seen)
         return counted if counted is not None and counted.status is PROGRESSING else judged
     return judged or phase or _counted(seen) or _told(status) or _inside(seen) or _silent(seen)
+
+
+def _still_outside(seen: Seen, found: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether it stands for something outside (`spec.forProvider`, Crossplane's model): Synced comes before Ready."""
+    return "Ready" not in found and "Synced" in found and isinstance(seen.spec.get("forProvider"), Mapping)
 
 
 def _silent(seen: Seen) -> Health:
@@ -354,42 +353,18 @@ def _word(seen: Seen, key: str, value: str) -> Health | None:
 _BESIDE = ("message", "reason", "description")
 
 
-_OF = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
-"""Ready of wanted, as kubectl shows it."""
-
-
 def _counted(seen: Seen) -> Health | None:
-    status, spec = seen.status, seen.spec
-    wanted = next(
-        (number(place, key) for place in (spec, status) for key in _WANTED if isinstance(place.get(key), int)),
-        None,
-    )
-    known = [(key, number(status, key)) for keys in _REPLICAS for key in keys if isinstance(status.get(key), int)]
-    for key, value in status.items():
-        if isinstance(value, str) and (match := _OF.fullmatch(value)):
-            known.append((str(key), int(match[1])))
-            wanted = wanted if wanted is not None else int(match[2])
-        elif isinstance(value, int) and isinstance(key, str) and key.startswith("ready") and not known:
-            # readyMembers of members
-            whole = key[5:6].lower() + key[6:]
-            if isinstance(status.get(whole), int):
-                known.append((key, number(status, key)))
-                wanted = number(status, whole)
-    if wanted is not None and known:
-        for key, count in known:
-            if count < wanted:
-                return Health(PROGRESSING, f"{key}: {count} of {wanted}")
-        left = number(status, "replicas") - number(status, "updatedReplicas")
-        if isinstance(status.get("updatedReplicas"), int) and left > 0:
-            return Health(PROGRESSING, f"{left} old replicas are still there")
-        return Health(HEALTHY, f"{known[0][0]}: {known[0][1]} of {wanted}")
+    status = seen.status
+    counted = replicas(seen.spec, status)
+    if counted is not None:
+        return counted
     flags = [key for key in _FLAGS if isinstance(status.get(key), bool)]
-    if flags:
-        bad = next((key for key in flags if status[key] is False), None)
-        if bad is None:
-            return Health(HEALTHY, f"{flags[0]} is true")
-        return _told(status) or Health(PROGRESSING, f"{bad} is false")
-    return None
+    if not flags:
+        return None
+    bad = next((key for key in flags if status[key] is False), None)
+    if bad is None:
+        return Health(HEALTHY, f"{flags[0]} is true")
+    return _told(status) or Health(PROGRESSING, f"{bad} is false")
 
 
 def _told(status: Mapping[str, Any]) -> Health | None:
