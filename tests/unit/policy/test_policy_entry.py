@@ -36,6 +36,16 @@ def test_a_package_of_ones_own_joins_and_its_severity_can_be_set(package):
     assert [(item["rule"], item["severity"]) for item in found] == [("own-rule", "warning")]
 
 
+@pytest.mark.parametrize("relaxation", ["a text", 1, [], {}, {"state": 1}, {"state": "active"}])
+def test_what_is_no_relaxation_relaxes_nothing_and_loses_nothing(relaxation):
+    """The engine drops the findings of a whole topic where one of them has no value."""
+    rules = OWN % "own" + (OWN % "own").split("\n", 1)[1].replace("own-rule", "z-rule")
+    bundle = load_bundle({"rules/own.rego": rules.encode()}, base=BUNDLE)
+    facts = {"own": True, "tier": {"checks": {}, "relaxations": {"z-rule": relaxation}}, "settings": {}}
+    found = RegorusEngine().evaluate(bundle.modules, bundle.data, facts, QUERY)
+    assert [(item["rule"], item["severity"]) for item in found] == [("own-rule", "error"), ("z-rule", "error")]
+
+
 def test_the_rules_can_be_compiled_by_the_embedded_engine():
     """What it cannot compile it has to interpret, which is several times slower."""
     program = regorus.Program.compile_from_modules("{}", sorted(BUNDLE.modules.items()), [QUERY])

@@ -86,16 +86,18 @@ called(container) := sprintf("container %q", [container.name]) if {
 }
 
 # How strict the tier, with its environment, is about a check; and what it relaxed for a while. A relaxation is never
-# silent: its finding stays, less severe, and says who answers for it until when. One chain: of definitions that stand by
-# themselves the engine evaluates every one for every finding.
+# silent: its finding stays, less severe, and says who answers for it until when; what is no relaxation relaxes nothing
+# and loses nothing, since what may have no value is worked out in bodies. One chain: of definitions that stand by themselves the engine evaluates every one for every finding.
 judged(finding) := finding if {
 	not stated(finding)
 	not relaxed(finding)
 } else := object.union(finding, {"severity": input.tier.checks[finding.rule]}) if {
 	not relaxed(finding)
-} else := object.union(finding, {
-	"severity": laxer(strictness(finding), relaxation.severity),
-	"message": sprintf("%s Relaxed from %s to %s until %s by %s (%s): %s", [
+} else := object.union(finding, {"severity": severity, "message": message}) if {
+	relaxation := input.tier.relaxations[finding.rule]
+	relaxation.state == "active"
+	severity := laxer(strictness(finding), relaxation.severity)
+	message := sprintf("%s Relaxed from %s to %s until %s by %s (%s): %s", [
 		finding.message,
 		strictness(finding),
 		relaxation.severity,
@@ -103,22 +105,17 @@ judged(finding) := finding if {
 		relaxation.owner,
 		relaxation.ticket,
 		relaxation.reason,
-	]),
-}) if {
+	])
+} else := object.union(finding, {"severity": strictness(finding), "message": message}) if {
 	relaxation := input.tier.relaxations[finding.rule]
-	relaxation.state == "active"
-} else := object.union(finding, {
-	"severity": strictness(finding),
-	"message": sprintf("%s The relaxation by %s (%s) does not hold: %s.", [
+	relaxation.state != "active"
+	message := sprintf("%s The relaxation by %s (%s) does not hold: %s.", [
 		finding.message,
 		relaxation.owner,
 		relaxation.ticket,
 		relaxation.state,
-	]),
-}) if {
-	relaxation := input.tier.relaxations[finding.rule]
-	relaxation.state != "active"
-}
+	])
+} else := object.union(finding, {"severity": strictness(finding)})
 
 # What controllers derive has the cost, the labels and the commit of its owner, and these are judged there. A guard of
 # its own: a head without a value is an element of the set in the embedded engine. What is no finding is not left out.
