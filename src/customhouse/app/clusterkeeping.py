@@ -26,10 +26,11 @@ from customhouse.control.tracked import ForeignInventoryError, Inventories
 from customhouse.core.application import Engine
 from customhouse.core.cluster import Cluster
 from customhouse.core.errors import ConfigError
-from customhouse.core.plan import LiveObject
+from customhouse.core.plan import Health, LiveObject
 from customhouse.core.ports import StateStore
-from customhouse.core.resource import Declaration, ResourceRef
+from customhouse.core.resource import Declaration, Manifest, ResourceRef
 from customhouse.core.sight import Key, key_of
+from customhouse.execution.health.customizations import Customizations
 from customhouse.execution.sightings import Sightings, Stranger
 
 SOURCE_KEY = "target/source"
@@ -52,6 +53,9 @@ class ClusterTarget(Protocol):
 
     def resign(self) -> None:
         """Stand no longer, and give back what was won."""
+
+    def judge_by(self, rule: Callable[[Manifest], Health], end: Callable[[], None]) -> None:
+        """Say by another rule how objects are; `end` is called when it is no longer asked."""
 
 
 class Leadership(Protocol):
@@ -104,6 +108,8 @@ class ClusterKeeping:
         self.stand: Callable[[], Leadership] | None = None
         """Begins to stand for election; None where nobody else can be there."""
         self.resign: Callable[[], None] = lambda: None
+        self.judge: Callable[[Customizations | None], None] = lambda _: None
+        """Takes the health customisations in force."""
         self._leadership: Leadership | None = None
         self.opener_for: Callable[[Sequence[Declaration]], Opener | None] = lambda _: None
         self._cluster = UnsealingCluster(LeadersCluster(cluster, self._leads))

@@ -70,6 +70,8 @@ class Configuration:
     """What is said of Argo CD's and Flux's objects, and which folders are for which cluster."""
     cluster: ClusterSpec | None = None
     """The Kubernetes API that is the target; None: this machine is."""
+    health: str | None = None
+    """Where Argo CD's Lua health customisations lie: a file or a folder of the repository."""
     metrics: MetricsSpec = field(default_factory=MetricsSpec)
     target_port: int = 0
     volumes: Mapping[str, str] = field(default_factory=dict)
@@ -167,6 +169,7 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
         ),
         cluster=ClusterSpec.parse(target),
         sources=SourceSpec.parse(document.get("sources") or {}, checker.fail),
+        health=(document.get("health") or {}).get("argocd"),
         metrics=MetricsSpec.parse(document.get("metrics") or {}),
         target_port=target.get("port", 0),
         volumes=dict(target.get("volumes") or {}),

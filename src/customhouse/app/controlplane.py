@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from customhouse.app import journal, wiring, wiring_secrets
+from customhouse.app import journal, wiring, wiring_health, wiring_secrets
 from customhouse.app.clusterkeeping import (
     ClusterKeeping,
     ClusterTarget,
@@ -130,7 +130,7 @@ class ControlPlane:
         identify = partial(repository_identity, self.source, self.store.state, self.branch)
         made = ClusterKeeping(target.cluster, target.sight, self.store.state, self.clock, name, identify)
         identity = candidate(self.settings.state)
-        made.resign = target.resign
+        made.resign, made.judge = target.resign, wiring_health.Judging(target.judge_by).by
         made.stand = lambda: target.stand(NAMESPACE, f"customhouse-{name}", identity, lambda _: self.wake())
         return made
 
@@ -288,6 +288,7 @@ class ControlPlane:
         """Step 3 where the target is a cluster."""
         sources = self.governing().configuration.sources
         keeping.reconciled_by, keeping.remotes = sources.reconciled_by, addresses(self.location, sources.repositories)
+        keeping.judge(self.governing().health)
         keeping.opener_for = self._opener_for
         kept = keeping.keep(desired, spec, revision)
         self.live = keeping.live

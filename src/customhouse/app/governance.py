@@ -11,6 +11,7 @@ from customhouse._kit.digest import bytes_digest
 from customhouse.app.configuration import CURRENCY, FILE, Configuration, parse
 from customhouse.app.evaluation_plans import EvaluationJudge
 from customhouse.app.foreign_source import ForeignSource
+from customhouse.app.healthrules import customizations_in
 from customhouse.app.policyrules import Rules, own_folders
 from customhouse.app.provenance_rules import ProvenanceJudge, ReviewedHistory
 from customhouse.app.sources import SourceTree
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from customhouse._kit.digest import Tree
     from customhouse.app.policyshelf import Shelf
     from customhouse.core.evidence import Evidence
+    from customhouse.execution.health.customizations import Customizations
     from customhouse.trust.keys import TrustRoot
     from customhouse.trust.roots import Roots
 
@@ -69,6 +71,8 @@ class Governance:
     """The commits that were reviewed; None for files, which have no history."""
     evaluation: EvaluationJudge = field(default_factory=EvaluationJudge)
     """By which plans models are evaluated."""
+    health: Customizations | None = None
+    """Argo CD's Lua health customisations."""
     alerts: tuple[str, ...] = ()
     """Why a last good bundle is used and not what its source has now."""
 
@@ -273,7 +277,15 @@ def _digests(configuration: Configuration, files: _Files | _Beside) -> Mapping[s
         # Who must agree to a change is a rule too: taking oneself in needs the consent of those who are there.
         owners = ((path, files.find(path)) for path in OWNERS)
         found |= {path: bytes_digest(data) for path, data in owners if data is not None}
+    if configuration.health:
+        found |= {path: bytes_digest(data) for path, data in _health_files(configuration.health, files).items()}
     return dict(sorted(found.items()))
+
+
+def _health_files(path: str, files: _Files | _Beside) -> Mapping[str, bytes]:
+    """The file at a path, or those of a folder that are scripts. Raises ConfigError where there is neither."""
+    folder = {name: data for name, data in files.folder(path).items() if name.endswith("/health.lua")}
+    return folder or {path: files.read(path)}
 
 
 def _foreign(configuration: Configuration, files: _Files | _Beside) -> ForeignSource | None:
@@ -327,6 +339,9 @@ def _assemble(configuration: Configuration, files: _Files | _Beside, shelf: Shel
         canary=rules.on_trial(configuration, waivers),
         shelf=shelf,
         foreign=_foreign(configuration, files),
+        health=customizations_in(configuration.health, _health_files(configuration.health, files))
+        if configuration.health
+        else None,
         alerts=tuple(rules.alerts),
         history=files.history if isinstance(files, _Files) else None,
         evaluation=EvaluationJudge.of(

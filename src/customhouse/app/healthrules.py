@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,24 @@ def customizations_at(path: str) -> Customizations:
         return of_folder(((file.relative_to(place).as_posix(), _text(file)) for file in files), path)
     if not place.is_file():
         raise UsageError(f"there is no file or folder {path}", hint="Argo CD's ConfigMap, or GROUP/KIND/health.lua")
-    found, _ = read_file(place.name if place.suffix else f"{place.name}.yaml", _text(place).encode(), _LIMITS)
+    return _of_map(path, _text(place))
+
+
+def customizations_in(path: str, files: Mapping[str, bytes]) -> Customizations:
+    """The same of a repository: `files` are those at a path, one of that name or the scripts below it.
+
+    Raises SourceError for what is no text, ConfigError for a file that holds none.
+    """
+    texts = {name: _decoded(name, data) for name, data in files.items()}
+    if path in texts:
+        return _of_map(path, texts[path])
+    folder = path.rstrip("/")
+    return of_folder(((name.removeprefix(f"{folder}/"), text) for name, text in sorted(texts.items())), folder)
+
+
+def _of_map(path: str, text: str) -> Customizations:
+    name = Path(path).name
+    found, _ = read_file(name if Path(path).suffix else f"{name}.yaml", text.encode(), _LIMITS)
     maps = [item.value for item in found if isinstance(item.value, dict) and item.value.get("kind") == "ConfigMap"]
     for value in maps:
         data = value.get("data")
@@ -53,9 +70,13 @@ def _text(file: Path) -> str:
         raise SourceError(
             f"it cannot be read: {error.strerror}", where=str(file), hint="check who may read it"
         ) from error
-    if data is None:
-        raise SourceError(f"a file over {_MAX_BYTES >> 20} MiB is not read", where=str(file), hint="split it")
+    return _decoded(str(file), data)
+
+
+def _decoded(name: str, data: bytes | None) -> str:
+    if data is None or len(data) > _MAX_BYTES:
+        raise SourceError(f"a file over {_MAX_BYTES >> 20} MiB is not read", where=name, hint="split it")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise SourceError("the file is not UTF-8 text", where=str(file), hint="save it as UTF-8") from error
+        raise SourceError("the file is not UTF-8 text", where=name, hint="save it as UTF-8") from error

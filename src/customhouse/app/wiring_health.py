@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from customhouse.core.plan import Health
 from customhouse.core.resource import Manifest
 from customhouse.execution.health import customized, health
+from customhouse.execution.health.customizations import Customizations
 
 
 @contextmanager
@@ -27,3 +28,25 @@ def health_rules(lua: str | None = None) -> Iterator[Callable[[Manifest], Health
         yield customized(custom)
     finally:
         custom.close()
+
+
+class Judging:
+    """By which rule a cluster's target says how objects are: ours, and before them the customisations in force."""
+
+    def __init__(self, judge_by: Callable[[Callable[[Manifest], Health], Callable[[], None]], None]) -> None:
+        """`judge_by` takes a rule, and what is to be called when it is no longer asked."""
+        self._judge_by = judge_by
+        self._given: Customizations | None = None
+
+    def by(self, given: Customizations | None) -> None:
+        """These from now on. Raises ConfigError where the extra `lua` is not installed; then the rule stays."""
+        if given == self._given:
+            return
+        if given is None:
+            self._judge_by(health, lambda: None)
+        else:
+            from customhouse.execution.adapters.lua import LuaHealth
+
+            custom = LuaHealth(given)
+            self._judge_by(customized(custom), custom.close)
+        self._given = given

@@ -28,6 +28,7 @@ _ASKED_MOST_S = 30.0
 """How soon, and at the latest how seldom, the API is asked whether it serves a kind by now."""
 _GONE_S = 60.0
 """How long a kind must not be served to be taken for gone: an API that starts lists the kinds of definitions late."""
+_JOB = ("Job", "batch/v1")
 _ENDED = (HealthStatus.HEALTHY, HealthStatus.DEGRADED)
 
 
@@ -81,6 +82,17 @@ class Sightings:
             shelves, self._shelves = list(self._shelves.values()), {}
         for shelf in shelves:
             shelf.stop()
+
+    def judge_by(self, health: HealthRule) -> None:
+        """Judge by another rule from now on; what was told before is judged again, and is news."""
+        with self._lock:
+            self._health = health
+            for key, (known, packed) in list(self._found.items()):
+                judged = health(json.loads(zlib.decompress(packed)))
+                if judged != known.health:
+                    finished = (known.ref.kind, known.ref.api_version) == _JOB and judged.status in _ENDED
+                    self._found[key] = (replace(known, health=judged, finished=finished), packed)
+                    self._dirty.add(key)
 
     # what is of interest
     def follow(self, refs: Sequence[ResourceRef]) -> Sequence[ResourceRef]:
@@ -240,7 +252,7 @@ class Sightings:
     def _look(self, ref: ResourceRef, manifest: Manifest) -> tuple[Seen, bytes]:
         health = self._health(manifest)
         leaving = bool(manifest["metadata"].get("deletionTimestamp"))
-        finished = (ref.kind, ref.api_version) == ("Job", "batch/v1") and health.status in _ENDED
+        finished = (ref.kind, ref.api_version) == _JOB and health.status in _ENDED
         seen = Seen(ref, _uid(manifest), _version(manifest), fingerprint(manifest), health, leaving, finished)
         return seen, zlib.compress(json.dumps(manifest, separators=(",", ":")).encode("utf-8", "surrogatepass"), 1)
 

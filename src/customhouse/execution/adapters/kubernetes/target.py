@@ -18,7 +18,7 @@ from customhouse.core.resource import Manifest, ResourceRef
 from customhouse.core.sight import key_of
 from customhouse.execution.adapters.kubernetes.lease import Election, Lease
 from customhouse.execution.health import health
-from customhouse.execution.sightings import Sightings
+from customhouse.execution.sightings import HealthRule, Sightings
 
 
 class KubernetesTarget:
@@ -34,6 +34,14 @@ class KubernetesTarget:
         self._clock = clock
         self._election: Election | None = None
         self._applied: dict[ResourceRef, None] = {}
+        self._health: HealthRule = health
+        self._end_rule: Callable[[], None] = lambda: None
+
+    def judge_by(self, rule: HealthRule = health, end: Callable[[], None] = lambda: None) -> None:
+        """Say by another rule from now on how objects are; `end` is called when it is no longer asked."""
+        self._health, (before, self._end_rule) = rule, (self._end_rule, end)
+        self.sight.judge_by(rule)
+        before()
 
     def stand(self, namespace: str, name: str, identity: str, told: Callable[[bool], None]) -> Lease:
         """Stand for election, in a thread of its own, until `stop`; the Lease says whether this process leads.
@@ -64,6 +72,7 @@ class KubernetesTarget:
         """End the watches and the connection; what runs in the cluster goes on."""
         self.resign()
         self.sight.close()
+        self._end_rule()
         close = getattr(self.cluster, "close", None)
         if close is not None:
             close()
@@ -88,8 +97,12 @@ class KubernetesTarget:
                 unknown.append(ref)
         for ref, manifest in zip(unknown, self.cluster.get(unknown) if unknown else (), strict=True):
             if manifest is not None:
-                found[ref] = _live(ref, manifest)
+                found[ref] = self._live(ref, manifest)
         return found
+
+    def _live(self, ref: ResourceRef, manifest: Manifest) -> LiveObject:
+        status = manifest.get("status")
+        return LiveObject(ref, manifest, self._health(manifest), status if isinstance(status, Mapping) else {})
 
     def managed(self) -> Sequence[ResourceRef]:
         """What was applied through this port and is still there."""
@@ -119,11 +132,6 @@ class KubernetesTarget:
         self._applied[action.ref] = None
         same = before is not None and answer.manifest is not None and _version(before) == _version(answer.manifest)
         return ActionResult(action, ok=True, changed=not same)
-
-
-def _live(ref: ResourceRef, manifest: Manifest) -> LiveObject:
-    status = manifest.get("status")
-    return LiveObject(ref, manifest, health(manifest), status if isinstance(status, Mapping) else {})
 
 
 def _version(manifest: Manifest) -> str:
