@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from customhouse.execution.kserve import weighted_inference
 from customhouse.execution.traffic import (
     deployment_status,
     pinned_service,
@@ -15,7 +16,6 @@ from customhouse.execution.traffic import (
     second_deployment,
     stepped_rollout,
     template_hash,
-    weighted_inference,
     weighted_route,
 )
 from kubernetes_plane import ControlPlane

@@ -370,7 +370,7 @@ class ControlPlane:
 
     def _settle(self) -> None:
         """A release that is Healthy and not a canary (any more) is promoted."""
-        walking = self.rollouts.walks()
+        walking = self.rollouts.unfinished()
         documents: dict[str, Any] = {}
         told = list[Entry]()
         for key, value in self.memory.all(PENDING).items():
@@ -391,6 +391,7 @@ class ControlPlane:
 
     # 4
     def _walk(self) -> None:
+        self.changes += self.rollouts.land(self.target.read, self.clock.now())
         walks = self.rollouts.walks()
         unknown: Mapping[ResourceRef, str] = {}
         if walks:

@@ -25,6 +25,7 @@ GATES_ONLY = "gate/only"
 """Set in a state that `gate --state` has made: nobody keeps a record of what is spent there, unless `up` begins to."""
 ROLLOUT = "rollout/"
 HELD = "held/"
+LANDING = "landing/"
 PENDING = "pending/"
 REMOVING = "removing/"
 RELEASE = "release/"
@@ -51,7 +52,7 @@ class Deployed:
         return {"revision": self.revision, "paths": list(self.paths), "governed_by": self.governed_by}
 
 
-_OWN = ("control/", ROLLOUT, HELD, PENDING, REMOVING, JOB)
+_OWN = ("control/", ROLLOUT, HELD, LANDING, PENDING, REMOVING, JOB)
 """What only the one control plane of a state writes, so that it may be kept in memory."""
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
+from customhouse.app.landings import by_kserve, revisions
 from customhouse.control.rollout import RolloutState, overlay
 from customhouse.control.rollout_plan import ROLLOUT
+from customhouse.core.errors import DeclarationError
 from customhouse.core.plan import Health, HealthStatus, LiveObject
 from customhouse.core.release import RolloutPhase
 from customhouse.core.resource import Manifest, ResourceRef
 from customhouse.execution.health import health
+from customhouse.execution.health.revisions import one_deployment
+from customhouse.execution.kserve import inference_status, weighted_inference
 from customhouse.execution.objects import release_of
 from customhouse.execution.traffic import (
     TrafficStatus,
-    inference_status,
     rollout_release,
     rollout_status,
     stepped_rollout,
@@ -43,8 +47,51 @@ def stable_release(manifest: Manifest) -> str | None:
     return rollout_release(manifest) if _is_rollout(manifest) else walked_release(manifest)
 
 
-def walked(manifest: Manifest, state: RolloutState) -> Manifest:
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What a walk on KServe goes by: the revision that served when it began, the newest that there was then.
+
+    `arrived`: the candidate's own revision is ready. Before that it has no share: what has it is the newest ready one,
+    which may be what was found to be worse before.
+    """
+
+    serves: str = ""
+    before: str = ""
+    arrived: bool = False
+
+    def share(self, state: RolloutState) -> int:
+        """What the candidate has now, in percent."""
+        return state.weight if self.arrived else 0
+
+
+def course_of(live: LiveObject, serves: str = "") -> Course | None:
+    """How what is declared now is walked where KServe runs it; None on the local target, which needs to know nothing.
+
+    Raises DeclarationError where KServe shares no traffic. Ask `comparable` first.
+    """
+    if not by_kserve(live):
+        return None
+    mode = one_deployment({**live.manifest, "status": live.status})
+    if mode:
+        raise DeclarationError(
+            f"a rollout is declared, and KServe runs it in its mode {mode}, where a new version has all of the traffic",
+            where=str(live.ref),
+            hint=f"take {ROLLOUT} away, or make it anew with serving.kserve.io/deploymentMode: Serverless (Knative)",
+        )
+    said = revisions(live)
+    return Course(serves or said.rolled, said.created)
+
+
+def comparable(live: LiveObject) -> bool:
+    """Whether there is a version to be compared with; on KServe one that has had all of the traffic."""
+    mode = one_deployment({**live.manifest, "status": live.status})
+    return not by_kserve(live) or bool(mode) or revisions(live).shared
+
+
+def walked(manifest: Manifest, state: RolloutState, course: Course | None) -> Manifest:
     """The candidate's manifest with the traffic that it is to have now."""
+    if course is not None:
+        return weighted_inference(manifest, course.share(state))
     if manifest.get("kind") == "InferenceService":
         return overlay(manifest, state)
     return stepped_rollout(manifest, None if state.phase is RolloutPhase.PROMOTED else state.weight)
@@ -55,21 +102,20 @@ def unwalked(manifest: Manifest) -> Manifest:
     return stepped_rollout(manifest, None) if is_rollout(manifest) else manifest
 
 
-def keeps_revisions(live: LiveObject) -> bool:
-    """Whether an InferenceService is one whose versions KServe keeps as revisions (its serverless mode)."""
-    said = inference_status(live.manifest if "status" in live.manifest else {**live.manifest, "status": live.status})
-    return live.ref.kind == "InferenceService" and bool(said.candidate)
-
-
-def traffic_of(live: Manifest) -> TrafficStatus:
+def traffic_of(live: Manifest, state: RolloutState, course: Course | None) -> TrafficStatus:
     """What a live object of such a kind says of its traffic."""
-    return inference_status(live) if live.get("kind") == "InferenceService" else rollout_status(live)
+    if live.get("kind") != "InferenceService":
+        return rollout_status(live)
+    found = course or Course(arrived=True)
+    return inference_status(live, stable=found.serves, before=found.before, share=found.share(state))
 
 
-def seen_in_cluster(ref: ResourceRef, live: Manifest) -> LiveObject:
+def seen_in_cluster(ref: ResourceRef, live: Manifest, state: RolloutState, course: Course | None) -> LiveObject:
     """A live object as a walk has to see it: Healthy exactly when its candidate may be given more traffic."""
-    said, status = traffic_of(live), health(live)
-    if said.ended == "aborted":
+    said, status = traffic_of(live, state, course), health(live)
+    if course is not None and not said.candidate:
+        status = Health(HealthStatus.PROGRESSING, "KServe has not made a revision of it yet")  # not the one before's
+    elif said.ended == "aborted":
         status = Health(HealthStatus.DEGRADED, f"its controller has aborted it: {said.message}")
     elif said.ready and status.status is not HealthStatus.DEGRADED:
         status = Health(HealthStatus.HEALTHY, status.message)

@@ -73,7 +73,11 @@ def cluster_signals(
     """Look at every rollout once. Raises TargetError when the cluster does not answer."""
     refs = tuple(walks)
     found = dict(zip(refs, cluster.get(refs), strict=True))
-    live = {ref: seen_in_cluster(ref, manifest) for ref, manifest in found.items() if manifest is not None}
+    live = {
+        ref: seen_in_cluster(ref, manifest, walks[ref].state, walks[ref].course)
+        for ref, manifest in found.items()
+        if manifest is not None
+    }
     observations: list[Observation] = []
     unknown: dict[ResourceRef, str] = {}
     for ref, walk in walks.items():
@@ -82,7 +86,7 @@ def cluster_signals(
             unknown[ref] = "it is not in the cluster"
         elif ask is None:
             unknown[ref] = "nothing is measured: metrics.prometheus of customhouse.yaml names no server"
-        else:
+        elif walk.course is None or walk.course.arrived:
             try:
                 observations += _observed(ref, walk, manifest, spec, ask, now)
             except TargetError as error:
@@ -93,7 +97,7 @@ def cluster_signals(
 def _observed(
     ref: ResourceRef, walk: Walk, live: Manifest, spec: MetricsSpec, ask: Ask, now: datetime
 ) -> list[Observation]:
-    said = traffic_of(live)
+    said = traffic_of(live, walk.state, walk.course)
     if not said.candidate or not said.stable:
         raise TargetError(
             f"its status does not name two revisions yet{': ' if said.message else ''}{said.message}",

@@ -8,13 +8,22 @@ it is replaced by the stable manifest.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from customhouse.app import journal
-from customhouse.app.memory import HELD, ROLLOUT, Memory, key_of, ref_of
-from customhouse.app.rollout_kinds import keeps_revisions, stable_release, unwalked, walked, walked_release
+from customhouse.app.landings import Landing, landing_of
+from customhouse.app.memory import HELD, LANDING, ROLLOUT, Memory, key_of, ref_of
+from customhouse.app.rollout_kinds import (
+    Course,
+    comparable,
+    course_of,
+    stable_release,
+    unwalked,
+    walked,
+    walked_release,
+)
 from customhouse.control.rollback import is_rollback
 from customhouse.control.rollout import (
     Move,
@@ -32,7 +41,8 @@ from customhouse.core.observation import Observation
 from customhouse.core.plan import HealthStatus, LiveObject
 from customhouse.core.release import RolloutPhase
 from customhouse.core.resource import Declaration, Manifest, ResourceRef
-from customhouse.execution.traffic import weighted_inference
+from customhouse.execution.health.revisions import declared_share
+from customhouse.execution.kserve import weighted_inference
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +54,8 @@ class Walk:
     commit: str
     rates: tuple[float | None, float | None] = (None, None)
     """What a second of serving costs, candidate and stable, in micro-units of the currency; None: not known."""
-    routed: bool = False
-    """Whether KServe keeps the stable version as a revision: then going back is a matter of weights."""
+    course: Course | None = None
+    """Where KServe keeps the stable version as a revision: then going back is a matter of weights."""
 
     def to_json(self) -> dict[str, Any]:
         """For the state store."""
@@ -54,15 +64,21 @@ class Walk:
             "stable": dict(self.stable),
             "commit": self.commit,
             "rates": list(self.rates),
-            "routed": self.routed,
+            "course": None if self.course is None else asdict(self.course),
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Walk:
         """The inverse of `to_json`."""
         candidate, stable = value.get("rates") or (None, None)
-        state, routed = RolloutState.from_json(value["state"]), value.get("routed", False)
-        return cls(state, value["stable"], value["commit"], (candidate, stable), routed)
+        course = value.get("course")
+        return cls(
+            RolloutState.from_json(value["state"]),
+            value["stable"],
+            value["commit"],
+            (candidate, stable),
+            None if course is None else Course(**course),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +93,8 @@ class Held:
     reverted: str = ""
     """The revert commit, once it is written; a text that begins with `!` says why none could be."""
     routed: bool = False
-    """As of the Walk: what Git declares stays, without traffic, since the stable version is there as it was."""
+    """What Git declares stays, without traffic, since KServe has the stable version as it was: as revision `serves`."""
+    serves: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """For the state store."""
@@ -89,6 +106,7 @@ class Held:
             "reason": self.reason,
             "reverted": self.reverted,
             "routed": self.routed,
+            "serves": self.serves,
         }
 
     @classmethod
@@ -102,6 +120,7 @@ class Held:
             value["reason"],
             value["reverted"],
             value.get("routed", False),
+            value.get("serves", ""),
         )
 
 
@@ -120,6 +139,24 @@ class Rollouts:
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
         self._shaped: tuple[Sequence[Declaration], Any, tuple[Declaration, ...]] | None = None
+
+    def landings(self) -> dict[ResourceRef, Landing]:
+        """What is on its way without a walk (KServe)."""
+        found = (Landing.from_json(value) for value in self._memory.all(LANDING).values())
+        return {item.ref: item for item in found}
+
+    def unfinished(self) -> frozenset[ResourceRef]:
+        """What is not to be called promoted yet, however healthy it is."""
+        return frozenset((*self.walks(), *self.landings()))
+
+    def land(self, read: Callable[[Sequence[ResourceRef]], Mapping[ResourceRef, LiveObject]], now: datetime) -> bool:
+        """Look at the landings once, if there are any; whether one came to its end."""
+        landings = self.landings()
+        live = read(list(landings)) if landings else {}
+        ended = [ref for ref, item in landings.items() if ref in live and item.landed(live[ref], now)]
+        if ended:
+            self._memory.put({key_of(LANDING, ref): None for ref in ended})
+        return bool(ended)
 
     def walks(self) -> dict[ResourceRef, Walk]:
         """The canaries in progress."""
@@ -148,10 +185,10 @@ class Rollouts:
         """
         documents: dict[str, Any] = {}
         walks = []
-        walking, held = self.walks(), self.held()
+        walking, held, landings = self.walks(), self.held(), self.landings()
         for change in changes:
             key = key_of(ROLLOUT, change.ref)
-            documents[key] = documents[key_of(HELD, change.ref)] = None
+            documents[key] = documents[key_of(HELD, change.ref)] = documents[key_of(LANDING, change.ref)] = None
             if change.operation is not Operation.UPDATE or change.before is None or change.after is None:
                 continue
             hold, current = held.get(change.ref), walking.get(change.ref)
@@ -168,12 +205,19 @@ class Rollouts:
                 stable = hold.stable
             elif current is not None:
                 stable = current.stable
-            walk = _start(change.after, stable, change.ref in running, commit, now)
-            if walk is not None and walk.state.candidate not in known_good:
+            live, landing = running.get(change.ref), landings.get(change.ref)
+            walk = _start(change.after, stable, live is not None and comparable(live), commit, now)
+            if walk is not None and live is not None and walk.state.candidate not in known_good:
                 rates = (rate(change.ref, change.after.manifest), rate(change.ref, stable))
-                walk = replace(walk, rates=rates, routed=keeps_revisions(running[change.ref]))
+                walk = replace(walk, rates=rates, course=course_of(live, _serving(hold, current)))
                 documents[key] = walk.to_json()
                 walks.append(walk)
+            elif landing is not None and landing.release == release:
+                documents[key_of(LANDING, change.ref)] = landing.to_json()
+            elif live is not None and release is not None and release != _release(change.before):
+                back = hold is not None or current is not None or (landing is not None and landing.still)
+                landing = landing_of(release, change.after.manifest, live, now, back=back)
+                documents[key_of(LANDING, change.ref)] = None if landing is None else landing.to_json()
         return documents, tuple(walks)
 
     def undone_by(self, changes: Iterable[Change], commit: str, message: str, now: datetime) -> list[Entry]:
@@ -195,23 +239,26 @@ class Rollouts:
 
         The same answer, not an equal one, as long as nothing changes: who asks looks at nothing again then.
         """
-        walks, held = self.walks(), self.held()
-        if self._shaped is not None and self._shaped[0] is declarations and self._shaped[1] == (walks, held):
+        walks, held, landings = self.walks(), self.held(), self.landings()
+        state = (walks, held, landings)
+        if self._shaped is not None and self._shaped[0] is declarations and self._shaped[1] == state:
             return self._shaped[2]
         result = []
         for declaration in declarations:
             walk, hold = walks.get(declaration.ref), held.get(declaration.ref)
-            manifest = declaration.manifest
+            landing, manifest = landings.get(declaration.ref), declaration.manifest
             if hold is not None and walked_release(manifest) == hold.release:
                 manifest = weighted_inference(manifest, 0) if hold.routed else unwalked(hold.stable)
             elif walk is not None and walked_release(manifest) == walk.state.candidate:
-                manifest = walked(manifest, walk.state)
+                manifest = walked(manifest, walk.state, walk.course)
+            elif landing is not None and landing.still and walked_release(manifest) == landing.release:
+                manifest = weighted_inference(manifest, 0)
             else:
                 manifest = unwalked(manifest)
             result.append(declaration if manifest is declaration.manifest else replace(declaration, manifest=manifest))
         same = all(one is other for one, other in zip(result, declarations, strict=True))
         shaped = tuple(declarations) if same else tuple(result)
-        self._shaped = (declarations, (walks, held), shaped)
+        self._shaped = (declarations, state, shaped)
         return shaped
 
     def advance(
@@ -227,9 +274,12 @@ class Rollouts:
         """
         moved = []
         for ref, walk in self.walks().items():
-            state, verdict = self._look(walk, observations, live.get(ref), now, known=ref not in unknown)
-            following = replace(walk, state=state)
-            if state != walk.state or verdict.move is not Move.WAIT:
+            if walk.course is not None and not walk.course.arrived:
+                following, verdict = _arrival(walk, walk.course, live.get(ref), now)
+            else:
+                state, verdict = self._look(walk, observations, live.get(ref), now, known=ref not in unknown)
+                following = replace(walk, state=state)
+            if following != walk or verdict.move is not Move.WAIT:
                 moved.append(Moved(following, verdict, self._documents(ref, following, verdict)))
         return tuple(moved)
 
@@ -253,7 +303,9 @@ class Rollouts:
     def _documents(self, ref: ResourceRef, walk: Walk, verdict: RolloutVerdict) -> dict[str, Any]:
         key = key_of(ROLLOUT, ref)
         if walk.state.phase is RolloutPhase.ROLLED_BACK:
-            hold = Held(ref, walk.state.candidate, walk.stable, walk.commit, verdict.reason, routed=walk.routed)
+            hold = Held(ref, walk.state.candidate, walk.stable, walk.commit, verdict.reason)
+            if walk.course is not None:
+                hold = replace(hold, routed=True, serves=walk.course.serves)
             return {key: None, key_of(HELD, ref): hold.to_json()}
         if walk.state.phase is RolloutPhase.PROMOTED:
             return {key: None}
@@ -262,6 +314,30 @@ class Rollouts:
     def reverted(self, hold: Held, outcome: str) -> dict[str, Any]:
         """The document that remembers the revert commit (or why there is none)."""
         return {key_of(HELD, hold.ref): replace(hold, reverted=outcome).to_json()}
+
+
+def _arrival(walk: Walk, course: Course, live: LiveObject | None, now: datetime) -> tuple[Walk, RolloutVerdict]:
+    """A look at a candidate whose revision is not ready yet: nothing is counted before it is."""
+    state = walk.state
+    status = None if live is None else live.health.status
+    if live is not None and status is HealthStatus.DEGRADED:
+        following, verdict = abort(state, f"the new release does not become ready: {live.health.message}")
+        return replace(walk, state=following), verdict
+    wait = RolloutVerdict(Move.WAIT, 0, "the new release is not ready yet")
+    if status is HealthStatus.HEALTHY:
+        return replace(walk, state=replace(state, step_at=now), course=replace(course, arrived=True)), wait
+    late = (now - state.started_at).total_seconds() >= state.plan.max_duration_s
+    if late and live is not None and declared_share(live.manifest) == 0:  # it was applied, and nothing came of it
+        following, verdict = abort(state, f"the new release is not ready after {state.plan.max_duration_s:g} s")
+        return replace(walk, state=following), verdict
+    return walk, wait
+
+
+def _serving(hold: Held | None, current: Walk | None) -> str:
+    """The revision that serves, as who took the traffic back or holds it knows; empty: KServe is to say."""
+    if hold is not None:
+        return hold.serves
+    return "" if current is None or current.course is None else current.course.serves
 
 
 def _release(declaration: Declaration) -> str | None:

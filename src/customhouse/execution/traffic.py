@@ -2,7 +2,7 @@
 
 Pure functions object → object; the caller applies them. Each way is that of the object's own controller:
 
-- KServe `InferenceService`: `spec.predictor.canaryTrafficPercent` (https://kserve.github.io, canary rollout);
+- KServe `InferenceService`: `execution.kserve`;
 - Argo `Rollout`: its steps are the one weight that is asked for and a pause without end, so that the controller goes
   there and waits; without steps it goes all the way. The template of the stable ReplicaSet brings the stable version
   back at once (the controller skips the steps of a rollback to it);
@@ -46,40 +46,6 @@ class TrafficStatus:
     weights: Mapping[str, int] = field(default_factory=dict)
     ended: str = ""
     message: str = ""
-
-
-# KServe
-def weighted_inference(manifest: Manifest, percent: int | None) -> Manifest:
-    """An InferenceService whose newest revision gets `percent` of the traffic; None: all of it, and for good."""
-    _check(percent)
-    spec = _mapping(manifest, "spec")
-    predictor = {key: value for key, value in _mapping(spec, "predictor").items() if key != "canaryTrafficPercent"}
-    if percent is not None:
-        predictor["canaryTrafficPercent"] = percent
-    return {**manifest, "spec": {**spec, "predictor": predictor}}
-
-
-def inference_status(live: Manifest) -> TrafficStatus:
-    """Of an InferenceService as KServe's controller reports it."""
-    status = _mapping(live, "status")
-    parts = _mapping(_mapping(status, "components"), "predictor")
-    weights: dict[str, int] = {}
-    for item in _objects(parts.get("traffic")):
-        name, share = item.get("revisionName"), item.get("percent")
-        if isinstance(name, str) and type(share) is int:
-            weights[name] = weights.get(name, 0) + share
-    created, latest = _text(parts, "latestCreatedRevision"), _text(parts, "latestReadyRevision")
-    # KServe calls a revision rolled out once it has had 100 %: before that the stable one is the latest of them, and
-    # from then on the one before (v0.16, inference_service_status.go).
-    rolled = _text(parts, "latestRolledoutRevision")
-    stable = rolled if rolled != created else _text(parts, "previousRolledoutRevision")
-    current = _observed(live, status)
-    conditions = {str(item.get("type")): item for item in _objects(status.get("conditions"))}
-    fine = conditions.get("Ready", {}).get("status") == "True"
-    message = str(
-        conditions.get("Ready", {}).get("message") or conditions.get("PredictorReady", {}).get("message") or ""
-    )
-    return TrafficStatus(current, current and fine and created == latest, stable, created, weights, message=message)
 
 
 # Argo Rollouts

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,15 +13,17 @@ import pytest
 
 from customhouse.app.memory import ROLLOUT, Memory, key_of
 from customhouse.app.metrics_spec import MetricsSpec
-from customhouse.app.rollout_kinds import walked_release
+from customhouse.app.rollout_kinds import Course, walked_release
 from customhouse.app.rollout_signals import Ask, Signals, cluster_signals, filled
-from customhouse.app.rollouts import Rollouts, Walk
+from customhouse.app.rollouts import Moved, Rollouts, Walk
 from customhouse.control.rollout import Move, arm_stats, begin, plan_of
+from customhouse.control.rollout_plan import KEEP
 from customhouse.core.change import Actor, ActorKind, Change, Operation
 from customhouse.core.cluster import Cluster
-from customhouse.core.errors import TargetError
+from customhouse.core.errors import DeclarationError, TargetError
 from customhouse.core.plan import Health, HealthStatus, LiveObject
 from customhouse.core.resource import Declaration, Location, ResourceRef
+from customhouse.execution.health import health
 from customhouse.store import open_store
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -152,24 +154,155 @@ def inference(model: str) -> dict[str, Any]:
     return {**found, "spec": {"predictor": predictor}}
 
 
-@pytest.mark.parametrize("routed", [True, False])
-def test_going_back_is_a_weight_where_the_version_before_is_kept_as_a_revision(tmp_path: Path, *, routed: bool) -> None:
-    """KServe would start the stable version anew, and the bad one would serve until that is ready."""
-    old, new = inference("a"), inference("b")
-    ref = ResourceRef.of(new)
-    components = {"predictor": {"latestCreatedRevision": "x-00001", "latestRolledoutRevision": "x-00001"}}
-    live = {ref: LiveObject(ref, old, Health(HealthStatus.HEALTHY, ""), {"components": components} if routed else {})}
-    memory = Memory(open_store(tmp_path / "state.db").state)
-    rollouts = Rollouts(memory)
-    before, after = (Declaration(ref, manifest, Location("x.yaml")) for manifest in (old, new))
-    change = Change(Operation.UPDATE, ref, before, after, None, Actor(ActorKind.PERSON, "Ada"))
-    documents, (begun,) = rollouts.begun_by([change], live, "c2", (), NOW)
-    memory.put(documents)
-    assert begun.routed is routed
-    broken = {ref: LiveObject(ref, new, Health(HealthStatus.DEGRADED, "no replica"), {})}
-    (moved,) = rollouts.advance([], broken, NOW)
-    memory.put(moved.documents)
-    (shown,) = rollouts.shaped((after,))
-    predictor = shown.manifest["spec"]["predictor"]
-    assert predictor["model"]["storageUri"] == f"pvc://models/{'b' if routed else 'a'}"
-    assert predictor.get("canaryTrafficPercent") == (0 if routed else None)
+FIRST, SECOND, THIRD = "x-00001", "x-00002", "x-00003"
+DECLARED = Declaration(ResourceRef.of(inference("a")), inference("a"), Location("x.yaml"))
+
+
+def declaration(model: str, **annotations: str) -> Declaration:
+    manifest = inference(model)
+    manifest["metadata"]["annotations"] |= {f"customhouse.dev/{key}": value for key, value in annotations.items()}
+    return replace(DECLARED, manifest=manifest)
+
+
+def kserve(created: str, ready: str, rolled: str, newest: int, percent: int | None, **status: Any) -> LiveObject:
+    """What KServe says of `x`, and whether it is well; `newest` is the share of the newest ready revision."""
+    manifest = inference("?")
+    if percent is not None:
+        manifest["spec"]["predictor"]["canaryTrafficPercent"] = percent
+    traffic = [{"revisionName": ready, "percent": newest, "latestRevision": True}]
+    traffic += [{"revisionName": rolled, "percent": 100 - newest, "tag": "prev"}] if newest < 100 else []
+    revisions = {"latestCreatedRevision": created, "latestReadyRevision": ready, "latestRolledoutRevision": rolled}
+    said = {"deploymentMode": "Knative", "components": {"predictor": {**revisions, "traffic": traffic}}}
+    state = "True" if created == ready else "Unknown"
+    status = {**said, "conditions": [{"type": "Ready", "status": state}], **status}
+    whole = {**manifest, "status": status}
+    return LiveObject(DECLARED.ref, whole, health(whole), status)
+
+
+class Desk:
+    """Rollouts of one service, the commits that change it, and looks at what a cluster says of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.memory = Memory(open_store(folder / "state.db").state)
+        self.rollouts = Rollouts(self.memory)
+
+    def changed(self, before: str, after: str, live: LiveObject, known: tuple[str, ...] = ()) -> tuple[Walk, ...]:
+        old, new = declaration(before), declaration(after)
+        change = Change(Operation.UPDATE, new.ref, old, new, None, Actor(ActorKind.PERSON, "Ada"))
+        documents, walks = self.rollouts.begun_by([change], {new.ref: live}, "c", known, NOW)
+        self.memory.put(documents)
+        return walks
+
+    def look(self, live: LiveObject, at: datetime = NOW) -> tuple[Moved, ...]:
+        cluster = cast(Cluster, SimpleNamespace(get=lambda refs: [live.manifest for _ in refs]))
+        self.rollouts.land(lambda _: {live.ref: live}, at)
+        walks = self.rollouts.walks()
+        found = cluster_signals(cluster, walks, MetricsSpec(), lambda *_: (), at)
+        moved = self.rollouts.advance(found.observations, found.live, at, found.unknown)
+        for item in moved:
+            self.memory.put(item.documents)
+        return moved
+
+    def share(self, model: str) -> int | None:
+        (shown,) = self.rollouts.shaped((declaration(model),))
+        found: int | None = shown.manifest["spec"]["predictor"].get("canaryTrafficPercent")
+        assert KEEP not in shown.manifest["metadata"]["annotations"], "an annotation would be another revision"
+        return found
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def test_a_candidate_has_no_share_before_its_own_revision_is_ready(desk: Desk) -> None:
+    """Knative gives the share to the newest ready revision: after a rollback that is the one that was worse."""
+    desk.changed("a", "b", kserve(FIRST, FIRST, FIRST, 100, None))
+    assert desk.share("b") == 0
+    for early in (
+        kserve(FIRST, FIRST, FIRST, 100, 0),  # KServe has not looked
+        kserve(FIRST, FIRST, FIRST, 0, 0),  # the shares are there, its revision is not
+        kserve(SECOND, FIRST, FIRST, 0, 0),  # it is not ready
+        kserve(SECOND, SECOND, FIRST, 100, 0),  # it is ready, and the shares are another's
+    ):
+        assert desk.look(early) == ()
+        assert desk.share("b") == 0
+    (moved,) = desk.look(kserve(SECOND, SECOND, FIRST, 0, 0))
+    assert (moved.verdict.move, desk.share("b")) == (Move.WAIT, 10)
+
+
+def test_what_the_version_before_fails_with_is_not_held_against_the_candidate(desk: Desk) -> None:
+    failed = [{"type": "Ready", "status": "False", "reason": "RevisionFailed"}]
+    desk.changed("b", "c", kserve(SECOND, FIRST, FIRST, 0, 0, conditions=failed))
+    assert desk.look(kserve(SECOND, FIRST, FIRST, 0, 0, conditions=failed)) == ()
+    (moved,) = desk.look(kserve(THIRD, FIRST, FIRST, 0, 0, conditions=failed))
+    assert moved.verdict.move is Move.ABORT
+    assert desk.share("c") == 0
+
+
+def test_a_candidate_that_never_comes_is_given_up_only_where_it_was_applied(desk: Desk) -> None:
+    desk.changed("a", "b", kserve(FIRST, FIRST, FIRST, 100, None))
+    late = NOW + timedelta(hours=2)
+    assert desk.look(kserve(FIRST, FIRST, FIRST, 100, None), late) == (), "a cluster that is observed alone"
+    (moved,) = desk.look(kserve(SECOND, FIRST, FIRST, 0, 0), late)
+    assert moved.verdict.reason == "the new release is not ready after 3600 s"
+
+
+def test_going_back_is_a_weight_and_the_revert_gets_no_share_before_it_is_ready(desk: Desk) -> None:
+    (begun,) = desk.changed("a", "b", kserve(FIRST, FIRST, FIRST, 100, None))
+    desk.look(kserve(SECOND, SECOND, FIRST, 0, 0))
+    broken = [{"type": "Ready", "status": "False", "reason": "RevisionFailed"}]
+    (moved,) = desk.look(kserve(SECOND, SECOND, FIRST, 10, 10, conditions=broken))
+    assert moved.verdict.move is Move.ABORT
+    assert desk.share("b") == 0
+    # The revert: the same release as before, and the newest ready revision is the bad one until its own is ready.
+    assert desk.changed("b", "a", kserve(SECOND, SECOND, FIRST, 0, 0), (begun.state.stable,)) == ()
+    for early in (kserve(SECOND, SECOND, FIRST, 0, 0), kserve(THIRD, SECOND, FIRST, 0, 0)):
+        desk.look(early, NOW + timedelta(days=1))
+        assert desk.share("a") == 0
+        assert desk.rollouts.unfinished()
+    desk.look(kserve(THIRD, THIRD, FIRST, 0, 0))
+    assert desk.share("a") is None
+    assert not desk.rollouts.unfinished()
+
+
+def test_a_fix_after_a_rollback_is_held_against_what_serves(desk: Desk) -> None:
+    desk.changed("a", "b", kserve(FIRST, FIRST, FIRST, 100, None))
+    broken = [{"type": "Ready", "status": "False", "reason": "RevisionFailed"}]
+    desk.look(kserve(SECOND, SECOND, FIRST, 0, 0, conditions=broken))
+    (walk,) = desk.changed("b", "c", kserve(SECOND, SECOND, SECOND, 0, 0))  # KServe has not put it right yet
+    assert walk.course == Course(FIRST, SECOND)
+    assert walk.state.stable == walked_release(inference("a"))
+    assert desk.share("c") == 0
+
+
+def test_a_change_that_nobody_walks_is_promoted_when_its_revision_is_ready(desk: Desk) -> None:
+    assert desk.changed("a", "b", kserve(FIRST, "", "", 100, None)) == (), "nothing has served: nothing to compare with"
+    assert desk.share("b") is None
+    assert desk.rollouts.unfinished()
+    desk.look(kserve(FIRST, FIRST, FIRST, 100, None))
+    assert desk.rollouts.unfinished(), "the version before"
+    desk.look(kserve(SECOND, SECOND, SECOND, 100, None))
+    assert not desk.rollouts.unfinished()
+    desk.changed("b", "a", kserve(SECOND, SECOND, SECOND, 100, None), (str(walked_release(inference("a"))),))
+    desk.look(kserve(SECOND, SECOND, SECOND, 100, None), NOW + timedelta(minutes=6))
+    assert not desk.rollouts.unfinished(), "KServe made nothing new of it"
+
+
+@pytest.mark.parametrize("mode", ["Standard", "RawDeployment", "ModelMesh"])
+def test_a_rollout_where_kserve_shares_no_traffic_is_refused(desk: Desk, mode: str) -> None:
+    live = kserve("", "", "", 100, None, deploymentMode=mode, observedGeneration=3)
+    with pytest.raises(DeclarationError, match=f"in its mode {mode}, where a new version has all of the traffic"):
+        desk.changed("a", "b", live)
+    assert not desk.rollouts.walks()
+    assert desk.changed("a", "b", live, (str(walked_release(inference("b"))),)) == (), "what was good goes straight"
+
+
+def test_the_local_target_goes_back_to_the_manifest_before(desk: Desk) -> None:
+    live = LiveObject(DECLARED.ref, inference("a"), Health(HealthStatus.HEALTHY, ""), {"local": {}})
+    (begun,) = desk.changed("a", "b", live)
+    assert begun.course is None
+    (moved,) = desk.rollouts.advance([], {DECLARED.ref: replace(live, health=Health(HealthStatus.DEGRADED, "x"))}, NOW)
+    desk.memory.put(moved.documents)
+    (shown,) = desk.rollouts.shaped((declaration("b"),))
+    assert shown.manifest["spec"]["predictor"]["model"]["storageUri"] == "pvc://models/a"

@@ -12,7 +12,6 @@ from customhouse.core.errors import DeclarationError
 from customhouse.execution.traffic import (
     TRACK,
     deployment_status,
-    inference_status,
     pinned_service,
     replica_split,
     rollout_release,
@@ -21,48 +20,8 @@ from customhouse.execution.traffic import (
     second_deployment,
     stepped_rollout,
     template_hash,
-    weighted_inference,
     weighted_route,
 )
-
-
-def inference(percent: int | None = None) -> dict[str, Any]:
-    predictor: dict[str, Any] = {"model": {"modelFormat": {"name": "onnx"}}}
-    if percent is not None:
-        predictor["canaryTrafficPercent"] = percent
-    return {"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService", "spec": {"predictor": predictor}}
-
-
-def test_an_inference_service_gets_a_share_and_loses_it_when_it_has_everything() -> None:
-    declared = inference()
-    assert weighted_inference(declared, 20) == inference(20)
-    assert weighted_inference(inference(20), None) == declared == inference()
-
-
-def kserve_live(created: str, ready: str, *, observed: int = 3, rolled: str = "p-00001") -> dict[str, Any]:
-    predictor = {
-        "latestCreatedRevision": created,
-        "latestReadyRevision": ready,
-        "previousRolledoutRevision": "p-00000",
-        "latestRolledoutRevision": rolled,
-        "traffic": [
-            {"revisionName": "p-00001", "percent": 80, "tag": "prev"},
-            {"revisionName": created, "percent": 20, "latestRevision": True},
-        ],
-    }
-    conditions = [{"type": "Ready", "status": "True"}]
-    status = {"observedGeneration": observed, "components": {"predictor": predictor}, "conditions": conditions}
-    return {**inference(20), "metadata": {"generation": 3}, "status": status}
-
-
-def test_a_candidate_of_kserve_is_ready_when_its_own_revision_is_and_the_controller_has_looked() -> None:
-    said = inference_status(kserve_live("p-00002", "p-00002"))
-    assert (said.ready, said.stable, said.candidate) == (True, "p-00001", "p-00002")
-    assert said.weights == {"p-00001": 80, "p-00002": 20}
-    assert inference_status(kserve_live("p-00002", "p-00002", rolled="p-00002")).stable == "p-00000", "it had 100 %"
-    assert not inference_status(kserve_live("p-00002", "p-00001")).ready
-    assert not inference_status(kserve_live("p-00002", "p-00002", observed=2)).ready
-    assert not inference_status(inference(20)).ready
 
 
 def rollout(strategy: Any, **status: Any) -> dict[str, Any]:

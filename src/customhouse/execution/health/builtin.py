@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from customhouse.core.plan import Health, HealthStatus
+from customhouse.execution.health.revisions import declared_share, revisions_of
 from customhouse.execution.health.seen import (
     DEGRADED,
     HEALTHY,
@@ -171,13 +172,20 @@ def _inference_service(seen: Seen) -> Health:
     transition = model.get("transitionStatus")
     if holds(found, "Stopped"):
         return Health(SUSPENDED, said(found["Stopped"]) or "it is stopped")
-    if behind(seen.metadata, seen.status):
+    # observedGeneration is that of what KServe made of it: where there are revisions, they tell whether it has looked.
+    revisions = revisions_of({"metadata": seen.metadata, "spec": seen.spec, "status": seen.status})
+    if not revisions.mode and behind(seen.metadata, seen.status):
         return Health(PROGRESSING, NOT_SEEN)
     if transition in ("BlockedByFailedLoad", "InvalidSpec"):
         return Health(DEGRADED, said(mapping(model, "lastFailureInfo")) or word(transition))
     failing = [c for c in found.values() if state(c) == "False" and c.get("severity") != "Info"]
     ready = found.get("Ready", {})
     if state(ready) == "True":
+        share = declared_share({"spec": seen.spec})
+        if revisions.shared and revisions.newest is not None and not revisions.as_asked(share):
+            return Health(PROGRESSING, f"its newest revision has {revisions.newest} % of the traffic, not {share} %")
+        if revisions.shared and revisions.created != revisions.ready:
+            return Health(PROGRESSING, f"revision {revisions.created} is not ready")
         return Health(HEALTHY, said(ready) or "it is ready")
     decided = [c for c in failing if c.get("reason")]
     if decided and transition != "InProgress":
