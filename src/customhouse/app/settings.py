@@ -34,6 +34,11 @@ class Settings:
     """The process environment: adapters pick out what the programs that they start may see."""
 
     @property
+    def opa(self) -> str:
+        """CUSTOMHOUSE_OPA: the address of an Open Policy Agent that somebody else runs on this machine; or empty."""
+        return self.environment.get("CUSTOMHOUSE_OPA", "")
+
+    @property
     def workspace(self) -> Path:
         """The folder that holds the state directory."""
         return self.state.parent

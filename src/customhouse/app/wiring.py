@@ -79,10 +79,15 @@ def _on_path(program: str, settings: Settings) -> str | None:
 def engine(settings: Settings, *, timeout_s: float = 10.0) -> PolicyEngine:
     """The policy engine that was asked for; `auto` takes an OPA of 1.0 or later on PATH. Raises UsageError.
 
-    Either runs in a process of its own that is ended when it does not answer one question in time.
+    Either runs in a process of its own that is ended when it does not answer in time. CUSTOMHOUSE_OPA names an OPA that
+    somebody else runs; it goes before one on PATH.
     """
     from customhouse.policy.adapters.guarded import GuardedEngine
 
+    if settings.opa and settings.engine != "embedded":
+        from customhouse.policy.adapters.opa_beside import OpaBeside
+
+        return OpaBeside(settings.opa, timeout_s=timeout_s)
     found = _on_path("opa", settings)
     if settings.engine == "opa" and found is None:
         raise UsageError("the program `opa` is not on PATH", hint="install it (`make parts`), or --engine embedded")
@@ -120,14 +125,15 @@ def foreign_engine(settings: Settings) -> RightEngine:
     from customhouse.policy.foreign_engine import RightEngine
 
     found = None if settings.engine == "embedded" else _on_path("opa", settings)
-    if settings.engine == "opa" and found is None:
+    if settings.engine == "opa" and found is None and not settings.opa:
         raise UsageError("the program `opa` is not on PATH", hint="install it (`make parts`), or --engine embedded")
     exact = None
     if found is not None:
         from customhouse.policy.adapters.opa_foreign import OpaForeign
 
         exact = OpaForeign(found)
-    return RightEngine(None if settings.engine == "opa" else EmbeddedForeign(), exact)
+    # An OPA beside us is asked our own rules alone: those of others need its program, with capabilities of its own.
+    return RightEngine(None if settings.engine == "opa" and exact is not None else EmbeddedForeign(), exact)
 
 
 def foreign_engine_beside(engine: PolicyEngine, *, guarded: bool) -> RightEngine:
