@@ -1,0 +1,149 @@
+"""Services and graphs on KServe's real controller, kept by `customhouse up`; canaries by what a Prometheus counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from control_repository import git
+from up_world import UpWorld, service
+
+from kserve_controller import LABEL, SERVING, Knative, kserve_on
+from kubernetes_plane import ControlPlane, KubernetesError
+from prometheus_server import prometheus_of
+
+pytestmark = [pytest.mark.part("kubernetes"), pytest.mark.part("kserve-manager"), pytest.mark.part("prometheus")]
+
+RULES = """\
+apiVersion: customhouse.dev/v1
+target:
+  kind: kubernetes
+  kubeconfig: KUBECONFIG
+  mode: manage
+metrics:
+  prometheus: PROMETHEUS
+tiers:
+  definitions:
+    standard:
+      requiredEvidence: []
+      requiredImageEvidence: []
+policy:
+  requireSignedCommits: false
+  trustedRegistries: [registry.example]
+optimiser:
+  autonomy: observe
+prices:
+  maxAgeDays: 3650
+"""
+ANALYSIS = "min-requests=200, min-labelled=0, latency-ratio=5"
+
+
+class Shop(UpWorld):
+    """The repository, a namespace, Knative in it, and traffic that is counted as Knative splits it."""
+
+    def __init__(self, root: Path, plane: ControlPlane, prometheus: str, namespace: str) -> None:
+        self.plane, self.namespace = plane, namespace
+        rules = RULES.replace("KUBECONFIG", str(plane.kubeconfig)).replace("PROMETHEUS", prometheus)
+        super().__init__(root, rules)
+
+    def declared(self, model: str, way: str = "canary", name: str = "score") -> str:
+        """The service at a model, with a canary or blue-green, or with none."""
+        number = int(model.removeprefix("v"))
+        text = service(f"sha256:{number:064x}", model, name=name, analysis=ANALYSIS)
+        text = text.replace("namespace: shop", f"namespace: {self.namespace}")
+        steps = '    customhouse.dev/rollout-steps: "20,50"\n'
+        if way == "blue-green":
+            text = text.replace("rollout: canary", "rollout: blue-green").replace(steps, "")
+        return text
+
+    def live(self, kind: str = "inferenceservices", name: str = "score", version: str = "v1beta1") -> Any:
+        try:
+            return self.plane.call("GET", f"{SERVING}/{version}/namespaces/{self.namespace}/{kind}/{name}")
+        except KubernetesError as error:
+            if error.status != 404:
+                raise
+            return {}
+
+    def promoted(self, commit: str) -> bool:
+        """Whether the commit is what is deployed, and nothing is on its way."""
+        seen = self.overview()
+        waiting = [name for name in ("pending/", "rollout/", "landing/", "held/") if self.documents(name)]
+        return seen.get("deployed") == commit and not waiting
+
+
+class Traffic:
+    """Counters by revision: each scrape, four hundred requests, shared as Knative shares them."""
+
+    def __init__(self, knative: Knative, namespace: str) -> None:
+        self.knative, self.namespace = knative, namespace
+        self.bad: set[str] = set()
+        """Models of whose answers some fail."""
+        self.counts: dict[str, list[int]] = {}
+
+    def text(self) -> str:
+        for revision, share in dict(self.knative.split).items():
+            count = self.counts.setdefault(revision, [0, 0])
+            count[0] += 4 * share
+            count[1] += share if self.knative.models[revision] in self.bad else 0
+        lines = []
+        for revision, (requests, errors) in self.counts.items():
+            arm = f'namespace="{self.namespace}",service="score",revision="{revision}"'
+            lines.append(f"customhouse_requests_total{{{arm}}} {requests}")
+            lines.append(f"customhouse_request_errors_total{{{arm}}} {errors}")
+        return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="module")
+def kserve(
+    kubernetes: ControlPlane, find_part: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ControlPlane]:
+    with kserve_on(kubernetes, find_part("kserve-manager"), tmp_path_factory.mktemp("kserve")) as plane:
+        yield plane
+
+
+@pytest.fixture
+def shop(
+    kserve: ControlPlane, find_part: Callable[[str], Path], tmp_path: Path
+) -> Iterator[tuple[Shop, Knative, Traffic]]:
+    namespace = kserve.namespace("kserve", {LABEL: "yes"})
+    knative = Knative(kserve, namespace)
+    traffic = Traffic(knative, namespace)
+    (tmp_path / "prometheus").mkdir()
+    try:
+        with prometheus_of(find_part("prometheus"), tmp_path / "prometheus", traffic.text) as address:
+            world = Shop(tmp_path, kserve, address, namespace)
+            yield world, knative, traffic
+            world.close()
+    finally:
+        knative.close()
+
+
+def test_versions_are_walked_on_kserve_and_a_bad_one_never_gets_traffic_again(
+    shop: tuple[Shop, Knative, Traffic],
+) -> None:
+    world, knative, traffic = shop
+
+    def serve(model: str, way: str = "canary") -> str:
+        return world.push({"score.yaml": world.declared(model, way)}, f"Serve {model}")
+
+    first = serve("v1")
+    world.start()
+    world.until(lambda: world.promoted(first), 180)
+    assert knative.shares == [{"v1": 100}]
+
+    second = serve("v2")
+    world.until(lambda: world.promoted(second), 180)
+    assert knative.shares[1:] == [{"v1": 100, "v2": 0}, {"v1": 80, "v2": 20}, {"v1": 50, "v2": 50}, {"v2": 100}]
+
+    traffic.bad.add("v3")
+    before, bad = len(knative.shares), serve("v3")
+    world.until(lambda: world.head != bad, 180)
+    world.until(lambda: world.promoted(world.head), 180)
+    message = git(world.remote, "log", "-1", "--format=%B", "main")
+    assert f"This reverts commit {bad}" in message
+    assert "of stable at the same time" in message
+    # Its revision stays the newest ready one until that of the revert is: it has no share then.
+    assert knative.shares[before:] == [{"v2": 100, "v3": 0}, {"v2": 80, "v3": 20}, {"v2": 100, "v3": 0}, {"v2": 100}]
+    assert world.end() == 0
