@@ -43,6 +43,8 @@ def test_what_is_declared_is_applied_in_order_and_a_second_run_writes_nothing(wo
         f"ConfigMap {place}/settings",
         f"Namespace {place}",
     }
+    world.plane.until(lambda: "kube-root-ca.crt" in world.versions("ConfigMap", place))  # a controller makes it
+    world.plane.until(lambda: "kube-root-ca.crt" in world.versions("ConfigMap", world.home))
     before = world.versions("ConfigMap", place) | world.versions("ConfigMap", world.home)
     world.restart()
     world.declare(*everything)

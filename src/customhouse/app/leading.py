@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from customhouse.app.passing import PassingCluster
-from customhouse.core.cluster import Apply, Cluster, Delete, Written
+from customhouse.core.cluster import Cluster, ClusterChange, Written
 from customhouse.core.errors import TargetError
 
 _FILE = "candidate"
@@ -21,7 +21,7 @@ class LeadersCluster(PassingCluster):
         super().__init__(cluster)
         self._leads = leads
 
-    def write(self, changes: Sequence[Apply | Delete]) -> Sequence[Written]:
+    def write(self, changes: Sequence[ClusterChange]) -> Sequence[Written]:
         """See `Cluster`. Raises TargetError for changes of who does not lead (any more)."""
         if not self._leads() and not all(change.dry_run for change in changes):
             raise TargetError("another control plane leads by now; nothing more is written from here")

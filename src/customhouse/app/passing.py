@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from customhouse.core.cluster import (
     EVERYWHERE,
     ApiKind,
-    Apply,
     Cluster,
-    Delete,
+    ClusterChange,
     Discovered,
     Listed,
     Scope,
@@ -41,6 +40,6 @@ class PassingCluster:
         """See `Cluster`."""
         return self._cluster.watch(kinds, sink, scope)
 
-    def write(self, changes: Sequence[Apply | Delete]) -> Sequence[Written]:
+    def write(self, changes: Sequence[ClusterChange]) -> Sequence[Written]:
         """See `Cluster`."""
         return self._cluster.write(changes)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from customhouse.app.passing import PassingCluster
 from customhouse.control.sealed import Opener, is_sealed
-from customhouse.core.cluster import Apply, Cluster, Delete, Refusal, Written
+from customhouse.core.cluster import Apply, Cluster, ClusterChange, Refusal, Written
 from customhouse.core.errors import CannotDecideError
 from customhouse.core.resource import Manifest
 
@@ -22,10 +22,10 @@ class UnsealingCluster(PassingCluster):
         super().__init__(cluster)
         self.opener: Opener | None = None
 
-    def write(self, changes: Sequence[Apply | Delete]) -> Sequence[Written]:
+    def write(self, changes: Sequence[ClusterChange]) -> Sequence[Written]:
         """See `Cluster`. An object that cannot be opened is not sent, and is INVALID."""
         refused: dict[int, Written] = {}
-        sent: list[Apply | Delete] = []
+        sent: list[ClusterChange] = []
         sealed: set[int] = set()
         for index, change in enumerate(changes):
             if not isinstance(change, Apply) or not is_sealed(change.manifest):

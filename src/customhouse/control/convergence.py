@@ -17,17 +17,18 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from itertools import groupby
 
 from customhouse._kit.clock import Clock
 from customhouse.control import drift as drifting
+from customhouse.control.additions import additions, applied_at, removable, removal
 from customhouse.control.drift import FieldDrift
 from customhouse.control.pruning import Pruning
-from customhouse.control.rounds import Found, ObjectDrift, Round
+from customhouse.control.rounds import Conduct, Found, ObjectDrift, Round, why_not
 from customhouse.control.sealed import is_sealed
-from customhouse.control.stages import Wanted, in_place, scaled, wanted, with_replicas, without_others
+from customhouse.control.stages import Wanted, scaled, shaped, wanted, with_replicas
 from customhouse.control.tracked import Inventories, Tracked
 from customhouse.core.cluster import Apply, Cluster, Refusal, Written, managers_of
 from customhouse.core.errors import TargetError
@@ -42,17 +43,9 @@ _SOON_S, _SOON_MOST_S = 0.05, 5.0
 _FIGHTS, _FIGHT_S = 5, 120.0
 """After so many corrections of one object, each within so many seconds of the last, they come less and less often."""
 _MISSING = "missing"
+_CONDUCT = Conduct()
 _READY = (HealthStatus.HEALTHY, HealthStatus.SUSPENDED)
-
-
-@dataclass(frozen=True, slots=True)
-class Conduct:
-    """What may be done. `writes` False: nothing at all (observe mode); then drift and plans are only told."""
-
-    writes: bool = True
-    correct: bool = True
-    prune: bool = True
-    prune_budget_percent: int = 50
+__all__ = ["Conduct", "Convergence"]
 
 
 class _Need(Enum):
@@ -70,7 +63,7 @@ class Convergence:
     """
 
     def __init__(
-        self, cluster: Cluster, sight: Sight, inventory: Inventories, clock: Clock, conduct: Conduct = Conduct()
+        self, cluster: Cluster, sight: Sight, inventory: Inventories, clock: Clock, conduct: Conduct = _CONDUCT
     ) -> None:
         self.conduct = conduct
         self.inventory = inventory
@@ -84,6 +77,8 @@ class Convergence:
         self._dirty: set[Key] = set()
         self._later: list[tuple[float, Key]] = []
         self._unfit: dict[Key, str] = {}
+        self._told_of: dict[Key, ObjectDrift] = {}
+        """What was added to an object, as it was told last."""
         self._held_back: dict[Key, str] = {}
         """Objects that are neither applied nor deleted, and why."""
         self._waves = 1
@@ -314,9 +309,13 @@ class Convergence:
                 continue
             if self._same(answer.manifest, seen):
                 self._well(item)
-                entry = self.inventory.entries[item.key]
-                self.inventory.put(replace(entry, uid=seen.uid, state=seen.state, digest=item.digest))
-                self._note_additions(item, answer.manifest, seen, made)
+                entry = replace(self.inventory.entries[item.key], uid=seen.uid, digest=item.digest)
+                added = additions(answer.manifest, managers_of(answer.manifest), item.ignored)
+                # With what others added it is not as declared: a restart must find that again.
+                self.inventory.put(replace(entry, state="" if added else seen.state))
+                item.since = item.since if added else None
+                if added:
+                    self._note_additions(item, answer.manifest, added, made)
             else:
                 altered.append((item, answer.manifest))
         return self._told(altered, made)
@@ -349,6 +348,7 @@ class Convergence:
                 continue
             made.drift.append(drift)
             found.append(item)
+            item.since = item.since or applied_at(managers)
         return found
 
     def _fought(self, item: Wanted, fields: Sequence[FieldDrift]) -> bool:
@@ -363,20 +363,34 @@ class Convergence:
         item.heals, item.healed_at = item.heals + 1, now
         return False
 
-    def _note_additions(self, item: Wanted, would: Manifest, seen: Seen, made: Round) -> None:
-        added = drifting.additions(would, managers_of(would))
-        if added:
-            drift = ObjectDrift(Found.ADDED, item.ref, added)
-            if self.drifting.get(item.key) != drift:
-                made.drift.append(drift)
-            self._note(drift)
+    def _note_additions(self, item: Wanted, live: Manifest, added: tuple[FieldDrift, ...], made: Round) -> None:
+        """Told once; what may be taken away is, and then it is looked at again."""
+        drift, told = ObjectDrift(Found.ADDED, item.ref, added), self._told_of.get(item.key)
+        self._note(drift)
+        pointers = removable(live, managers_of(live), added, item.since) if item.correct and self.conduct.writes else ()
+        if pointers and not self._fought(item, added) and self._take_away(live, pointers):
+            drift = replace(drift, corrected=True)
+            self._again(item)
+        elif not pointers:
+            item.reported = fingerprint(live)
+        if told != drift:
+            made.drift.append(drift)
+        self._told_of[item.key] = drift
+
+    def _take_away(self, live: Manifest, pointers: tuple[str, ...]) -> bool:
+        """Whether the fields are gone; the watch tells what the object is by then."""
+        answers = self._cluster.write([removal(live, pointers)] if pointers else [])
+        for manifest in (answer.manifest for answer in answers if answer.ok):
+            if manifest is not None:
+                self._sight.told(manifest)
+        return bool(answers) and answers[0].ok
 
     def _shaped(self, items: Sequence[Wanted]) -> list[Manifest]:
         """What is sent: as declared, but for a number of replicas that an autoscaler has taken over."""
-        asked = [item for item in items if item.key in self._scaled and self._sight.seen(item.key) is not None]
+        asked = [item for item in items if item.ignored or item.key in self._scaled]
+        asked = [item for item in asked if self._sight.seen(item.key) is not None]
         lives = dict(zip((item.key for item in asked), self._cluster.get([item.ref for item in asked]), strict=True))
-        placed = (in_place(item.declaration.manifest, item.ref) for item in items)
-        return [without_others(one, lives.get(item.key)) for item, one in zip(items, placed, strict=True)]
+        return [shaped(item, lives.get(item.key), scaled=item.key in self._scaled) for item in items]
 
     # 4 to 6
     def _apply(self, items: Sequence[Wanted], made: Round) -> None:
@@ -412,13 +426,16 @@ class Convergence:
         if entry.digest == item.digest and before is None:
             made.drift.append(ObjectDrift(Found.MISSING, item.ref, corrected=True))
         done = entry.done and entry.uid == seen.uid and entry.digest == item.digest
-        self.inventory.put(
-            replace(entry, uid=seen.uid, keep=item.keep, digest=item.digest, state=seen.state, done=done)
-        )
+        # What was not as it was known to be may hold what others added, and that is not gone by an apply: look again.
+        known = before is None or before.state == entry.state
+        state = seen.state if known else ""
+        self.inventory.put(replace(entry, uid=seen.uid, keep=item.keep, digest=item.digest, state=state, done=done))
         if before is None or before.version != seen.version:
             made.applied.append(item.ref)
             made.touched.add(item.key)
         self._well(item)
+        if not known:
+            self._again(item)
 
     def _moved(self, item: Wanted, live: Manifest) -> None:
         """A kind that was not served when it was declared turned out to have no namespaces (or to have them)."""
@@ -445,7 +462,7 @@ class Convergence:
     def _failed(self, item: Wanted, answer: Written, made: Round) -> None:
         if answer.refusal in (Refusal.BUSY, Refusal.UNREACHABLE):
             made.unanswered = answer.problem
-        self._later_again(item, _why(answer))
+        self._later_again(item, why_not(answer))
 
     def _later_again(self, item: Wanted, problem: str) -> None:
         item.problem = problem
@@ -480,14 +497,3 @@ def _as_before(before: Wanted, item: Declaration) -> bool:
     """Whether an object is declared as it was; a revision that is read anew has other values of the same text."""
     known = before.declaration
     return known.care == item.care and (known.manifest is item.manifest or before.digest == item.digest)
-
-
-def _why(answer: Written) -> str:
-    by = f" ({answer.denied_by})" if answer.denied_by else ""
-    hints = {
-        Refusal.NO_NAMESPACE: "; declare the namespace",
-        Refusal.NO_KIND: "; declare or install its definition",
-        Refusal.FORBIDDEN: "; give the account the role in deploy/",
-    }
-    hint = hints.get(answer.refusal, "") if answer.refusal is not None else ""
-    return f"{answer.problem}{by}{hint}"

@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import accumulate
 from typing import Any
 
 from customhouse._kit.clock import to_rfc3339
@@ -22,17 +21,13 @@ from customhouse.core.sight import stripped
 
 MANAGER = "customhouse"
 """The one field manager that Customhouse applies with."""
-_MOST = 50
+MOST = 50
 """Differences told of one object."""
-_ABSENT = object()
+ABSENT = object()
+"""What stands for a field that is not there."""
 _NAMES = ("name", "containerPort", "port", "mountPath", "devicePath", "topologyKey", "ip", "key", "type")
 """What items of lists are usually told apart by; where all of both lists have one, they are compared by it."""
 _SCALE = "scale"
-
-# Writers that are a person at a keyboard: what they add to a managed object is told, though no declared field changed.
-_HANDS = ("kubectl", "k9s", "Lens", "Mozilla", "Headlamp", "rancher", "dashboard", "oc")
-_KUBERNETES = ("kube-controller-manager", "kube-scheduler")
-_PLAIN = frozenset({"", "apps", "batch", "networking.k8s.io"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +65,7 @@ def object_diff(declared: Manifest, live: Manifest) -> tuple[FieldDiff, ...]:
         # What applying keeps for `kubectl diff` holds the whole manifest, values and all.
         hidden = hidden or (secret and item.pointer.startswith("/metadata/annotations"))
         found.append(_hide(item) if hidden else item)
-        if len(found) == _MOST:
+        if len(found) == MOST:
             break
     return tuple(found)
 
@@ -85,12 +80,12 @@ def who_wrote(fields: Sequence[FieldDiff], live: Manifest, managers: Sequence[Ma
 
     A field that was taken away has no owner: then it was the latest writer that is not us, if there is just one.
     """
-    others = [item for item in managers if not _ours(item) and item.subresource != "status"]
+    others = [item for item in managers if not is_ours(item) and item.subresource != "status"]
     by_time = sorted(others, key=lambda item: "" if item.at is None else item.at.isoformat())
     found = []
     for diff in fields:
         path = diff.pointer.split("/")[1:]
-        owners = [item for item in by_time if _owns(item.fields, path, live)]
+        owners = [item for item in by_time if owns(item.fields, path, live)]
         if not owners and len(others) == 1 and diff.live is None:
             owners = others
         last = owners[-1] if owners else None
@@ -98,46 +93,13 @@ def who_wrote(fields: Sequence[FieldDiff], live: Manifest, managers: Sequence[Ma
     return tuple(found)
 
 
-def additions(live: Manifest, managers: Sequence[Manager]) -> tuple[FieldDrift, ...]:
-    """What others own of an object beside what is declared: nobody takes it away by applying again.
-
-    Told is all that people's tools add; and whoever adds it, what is run or reached (a container, a port): the name of
-    a manager is whatever its writer says. What we own as well is declared: who made the object with kubectl before it
-    was adopted keeps a part in it.
-    """
-    found = []
-    leaves = [pointer for item in managers if _ours(item) for pointer, _ in _leaves(item.fields, live, "")]
-    declared = {above for pointer in leaves for above in accumulate(pointer.split("/"), "{}/{}".format)}
-    for item in managers:
-        if _ours(item) or item.subresource:
-            continue
-        hand = item.name.startswith(_HANDS)
-        for pointer, value in _leaves(item.fields, live, ""):
-            told = hand or (not item.name.startswith(_KUBERNETES) and _runs(live, pointer))
-            if told and value is not _ABSENT and pointer not in declared:
-                hidden = live.get("kind") == "Secret"
-                diff = FieldDiff(pointer, None, HIDDEN if hidden else value)
-                found.append(FieldDrift(diff, item.name, item.at))
-    return tuple(found[:_MOST])
-
-
-def _runs(live: Manifest, pointer: str) -> bool:
-    """Whether a field says what runs or who reaches it, and is none that controllers set for their work."""
-    group = str(live.get("apiVersion")).rpartition("/")[0]
-    # Queues (Kueue) say where a Job's pods go, and the rest cannot be altered; Argo Rollouts chooses by its own label.
-    if live.get("kind") == "Job" or pointer == "/spec/selector/rollouts-pod-template-hash":
-        return False
-    if group in _PLAIN and pointer.startswith("/spec/") and pointer != "/spec/replicas":
-        return True
-    return "/template/spec/" in pointer
-
-
 def applied_by_us(managers: Sequence[Manager]) -> bool:
     """Whether Customhouse has a part in an object; what it has none in is not deleted, whatever a list says."""
-    return any(_ours(item) for item in managers)
+    return any(is_ours(item) for item in managers)
 
 
-def _ours(item: Manager) -> bool:
+def is_ours(item: Manager) -> bool:
+    """Whether the fields are those that were applied from here."""
     return item.name == MANAGER and item.operation == "Apply"
 
 
@@ -155,11 +117,11 @@ def _shown(value: Any) -> str:
 def _walk(declared: Any, live: Any, pointer: str) -> Iterator[FieldDiff]:
     if isinstance(declared, Mapping) and isinstance(live, Mapping):
         for name in [*declared, *(name for name in live if name not in declared)]:
-            yield from _walk(declared.get(name, _ABSENT), live.get(name, _ABSENT), f"{pointer}/{escape(str(name))}")
+            yield from _walk(declared.get(name, ABSENT), live.get(name, ABSENT), f"{pointer}/{escape(str(name))}")
     elif isinstance(declared, list) and isinstance(live, list):
         yield from _walk_list(declared, live, pointer)
-    elif declared is _ABSENT or live is _ABSENT or type(declared) is not type(live) or declared != live:
-        yield FieldDiff(pointer, None if declared is _ABSENT else declared, None if live is _ABSENT else live)
+    elif declared is ABSENT or live is ABSENT or type(declared) is not type(live) or declared != live:
+        yield FieldDiff(pointer, None if declared is ABSENT else declared, None if live is ABSENT else live)
 
 
 def _walk_list(declared: list[Any], live: list[Any], pointer: str) -> Iterator[FieldDiff]:
@@ -175,7 +137,7 @@ def _walk_list(declared: list[Any], live: list[Any], pointer: str) -> Iterator[F
     wanted = {item[name] for item in declared}
     for index, item in enumerate(declared):
         place = places.get(item[name])
-        other = _ABSENT if place is None else live[place]
+        other = ABSENT if place is None else live[place]
         yield from _walk(item, other, f"{pointer}/{index if place is None else place}")
     for index, item in enumerate(live):
         if item[name] not in wanted:
@@ -196,7 +158,20 @@ def _told_apart(*lists: list[Any]) -> str | None:
     return None
 
 
-def _owns(fields: Mapping[str, Any], path: Sequence[str], live: Any) -> bool:
+def without(value: Any, path: Sequence[str]) -> Any:
+    """The value without what a pointer names; as it is where nothing is there. An item of a list is not taken out."""
+    name = path[0].replace("~1", "/").replace("~0", "~")
+    if isinstance(value, Mapping) and name in value:
+        if len(path) == 1:
+            return {key: item for key, item in value.items() if key != name}
+        return {**value, name: without(value[name], path[1:])}
+    if isinstance(value, list) and name.isdigit() and int(name) < len(value) and len(path) > 1:
+        index = int(name)
+        return [*value[:index], without(value[index], path[1:]), *value[index + 1 :]]
+    return value
+
+
+def owns(fields: Mapping[str, Any], path: Sequence[str], live: Any) -> bool:
     """Whether fieldsV1 has the field of a pointer, something below it, or (an atomic value) something above it."""
     node: Any = fields
     value: Any = live
@@ -229,7 +204,8 @@ def _item_of(node: Mapping[str, Any], item: Any) -> Any:
     return None
 
 
-def _leaves(fields: Mapping[str, Any], value: Any, pointer: str) -> Iterator[tuple[str, Any]]:
+def leaves(fields: Mapping[str, Any], value: Any, pointer: str) -> Iterator[tuple[str, Any]]:
+    """The pointer and value of every field of fieldsV1 that has none below it; ABSENT for what is not there."""
     inner = {name: below for name, below in fields.items() if name != "."}
     if not inner:
         yield pointer, value
@@ -237,12 +213,12 @@ def _leaves(fields: Mapping[str, Any], value: Any, pointer: str) -> Iterator[tup
     for name, below in inner.items():
         below = below if isinstance(below, Mapping) else {}  # noqa: PLW2901
         if name.startswith("f:"):
-            child = value.get(name[2:], _ABSENT) if isinstance(value, Mapping) else _ABSENT
-            yield from _leaves(below, child, f"{pointer}/{escape(name[2:])}")
+            child = value.get(name[2:], ABSENT) if isinstance(value, Mapping) else ABSENT
+            yield from leaves(below, child, f"{pointer}/{escape(name[2:])}")
         elif isinstance(value, list):
             index = next((i for i, item in enumerate(value) if _item_of({name: {}}, item) is not None), None)
             if index is not None:
-                yield from _leaves(below, value[index], f"{pointer}/{index}")
+                yield from leaves(below, value[index], f"{pointer}/{index}")
 
 
 def _json(text: str) -> Any:

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from customhouse.control import drift as drifting
+from customhouse.control.additions import additions, removable
 from customhouse.control.drift import FieldDrift
 from customhouse.control.plan import keeps
 from customhouse.control.pruning import foreign, too_many
 from customhouse.control.sealed import is_sealed
-from customhouse.control.stages import Wanted, in_place, scaled, stage_of, without_others
+from customhouse.control.stages import Wanted, scaled, stage_of
+from customhouse.control.stages import shaped as shape
 from customhouse.control.tracked import Tracked
 from customhouse.core.cluster import Apply, Cluster, Refusal, Written, managers_of
 from customhouse.core.resource import Manifest, ResourceRef
@@ -54,10 +56,7 @@ def preview(cluster: Cluster, wanted: Sequence[Wanted], entries: Mapping[Key, Tr
     for start in range(0, len(ordered), _AT_ONCE):
         part = [item for item in ordered[start : start + _AT_ONCE] if not item.hold]
         lives = cluster.get([item.ref for item in part])
-        shaped = [
-            without_others(in_place(item.declaration.manifest, item.ref), live if item.key in others else None)
-            for item, live in zip(part, lives, strict=True)
-        ]
+        shaped = [shape(item, live, scaled=item.key in others) for item, live in zip(part, lives, strict=True)]
         answers = cluster.write([Apply(manifest, force=True, dry_run=True) for manifest in shaped])
         for item, live, answer in zip(part, lives, answers, strict=True):
             if live is None:
@@ -85,12 +84,18 @@ def _altered(item: Wanted, live: Manifest, answer: Written, entry: Tracked | Non
     if not answer.ok or answer.manifest is None:
         return Planned(Step.REFUSED, item.ref, note=answer.problem)
     same = fingerprint(answer.manifest) == fingerprint(live)
-    if same and entry is not None:
+    managers = managers_of(live)
+    added = additions(live, managers, item.ignored) if same and entry is not None and item.correct else ()
+    taken = removable(live, managers, added)
+    if same and entry is not None and not taken:
         return None
     diff = drifting.object_diff(answer.manifest, live)
     if is_sealed(item.declaration.manifest):
         diff = drifting.hidden(diff)
-    fields = drifting.who_wrote(diff, live, managers_of(live))
+    fields = drifting.who_wrote(diff, live, managers)
+    fields += tuple(
+        one for one in added if f"{one.diff.pointer}/".startswith(tuple(f"{pointer}/" for pointer in taken))
+    )
     return Planned(Step.PATCH if entry is not None else Step.ADOPT, item.ref, fields)
 
 

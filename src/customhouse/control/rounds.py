@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from customhouse.control.drift import FieldDrift
+from customhouse.core.cluster import Refusal, Written
 from customhouse.core.resource import ResourceRef
 from customhouse.core.sight import Key
 
@@ -16,7 +17,17 @@ class Found(Enum):
     ALTERED = "altered"
     MISSING = "missing"
     ADDED = "added"
-    """Somebody added fields by hand that the declaration does not speak of; applying again does not remove them."""
+    """Somebody added fields that the declaration does not speak of; applying again does not remove them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """What may be done. `writes` False: nothing at all (observe mode); then drift and plans are only told."""
+
+    writes: bool = True
+    correct: bool = True
+    prune: bool = True
+    prune_budget_percent: int = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +55,15 @@ class Round:
     """Declared objects of which anything (health too) may be otherwise than before."""
     unanswered: str = ""
     """The API did not answer (all of) this round."""
+
+
+def why_not(answer: Written) -> str:
+    """Why a write was not done, and what to do about it."""
+    by = f" ({answer.denied_by})" if answer.denied_by else ""
+    hints = {
+        Refusal.NO_NAMESPACE: "; declare the namespace",
+        Refusal.NO_KIND: "; declare or install its definition",
+        Refusal.FORBIDDEN: "; give the account the roles of docs/install.md",
+    }
+    hint = hints.get(answer.refusal, "") if answer.refusal is not None else ""
+    return f"{answer.problem}{by}{hint}"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
-from customhouse.control.drift import MANAGER
+from customhouse.control.drift import MANAGER, is_ours, owns, without
 from customhouse.control.plan import keeps, wave_of
 from customhouse.core.cluster import managers_of
 from customhouse.core.errors import TargetError
@@ -16,6 +17,8 @@ from customhouse.core.sight import Key, key_of
 
 DRIFT = PREFIX + "drift"
 """Annotation: `report` leaves an altered object as it is and tells of it, `correct` applies its declaration again."""
+IGNORE = PREFIX + "ignore-differences"
+"""Annotation: JSON pointers of fields that are left to whoever else has set them, with commas between."""
 
 
 class Stage(IntEnum):
@@ -61,6 +64,7 @@ _REST = frozenset(
         "VerticalPodAutoscaler",
     }
 )
+_ITSELF = ("/apiVersion", "/kind", "/metadata/name", "/metadata/namespace", "/metadata/annotations/customhouse.dev")
 _SCALERS = frozenset({("autoscaling", "HorizontalPodAutoscaler"), ("keda.sh", "ScaledObject")})
 
 
@@ -89,6 +93,8 @@ class Wanted:
     hold: str = ""
     """Why it is neither applied nor deleted (what has it applied is suspended); empty: it is kept."""
     after: tuple[ResourceRef, ...] = ()
+    ignored: tuple[str, ...] = ()
+    """JSON pointers, into the declaration, of fields that are others' once they have set them."""
     tries: int = 0
     due: float = 0.0
     problem: str = ""
@@ -97,6 +103,8 @@ class Wanted:
     heals: int = 0
     """How often it was put right in a row, each time soon after the time before: somebody works against it."""
     healed_at: float = float("-inf")
+    since: datetime | None = None
+    """When it was applied last before it was altered; what others added since then is drift, not a state met before."""
 
     @property
     def key(self) -> Key:
@@ -137,7 +145,21 @@ def wanted(declaration: Declaration, ref: ResourceRef, *, correct: bool) -> Want
         correct and (care is None or care.heal) if said is None else said == "correct",
         "" if care is None else care.hold,
         () if care is None else care.after,
+        ignored_fields(declaration),
     )
+
+
+def ignored_fields(declaration: Declaration) -> tuple[str, ...]:
+    """The pointers of IGNORE. Raises TargetError for what is none, and for what makes an object what it is."""
+    found = tuple(part.strip() for part in (declaration.annotation(IGNORE) or "").split(",") if part.strip())
+    for pointer in found:
+        if not pointer.startswith("/") or pointer in ("/", "/metadata", "/spec") or pointer.startswith(_ITSELF):
+            raise TargetError(
+                f"{IGNORE} names {pointer[:80]!r}",
+                where=str(declaration.locate("/metadata/annotations")),
+                hint="write JSON pointers of single fields, such as /spec/replicas, with commas between",
+            )
+    return found
 
 
 def scaled(declarations: Iterable[Declaration]) -> frozenset[Key]:
@@ -190,3 +212,28 @@ def without_others(manifest: Manifest, live: Manifest | None) -> Manifest:
         if manager.name != MANAGER and isinstance(spec, Mapping) and "f:replicas" in spec:
             return with_replicas(manifest, None)
     return manifest
+
+
+def without_ignored(manifest: Manifest, live: Manifest | None, pointers: tuple[str, ...]) -> Manifest:
+    """The manifest without the fields that are to be ignored and that somebody else has set, or taken away.
+
+    A field that nobody but us has is sent: an apply that leaves it out would take it away.
+    """
+    if live is None or not pointers:
+        return manifest
+    managers = managers_of(live)
+    mine = [item for item in managers if is_ours(item)]
+    others = [item for item in managers if not is_ours(item)]
+    for pointer in pointers:
+        parts = pointer.split("/")[1:]
+        if any(owns(item.fields, parts, live) for item in others) or not any(
+            owns(item.fields, parts, live) for item in mine
+        ):
+            manifest = without(manifest, parts)
+    return manifest
+
+
+def shaped(item: Wanted, live: Manifest | None, *, scaled: bool) -> Manifest:
+    """What is sent of an object: as declared and in its place, without what others have. `scaled`: by an autoscaler."""
+    placed = without_others(in_place(item.declaration.manifest, item.ref), live if scaled else None)
+    return without_ignored(placed, live, item.ignored)

@@ -121,6 +121,23 @@ class Delete:
     propagation: str = "Background"
 
 
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Takes fields away that others own, which no apply can: JSON pointers into the object as it was looked at.
+
+    `uid` and `version` name that very state; nothing is done to another one, nor where a field is gone.
+    """
+
+    ref: ResourceRef
+    pointers: tuple[str, ...]
+    uid: str
+    version: str
+    dry_run: bool = False
+
+
+ClusterChange = Apply | Delete | Remove
+
+
 class Refusal(StrEnum):
     """Why a write was not done, as far as it makes a difference to what is done about it."""
 
@@ -205,8 +222,8 @@ class Cluster(Protocol):
         believing it.
         """
 
-    def write(self, changes: Sequence[Apply | Delete]) -> Sequence[Written]:
-        """Apply and delete, many at a time and in no order, but changes of one object one after the other.
+    def write(self, changes: Sequence[ClusterChange]) -> Sequence[Written]:
+        """Apply, delete and remove, many at a time and in no order, but changes of one object one after the other.
 
         Raises TargetError only before anything was sent; an API that goes away in the middle is the refusal
         UNREACHABLE of what it did not answer.

@@ -17,12 +17,14 @@ from customhouse.core.cluster import (
     EVERYWHERE,
     ApiKind,
     Apply,
+    ClusterChange,
     ClusterEvent,
     Delete,
     Discovered,
     EventKind,
     Listed,
     Refusal,
+    Remove,
     Scope,
     Sink,
     Written,
@@ -127,14 +129,14 @@ class FakeCluster:
 
         return stop
 
-    def write(self, changes: Sequence[Apply | Delete]) -> Sequence[Written]:
+    def write(self, changes: Sequence[ClusterChange]) -> Sequence[Written]:
         """See the port."""
         self._up()
         self.before("write", changes)
         answers = []
         for change in changes:
             self.before("change", change)
-            answers.append(self._delete(change) if isinstance(change, Delete) else self._apply(change))
+            answers.append(self._change(change))
             self.after("change", change)
         return answers
 
@@ -245,6 +247,27 @@ class FakeCluster:
                 _remove(after.manifest, path)
         after.owners[who] = set(wanted)
         return None
+
+    def _change(self, change: ClusterChange) -> Written:
+        if isinstance(change, Delete):
+            return self._delete(change)
+        return self._take(change) if isinstance(change, Remove) else self._apply(change)
+
+    def _take(self, change: Remove) -> Written:
+        stored = self.objects.get(key_of(change.ref))
+        if stored is None:
+            return Written(False, reason="NotFound", problem="it is not there", refusal=Refusal.NOT_FOUND)
+        metadata = stored.manifest["metadata"]
+        if (change.uid, change.version) != (metadata["uid"], metadata["resourceVersion"]):
+            return Written(False, reason="Conflict", problem="it is another one", refusal=Refusal.CONFLICT)
+        for pointer in change.pointers if not change.dry_run else ():
+            path = tuple(part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:])
+            _remove(stored.manifest, path)
+            for owned in stored.owners.values():
+                owned -= {one for one in owned if one[: len(path)] == path}
+        self.writes += not change.dry_run
+        self._tell(stored)
+        return Written(True, self._answer(stored, managers=False))
 
     def _delete(self, change: Delete) -> Written:
         key = key_of(change.ref)

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from customhouse._kit.clock import Clock
-from customhouse.core.cluster import EVERYWHERE, ApiKind, Apply, Delete, Discovered, Listed, Scope, Sink, Written
+from customhouse.core.cluster import EVERYWHERE, ApiKind, ClusterChange, Discovered, Listed, Scope, Sink, Written
 from customhouse.core.errors import StateError
 from customhouse.core.resource import Manifest, ResourceRef
 from customhouse.execution.adapters.kubernetes.discovery import Catalogue
@@ -120,7 +120,7 @@ class KubernetesCluster:
 
         return stop
 
-    def write(self, changes: Sequence[Apply | Delete]) -> Sequence[Written]:
+    def write(self, changes: Sequence[ClusterChange]) -> Sequence[Written]:
         """Apply and delete, many at a time. Raises TargetError before anything was sent, or never."""
         return self._call(self._writer.write(changes)) if changes else ()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from customhouse.core.cluster import ApiKind, Apply, Delete, Refusal, Written
+from customhouse.core.cluster import ApiKind, Apply, ClusterChange, Delete, Refusal, Remove, Written
 from customhouse.core.errors import TargetError
 from customhouse.core.resource import ResourceRef
 from customhouse.execution.adapters.kubernetes.discovery import Catalogue
@@ -24,6 +24,7 @@ MAX_REQUEST = 3 * 1024 * 1024
 """k8s.io/apiserver's MaxRequestBodyBytes. It cuts the connection of who sends more, often before its answer is read."""
 CONFLICT_TRIES = 4
 _APPLY = {"Content-Type": "application/apply-patch+yaml"}  # JSON is YAML
+_JSON_PATCH = {"Content-Type": "application/json-patch+json"}
 _JSON = {"Content-Type": "application/json"}
 
 
@@ -35,7 +36,7 @@ class Writer:
         self._catalogue = catalogue
         self._pace = pace
 
-    async def write(self, changes: Sequence[Apply | Delete]) -> list[Written]:
+    async def write(self, changes: Sequence[ClusterChange]) -> list[Written]:
         """One result a change, in order. Raises TargetError when the API's kinds cannot be asked for."""
         results: list[Written | None] = [None] * len(changes)
         chains: dict[ResourceRef, list[int]] = {}
@@ -57,12 +58,14 @@ class Writer:
         await batch.run()
         return [item if item is not None else _LOST for item in results]
 
-    async def one(self, kind: ApiKind, ref: ResourceRef, change: Apply | Delete) -> Written:
+    async def one(self, kind: ApiKind, ref: ResourceRef, change: ClusterChange) -> Written:
         """One change. Raises UnreachableError when the API is not there."""
         for attempt in range(CONFLICT_TRIES):
             try:
                 if isinstance(change, Apply):
                     return await self._apply(kind, ref, change)
+                if isinstance(change, Remove):
+                    return await self._remove(kind, ref, change)
                 return await self._delete(kind, ref, change)
             except ApiError as error:
                 answer = refused(error)
@@ -92,6 +95,20 @@ class Writer:
         )
         return Written(True, _object(answer.value, managers=change.managers), warnings=answer.warnings)
 
+    async def _remove(self, kind: ApiKind, ref: ResourceRef, change: Remove) -> Written:
+        """A JSON patch; what it replaces first makes the API refuse any other state of the object (409)."""
+        named = {"uid": change.uid, "resourceVersion": change.version}
+        patch = [{"op": "replace", "path": f"/metadata/{name}", "value": value} for name, value in named.items()]
+        # From behind: taking an item of a list away moves those after it.
+        ordered = sorted(change.pointers, key=_place, reverse=True)
+        patch += [{"op": "remove", "path": pointer} for pointer in ordered]
+        parameters = {"fieldManager": FIELD_MANAGER, **({"dryRun": "All"} if change.dry_run else {})}
+        path, body = path_of(kind, ref.namespace, ref.name), orjson.dumps(patch)
+        answer = await self.transport.send(
+            "PATCH", path, parameters=parameters, headers=_JSON_PATCH, body=body, pace=self._pace
+        )
+        return Written(True, _object(answer.value, managers=False), warnings=answer.warnings)
+
     async def _delete(self, kind: ApiKind, ref: ResourceRef, change: Delete) -> Written:
         conditions = {"uid": change.uid, "resourceVersion": change.version}
         options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": change.propagation}
@@ -116,7 +133,7 @@ class Writer:
 class _Batch:
     """The changes of one call: objects are written many at a time, the changes of one object in their order."""
 
-    def __init__(self, writer: Writer, changes: Sequence[Apply | Delete], results: list[Written | None]) -> None:
+    def __init__(self, writer: Writer, changes: Sequence[ClusterChange], results: list[Written | None]) -> None:
         self._writer = writer
         self._changes = changes
         self._results = results
@@ -139,7 +156,7 @@ class _Batch:
             for index in indexes:
                 self._results[index] = await self._one(kind, ref, self._changes[index])
 
-    async def _one(self, kind: ApiKind, ref: ResourceRef, change: Apply | Delete) -> Written:
+    async def _one(self, kind: ApiKind, ref: ResourceRef, change: ClusterChange) -> Written:
         if self._gone is not None:
             return self._gone
         began = self._writer.transport.monotonic()
@@ -157,8 +174,8 @@ class _Batch:
 _LOST = Written(False, None, "", "it was not tried", Refusal.UNREACHABLE)
 
 
-def _ref_of(change: Apply | Delete) -> ResourceRef | Written:
-    if isinstance(change, Delete):
+def _ref_of(change: ClusterChange) -> ResourceRef | Written:
+    if not isinstance(change, Apply):
         return change.ref
     try:
         ref = ResourceRef.of(change.manifest)
@@ -170,7 +187,12 @@ def _ref_of(change: Apply | Delete) -> ResourceRef | Written:
     return ref
 
 
-def _raced(change: Apply | Delete, answer: Written) -> bool:
+def _place(pointer: str) -> list[tuple[int, str]]:
+    """Orders pointers with the indexes of lists as numbers."""
+    return [(int(part), "") if part.isdigit() and len(part) < 9 else (0, part) for part in pointer.split("/")]
+
+
+def _raced(change: ClusterChange, answer: Written) -> bool:
     """Whether somebody else wrote the object at the same moment: an apply that names no version may be done again."""
     if not isinstance(change, Apply) or answer.refusal is not Refusal.CONFLICT or answer.conflicts:
         return False
