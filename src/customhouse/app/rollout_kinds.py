@@ -13,7 +13,7 @@ from customhouse.core.plan import Health, HealthStatus, LiveObject
 from customhouse.core.release import RolloutPhase
 from customhouse.core.resource import Manifest, ResourceRef
 from customhouse.execution.health import health
-from customhouse.execution.health.revisions import one_deployment
+from customhouse.execution.health.revisions import MODE, one_deployment
 from customhouse.execution.kserve import inference_status, weighted_inference
 from customhouse.execution.objects import release_of
 from customhouse.execution.traffic import (
@@ -76,7 +76,7 @@ def course_of(live: LiveObject, serves: str = "") -> Course | None:
         raise DeclarationError(
             f"a rollout is declared, and KServe runs it in its mode {mode}, where a new version has all of the traffic",
             where=str(live.ref),
-            hint=f"take {ROLLOUT} away, or make it anew with serving.kserve.io/deploymentMode: Serverless (Knative)",
+            hint=f"take {ROLLOUT} away, or make it anew with {MODE}: Knative (Serverless before KServe v0.16)",
         )
     said = revisions(live)
     return Course(serves or said.rolled, said.created)

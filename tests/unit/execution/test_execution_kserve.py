@@ -93,3 +93,25 @@ def test_a_mode_without_shares_is_read_from_the_status_and_else_from_the_annotat
     assert one_deployment({**asked, "status": {"deploymentMode": "Knative"}}) == "", "it is never changed"
     assert one_deployment({"status": {"deploymentMode": "Standard"}}) == "Standard"
     assert one_deployment({}) == ""
+
+
+STOPPED = {"type": "Stopped", "status": "False"}
+
+
+@pytest.mark.parametrize(
+    ("conditions", "observed", "status"),
+    [
+        # KServe v0.16, before Knative has looked at the router: nothing is said of it yet.
+        ([STOPPED], None, HealthStatus.PROGRESSING),
+        # The observed generation is that of the router's Deployment, which an edit of the graph need not change.
+        ([{"type": "Ready", "status": "True"}, STOPPED], 1, HealthStatus.HEALTHY),
+        ([{"type": "Ready", "status": "False", "reason": "RevisionFailed"}, STOPPED], 3, HealthStatus.DEGRADED),
+        ([{"type": "Ready", "status": "Unknown", "reason": "Deploying"}, STOPPED], 3, HealthStatus.PROGRESSING),
+        ([{"type": "Stopped", "status": "True"}], 3, HealthStatus.SUSPENDED),
+        (None, None, HealthStatus.PROGRESSING),
+    ],
+)
+def test_a_graph_is_well_when_its_router_is(conditions: Any, observed: int | None, status: HealthStatus) -> None:
+    said = {"conditions": conditions, "observedGeneration": observed} if conditions else {}
+    graph = {"apiVersion": "serving.kserve.io/v1alpha1", "kind": "InferenceGraph", "metadata": {"generation": 3}}
+    assert health({**graph, "spec": {}, "status": {k: v for k, v in said.items() if v is not None}}).status is status
