@@ -137,7 +137,10 @@ class ControlPlane:
 
 
 def start_control_plane(folder: Path, programs: Mapping[str, Path], files: Path) -> ControlPlane:
-    """Start everything and return when the API server is ready. `files` holds stages.yaml and crds/."""
+    """Start everything and return when the API server is ready. `files` holds stages.yaml and crds/.
+
+    Without `kwok` among the programs it is an API server with its etcd alone.
+    """
     ports = _free_ports(6)
     token = secrets.token_hex(16)
     plane = ControlPlane(folder, f"https://127.0.0.1:{ports[0]}", token, files / "crds")
@@ -168,10 +171,14 @@ def start_control_plane(folder: Path, programs: Mapping[str, Path], files: Path)
         _write_kubeconfig(plane)
         plane.until(plane.authority.exists, READY_SECONDS)
         plane.until(lambda: _ready(plane), READY_SECONDS)
+        if "kwok" not in programs:  # an API server alone, in which nothing works
+            return plane
         account = ("--kubeconfig=kubeconfig", "--leader-elect=false")
         plane.start(
             programs["kube-controller-manager"],
             *(*account, "--service-account-private-key-file=sa.key", f"--secure-port={ports[3]}"),
+            # KWOK's nodes have no kubelet that is heard of: after forty seconds their pods would be called not ready.
+            "--node-monitor-grace-period=24h",
         )
         plane.start(programs["kube-scheduler"], *account, f"--secure-port={ports[4]}")
         plane.start(

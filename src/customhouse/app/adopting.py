@@ -31,20 +31,31 @@ class Adoption:
     commit: str
 
 
-def adopt(settings: Settings, location: str, branch: str) -> Adoption:
-    """Write `target.mode: manage` on a branch of its own. Raises UsageError where the target is no cluster."""
+def adopt(settings: Settings, location: str, branch: str, target: str = "") -> Adoption:
+    """Write `mode: manage` on a branch of its own: of the target, of one of several, or without a name of all of them.
+
+    Raises UsageError where the target is no cluster, or has another name.
+    """
     source = wiring.repository(settings, location, branch)
     head = source.fetch()
     data = source.read(head, FILE)
     configuration = None if data is None else read_configuration(data)
-    if data is None or configuration is None or configuration.cluster is None:
+    if data is None or configuration is None or not configuration.clusters:
         raise UsageError(
             f"{FILE} of {branch} names no cluster as its target",
             hint="write `target: {kind: kubernetes}` first; it is then observed until it is adopted",
         )
-    if configuration.cluster.mode == MANAGE:
+    if target and target not in configuration.targets:
+        known = ", ".join(configuration.targets) or "there is one target, without a name"
+        raise UsageError(f"no target is called {target!r}", hint=f"those of {FILE}: {known}")
+    places = {
+        name: f"/targets/{name}/mode" if name else "/target/mode"
+        for name, spec in configuration.clusters.items()
+        if spec.mode != MANAGE and target in ("", name)
+    }
+    if not places:
         return Adoption(branch, "")
-    changed = edit(data, 0, [FieldEdit("/target/mode", MANAGE)], file=FILE)
+    changed = edit(data, 0, [FieldEdit(place, MANAGE) for place in places.values()], file=FILE)
     read_configuration(changed)
     key = settings.keys / COMMIT_KEY
     signing = key if key.exists() else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import is_
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,7 +16,7 @@ from customhouse._kit.digest import bytes_digest
 from customhouse.app.leading import LeadersCluster
 from customhouse.app.target_spec import MANAGE, ClusterSpec
 from customhouse.app.unsealing import UnsealingCluster
-from customhouse.control.conducting import Conducted, conduct
+from customhouse.control.conducting import ALONE, Among, Conducted, conduct
 from customhouse.control.convergence import Conduct, Convergence
 from customhouse.control.rounds import Found, ObjectDrift, Round
 from customhouse.control.sealed import Opener
@@ -30,13 +30,14 @@ from customhouse.core.plan import Health, LiveObject
 from customhouse.core.ports import StateStore
 from customhouse.core.resource import Declaration, Manifest, ResourceRef
 from customhouse.core.sight import Key, key_of
-from customhouse.execution.health.customizations import Customizations
 from customhouse.execution.sightings import Sightings, Stranger
 
 SOURCE_KEY = "target/source"
 """Where a state remembers under which name its inventory lies in the cluster."""
 REPOSITORY_KEY = "target/repository"
 """Where a state remembers whose that inventory is, so that no remote has to be asked (`repository_identity`)."""
+_UNSURE_S = 30.0
+"""How soon another cluster is asked again that did not tell of its Applications."""
 _TOLD = 5
 """Objects named in the problem; `status` lists all of them."""
 
@@ -105,11 +106,13 @@ class ClusterKeeping:
         self.conducted = Conducted((), {}, {}, {})
         self.reconciled_by: Mapping[Engine, Engine] = {}
         self.remotes: tuple[str, ...] = ()
+        self.among = ALONE
+        self.look: Callable[[Sequence[ResourceRef]], Mapping[ResourceRef, Manifest | str]] | None = None
+        """Of several: the Applications that stand in another cluster as they are there, or why that is not known."""
+        self._sure, self._looked_at = True, 0.0
         self.stand: Callable[[], Leadership] | None = None
         """Begins to stand for election; None where nobody else can be there."""
         self.resign: Callable[[], None] = lambda: None
-        self.judge: Callable[[Customizations | None], None] = lambda _: None
-        """Takes the health customisations in force."""
         self._leadership: Leadership | None = None
         self.opener_for: Callable[[Sequence[Declaration]], Opener | None] = lambda _: None
         self._cluster = UnsealingCluster(LeadersCluster(cluster, self._leads))
@@ -123,7 +126,7 @@ class ClusterKeeping:
 
     def keep(self, desired: Sequence[Declaration], spec: ClusterSpec, revision: str) -> Kept:
         """One step. Raises TargetError (the API is out of reach) and StateError; the next call goes on from there."""
-        self._repository = self._repository or self._identify(revision)
+        self.identify(revision)
         try:
             return self._keep(desired, spec)
         except ForeignInventoryError:
@@ -133,12 +136,18 @@ class ClusterKeeping:
             self._convergence = self._leadership = None
             raise
 
+    def identify(self, revision: str) -> None:
+        """Find out whose the inventory is, where that is not known. Raises SourceError."""
+        self._repository = self._repository or self._identify(revision)
+
     def _keep(self, desired: Sequence[Declaration], spec: ClusterSpec) -> Kept:
         found = self._converging(spec)
         if spec.mode == MANAGE and self.stand is not None and self._leadership is None:
             self._leadership = self.stand()  # not before the inventory is seen to be nobody else's
+        if not self._sure and self._clock.monotonic() - self._looked_at >= _UNSURE_S:
+            self._declared = ()
         if len(desired) != len(self._declared) or not all(map(is_, desired, self._declared)):
-            self.conducted = conducted(self._cluster, desired, self.remotes, self.reconciled_by)
+            self.conducted = conducted(self._cluster, desired, self.remotes, self.reconciled_by, *self._beside())
             self._cluster.opener = self.opener_for(desired)
             found.declare(self.conducted.declarations)
             self._declared = desired
@@ -149,6 +158,16 @@ class ClusterKeeping:
         self._pass_when_due(found, spec)
         made = found.step()
         return self._kept(found, made)
+
+    def _beside(self) -> tuple[Among, Mapping[ResourceRef, Manifest]]:
+        """What is said of this cluster among several, with the Applications of the others as they are there."""
+        if self.look is None or not self.among.guests:
+            return self.among, {}
+        said = self.look(tuple(self.among.guests))
+        why = {ref: found for ref, found in said.items() if isinstance(found, str)}
+        self._sure, self._looked_at = not why, self._clock.monotonic()
+        there = {ref: item for ref, item in said.items() if not isinstance(item, str)}
+        return replace(self.among, guests={ref: why.get(ref, "") for ref in self.among.guests}), there
 
     def _leads(self) -> bool:
         return self._leadership.leads if self._leadership is not None else self.stand is None
@@ -283,20 +302,38 @@ class ClusterKeeping:
 
 
 def conducted(
-    cluster: Cluster, desired: Sequence[Declaration], remotes: Sequence[str], reconciled_by: Mapping[Engine, Engine]
+    cluster: Cluster,
+    desired: Sequence[Declaration],
+    remotes: Sequence[str],
+    reconciled_by: Mapping[Engine, Engine],
+    among: Among = ALONE,
+    guests: Mapping[ResourceRef, Manifest] | None = None,
 ) -> Conducted:
-    """With what Applications say put onto their objects; those of another reconciler are not ours to write."""
+    """With what Applications say put onto their objects; those of another reconciler are not ours to write.
+
+    `guests` are Applications that stand in another cluster, as they are there.
+    """
     owners = [item.ref for item in applications(desired)]
     kinds = {(kind.group, kind.kind) for kind in cluster.discover().kinds} if owners else set()
-    known = [ref for ref in owners if _kind_of(ref) in kinds]
+    known = [ref for ref in owners if ref not in among.guests and _kind_of(ref) in kinds]
     live = dict(zip(known, cluster.get(known), strict=True)) if known else {}
+    live |= guests or {}
     return conduct(
         desired,
         remotes=remotes,
         reconciled_by=reconciled_by,
         live={ref: manifest for ref, manifest in live.items() if manifest is not None},
         served=lambda ref: _kind_of(ref) in kinds,
+        among=among,
     )
+
+
+def live_applications(cluster: Cluster, refs: Sequence[ResourceRef]) -> Mapping[ResourceRef, Manifest]:
+    """Those that a cluster has. Raises TargetError."""
+    kinds = {(kind.group, kind.kind) for kind in cluster.discover().kinds}
+    known = [ref for ref in refs if _kind_of(ref) in kinds]
+    found = zip(known, cluster.get(known) if known else (), strict=True)
+    return {ref: manifest for ref, manifest in found if manifest is not None}
 
 
 def _is_held(item: Declaration) -> bool:
@@ -323,11 +360,13 @@ def told(item: ObjectDrift) -> str:
     return f"{item.ref} {word}: {shown}"
 
 
-def inventory_name(given: str, source: Repository, state: StateStore, location: str, branch: str) -> str:
+def inventory_name(
+    given: str, source: Repository, state: StateStore, location: str, branch: str, target: str = ""
+) -> str:
     """The name that is given, else the one that the state knows, else a new one. Raises SourceError and ConfigError."""
     name = given or state.get(SOURCE_KEY)
     if not name:  # asked once: a remote that is away must not keep what is known from being kept up
-        name = source_name("", location, branch, source.first_commit(source.fetch()))
+        name = source_name("", location, branch, source.first_commit(source.fetch()), target)
     return source_name(str(name), "", "", "")
 
 
@@ -347,11 +386,12 @@ def identity_of(branch: str, first_commit: str) -> str:
     return f"{branch}@{first_commit}"
 
 
-def source_name(given: str, location: str, branch: str, first_commit: str) -> str:
+def source_name(given: str, location: str, branch: str, first_commit: str, target: str = "") -> str:
     """The name of a repository's inventory in a cluster. Raises ConfigError for one that cannot be part of a name.
 
     The address and the first commit are both in it: two repositories never share an inventory by accident (each would
-    delete what the other declares), at the price that a repository that moves has to say its old name.
+    delete what the other declares), at the price that a repository that moves has to say its old name. So is the name
+    of one of several targets: should two of them turn out to be one cluster, neither takes the other's objects for its.
     """
     if given:
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?", given):
@@ -360,7 +400,7 @@ def source_name(given: str, location: str, branch: str, first_commit: str) -> st
             )
         return given
     digest = bytes_digest("\n".join((location, branch, first_commit)).encode())
-    return f"git-{digest.removeprefix('sha256:')[:16]}"
+    return f"git-{digest.removeprefix('sha256:')[:16]}" + (f"-{target}" if target else "")
 
 
 def addresses(location: str, others: Sequence[str]) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from customhouse.app import wiring, wiring_secrets
@@ -12,19 +13,24 @@ from customhouse.app.clusterkeeping import (
     addresses,
     conducted,
     identity_of,
+    live_applications,
     source_name,
 )
 from customhouse.app.configuration import Configuration
+from customhouse.app.keepers import of_target
 from customhouse.app.settings import Settings
 from customhouse.app.target_spec import ClusterSpec
 from customhouse.app.unsealing import UnsealingCluster
+from customhouse.control.conducting import ALONE, Among
+from customhouse.control.placing import bare, unplaced
 from customhouse.control.preview import Planned, leaving, preview
+from customhouse.control.scenes import of_one_scene
 from customhouse.control.stages import Wanted, wanted
 from customhouse.control.tracked import Inventories
 from customhouse.core.cluster import Cluster
 from customhouse.core.errors import TargetError
 from customhouse.core.ports import StateStore
-from customhouse.core.resource import Declaration, ResourceRef
+from customhouse.core.resource import Declaration, Manifest, ResourceRef
 from customhouse.core.sight import Key, key_of
 
 
@@ -54,19 +60,91 @@ def cluster_plan(
     `read` gives the files of the revision. Raises TargetError and ConfigError; nothing is written, neither here nor
     there.
     """
-    spec, sources = configuration.cluster or ClusterSpec(), configuration.sources
+    spec = configuration.cluster or ClusterSpec()
+    return _one(_Asked(settings, configuration, where, revision, read), spec, of_one_scene(tuple(declared)))
+
+
+def several_plans(
+    settings: Settings,
+    configuration: Configuration,
+    where: tuple[str, str, str],
+    revision: str,
+    declared: Sequence[Declaration],
+    read: Callable[[str], bytes | None],
+) -> dict[str, Any]:
+    """The plans of several clusters as one: each action with its `target`, and a row for each under `targets`.
+
+    A cluster that cannot be asked says so there, as `problem`, and in `blocked`. Raises DeclarationError for what is
+    for none of them.
+    """
+    asked = _Asked(settings, configuration, where, revision, read)
+    placing, specs = configuration.placing, configuration.targets
+    parts = placing.split(declared)
+    actions: list[dict[str, Any]] = []
+    rows = []
+    for name, spec in specs.items():
+        guests = {bare(item.ref): stands for item, stands in placing.guests(parts[name], declared)}
+        own = [unplaced(item) for item in (*parts[name], *(one for one, _ in placing.guests(parts[name], declared)))]
+        told: dict[ResourceRef, str] = {}
+        live: dict[ResourceRef, Manifest] = {}
+        for ref, stands in guests.items():
+            try:
+                with wiring.target_cluster(settings, specs[stands]) as there:
+                    live |= live_applications(there, [ref])
+                told[ref] = ""
+            except TargetError as error:
+                told[ref] = f"who reconciles it is not known: {stands}: {error}"
+        among = Among(name, tuple(other for other in specs if other != name), told)
+        row = {"name": name, "mode": spec.mode, "source": "", "blocked": None, "problem": ""}
+        try:
+            found = _one(asked, spec, own, among, live)
+        except TargetError as error:
+            rows.append({**row, "problem": str(error)})
+            continue
+        rows.append({**row, "source": found["source"], "blocked": found["blocked"]})
+        actions += [{**item, "target": name} for item in found["actions"]]
+    blocked = [f"{row['name']}: {row['problem'] or row['blocked']}" for row in rows if row["problem"] or row["blocked"]]
+    return {
+        "revision": revision,
+        "target": "kubernetes",
+        "mode": " and ".join(sorted({spec.mode for spec in specs.values()})),
+        "source": "",
+        "actions": actions,
+        "blocked": "; ".join(blocked) or None,
+        "targets": rows,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    settings: Settings
+    configuration: Configuration
+    where: tuple[str, str, str]
+    revision: str
+    read: Callable[[str], bytes | None]
+
+
+def _one(
+    asked: _Asked,
+    spec: ClusterSpec,
+    declared: Sequence[Declaration],
+    among: Among = ALONE,
+    guests: Mapping[ResourceRef, Manifest] | None = None,
+) -> dict[str, Any]:
+    settings, sources, where, name = asked.settings, asked.configuration.sources, asked.where, among.called
     with wiring.target_cluster(settings, spec) as connected:
         cluster = UnsealingCluster(connected)
-        cluster.opener = wiring_secrets.opener(settings, read, declared)
-        found = conducted(cluster, declared, addresses(where[0], sources.repositories), sources.reconciled_by)
-        desired = found.declarations
+        cluster.opener = wiring_secrets.opener(settings, asked.read, declared)
+        remotes = addresses(where[0], sources.repositories)
+        desired = conducted(cluster, declared, remotes, sources.reconciled_by, among, guests).declarations
         if not wiring.has_store(settings):
-            name, owner = source_name(spec.source, *where), identity_of(*where[1:])
-            return _plan(cluster, _Nothing(), spec, name, owner, revision, desired)
+            source, owner = source_name(spec.source, *where, name), identity_of(*where[1:])
+            return _plan(cluster, _Nothing(), spec, source, owner, asked.revision, desired)
         with wiring.store(settings) as opened:
-            source = spec.source or opened.state.get(SOURCE_KEY) or source_name("", *where)
-            owner = opened.state.get(REPOSITORY_KEY) or identity_of(*where[1:])
-            return _plan(cluster, opened.state, spec, str(source), str(owner), revision, desired)
+            state = of_target(opened.state, name)
+            source = spec.source or state.get(SOURCE_KEY) or source_name("", *where, name)
+            owner = state.get(REPOSITORY_KEY) or identity_of(*where[1:])
+            return _plan(cluster, state, spec, str(source), str(owner), asked.revision, desired)
 
 
 def _plan(

@@ -23,9 +23,10 @@ from customhouse.app.provenance_rules import expected_of
 from customhouse.app.scan_names import ScanSpec, scan_of
 from customhouse.app.source_spec import SourceSpec
 from customhouse.app.storage_rules import storage_of
-from customhouse.app.target_spec import ClusterSpec
+from customhouse.app.target_spec import ClusterSpec, environment_targets, targets_of
 from customhouse.app.tiering import check_known, environments_of, tiers_of
 from customhouse.app.trusting import TrustSpec
+from customhouse.control.placing import Placing
 from customhouse.control.rendering import RenderEntry
 from customhouse.core.errors import ConfigError
 from customhouse.core.evidence import EvidenceKind
@@ -69,7 +70,11 @@ class Configuration:
     sources: SourceSpec = field(default_factory=SourceSpec)
     """What is said of Argo CD's and Flux's objects, and which folders are for which cluster."""
     cluster: ClusterSpec | None = None
-    """The Kubernetes API that is the target; None: this machine is."""
+    """The Kubernetes API that is the target; None: this machine is, or there are several."""
+    targets: Mapping[str, ClusterSpec] = field(default_factory=dict)
+    """Several Kubernetes APIs, by name."""
+    environment_targets: Mapping[str, str] = field(default_factory=dict)
+    """Environment → the target that its namespaces are in."""
     health: str | None = None
     """Where Argo CD's Lua health customisations lie: a file or a folder of the repository."""
     metrics: MetricsSpec = field(default_factory=MetricsSpec)
@@ -127,6 +132,26 @@ class Configuration:
     scheduling: Mapping[str, Scheduling] = field(default_factory=dict)
     """What the mutating webhook puts on pods, by tier."""
 
+    @property
+    def clusters(self) -> Mapping[str, ClusterSpec]:
+        """The Kubernetes APIs that are targets, by name, a single one as ""; empty where this machine is the target."""
+        return self.targets or ({} if self.cluster is None else {"": self.cluster})
+
+    @property
+    def placing(self) -> Placing:
+        """Which target an object is for."""
+        if not self.targets:
+            return Placing()
+        named = self.environment_targets
+        patterns = ((item, named.get(one.name, "")) for one in self.environments for item in one.namespaces)
+        return Placing(tuple(self.targets), tuple(patterns))
+
+    @property
+    def scenes(self) -> Mapping[str, str]:
+        """Folder → the cluster that it is for."""
+        own = {path.strip("/"): name for name, spec in self.targets.items() for path in spec.paths}
+        return {**self.sources.scenes, **own}
+
 
 @cache
 def schema() -> Mapping[str, Any]:
@@ -150,6 +175,7 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
     target, tiers = document.get("target") or {}, document.get("tiers") or {}
     policy, trust = document.get("policy") or {}, document.get("trust") or {}
     prices, optimiser = document.get("prices") or {}, document.get("optimiser") or {}
+    targets = targets_of(document, checker.fail)
     key_names = [key["name"] for key in trust.get("keys") or ()]
     signers = {*key_names, *TrustSpec.parse(trust).signers()}
     check_known(document, checker.fail)
@@ -168,6 +194,8 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
             for entry in document.get("render") or ()
         ),
         cluster=ClusterSpec.parse(target),
+        targets=targets,
+        environment_targets=environment_targets(document, targets, checker.fail),
         sources=SourceSpec.parse(document.get("sources") or {}, checker.fail),
         health=(document.get("health") or {}).get("argocd"),
         metrics=MetricsSpec.parse(document.get("metrics") or {}),

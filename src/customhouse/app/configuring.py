@@ -109,12 +109,15 @@ def as_document(configuration: Configuration) -> dict[str, Any]:
         "paths": list(configuration.paths),
         "render": [_render_json(entry) for entry in configuration.render],
         "sources": configuration.sources.to_json() or None,
-        "target": {
+        "target": None
+        if configuration.targets
+        else {
             **({"kind": "local"} if configuration.cluster is None else configuration.cluster.to_json()),
             "port": configuration.target_port,
             "volumes": dict(configuration.volumes),
             "images": dict(configuration.images),
         },
+        "targets": {name: spec.to_json() for name, spec in configuration.targets.items()} or None,
         "tiers": {
             "default": configuration.default_tier,
             "namespaces": {name: list(tiers) for name, tiers in configuration.tier_namespaces.items()},
@@ -125,6 +128,7 @@ def as_document(configuration: Configuration) -> dict[str, Any]:
         "environments": {
             item.name: {
                 "namespaces": list(item.namespaces),
+                **({"target": named} if (named := configuration.environment_targets.get(item.name)) else {}),
                 "production": item.production,
                 "checks": dict(item.checks),
                 "relaxations": [_relaxation(given) for given in item.relaxations],

@@ -16,21 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from customhouse.app import journal, wiring, wiring_health, wiring_secrets
-from customhouse.app.clusterkeeping import (
-    ClusterKeeping,
-    ClusterTarget,
-    Kept,
-    addresses,
-    drift_json,
-    inventory_name,
-    repository_identity,
-)
+from customhouse.app import journal, wiring, wiring_secrets, wiring_targets
+from customhouse.app.clusterkeeping import ClusterTarget, Kept, drift_json
 from customhouse.app.exclusive import Exclusive
 from customhouse.app.following import Books, Following
 from customhouse.app.governance import Governance
 from customhouse.app.identity import IDENTITY
-from customhouse.app.leading import candidate
+from customhouse.app.keepers import Keepers, keepers_of
 from customhouse.app.ledger_watch import WitnessClerk
 from customhouse.app.memory import JOB, PENDING, REFUSED, REMOVING, Memory, key_of, ref_of
 from customhouse.app.metering import Metering
@@ -38,15 +30,15 @@ from customhouse.app.outbox import Outbox
 from customhouse.app.rollout_signals import Signals, asked_signals
 from customhouse.app.rollouts import Held, Moved, Rollouts
 from customhouse.app.settings import Settings
+from customhouse.app.several_targets import SeveralTargets
 from customhouse.app.standing import Standing
 from customhouse.app.succession import concluded, release_name
-from customhouse.app.target_spec import ClusterSpec, place_of
+from customhouse.app.target_spec import places_of
 from customhouse.control.reconcile import Drift, ReconcileReport, reconcile
 from customhouse.control.rollback import revert_message
 from customhouse.control.rollout import Move
 from customhouse.control.sealed import Opener
 from customhouse.control.source import PushRejectedError, RevertConflictError
-from customhouse.control.tracked import NAMESPACE
 from customhouse.core.errors import CustomhouseError, StateError, TargetError
 from customhouse.core.ledger import Entry
 from customhouse.core.plan import ActionKind, HealthStatus, LiveObject
@@ -93,8 +85,8 @@ class ControlPlane:
             provider = wiring_secrets.secret_provider(
                 settings, self.declared, lambda: self._opener_for(self.declared())
             )
-            self._spec = self.governing().configuration.cluster
-            self._open = partial(wiring.plane_target, settings, secrets=provider)
+            self._place = places_of(self.governing().configuration.clusters)
+            self._open = partial(wiring_targets.plane_target, settings, secrets=provider)
             self.target = self._open(self.governing().configuration)
         except BaseException:
             self._exclusive.release()
@@ -119,20 +111,13 @@ class ControlPlane:
         self.live: Mapping[ResourceRef, LiveObject] = {}
         self._drifting: dict[ResourceRef, tuple[str, tuple[str, ...]]] = {}
 
-    def _keeping(self) -> ClusterKeeping | None:
-        """What keeps a cluster as declared; None where the target is this machine."""
-        spec = self.governing().configuration.cluster
-        if spec is None or not isinstance(self.target, ClusterTarget):
+    def _keeping(self) -> Keepers | None:
+        """What keeps clusters as declared; None where the target is this machine."""
+        specs = self.governing().configuration.clusters
+        if not specs or not isinstance(self.target, ClusterTarget | SeveralTargets):
             return None
-        name = inventory_name(spec.source, self.source, self.store.state, self.location, self.branch)
-        target = self.target
-        target.sight.on_news = self.heard
-        identify = partial(repository_identity, self.source, self.store.state, self.branch)
-        made = ClusterKeeping(target.cluster, target.sight, self.store.state, self.clock, name, identify)
-        identity = candidate(self.settings.state)
-        made.resign, made.judge = target.resign, wiring_health.Judging(target.judge_by).by
-        made.stand = lambda: target.stand(NAMESPACE, f"customhouse-{name}", identity, lambda _: self.wake())
-        return made
+        where = (self.location, self.branch, self.settings.state)
+        return keepers_of(self.target, specs, self.source, self.store.state, self.clock, where, (self.heard, self.wake))
 
     # life
     def start(self) -> None:
@@ -247,10 +232,10 @@ class ControlPlane:
         deployed = self.memory.deployed
         if deployed is None:
             return
-        spec = self._go_where_it_says()
+        self._go_where_it_says()
         desired = self.rollouts.shaped(self.declared())
-        if self.keeping is not None and spec is not None:
-            self._keep(self.keeping, spec, desired, deployed.revision)
+        if self.keeping is not None:
+            self._keep(self.keeping, desired, deployed.revision)
             return
         report = reconcile(self.target, self.store.state, SOURCE, deployed.revision, desired)
         self.report = report
@@ -268,12 +253,14 @@ class ControlPlane:
         if report.blocked or failed:
             raise TargetError("; ".join([*([report.blocked] if report.blocked else []), *failed]))
 
-    def _go_where_it_says(self) -> ClusterSpec | None:
+    def _go_where_it_says(self) -> None:
         """Leave the target for the one that is named by now: its mode is not said of the one before."""
-        spec = self.governing().configuration.cluster
-        if place_of(spec) == place_of(self._spec):
-            return spec
-        if self.live and (spec is None or self._spec is None):  # what serves on this machine is not ended unasked
+        place = places_of(self.governing().configuration.clusters)
+        if place == self._place:
+            if isinstance(self.target, SeveralTargets):
+                self.target.placing = self.governing().configuration.placing
+            return
+        if self.live and not (place and self._place):  # what serves on this machine is not ended unasked
             raise TargetError("customhouse.yaml names another target now", hint="start `customhouse up` again")
         found = self._open(self.governing().configuration)
         self.target.stop()
@@ -281,16 +268,11 @@ class ControlPlane:
         self._books = replace(self._books, target=found)
         self.keeping = self._keeping()
         found.start()
-        self._spec = spec
-        return spec
+        self._place = place
 
-    def _keep(self, keeping: ClusterKeeping, spec: ClusterSpec, desired: Sequence[Declaration], revision: str) -> None:
-        """Step 3 where the target is a cluster."""
-        sources = self.governing().configuration.sources
-        keeping.reconciled_by, keeping.remotes = sources.reconciled_by, addresses(self.location, sources.repositories)
-        keeping.judge(self.governing().health)
-        keeping.opener_for = self._opener_for
-        kept = keeping.keep(desired, spec, revision)
+    def _keep(self, keeping: Keepers, desired: Sequence[Declaration], revision: str) -> None:
+        """Step 3 where the target is a cluster, or several."""
+        kept = keeping.keep(desired, self.governing(), revision, self.location, self._opener_for)
         self.live = keeping.live
         self.changes += kept.changed
         now = self.clock.now()
@@ -396,8 +378,10 @@ class ControlPlane:
         unknown: Mapping[ResourceRef, str] = {}
         if walks:
             signals = Signals(tuple(self.target.observe()), self.live)
-            if isinstance(self.target, ClusterTarget):
-                spec, now = self.governing().configuration.metrics, self.clock.now()
+            spec, now = self.governing().configuration.metrics, self.clock.now()
+            if isinstance(self.target, SeveralTargets):
+                signals = self.target.signals(walks, spec, now)
+            elif isinstance(self.target, ClusterTarget):
                 signals = asked_signals(self.target.cluster, walks, spec, now)
             unknown = signals.unknown
             for moved in self.rollouts.advance(signals.observations, signals.live, self.clock.now(), unknown):

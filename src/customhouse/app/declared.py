@@ -38,7 +38,8 @@ def declarations_of(
         entries=_entries(() if own is None else own.render, entries, files),
         sight=sight,
         # Which folders are for which cluster is told by the revision itself: it is never less that is judged.
-        scenes={} if own is None else own.sources.scenes,
+        scenes={} if own is None else own.scenes,
+        targets=() if own is None else tuple(own.targets),
     )
 
 

@@ -42,7 +42,6 @@ from customhouse.app.spend import month_charges
 from customhouse.app.standing import Standing
 from customhouse.app.succession import pending, replaced, require_local
 from customhouse.control.rollback import is_rollback
-from customhouse.control.scenes import of_one_scene
 from customhouse.control.source import Repository
 from customhouse.core.change import Operation, Revision
 from customhouse.core.decision import Severity, Verdict
@@ -150,9 +149,9 @@ class Following:
                 self._settings.workspace,
                 index=lambda governing: wiring.evidence_index(self._settings, governing.configuration),
             ).judge(question)
-            of_one_scene(judgement.declarations)
             # What it says about its successors must hold together too: nothing could be judged after it otherwise.
-            governance(self._source, commit, self._settings.config, governing.proposed_shelf)
+            following = governance(self._source, commit, self._settings.config, governing.proposed_shelf)
+            following.configuration.placing.checked(judgement.declarations)
         except (StateError, TamperError, UsageError):
             raise
         except Exception as error:  # noqa: BLE001 - the gate stays shut, and what serves goes on, whatever it trips over
@@ -182,7 +181,7 @@ class Following:
         deployed = self._memory.deployed
         if deployed is not None and not (self._settings.state / wiring.ADMITTED).is_dir():
             governing, declared = self._standing.governing(), self._standing.declared()
-            if governing.configuration.cluster is not None:
+            if governing.configuration.clusters:
                 return  # nothing serves on this machine
             self._admit(deployed.revision, declared, governing, self._clock.now())
 
@@ -230,7 +229,7 @@ class Following:
         self, commit: str, judgement: Judgement, governing: Governance, books: Books, entries: list[Entry]
     ) -> None:
         now, message = self._clock.now(), self._source.message(commit)
-        if governing.configuration.cluster is None:
+        if not governing.configuration.clusters:
             for change in judgement.changes:
                 if change.after is not None:
                     require_local(change.after)
@@ -254,7 +253,7 @@ class Following:
             documents[key] = None
             documents[key_of(REMOVING, change.ref)] = None
             if change.operation is Operation.DELETE and change.ref in live:
-                documents[key_of(REMOVING, change.ref)] = {"resource": change.ref.to_json(), "revision": commit}
+                documents[key_of(REMOVING, change.ref)] = {"resource": change.ref.stored(), "revision": commit}
             if change.after is not None and workload(change.after.manifest, change.ref) is not None:
                 value = pending(change.after, commit, judgement.revision, decisions[change.ref])
                 documents[key] = value

@@ -121,10 +121,10 @@ class Memory:
 
 
 def key_of(prefix: str, ref: ResourceRef) -> str:
-    """The key of a document about one resource."""
-    return f"{prefix}{ref.kind}/{ref.namespace}/{ref.name}"
+    """The key of a document about one resource. No namespace or name has an `@`."""
+    return f"{prefix}{ref.kind}/{ref.namespace}/{ref.name}" + (f"@{ref.scene}" if ref.scene else "")
 
 
 def ref_of(value: Mapping[str, str]) -> ResourceRef:
-    """The inverse of `ResourceRef.to_json`."""
-    return ResourceRef(value["apiVersion"], value["kind"], value["namespace"], value["name"])
+    """The inverse of `ResourceRef.stored`, and of `to_json` where there are no scenes."""
+    return ResourceRef(value["apiVersion"], value["kind"], value["namespace"], value["name"], value.get("scene", ""))

@@ -43,7 +43,7 @@ class Metering:
 
     def remember(self, ref: ResourceRef, release: str, manifest: Manifest, artifact: str) -> dict[str, Any]:
         """The document that lets a release be charged for later, also when Git has moved on."""
-        value = {"resource": ref.to_json(), "release": release, "manifest": dict(manifest), "artifact": artifact}
+        value = {"resource": ref.stored(), "release": release, "manifest": dict(manifest), "artifact": artifact}
         # Two resources may run the same release: what is charged is looked up by both.
         return {f"{RELEASE}{release}": value, _workload_key(ref, release): value}
 

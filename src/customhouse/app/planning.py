@@ -30,13 +30,14 @@ def plan(settings: Settings, repo: str, revision: str) -> dict[str, Any]:
     commit = objects.resolve(revision)
     governing = governance(objects, commit, settings.config, wiring.shelf(settings))
     paths, roots = governing.configuration.paths, governing.configuration.render
-    desired = of_one_scene(declarations_of(objects, commit, paths, roots))
-    spec = governing.configuration.cluster
-    if spec is not None:
-        from customhouse.app.clusterplanning import cluster_plan
+    declared = declarations_of(objects, commit, paths, roots)
+    if governing.configuration.clusters:
+        from customhouse.app.clusterplanning import cluster_plan, several_plans
 
         where = (repo, governing.configuration.branch, objects.first_commit(commit))
-        return cluster_plan(settings, governing.configuration, where, commit, desired, partial(objects.read, commit))
+        asked = several_plans if governing.configuration.targets else cluster_plan
+        return asked(settings, governing.configuration, where, commit, declared, partial(objects.read, commit))
+    desired = of_one_scene(declared)
     inventory = _inventory(settings)
     applied = {entry.ref: entry.digest for entry in inventory.entries}
     live = dict(_as_applied(desired, applied))

@@ -99,7 +99,7 @@ class Held:
     def to_json(self) -> dict[str, Any]:
         """For the state store."""
         return {
-            "resource": self.ref.to_json(),
+            "resource": self.ref.stored(),
             "release": self.release,
             "stable": dict(self.stable),
             "commit": self.commit,

@@ -9,7 +9,6 @@ from customhouse.app.declared import declarations_of
 from customhouse.app.governance import Governance, governance
 from customhouse.app.memory import FOUNDING, Deployed, Memory
 from customhouse.app.settings import Settings
-from customhouse.control.scenes import of_one_scene
 from customhouse.control.source import RevisionReader
 from customhouse.core.errors import CustomhouseError
 from customhouse.core.resource import Declaration
@@ -55,5 +54,5 @@ class Standing:
             return ()
         if self._declared is None or self._declared[0] != deployed:
             declared = declarations_of(self._source, deployed.revision, deployed.paths)
-            self._declared = (deployed, of_one_scene(declared))
+            self._declared = (deployed, self.governing().configuration.placing.checked(declared))
         return self._declared[1]

@@ -39,7 +39,7 @@ def require_local(declaration: Declaration) -> None:
 def pending(declaration: Declaration, commit: str, revision: Revision | None, decision: Decision) -> dict[str, Any]:
     """The document of a release that was allowed; `noted`: its deployment is in the ledger."""
     return {
-        "resource": declaration.ref.to_json(),
+        "resource": declaration.ref.stored(),
         "release": release_name(declaration),
         "revision": commit,
         "author": "" if revision is None else revision.author,

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from customhouse.core.ports import PolicyEngine, Progress
     from customhouse.execution.adapters.inference import Inference
     from customhouse.execution.adapters.kubernetes.client import KubernetesCluster
-    from customhouse.execution.adapters.kubernetes.target import KubernetesTarget
     from customhouse.execution.adapters.local.jobs import SecretProvider
     from customhouse.execution.adapters.local.target import LocalTarget
     from customhouse.policy.foreign_engine import RightEngine
@@ -364,17 +363,6 @@ def commits(settings: Settings, location: str) -> Commits:
     remote = repository(settings, location)
     remote.fetch()
     return remote
-
-
-def plane_target(
-    settings: Settings, configuration: Configuration, secrets: SecretProvider | None = None
-) -> LocalTarget | KubernetesTarget:
-    """The cluster that a configuration names, else this machine. Raises ConfigError."""
-    if configuration.cluster is None:
-        return target(settings, configuration, secrets)
-    from customhouse.execution.adapters.kubernetes.target import KubernetesTarget
-
-    return KubernetesTarget(target_cluster(settings, configuration.cluster), clock())
 
 
 def target(settings: Settings, configuration: Configuration, secrets: SecretProvider | None = None) -> LocalTarget:

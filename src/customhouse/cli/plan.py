@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from customhouse.app.settings import Settings
@@ -16,14 +19,22 @@ from customhouse.cli.output import common, formats, talk, write_json, write_tabl
 def plan(repo: str, revision: str, output: str, settings: Settings) -> None:
     """Show what the target needs to reach a revision: a cluster is asked by dry runs, by which nothing is changed.
 
-    The local target is held against what this state directory last applied.
+    The local target is held against what this state directory last applied. Exit status 3 when one of several clusters
+    could not be asked; the others are shown.
     """
     from customhouse.app.planning import plan as planned
 
     found = planned(settings, repo, revision)
+    unknown = any(item["problem"] for item in found.get("targets", ()))
     if output == "json":
         write_json(found)
-        return
+    else:
+        _show(found, settings)
+    if unknown:
+        click.get_current_context().exit(3)
+
+
+def _show(found: Mapping[str, Any], settings: Settings) -> None:
     rows = []
     for item in found["actions"]:
         resource = item["resource"]
@@ -31,11 +42,14 @@ def plan(repo: str, revision: str, output: str, settings: Settings) -> None:
         fields = item.get("fields", ())
         shown = "; ".join(f"{one['pointer']}: {_value(one['live'])} → {_value(one['declared'])}" for one in fields[:3])
         more = f" and {len(fields) - 3} more" if len(fields) > 3 else ""
-        rows.append([item["action"], f"{resource['kind']} {place}{resource['name']}", item.get("note") or shown + more])
-    write_table("", ["Action", "Resource", ""], rows)
+        row = [item["action"], f"{resource['kind']} {place}{resource['name']}", item.get("note") or shown + more]
+        rows.append([item["target"], *row] if "targets" in found else row)
+    write_table("", [*(["Target"] if "targets" in found else []), "Action", "Resource", ""], rows)
     write_text(found["blocked"] or f"{len(rows)} actions to reach {found['revision'][:12]}")
-    if found.get("mode") == "observe":
-        talk(settings, "this cluster is observed: nothing of it is done before `customhouse adopt` is merged")
+    observed = [item["name"] for item in found.get("targets", ()) if item["mode"] == "observe"]
+    if observed or found.get("mode") == "observe":
+        which = f"{', '.join(observed)}: observed" if observed else "this cluster is observed"
+        talk(settings, f"{which}: nothing of it is done before `customhouse adopt` is merged")
 
 
 def _value(value: object) -> str:

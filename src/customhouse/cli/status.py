@@ -59,18 +59,31 @@ def _cluster(found: Mapping[str, Any]) -> None:
     """What is not as declared in a cluster."""
     if not found:
         return
-    write_text(f"{found['objects']} objects in the cluster, {len(found['waiting'])} not applied yet ({found['mode']})")
+    if "targets" not in found:
+        waits = len(found["waiting"])
+        write_text(f"{found['objects']} objects in the cluster, {waits} not applied yet ({found['mode']})")
+    for item in found.get("targets", ()):
+        count = f"{item['objects']} object{'' if item['objects'] == 1 else 's'}"
+        said = f"{item['name']}: {count}, {item['waiting']} not applied yet ({item['mode']})"
+        write_text(f"{said}: {item['problem']}" if item["problem"] else said)
     for item in found["waiting"][:10]:
-        write_text(f"waiting: {_named(item['resource'])}: {item['for']}")
+        write_text(f"waiting: {_where(item)}{_named(item['resource'])}: {item['for']}")
     for item in found["drift"]:
         fields = ", ".join(
             one["pointer"] + (f" by {one['manager']}" if one["manager"] else "") for one in item["fields"]
         )
-        write_text(f"drift: {_named(item['resource'])} {item['found']}" + (f": {fields}" if fields else ""))
+        write_text(
+            f"drift: {_where(item)}{_named(item['resource'])} {item['found']}" + (f": {fields}" if fields else "")
+        )
     for item in found.get("undeclared", ())[:10]:
-        write_text(f"undeclared: {_named(item)} is in a declared namespace")
+        write_text(f"undeclared: {_where(item)}{_named(item)} is in a declared namespace")
     if found["blocked"]:
         write_text(f"nothing is deleted: {found['blocked']}")
+
+
+def _where(item: Mapping[str, Any]) -> str:
+    """The target's name before what is in it, where there are several."""
+    return f"{item['target']}: " if "target" in item else ""
 
 
 def _named(resource: Mapping[str, str]) -> str:

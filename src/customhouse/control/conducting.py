@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from customhouse.control.objectsync import object_sync
 from customhouse.control.reconcilers import reconciler, status_of
@@ -41,6 +41,26 @@ class Conducted:
     """Application → why its objects are left alone, where that is not because another one reconciles them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Among:
+    """Which cluster of several this is: what it is called, what the others are.
+
+    `guests` are Applications that stand in one of the others and have objects here: they are not applied here, and a
+    text says why they cannot be followed now.
+    """
+
+    called: str = ""
+    others: Collection[str] = ()
+    guests: Mapping[ResourceRef, str] = field(default_factory=dict)
+
+    def is_elsewhere(self, item: Application) -> bool:
+        """Whether the objects of an Application are for one of the others."""
+        return item.destination.cluster in self.others
+
+
+ALONE = Among()
+
+
 def conduct(
     declared: Sequence[Declaration],
     *,
@@ -48,12 +68,15 @@ def conduct(
     reconciled_by: Mapping[Engine, Engine] | None = None,
     live: Mapping[ResourceRef, Manifest] | None = None,
     served: Callable[[ResourceRef], bool] = lambda _: False,
+    among: Among = ALONE,
 ) -> Conducted:
     """Steps 1 to 4. `live` are the Application objects as the cluster has them, `served` whether it knows a kind.
 
+    `among` says which cluster this is of several.
     Raises DeclarationError: scenes that are apart, an annotation that cannot be read.
     """
-    sets = source_sets(of_one_scene(tuple(declared)), remotes)
+    every = source_sets(of_one_scene(tuple(declared)), remotes)
+    sets = [one for one in every if one.application is None or not among.is_elsewhere(one.application)]
     found = {item.application.ref: item.application for item in sets if item.application is not None}
     by = {ref: reconciler(item, reconciled_by or {}, (live or {}).get(ref)) for ref, item in found.items()}
     said = ((ref, status_of(ref, manifest)) for ref, manifest in (live or {}).items())
@@ -61,10 +84,14 @@ def conduct(
     ordered, circles = in_order(found.values())
     levels = _levels(ordered)
     rooms = {item.ref.name for item in declared if item.ref.kind == "Namespace"}
-    held = {ref: reason for ref, item in found.items() if (reason := _left_alone(item, by[ref][0], circles, rooms))}
+    held = {
+        ref: reason
+        for ref, item in found.items()
+        if (reason := _left_alone(item, by[ref][0], circles, rooms, among.called) or among.guests.get(ref, ""))
+    }
     result: list[Declaration] = []
     for one in sets:
-        result += _of_set(one, by, held, levels, served)
+        result += [item for item in _of_set(one, by, held, levels, served) if item.ref not in among.guests]
     result += _namespaces(sets, result, held, by)
     makers = needed(result)
     if makers:
@@ -80,12 +107,14 @@ def _after(item: Declaration, makers: tuple[ResourceRef, ...]) -> Declaration:
     return replace(item, care=replace(item.care or Care(own.wave, keep=not own.prune), after=makers))
 
 
-def _left_alone(item: Application, by: Engine, circles: Mapping[ResourceRef, str], rooms: Collection[str]) -> str:
+def _left_alone(
+    item: Application, by: Engine, circles: Mapping[ResourceRef, str], rooms: Collection[str], called: str
+) -> str:
     if by is not Engine.CUSTOMHOUSE:
         return ""
     if item.suspended:
         return "it is suspended"
-    if item.destination.cluster:
+    if item.destination.cluster and item.destination.cluster != called:
         return f"it goes to the cluster {item.destination.cluster}, which is not this target"
     if not item.sync.automated:
         return "its syncPolicy is not automated: nothing is applied until that is written"

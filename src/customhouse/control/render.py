@@ -8,12 +8,13 @@ prunes.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
 from customhouse.control import yaml_nodes
+from customhouse.control.scenes import target_of
 from customhouse.control.scope import cluster_scoped, scopes_of
 from customhouse.control.yaml_marks import MarksLater
 from customhouse.control.yaml_nodes import LIMITS, Limits, Node
@@ -250,19 +251,20 @@ def _target(node: Node) -> Node:
 
 
 def as_declarations(
-    objects: Iterable[Found], default_namespace: str, *, so_far: bool = False
+    objects: Iterable[Found], default_namespace: str, *, so_far: bool = False, targets: Collection[str] = ()
 ) -> tuple[Declaration, ...]:
     """Checked objects in their order. Raises DeclarationError: no kind or name, or an object that is there twice.
 
     `so_far`: not all is known yet that says where objects belong, so that one that is there twice is no error now.
 
     1. The same object with another content in two scenes: these scenes are apart, and their objects say so (`scene`).
+       So are always the scenes of `targets`: each of those gets its own, also where two of them are alike.
     2. What two roots or owners render alike is one object; anything else that is there twice is refused.
     """
     objects = tuple(objects)
     scopes = scopes_of(item.value for item in objects)
     named = [(item, _ref(item, default_namespace, scopes)) for item in objects]
-    apart = _apart(named)
+    apart = _apart(named) | {item.scene for item in objects if target_of(item.scene, targets)}
     seen: dict[tuple[str, str, str, str], Found] = {}
     result: list[Declaration] = []
     for item, plain in named:

@@ -68,16 +68,18 @@ def render_tree(
     default_namespace: str = "default",
     sight: Sight | None = None,
     scenes: Mapping[str, str] | None = None,
+    targets: Collection[str] = (),
 ) -> tuple[Declaration, ...]:
     """Every object that a tree declares. `files` is the whole tree (bytes are read when asked for).
 
     `folders` limits what is looked at (none: everywhere); what a root there refers to may lie elsewhere. `aside` are
     files, and folders with a `/` at their end, that are no Declarations. `sight` is filled with what was looked at.
-    `scenes` names folders that belong to clusters of their own (`scenes_of`).
+    `scenes` names folders that belong to clusters of their own (`scenes_of`); those of `targets` are always apart.
     Raises DeclarationError for what cannot be read or is refused, CannotDecideError for a program that is missing or
     was stopped.
     """
     tree = _Tree(files, renderer, folders, aside, entries, default_namespace, sight=sight or Sight(), scenes=scenes)
+    tree.targets = tuple(targets)
     return tree.declarations()
 
 
@@ -155,6 +157,7 @@ class _Tree:
         self._tree = Folders(files)
         self._pinned: set[tuple[str, str]] = set()
         self._values: set[str] = set()
+        self.targets: tuple[str, ...] = ()
 
     def declarations(self) -> tuple[Declaration, ...]:
         # 1. What is not plain.
@@ -192,7 +195,7 @@ class _Tree:
         found = self._renamed(self._owned(found))
         # 4. One set, without the values files that only an object named: they were read as plain ones.
         found = [item for item in found if item.rendering is not None or item.location.file not in self._values]
-        return as_declarations(found, self._namespace)
+        return as_declarations(found, self._namespace, targets=self.targets)
 
     def _kustomized(self, charts: Sequence[str]) -> list[str]:
         """The folders with kustomizations, all of them well-founded. Raises DeclarationError for a circle."""
@@ -264,13 +267,13 @@ class _Tree:
             owners = [item for item in found if _kind(item) in OWNERS]
             if not owners:
                 return found
-            declared = as_declarations(owners, self._namespace, so_far=True)
+            declared = as_declarations(owners, self._namespace, so_far=True, targets=self.targets)
             more = list(self._made(declared))
             # Applications first: they say to which namespace the files belong that others refer to.
             for item in owned(declared, self._tree, self._sight, ("Application",)):
                 more.extend(self._render_owned(item, found))
             others = [item for item in [*found, *more] if _kind(item) in (*HELPERS, *OWNERS)]
-            declared = as_declarations(others, self._namespace, so_far=True)
+            declared = as_declarations(others, self._namespace, so_far=True, targets=self.targets)
             for item in owned(declared, self._tree, self._sight, ("HelmRelease", "Kustomization")):
                 more.extend(self._render_owned(item, found))
             if not more:
@@ -361,7 +364,10 @@ class _Tree:
 
     def _note_name(self, before: Found, after: Found) -> None:
         """An object that owns others gets its namespace from the one that owns it: what it owned knows its old name."""
-        old, new = (as_declarations([replace(one, owner=None)], self._namespace)[0].ref for one in (before, after))
+        old, new = (
+            as_declarations([replace(one, owner=None)], self._namespace, targets=self.targets)[0].ref
+            for one in (before, after)
+        )
         old, new = replace(old, scene=before.scene), replace(new, scene=after.scene)
         if old != new and self._names_now.setdefault(old, new) != new:
             raise DeclarationError(

@@ -102,7 +102,7 @@ class RolloutState:
     def to_json(self) -> dict[str, Any]:
         """For the state store."""
         return {
-            "resource": self.resource.to_json(),
+            "resource": self.resource.stored(),
             "stable": self.stable,
             "candidate": self.candidate,
             "plan": self.plan.to_json(),
@@ -122,7 +122,7 @@ class RolloutState:
         """The inverse of `to_json`. Raises KeyError, TypeError or ValueError for what it did not write."""
         ref = value["resource"]
         return cls(
-            resource=ResourceRef(ref["apiVersion"], ref["kind"], ref["namespace"], ref["name"]),
+            resource=ResourceRef(ref["apiVersion"], ref["kind"], ref["namespace"], ref["name"], ref.get("scene", "")),
             stable=value["stable"],
             candidate=value["candidate"],
             plan=RolloutPlan.from_json(value["plan"]),

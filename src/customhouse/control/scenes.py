@@ -38,6 +38,12 @@ class Scenes:
         return self._folders.get("", "")
 
 
+def target_of(scene: str, targets: Collection[str]) -> str:
+    """Which of several targets a scene belongs to: the cluster that it names (`…@cluster`), else the folder's."""
+    folder, _, cluster = scene.rpartition("@")
+    return next((name for name in (cluster, folder, scene) if name and name in targets), "")
+
+
 def aligned(
     one: Collection[Declaration], other: Collection[Declaration]
 ) -> tuple[tuple[Declaration, ...], tuple[Declaration, ...]]:

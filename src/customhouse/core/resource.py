@@ -42,6 +42,10 @@ class ResourceRef:
         """
         return {"apiVersion": self.api_version, "kind": self.kind, "namespace": self.namespace, "name": self.name}
 
+    def stored(self) -> dict[str, str]:
+        """As `to_json`, with the scene where there is one: for our own documents, of several clusters."""
+        return {**self.to_json(), "scene": self.scene} if self.scene else self.to_json()
+
     @classmethod
     def of(cls, manifest: Manifest, default_namespace: str = "default") -> ResourceRef:
         """The reference of a manifest that has apiVersion, kind and metadata.name, all of them text.

@@ -13,6 +13,7 @@ from customhouse.core.errors import StateError
 from customhouse.core.resource import ResourceRef
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SCENE = "//"
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -55,13 +56,15 @@ def load(text: str) -> Any:
 
 
 def resource_columns(ref: ResourceRef) -> dict[str, str]:
-    """The four columns of a resource."""
-    return {"api_version": ref.api_version, "kind": ref.kind, "namespace": ref.namespace, "name": ref.name}
+    """The four columns of a resource. A scene is part of the place: no namespace has a slash."""
+    place = f"{ref.scene}{_SCENE}{ref.namespace}" if ref.scene else ref.namespace
+    return {"api_version": ref.api_version, "kind": ref.kind, "namespace": place, "name": ref.name}
 
 
 def resource_of(row: Row[Any]) -> ResourceRef:
     """The resource of a row that has the four columns."""
-    return ResourceRef(row.api_version, row.kind, row.namespace, row.name)
+    scene, slashes, namespace = row.namespace.rpartition(_SCENE)
+    return ResourceRef(row.api_version, row.kind, namespace if slashes else row.namespace, row.name, scene)
 
 
 def insert_new(table: Table, dialect: str, *, replace: tuple[str, ...] = ()) -> Insert:
