@@ -95,6 +95,15 @@ def test_a_mode_without_shares_is_read_from_the_status_and_else_from_the_annotat
     assert one_deployment({}) == ""
 
 
+def test_a_revision_that_knative_has_given_up_is_degraded_although_kserve_says_that_it_goes_on() -> None:
+    live = kserve_live("p-00002", "p-00001")
+    failed = {"status": "False", "reason": "RevisionFailed", "message": "0/3 nodes have a GPU"}
+    live["status"]["conditions"] = [{"type": kind, **failed} for kind in ("Ready", "PredictorReady")]
+    live["status"]["modelStatus"] = {"transitionStatus": "InProgress"}
+    found = health(live)
+    assert (found.status, found.message) == (HealthStatus.DEGRADED, "Ready: 0/3 nodes have a GPU")
+
+
 STOPPED = {"type": "Stopped", "status": "False"}
 
 

@@ -188,7 +188,10 @@ def _inference_service(seen: Seen) -> Health:
             return Health(PROGRESSING, f"revision {revisions.created} is not ready")
         return Health(HEALTHY, said(ready) or "it is ready")
     decided = [c for c in failing if c.get("reason")]
-    if decided and transition != "InProgress":
+    # Knative has given the revision up; KServe goes on to say InProgress where its pods never began.
+    given_up = [c for c in decided if c["reason"] == "RevisionFailed"]
+    if given_up or (decided and transition != "InProgress"):
+        decided = given_up or decided
         return Health(DEGRADED, f"{text(decided[0], 'type')}: {said(decided[0])}")
     return Health(PROGRESSING, f"{text(failing[0], 'type')} is not true" if failing else "it is not ready")
 
