@@ -41,7 +41,7 @@ class World:
             store.releases.record(release)
 
     def rollback(self, name: str = "web") -> str:
-        return rollback(read_settings(state=str(self.state)), str(self.remote), "main", name, "slow")
+        return rollback(read_settings(state=str(self.state)), str(self.remote), "main", name, "slow").commit
 
     def content(self) -> str:
         return git(self.remote, "show", "main:web.yaml")

@@ -21,12 +21,12 @@ from customhouse.app.clusterkeeping import ClusterTarget, Kept, drift_json
 from customhouse.app.exclusive import Exclusive
 from customhouse.app.following import Books, Following
 from customhouse.app.governance import Governance
-from customhouse.app.identity import IDENTITY
 from customhouse.app.keepers import Keepers, keepers_of
 from customhouse.app.ledger_watch import WitnessClerk
 from customhouse.app.memory import JOB, PENDING, REFUSED, REMOVING, Memory, key_of, ref_of
 from customhouse.app.metering import Metering
 from customhouse.app.outbox import Outbox
+from customhouse.app.rollingback import write_revert
 from customhouse.app.rollout_signals import Signals, asked_signals
 from customhouse.app.rollouts import Held, Moved, Rollouts
 from customhouse.app.settings import Settings
@@ -49,6 +49,7 @@ from customhouse.core.workload import workload
 __all__ = ["SOURCE", "ControlPlane", "release_name"]
 
 SOURCE = "git"
+_WAITS = "the revert waits to be merged on"
 _FETCH_S = 1.0
 _FETCH_MOST_S = 30.0
 _DISTANCE_S = 0.2
@@ -419,16 +420,17 @@ class ControlPlane:
         message = revert_message(subject, hold.commit, hold.ref, hold.reason)
         try:
             self.following.head = self.source.fetch()
-            commit = self.source.revert(
-                hold.commit, self.branch, message, identity=IDENTITY, signing_key=self.signing_key
-            )
+            done = (hold.commit, hold.ref)
+            rules, key = self.governing().configuration, self.signing_key
+            made = write_revert(self.settings, rules, self.source, done, self.branch, message, key)
         except PushRejectedError:
             return  # somebody pushed meanwhile: the next step tries again on the new head
         except RevertConflictError as error:
             self.outbox.commit(self.rollouts.reverted(hold, f"!{error}"))
             return
-        entry = journal.reverted(hold.ref, hold.commit, commit, self.clock.now())
-        self.outbox.commit(self.rollouts.reverted(hold, commit), [entry])
+        entry = journal.reverted(hold.ref, hold.commit, made.commit, self.clock.now())
+        waits = f"!{_WAITS} {made.branch}: {made.unopened}" if made.unopened else made.commit
+        self.outbox.commit(self.rollouts.reverted(hold, waits), [entry])
         self.wake()
 
     # 5
@@ -479,4 +481,6 @@ class ControlPlane:
 
 def _held(hold: Held) -> str:
     conflict = hold.reverted.removeprefix("!") if hold.reverted.startswith("!") else ""
+    if conflict.startswith(_WAITS):
+        return f"{hold.reason}; {conflict}"
     return f"{hold.reason}; no revert commit could be written: {conflict}" if conflict else hold.reason

@@ -8,6 +8,7 @@ from typing import Any
 
 TOKEN = "CUSTOMHOUSE_FORGE_TOKEN"  # noqa: S105 - the name of a variable
 """The environment variable that holds the forge's token; it is in no file."""
+PUSH, PULL_REQUEST = "push", "pull-request"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class ForgeSpec:
     required_reviews: int = 1
     code_owners: bool = True
     check_hours: int = 1
+    rollback: str = PUSH
+    """How a revert comes to the deployed branch: pushed, or by a pull request."""
 
     @classmethod
     def parse(cls, given: Mapping[str, Any] | None) -> ForgeSpec | None:
@@ -33,6 +36,7 @@ class ForgeSpec:
             given.get("requiredReviews", 1),
             given.get("codeOwners", True),
             given.get("checkHours", 1),
+            given.get("rollback", PUSH),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -44,4 +48,5 @@ class ForgeSpec:
             "requiredReviews": self.required_reviews,
             "codeOwners": self.code_owners,
             "checkHours": self.check_hours,
+            "rollback": self.rollback,
         }

@@ -8,16 +8,19 @@ from fnmatch import fnmatchcase
 
 from customhouse._kit.clock import to_rfc3339
 from customhouse.app import wiring
-from customhouse.app.configuration import FILE
+from customhouse.app.configuration import FILE, Configuration
 from customhouse.app.declared import declarations_of
 from customhouse.app.governance import read_configuration
 from customhouse.app.identity import IDENTITY
 from customhouse.app.initialise import COMMIT_KEY
+from customhouse.app.proposing import pull_request
 from customhouse.app.settings import Settings
 from customhouse.app.succession import release_name
 from customhouse.control.edit import edit
+from customhouse.control.placing import bare
 from customhouse.control.promote import promotion
 from customhouse.core.errors import UsageError
+from customhouse.core.forge import PullRequest
 from customhouse.core.proposal import FieldEdit
 from customhouse.core.release import Release, RolloutPhase
 from customhouse.core.resource import Declaration
@@ -39,6 +42,9 @@ class Promoted:
     """What is known of the release where it runs now; empty without a state that knows of it."""
     refused: str = ""
     """Why it is not carried."""
+    pull_request: PullRequest | None = None
+    unopened: str = ""
+    """Why there is no pull request, where customhouse.yaml names a forge."""
 
 
 def promote(
@@ -61,7 +67,7 @@ def promote(
         )
     before, after = _way(configuration.environments, since, to)
     declared = declarations_of(source, head, configuration.paths, configuration.render)
-    ours, theirs = _named(declared, name, before), _named(declared, name, after)
+    ours, theirs = _named(configuration, declared, name, before), _named(configuration, declared, name, after)
     edits = promotion(ours, theirs)
     proof, refused = _proof(settings, ours, before.name, unproved=unproved)
     target = f"customhouse/promote/{theirs.ref.name}-to-{after.name}"
@@ -73,7 +79,7 @@ def promote(
     text = source.read(head, path)
     if text is None:
         raise _shared(theirs, path)
-    changed = edit(text, theirs.ref, edits, file=path)
+    changed = edit(text, bare(theirs.ref), edits, file=path)
     message = _message(name, before.name, after.name, ours, edits, proof)
     key = settings.keys / COMMIT_KEY
     signing = key if key.exists() else None
@@ -84,7 +90,8 @@ def promote(
     if [item.ref for item in moved] != [theirs.ref] or len(later) != len(declared) or promotion(ours, moved[0]):
         source.delete_branch(target)
         raise _shared(theirs, path)
-    return Promoted(target, commit, ours, theirs, edits, proof)
+    request, unopened = pull_request(settings, configuration, target, branch, message)
+    return Promoted(target, commit, ours, theirs, edits, proof, "", request, unopened)
 
 
 def _shared(theirs: Declaration, path: str) -> UsageError:
@@ -108,20 +115,25 @@ def _way(environments: Sequence[Environment], since: str, to: str) -> tuple[Envi
     return environments[start], environments[place]
 
 
-def _named(declared: Sequence[Declaration], name: str, environment: Environment) -> Declaration:
+def _named(
+    configuration: Configuration, declared: Sequence[Declaration], name: str, environment: Environment
+) -> Declaration:
     kind, slash, short = name.rpartition("/")
+    target, placing = configuration.environment_targets.get(environment.name), configuration.placing
     found = [
         item
         for item in declared
         if item.ref.name == short
         and (not slash or item.ref.kind == kind)
         and any(fnmatchcase(item.ref.namespace, pattern) for pattern in environment.namespaces)
+        and target in (None, placing.of(item.ref, item.scene))
         and item.ref.kind in ("InferenceService", "Rollout", "Deployment", "StatefulSet", "DaemonSet", "CronJob", "Job")
     ]
     if not found:
+        where = f" in the cluster {target}" if target else ""
         raise UsageError(
             f"nothing called {name!r} is declared in {environment.name}",
-            hint=f"its namespaces are {', '.join(environment.namespaces)}; declare it there once, then promote",
+            hint=f"its namespaces are {', '.join(environment.namespaces)}{where}; declare it there once, then promote",
         )
     if len(found) > 1:
         raise UsageError(

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from customhouse._kit.clock import from_rfc3339
 from customhouse._kit.money import Money
 from customhouse.app.vulnerability_limits import limits_of
+from customhouse.control.scenes import target_of
 from customhouse.core.resource import PREFIX, Declaration, ResourceRef
 from customhouse.policy.bundle import builtin_bundle
 from customhouse.policy.projection import CLUSTER_SCOPED
@@ -54,6 +55,10 @@ class Tiered(Protocol):
     @property
     def environments(self) -> tuple[Environment, ...]:
         """In the order in which they are written."""
+
+    @property
+    def environment_targets(self) -> Mapping[str, str]:
+        """Environment → the one of several clusters that its namespaces are in."""
 
 
 @cache
@@ -207,17 +212,33 @@ def judged_tier(configuration: Tiered, declaration: Declaration | None) -> TierJ
 def judged_environment(configuration: Tiered, ref: ResourceRef) -> EnvironmentJudgement | None:
     """The environment of an object by its namespace; None when customhouse.yaml names no environments at all.
 
-    What has no namespace holds for all of them: it is production when any is, and as strict as the strictest.
+    What has no namespace holds for all of them: it is production when any is, and as strict as the strictest. So does
+    an object of a namespace that is in several clusters, where it is not known in which of them the object is.
     """
     if not configuration.environments:
         return None
     if ref.kind in CLUSTER_SCOPED:
-        checks: dict[str, str] = {}
-        for item in configuration.environments:
-            for rule, severity in item.checks.items():
-                checks[rule] = min(severity, checks.get(rule, severity), key=SEVERITIES.index)
-        return EnvironmentJudgement(None, any(item.production for item in configuration.environments), checks)
-    for item in configuration.environments:
-        if any(fnmatch.fnmatchcase(ref.namespace, pattern) for pattern in item.namespaces):
-            return EnvironmentJudgement(item.name, item.production, item.checks, item.relaxations)
-    return EnvironmentJudgement()
+        return _strictest(configuration.environments)
+    targets = configuration.environment_targets
+    where = target_of(ref.scene, frozenset(targets.values()))
+    found = [
+        item
+        for item in configuration.environments
+        if any(fnmatch.fnmatchcase(ref.namespace, pattern) for pattern in item.namespaces)
+        and (not where or targets.get(item.name, where) == where)
+    ]
+    if not found:
+        return EnvironmentJudgement()
+    first = found[0]
+    alike = [item for item in found if set(item.namespaces) & set(first.namespaces)]
+    if not where and len({targets.get(item.name, "") for item in alike}) > 1:
+        return _strictest(alike)
+    return EnvironmentJudgement(first.name, first.production, first.checks, first.relaxations)
+
+
+def _strictest(environments: Sequence[Environment]) -> EnvironmentJudgement:
+    checks: dict[str, str] = {}
+    for item in environments:
+        for rule, severity in item.checks.items():
+            checks[rule] = min(severity, checks.get(rule, severity), key=SEVERITIES.index)
+    return EnvironmentJudgement(None, any(item.production for item in environments), checks)

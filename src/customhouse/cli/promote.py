@@ -34,4 +34,10 @@ def promote(name: str, to: str, since: str, unproved: bool, repo: str, branch: s
     for item in found.edits:
         talk(settings, f"{found.target.location.file}: {item.pointer} is {item.value}")
     write_text(found.commit)
+    if found.pull_request is not None:
+        word = "opened" if found.pull_request.opened else "is open"
+        talk(settings, f"pull request {found.pull_request.number} {word}: {found.pull_request.url}")
+        return
+    if found.unopened:
+        talk(settings, found.unopened)
     talk(settings, f"merge {found.branch} into {branch}; `customhouse gate --head {found.branch}` says what it meets")

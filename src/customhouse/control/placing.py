@@ -23,7 +23,7 @@ class Placing:
 
     targets: tuple[str, ...] = ()
     namespaces: tuple[tuple[str, str], ...] = ()
-    """The first pattern that fits counts; an empty name says that the environment names no target."""
+    """The first pattern that fits counts, unless it stands there with another target too; "" stands for none."""
 
     def of(self, ref: ResourceRef, scene: str = "") -> str:
         """The name of the target; empty for none, and where there is but one."""
@@ -32,7 +32,9 @@ class Placing:
             return found
         own = ref.kind == "Namespace" and ref.api_version == "v1"
         namespace = ref.name if own else ref.namespace
-        return next((name for pattern, name in self.namespaces if namespace and fnmatchcase(namespace, pattern)), "")
+        fits = [(pattern, name) for pattern, name in self.namespaces if namespace and fnmatchcase(namespace, pattern)]
+        named = {name for pattern, name in fits if pattern == fits[0][0]}
+        return named.pop() if len(named) == 1 else ""
 
     def split(self, declared: Sequence[Declaration]) -> Mapping[str, tuple[Declaration, ...]]:
         """What each target is to have, with its own scenes in the references; a single target is called "".

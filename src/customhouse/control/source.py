@@ -104,9 +104,19 @@ class RevisionWriter(Protocol):
         """Commit files (None deletes) on `base` and push to `branch`; the new id, or `base` when nothing changes."""
 
     def revert(
-        self, commit: str, branch: str, message: str, *, identity: Identity, signing_key: Path | None = None
+        self,
+        commit: str,
+        branch: str,
+        message: str,
+        *,
+        identity: Identity,
+        signing_key: Path | None = None,
+        onto: str = "",
     ) -> str:
-        """Undo a commit on the head of `branch` and push; RevertConflictError when later commits are in the way."""
+        """Undo a commit on the head of `branch` and push, to `onto` where that is said.
+
+        RevertConflictError when later commits are in the way.
+        """
 
     def delete_branch(self, branch: str) -> None:
         """Delete a branch that is where the last fetch saw it."""

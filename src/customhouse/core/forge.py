@@ -57,8 +57,17 @@ class Review:
     """A commit of Customhouse itself that restores a former state exactly: nobody has to review an undoing."""
 
 
+@dataclass(frozen=True, slots=True)
+class PullRequest:
+    """One of ours. `opened`: it was not there before."""
+
+    number: int
+    url: str
+    opened: bool
+
+
 class Forge(Protocol):
-    """The read side of a forge, and one comment. All raise SourceError."""
+    """The read side of a forge, one comment and one pull request a branch. All raise SourceError."""
 
     name: str
 
@@ -73,3 +82,6 @@ class Forge(Protocol):
 
     def comment(self, pull_request: int, marker: str, text: str) -> None:
         """Make `text`, which begins with `marker`, the one comment of ours on a pull request (core.comment)."""
+
+    def propose(self, branch: str, base: str, title: str, text: str) -> PullRequest:
+        """The open pull request that asks to merge `branch` into `base`, opened if there is none."""

@@ -139,8 +139,11 @@ class GitRepository(GitObjects):
         *,
         identity: Identity,
         signing_key: Path | None = None,
+        onto: str = "",
     ) -> str:
         """A new commit on the head of `branch` (as of the last fetch) that undoes `commit`, pushed; its id.
+
+        Pushed to `onto` where that is said, a branch of our own that is replaced, and `branch` stays as it is.
 
         A merge is undone towards its first parent. Already undone: gives the head and pushes nothing. Raises
         RevertConflictError with the files that later commits changed in the same places, PushRejectedError when
@@ -184,7 +187,9 @@ class GitRepository(GitObjects):
             tree = self.git.run("write-tree", extra=index).stdout.decode().strip()
         if tree == self.git.text("rev-parse", f"{head}^{{tree}}"):
             return head
-        return self._commit_tree(tree, head, branch, message, identity=identity, signing_key=signing_key, replace=False)
+        return self._commit_tree(
+            tree, head, onto or branch, message, identity=identity, signing_key=signing_key, replace=bool(onto)
+        )
 
     def publish(self, ref: str, files: Mapping[str, bytes], message: str, *, identity: Identity = _PUBLISHER) -> None:
         """Replace a ref outside the branches (`refs/customhouse/…`) of the remote by a commit of its own with `files`.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from customhouse.control.adapters.forges.rest import Rest, count, flag, latest_words, repository_path, user
+from customhouse.control.adapters.forges.rest import Rest, count, flag, joins, latest_words, own, repository_path, user
 from customhouse.core.errors import SourceError
-from customhouse.core.forge import Protection, Reviews
+from customhouse.core.forge import Protection, PullRequest, Reviews
 
 
 class Gitea:
@@ -19,6 +19,7 @@ class Gitea:
             raise SourceError("gitea has no address of its own", hint="set forge.url to https://HOST/api/v1")
         token = token.strip()  # secrets are often kept with a line end
         self._rest = Rest("gitea", url, {"Authorization": f"token {token}"} if token else {}, authority=authority)
+        self._name = repository.strip("/")
         self._repository = f"/repos/{repository_path(repository)}"
 
     def protection(self, branch: str) -> Protection:
@@ -72,3 +73,12 @@ class Gitea:
         base = f"{self._repository}/issues"
         me = user({"user": self._rest.find("/user")})
         self._rest.comment(me, marker, text, f"{base}/{pull_request}/comments", f"{base}/comments", "PATCH")
+
+    def propose(self, branch: str, base: str, title: str, text: str) -> PullRequest:
+        """The open pull request of a branch of this repository, opened if there is none."""
+        listed = self._rest.all(f"{self._repository}/pulls", state="open")
+        return self._rest.propose(
+            (item for item in listed if joins(item, branch, base) and own(item, self._name)),
+            f"{self._repository}/pulls",
+            {"title": title, "head": branch, "base": base, "body": text},
+        )

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from customhouse.control.adapters.forges.rest import Rest, count, flag, latest_words, repository_path, user
-from customhouse.core.forge import Protection, Reviews
+from customhouse.control.adapters.forges.rest import Rest, count, flag, joins, latest_words, repository_path, user
+from customhouse.core.forge import Protection, PullRequest, Reviews
 
 PUBLIC = "https://api.github.com"
 
@@ -82,6 +82,17 @@ class GitHub:
         base = f"/repos/{self._repository}/issues"
         me = self._me()
         self._rest.comment(me, marker, text, f"{base}/{pull_request}/comments", f"{base}/comments", "PATCH")
+
+    def propose(self, branch: str, base: str, title: str, text: str) -> PullRequest:
+        """The open pull request of a branch of this repository, opened if there is none."""
+        place = f"/repos/{self._repository}/pulls"
+        owner = self._repository.partition("/")[0]
+        listed = self._rest.all(place, state="open", head=f"{owner}:{branch}", base=base)
+        return self._rest.propose(
+            (item for item in listed if joins(item, branch, base)),
+            place,
+            {"title": title, "head": branch, "base": base, "body": text},
+        )
 
     def _me(self) -> str:
         """Whose token it is. That of an app, so also of a workflow, may not ask REST for it (403), but GraphQL."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from customhouse.control.adapters.forges.rest import Rest, count, flag, repository_path, user
-from customhouse.core.forge import Protection, Reviews
+from customhouse.core.forge import Protection, PullRequest, Reviews
 
 PUBLIC = "https://gitlab.com/api/v4"
 
@@ -71,6 +71,21 @@ class GitLab:
         notes = f"{self._project}/merge_requests/{pull_request}/notes"
         me = user({"user": self._rest.find("/user")})
         self._rest.comment(me, marker, text, notes, notes, "PUT")
+
+    def propose(self, branch: str, base: str, title: str, text: str) -> PullRequest:
+        """The open merge request of a branch of this project, opened if there is none."""
+        place = f"{self._project}/merge_requests"
+        listed = self._rest.all(place, state="opened", source_branch=branch, target_branch=base)
+        return self._rest.propose(
+            (
+                item
+                for item in listed
+                if (item.get("source_branch"), item.get("target_branch")) == (branch, base)
+                and item.get("source_project_id") == item.get("target_project_id")
+            ),
+            place,
+            {"title": title, "source_branch": branch, "target_branch": base, "description": text},
+        )
 
 
 def _covers(rule: object, branch: str) -> bool:

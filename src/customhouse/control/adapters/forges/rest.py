@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 from customhouse._kit.http import HttpError, request
 from customhouse.core.comment import Comment, CommentAction, plan_comment
 from customhouse.core.errors import SourceError
+from customhouse.core.forge import PullRequest
 
 MAX_PAGES = 20
 PAGE = 100
@@ -100,6 +101,15 @@ class Rest:
         for surplus in plan.surplus:
             self._ask("DELETE", self._url(f"{one}/{surplus}", {}))
 
+    def propose(self, there: Iterator[Item], place: str, body: Mapping[str, Any]) -> PullRequest:
+        """The first of those that are there, else a new one at a path. Raises SourceError."""
+        found = next(there, None)
+        made = self.send("POST", place, body) if found is None else found
+        number = made.get("number", made.get("iid")) if isinstance(made, Mapping) else None
+        if not isinstance(number, int):
+            raise SourceError("a pull request without a number", where=f"{self._name} {place}")
+        return PullRequest(number, str(made.get("html_url") or made.get("web_url") or ""), found is None)
+
     def _url(self, path: str, query: Mapping[str, str]) -> str:
         return f"{self._root}{path}{'?' + urlencode(query) if query else ''}"
 
@@ -138,6 +148,19 @@ def repository_path(repository: str, *, parts: int | None = 2) -> str:
     if not good or len(names) < 2 or len(names) != (parts or len(names)):
         raise SourceError(f"{repository[:200]!r} is no repository of a forge", hint="write owner/name")
     return "/".join(quote(name, safe="") for name in names)
+
+
+def joins(item: Item, branch: str, base: str) -> bool:
+    """Whether a pull request asks to merge one branch into another."""
+    ends = [item.get(name) for name in ("head", "base")]
+    return [end.get("ref") if isinstance(end, Mapping) else None for end in ends] == [branch, base]
+
+
+def own(item: Item, repository: str) -> bool:
+    """Whether the branch of a pull request is of this repository: a fork may have one of the same name."""
+    head = item.get("head")
+    place = head.get("repo") if isinstance(head, Mapping) else None
+    return isinstance(place, Mapping) and str(place.get("full_name", "")).lower() == repository.lower()
 
 
 def flag(values: Any, key: str) -> bool | None:
