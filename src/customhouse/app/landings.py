@@ -36,7 +36,7 @@ class Landing:
     def to_json(self) -> dict[str, Any]:
         """For the state store."""
         return {
-            "resource": self.ref.to_json(),
+            "resource": self.ref.stored(),
             "release": self.release,
             "before": self.before,
             "observed": self.observed,

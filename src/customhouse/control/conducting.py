@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from customhouse.control.graph_parts import with_parts
 from customhouse.control.objectsync import object_sync
 from customhouse.control.reconcilers import reconciler, status_of
 from customhouse.control.scenes import of_one_scene
@@ -93,14 +94,14 @@ def conduct(
     for one in sets:
         result += [item for item in _of_set(one, by, held, levels, served) if item.ref not in among.guests]
     result += _namespaces(sets, result, held, by)
-    makers = needed(result)
+    makers = with_parts(needed(result), result)
     if makers:
         result = [_after(item, makers.get(item.ref, ())) for item in result]
     return Conducted(tuple(result), by, statuses, held)
 
 
 def _after(item: Declaration, makers: tuple[ResourceRef, ...]) -> Declaration:
-    """With what makes its Secrets before it; without an Application its own annotations are said as they are."""
+    """With its parts and what makes its Secrets before it; without an Application its own annotations count."""
     if not makers:
         return item
     own = object_sync(item.manifest)

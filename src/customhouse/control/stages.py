@@ -55,6 +55,7 @@ _REST = frozenset(
     {
         "APIService",
         "HorizontalPodAutoscaler",
+        "InferenceGraph",
         "Ingress",
         "MutatingWebhookConfiguration",
         "PodDisruptionBudget",
