@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from convergence_world import ConvergenceWorld, config_map, deployment
 
+from customhouse._kit.clock import from_rfc3339
 from customhouse.control.convergence import Conduct
 from customhouse.control.rounds import Found
 from customhouse.core.cluster import Refusal, Remove
@@ -167,3 +169,34 @@ def test_fields_are_taken_only_from_the_state_that_was_looked_at(world: Converge
     (answer,) = world.cluster.write([Remove(ref, ("/data/a", "/data/c"), made["uid"], made["resourceVersion"])])
     assert answer.ok
     assert world.get("ConfigMap", place, "one")["data"] == {"b": "2"}
+
+
+def test_of_what_was_made_by_hand_before_only_what_nobody_declares_is_told_and_it_stays(
+    world: ConvergenceWorld,
+) -> None:
+    place = world.plane.namespace("adopted")
+    before = deployment("model", place)
+    before["spec"]["template"]["spec"]["hostNetwork"] = True
+    path = f"/apis/apps/v1/namespaces/{place}/deployments"
+    world.plane.call("POST", f"{path}?fieldManager=kubectl-create", before)
+    made = from_rfc3339(world.get("Deployment", place, "model")["metadata"]["creationTimestamp"])
+    world.plane.until(lambda: datetime.now(UTC) >= made + timedelta(seconds=1))  # times are told in seconds
+    world.declare(deployment("model", place))
+    world.until(lambda: added(world))
+    world.settle()
+    assert world.get("Deployment", place, "model")["spec"]["template"]["spec"]["hostNetwork"] is True
+    assert set(added(world)) == {"/spec/template/spec/hostNetwork"}
+
+
+def test_what_is_put_into_an_object_without_a_declared_field_is_told(world: ConvergenceWorld) -> None:
+    """The API writes down no owner there: `managedFields` begin with the first field that somebody applies."""
+    place = world.plane.namespace("bare")
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "model", "namespace": place}}
+    room = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"{place}-room"}}
+    world.declare(account, room)
+    world.settle()
+    live = f"/api/v1/namespaces/{place}/serviceaccounts/model"
+    world.plane.call("PUT", f"{live}?fieldManager=kubectl", {**account, "secrets": [{"name": "stolen"}]})
+    world.plane.call("PUT", f"/api/v1/namespaces/{place}-room?fieldManager=kubectl", room)
+    world.until(lambda: added(world))
+    assert set(added(world)) == {"/secrets/0"}

@@ -13,27 +13,75 @@ from itertools import accumulate
 from typing import Any
 
 from customhouse.control.diff import HIDDEN
-from customhouse.control.drift import ABSENT, MOST, FieldDrift, is_ours, leaves
+from customhouse.control.drift import ABSENT, MOST, FieldDrift, is_ours, leaves, told_apart
 from customhouse.control.yaml_values import escape
-from customhouse.core.cluster import Manager, Remove
+from customhouse.core.cluster import Apply, Cluster, Manager, Remove, managers_of
 from customhouse.core.plan import FieldDiff
 from customhouse.core.resource import Manifest, ResourceRef
-from customhouse.core.sight import live_key
+from customhouse.core.sight import fingerprint, live_key
 
 # Writers that are a person at a keyboard: whatever they add to a managed object is told.
 _HANDS = ("kubectl", "k9s", "Lens", "Mozilla", "Headlamp", "rancher", "dashboard", "oc")
 _KUBERNETES = ("kube-controller-manager", "kube-scheduler", "cloud-controller-manager")
+_ANYBODY = "before-first-apply"
+"""Whom the API names for all that is in an object of which nobody had applied a field: that may be a person."""
 _PLAIN = frozenset({"", "apps", "batch", "networking.k8s.io"})
 """Groups in which no controller sets what runs or is reached."""
+_ELSEWHERE = "customhouse-compared"
 _DATA = ("/data/", "/binaryData/", "/stringData/")
 _RESTARTED = "/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt"
 """What `kubectl rollout restart` writes: an act that nobody declares. Taken away it would restart all again."""
+_ITS_NAME = "/metadata/labels/kubernetes.io~1metadata.name"
+_LAST = "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration"
+_ITSELF = (_RESTARTED, _ITS_NAME, _LAST, "/spec/finalizers")
+"""What is no drift whoever wrote it: a restart, what kubectl notes, and what the API writes into every namespace."""
 # What controllers put into objects that they do not control (cainjector and webhooks' own certificates, what Argo
 # Rollouts chooses pods by, tokens of an account, the volume of a claim).
 _FILLED = ("/caBundle", "/spec/selector/rollouts-pod-template-hash", "/spec/volumeName", "/spec/claimRef")
 _LEFT = ("/metadata/", "/spec/replicas")
 """What is told and never taken away: without it something else would happen than that it is as before."""
 _HOLDERS = ("/metadata/labels", "/metadata/annotations", "/metadata/finalizers")
+
+
+def found_additions(
+    cluster: Cluster, declared: Manifest, live: Manifest, ignored: Sequence[str] = ()
+) -> tuple[FieldDrift, ...]:
+    """`additions` of an object that was got whole, without what the API fills in by itself.
+
+    Who made an object by anything but an apply owns its defaults too. They are told by a dry run of the declaration
+    under another name; where that is refused nothing is left out.
+    """
+    added = additions(live, managers_of(live), ignored)
+    if not added:
+        return ()
+    metadata = declared["metadata"]
+    name = f"{str(metadata['name'])[:40].rstrip('.-')}-{_ELSEWHERE}"
+    (answer,) = cluster.write([Apply({**declared, "metadata": {**metadata, "name": name}}, force=True, dry_run=True)])
+    fresh = answer.manifest
+    if not answer.ok or fresh is None:
+        return added
+    return tuple(one for one in added if _at(live, live, one.diff.pointer) != _at(fresh, live, one.diff.pointer))
+
+
+def _at(value: Any, beside: Any, pointer: str) -> Any:
+    """What a pointer into `beside` names in another object: items of lists are found by their names."""
+    for part in pointer.split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(beside, list) and isinstance(value, list):
+            item = beside[int(name)] if name.isdigit() and int(name) < len(beside) else ABSENT
+            value, beside = _like(item, beside, value), item
+        elif isinstance(beside, Mapping) and isinstance(value, Mapping):
+            value, beside = value.get(name, ABSENT), beside.get(name, ABSENT)
+        else:
+            return ABSENT
+    return value
+
+
+def _like(item: Any, beside: list[Any], among: list[Any]) -> Any:
+    key = told_apart(beside, among)
+    if key is None or not isinstance(item, Mapping):
+        return item if item in among else ABSENT
+    return next((one for one in among if one.get(key) == item.get(key)), ABSENT)
 
 
 def additions(live: Manifest, managers: Sequence[Manager], ignored: Sequence[str] = ()) -> tuple[FieldDrift, ...]:
@@ -51,9 +99,9 @@ def additions(live: Manifest, managers: Sequence[Manager], ignored: Sequence[str
     for item in managers:
         if is_ours(item) or item.subresource:
             continue
-        hand, controls = item.name.startswith(_HANDS), _controls(item, managers, live)
+        hand, controls = item.name.startswith((*_HANDS, _ANYBODY)), _controls(item, managers, live)
         for pointer, value in leaves(item.fields, live, ""):
-            if value is ABSENT or pointer in declared or pointer == _RESTARTED or f"{pointer}/".startswith(left):
+            if value is ABSENT or pointer in declared or pointer in _ITSELF or f"{pointer}/".startswith(left):
                 continue
             if hand or (not controls and _counts(pointer, live, declared)):
                 hidden = live.get("kind") == "Secret"
@@ -73,7 +121,7 @@ def removable(
     since = since or applied_at(managers)
     names = set()
     for one in added:
-        late = since is None or one.at is None or one.at >= since
+        late = since is not None and one.at is not None and one.at >= since
         hand = one.manager.startswith(_HANDS) and not one.diff.pointer.startswith(_LEFT)
         if late and (hand or (_is_data(live) and one.diff.pointer.startswith(_DATA))):
             names.add(one.diff.pointer)
@@ -108,11 +156,20 @@ def applied_at(managers: Sequence[Manager]) -> datetime | None:
     return max((item.at for item in managers if is_ours(item) and item.at is not None), default=None)
 
 
-def removal(live: Manifest, pointers: tuple[str, ...]) -> Remove:
-    """The change that takes them away from the very state that was looked at."""
-    metadata, key = live["metadata"], live_key(live)
-    ref = ResourceRef(str(live["apiVersion"]), *key[1:])
-    return Remove(ref, pointers, str(metadata["uid"]), str(metadata["resourceVersion"]))
+def removal(
+    cluster: Cluster, looked_at: Manifest, added: Sequence[FieldDrift], since: datetime | None
+) -> Remove | None:
+    """The change that takes away what may be; None where nothing may, or the object is another one by now.
+
+    The object is got once more: the answer of a dry run does not say when we applied last.
+    """
+    key = live_key(looked_at)
+    ref = ResourceRef(str(looked_at["apiVersion"]), *key[1:])
+    (live,) = cluster.get([ref])
+    if live is None or fingerprint(live) != fingerprint(looked_at):
+        return None
+    metadata, pointers = live["metadata"], removable(live, managers_of(live), added, since)
+    return Remove(ref, pointers, str(metadata["uid"]), str(metadata["resourceVersion"])) if pointers else None
 
 
 def _above(pointers: Iterable[str]) -> set[str]:

@@ -23,12 +23,12 @@ from itertools import groupby
 
 from customhouse._kit.clock import Clock
 from customhouse.control import drift as drifting
-from customhouse.control.additions import additions, applied_at, removable, removal
+from customhouse.control.additions import applied_at, found_additions, removal
 from customhouse.control.drift import FieldDrift
 from customhouse.control.pruning import Pruning
 from customhouse.control.rounds import Conduct, Found, ObjectDrift, Round, why_not
 from customhouse.control.sealed import is_sealed
-from customhouse.control.stages import Wanted, scaled, shaped, wanted, with_replicas
+from customhouse.control.stages import Wanted, in_place, scaled, shaped, wanted, with_replicas
 from customhouse.control.tracked import Inventories, Tracked
 from customhouse.core.cluster import Apply, Cluster, Refusal, Written, managers_of
 from customhouse.core.errors import TargetError
@@ -310,7 +310,8 @@ class Convergence:
             if self._same(answer.manifest, seen):
                 self._well(item)
                 entry = replace(self.inventory.entries[item.key], uid=seen.uid, digest=item.digest)
-                added = additions(answer.manifest, managers_of(answer.manifest), item.ignored)
+                placed = in_place(item.declaration.manifest, item.ref)
+                added = found_additions(self._cluster, placed, answer.manifest, item.ignored)
                 # With what others added it is not as declared: a restart must find that again.
                 self.inventory.put(replace(entry, state="" if added else seen.state))
                 item.since = item.since if added else None
@@ -367,23 +368,18 @@ class Convergence:
         """Told once; what may be taken away is, and then it is looked at again."""
         drift, told = ObjectDrift(Found.ADDED, item.ref, added), self._told_of.get(item.key)
         self._note(drift)
-        pointers = removable(live, managers_of(live), added, item.since) if item.correct and self.conduct.writes else ()
-        if pointers and not self._fought(item, added) and self._take_away(live, pointers):
-            drift = replace(drift, corrected=True)
+        change = removal(self._cluster, live, added, item.since) if item.correct and self.conduct.writes else None
+        if change is not None and not self._fought(item, added):
+            (answer,) = self._cluster.write([change])
+            drift = replace(drift, corrected=answer.ok)
+            if answer.ok and answer.manifest is not None:  # else the watch tells what it is by then
+                self._sight.told(answer.manifest)
             self._again(item)
-        elif not pointers:
+        elif change is None:
             item.reported = fingerprint(live)
         if told != drift:
             made.drift.append(drift)
         self._told_of[item.key] = drift
-
-    def _take_away(self, live: Manifest, pointers: tuple[str, ...]) -> bool:
-        """Whether the fields are gone; the watch tells what the object is by then."""
-        answers = self._cluster.write([removal(live, pointers)] if pointers else [])
-        for manifest in (answer.manifest for answer in answers if answer.ok):
-            if manifest is not None:
-                self._sight.told(manifest)
-        return bool(answers) and answers[0].ok
 
     def _shaped(self, items: Sequence[Wanted]) -> list[Manifest]:
         """What is sent: as declared, but for a number of replicas that an autoscaler has taken over."""

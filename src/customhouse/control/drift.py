@@ -125,7 +125,7 @@ def _walk(declared: Any, live: Any, pointer: str) -> Iterator[FieldDiff]:
 
 
 def _walk_list(declared: list[Any], live: list[Any], pointer: str) -> Iterator[FieldDiff]:
-    name = _told_apart(declared, live)
+    name = told_apart(declared, live)
     if name is None:
         if len(declared) != len(live):
             yield FieldDiff(pointer, declared, live)
@@ -146,7 +146,8 @@ def _walk_list(declared: list[Any], live: list[Any], pointer: str) -> Iterator[F
         yield FieldDiff(pointer, [item[name] for item in declared], [item[name] for item in live])
 
 
-def _told_apart(*lists: list[Any]) -> str | None:
+def told_apart(*lists: list[Any]) -> str | None:
+    """The field by which the items of all these lists are told apart; None where there is none."""
     for name in _NAMES:
         for items in lists:
             if not all(isinstance(item, Mapping) and isinstance(item.get(name), (str, int)) for item in items):

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from customhouse.control import drift as drifting
-from customhouse.control.additions import additions, removable
+from customhouse.control.additions import found_additions, removable
 from customhouse.control.drift import FieldDrift
 from customhouse.control.plan import keeps
 from customhouse.control.pruning import foreign, too_many
 from customhouse.control.sealed import is_sealed
-from customhouse.control.stages import Wanted, scaled, stage_of
+from customhouse.control.stages import Wanted, in_place, scaled, stage_of
 from customhouse.control.stages import shaped as shape
 from customhouse.control.tracked import Tracked
 from customhouse.core.cluster import Apply, Cluster, Refusal, Written, managers_of
@@ -61,7 +61,7 @@ def preview(cluster: Cluster, wanted: Sequence[Wanted], entries: Mapping[Key, Tr
         for item, live, answer in zip(part, lives, answers, strict=True):
             if live is None:
                 yield _made(cluster, item, answer, namespaces)
-            elif (found := _altered(item, live, answer, entries.get(item.key))) is not None:
+            elif (found := _altered(cluster, item, live, answer, entries.get(item.key))) is not None:
                 yield found
 
 
@@ -80,12 +80,14 @@ def _made(cluster: Cluster, item: Wanted, answer: Written, namespaces: set[str])
     return Planned(Step.REFUSED, item.ref, note=answer.problem)
 
 
-def _altered(item: Wanted, live: Manifest, answer: Written, entry: Tracked | None) -> Planned | None:
+def _altered(cluster: Cluster, item: Wanted, live: Manifest, answer: Written, entry: Tracked | None) -> Planned | None:
     if not answer.ok or answer.manifest is None:
         return Planned(Step.REFUSED, item.ref, note=answer.problem)
     same = fingerprint(answer.manifest) == fingerprint(live)
     managers = managers_of(live)
-    added = additions(live, managers, item.ignored) if same and entry is not None and item.correct else ()
+    placed = in_place(item.declaration.manifest, item.ref)
+    known = same and entry is not None and item.correct
+    added = found_additions(cluster, placed, live, item.ignored) if known else ()
     taken = removable(live, managers, added)
     if same and entry is not None and not taken:
         return None
