@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,9 @@ from customhouse.core.errors import CannotDecideError, ConfigError
 from customhouse.core.resource import Declaration
 
 if TYPE_CHECKING:
+    from customhouse._kit.amazon import AmazonApi
     from customhouse.control.adapters.age import Identity
+    from customhouse.control.adapters.sops_keys import KeyOpener
     from customhouse.execution.adapters.secrets import Provider
 
 MAX_KEYS = 1024 * 1024
@@ -22,8 +25,9 @@ MAX_KEYS = 1024 * 1024
 def opener(settings: Settings, read: Callable[[str], bytes | None], declared: Iterable[Declaration]) -> Opener | None:
     """What opens the sealed objects among some Declarations; None where there are none. `read` gives their files.
 
-    Keys are those of SOPS itself: SOPS_AGE_KEY and the file that SOPS_AGE_KEY_FILE names. Raises ConfigError for keys
-    that cannot be read.
+    Keys are those of SOPS itself: SOPS_AGE_KEY and the file that SOPS_AGE_KEY_FILE names, the key ring of GnuPG, AWS
+    KMS by the keys that Amazon's own tools read, and the Vault at VAULT_ADDR. Raises ConfigError for keys that cannot
+    be read.
     """
     sealed = {mac_of(item.manifest): item.location.file for item in declared if is_sealed(item.manifest)}
     if not sealed:
@@ -40,7 +44,30 @@ def opener(settings: Settings, read: Callable[[str], bytes | None], declared: It
         return data
 
     files = {mac: SealedFile(path, reader(path)) for mac, path in sealed.items()}
-    return SopsOpener(files, age_identities(settings.environment))
+    return SopsOpener(files, age_identities(settings.environment), _other_keys(settings))
+
+
+def _other_keys(settings: Settings) -> Mapping[str, KeyOpener]:
+    from customhouse.control.adapters.sops_keys import by_gpg, by_kms, by_vault
+
+    said = settings.environment
+    found: dict[str, KeyOpener] = {"pgp": by_gpg(said), "kms": by_kms(partial(_amazon, settings, "kms"))}
+    if said.get("VAULT_ADDR") and said.get("VAULT_TOKEN"):
+        space, authority = said.get("VAULT_NAMESPACE", ""), said.get("VAULT_CACERT") or None
+        found["hc_vault"] = by_vault(said["VAULT_ADDR"], said["VAULT_TOKEN"], space, authority)
+    return found
+
+
+def _amazon(settings: Settings, service: str, region: str) -> AmazonApi:
+    """One service of Amazon's. AWS_ENDPOINT_URL_KMS (or _SECRETS_MANAGER) and AWS_ENDPOINT_URL are its tools' own."""
+    from customhouse._kit.amazon import AmazonApi
+    from customhouse.app import wiring
+    from customhouse.trust.adapters.registries.aws_access import aws_access
+
+    own = {"kms": "AWS_ENDPOINT_URL_KMS", "secretsmanager": "AWS_ENDPOINT_URL_SECRETS_MANAGER"}[service]
+    said = settings.environment
+    endpoint = said.get(own) or said.get("AWS_ENDPOINT_URL") or None
+    return AmazonApi(service, region, aws_access(said).keys, wiring.clock(), endpoint)
 
 
 def age_identities(environment: Mapping[str, str]) -> tuple[Identity, ...]:
@@ -72,7 +99,8 @@ def secret_provider(
 
     Variables `CUSTOMHOUSE_SECRET_NAMESPACE_NAME_KEY`; files below the folder CUSTOMHOUSE_SECRETS; Secrets that the
     repository declares encrypted; Vault or OpenBao, where VAULT_ADDR and VAULT_TOKEN are set (VAULT_NAMESPACE,
-    VAULT_CACERT, and CUSTOMHOUSE_VAULT_MOUNT for another mount than `secret`).
+    VAULT_CACERT, and CUSTOMHOUSE_VAULT_MOUNT for another mount than `secret`); AWS Secrets Manager in the region that
+    CUSTOMHOUSE_SECRETS_MANAGER names, by the keys that Amazon's own tools read.
     """
     from customhouse.execution.adapters import secrets
 
@@ -100,10 +128,21 @@ def secret_provider(
         )
         return secrets.from_vault(vault, references(declared()))(namespace, name, key)
 
+    def from_amazon(namespace: str, name: str, key: str) -> str | None:
+        region = said.get("CUSTOMHOUSE_SECRETS_MANAGER", "")
+        if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-[0-9]", region):
+            if region:
+                raise ConfigError(
+                    f"CUSTOMHOUSE_SECRETS_MANAGER is {region[:60]!r}", hint="it names a region, such as eu-west-1"
+                )
+            return None
+        api = _amazon(settings, "secretsmanager", region)
+        return secrets.from_secrets_manager(api, references(declared()))(namespace, name, key)
+
     sources = [secrets.from_environment(said)]
     if said.get("CUSTOMHOUSE_SECRETS"):
         sources.append(secrets.from_folder(Path(said["CUSTOMHOUSE_SECRETS"])))
-    return secrets.first_of(*sources, from_repository, from_store)
+    return secrets.first_of(*sources, from_repository, from_store, from_amazon)
 
 
 def references(declared: Iterable[Declaration]) -> dict[tuple[str, str, str], tuple[str, str]]:

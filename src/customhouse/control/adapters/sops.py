@@ -1,6 +1,6 @@
-"""SOPS files with age keys, opened in memory: YAML and JSON, as `sops --encrypt` writes them (getsops/sops v3).
+"""SOPS files, opened in memory: YAML and JSON, as `sops --encrypt` writes them (getsops/sops v3).
 
-1. The data key: one of the age recipients in `sops.age`.
+1. The data key: by one of the age recipients in `sops.age`, else by what else was given (`sops_keys`).
 2. Every `ENC[AES256_GCM,…]` with the path of its keys as additional data.
 3. The authentication code over all values (or, with `mac_only_encrypted`, the encrypted ones) of all documents.
 Nothing is given out before step 3 was right. No value and no key is in any message.
@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
@@ -25,6 +26,7 @@ from cryptography.hazmat.primitives.ciphers.modes import GCM
 
 from customhouse.control import yaml_nodes
 from customhouse.control.adapters.age import AgeError, Identity, opened
+from customhouse.control.adapters.sops_keys import KeyNotOpenedError, KeyOpener
 from customhouse.control.sealed import METADATA, is_sealed, mac_of
 from customhouse.control.yaml_values import Reader
 from customhouse.core.errors import CannotDecideError, DeclarationError
@@ -37,6 +39,8 @@ _ONLY_ENCRYPTED = hashlib.sha256(b"sops").digest()
 """What the code begins with where only encrypted values are in it."""
 _OTHERS = ("kms", "gcp_kms", "azure_kv", "hc_vault", "pgp", "hckms")
 _COMMENT = object()
+_MAX_ENTRIES = 20
+"""Keys of one kind that are tried: each may be a program or a service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +54,19 @@ class SealedFile:
 class SopsOpener:
     """Opens manifests by the files that they were written in: the code covers a whole file, not an object."""
 
-    def __init__(self, files: Mapping[str, SealedFile], keys: Sequence[Identity]) -> None:
-        """`files` by the authentication code (`mac_of`) of the manifests that came out of them."""
+    def __init__(
+        self,
+        files: Mapping[str, SealedFile],
+        keys: Sequence[Identity],
+        others: Mapping[str, KeyOpener] = MappingProxyType({}),
+    ) -> None:
+        """`files` by the authentication code (`mac_of`) of the manifests that came out of them.
+
+        `others` opens entries of other kinds by their name in the file (`pgp`, `kms`, `hc_vault`).
+        """
         self._files = files
         self._keys = tuple(keys)
+        self._others = others
 
     def opened(self, manifest: Manifest) -> Manifest:
         """See `Opener`."""
@@ -66,20 +79,22 @@ class SopsOpener:
                 where=str(manifest.get("kind")),
                 hint="encrypt it with `sops --encrypt`, and do not edit it afterwards",
             )
-        values = dict(plaintexts(file.path, file.read(), self._keys))
+        values = dict(plaintexts(file.path, file.read(), self._keys, self._others))
         sealed = {key: value for key, value in manifest.items() if key != METADATA}
         result: Manifest = _filled(sealed, values, file.path)
         return result
 
 
-def plaintexts(path: str, data: bytes, keys: Sequence[Identity]) -> Iterator[tuple[str, Any]]:
+def plaintexts(
+    path: str, data: bytes, keys: Sequence[Identity], others: Mapping[str, KeyOpener] = MappingProxyType({})
+) -> Iterator[tuple[str, Any]]:
     """Every ciphertext of a file with its value. Raises CannotDecideError; then none of them was given out."""
     found: list[tuple[str, Any]] = []
     documents = _documents(path, data)
     metadata = documents[0].get(METADATA)
     if not isinstance(metadata, Mapping) or any(document.get(METADATA) != metadata for document in documents):
         raise _refused(path, "SOPS' own part is missing, or differs between documents")
-    key = _data_key(path, metadata, tuple(keys))
+    key = _data_key(path, metadata, tuple(keys), others)
     only = metadata.get("mac_only_encrypted") is True
     code = hashlib.sha512(_ONLY_ENCRYPTED if only else b"")
     for document in documents:
@@ -109,29 +124,52 @@ def _documents(path: str, data: bytes) -> list[dict[str, Any]]:
     return [value for value in values if isinstance(value, dict)]
 
 
-def _data_key(path: str, metadata: Mapping[str, Any], keys: tuple[Identity, ...]) -> bytes:
+def _data_key(
+    path: str, metadata: Mapping[str, Any], keys: tuple[Identity, ...], others: Mapping[str, KeyOpener]
+) -> bytes:
     if metadata.get("key_groups") or metadata.get("shamir_threshold"):
         raise _refused(path, "its key is shared between groups, which is not followed here")
-    wrapped = metadata.get("age")
-    recipients = [item for item in wrapped if isinstance(item, Mapping)] if isinstance(wrapped, list) else []
+    recipients = _entries(metadata, "age")
+    problems = []
     for item in recipients:
         try:
             key = opened(str(item.get("enc")), keys)
         except AgeError as error:
             raise _refused(path, str(error)) from error
         if key is not None:
-            if len(key) != 32:
-                raise _refused(path, "its key has another length than SOPS gives one")
-            return key
-    named = [str(item.get("recipient"))[:80] for item in recipients]
+            return _whole(path, key)
+    for kind, opener in others.items():
+        for item in _entries(metadata, kind):
+            try:
+                key = opener(item)
+            except KeyNotOpenedError as error:
+                problems.append(str(error)[:500])
+                continue
+            if key is not None:
+                return _whole(path, key)
+    if problems:
+        raise _refused(path, "; ".join(problems[:3]), "give a key that may open it, or `sops updatekeys`")
     if not recipients:
-        others = [name for name in _OTHERS if metadata.get(name)]
-        raise _refused(path, f"it is encrypted for {', '.join(others) or 'nobody'}, and age is what is opened here")
+        named = [name for name in _OTHERS if metadata.get(name)]
+        known = ", ".join(("age", *others))
+        raise _refused(path, f"it is encrypted for {', '.join(named) or 'nobody'}, and here is what opens {known}")
+    told = ", ".join([str(item.get("recipient"))[:80] for item in recipients][:5])
     raise _refused(
         path,
-        f"no key that is known here opens it; it is encrypted for {', '.join(named[:5])}",
+        f"no key that is known here opens it; it is encrypted for {told}",
         "name the file of the key in SOPS_AGE_KEY_FILE, or give it in SOPS_AGE_KEY",
     )
+
+
+def _entries(metadata: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
+    listed = metadata.get(kind)
+    return [item for item in listed[:_MAX_ENTRIES] if isinstance(item, Mapping)] if isinstance(listed, list) else []
+
+
+def _whole(path: str, key: bytes) -> bytes:
+    if len(key) != 32:
+        raise _refused(path, "its key has another length than SOPS gives one")
+    return key
 
 
 def _leaves(value: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:

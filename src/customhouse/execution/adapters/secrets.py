@@ -1,4 +1,4 @@
-"""Values of secrets for what runs on this machine: from the environment, a folder, or Vault/OpenBao (KV version 2).
+"""Values of secrets for what runs on this machine: the environment, a folder, Vault/OpenBao, AWS Secrets Manager.
 
 Each is asked when a Job starts and keeps nothing. No message has a value, a token or an answer's body in it.
 """
@@ -6,6 +6,7 @@ Each is asked when a Job starts and keeps nothing. No message has a value, a tok
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import stat
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from customhouse._kit.amazon import AmazonApi, AmazonError
 from customhouse._kit.http import HttpError, request
 from customhouse.core.errors import TargetError
 
@@ -118,6 +120,38 @@ def from_vault(vault: Vault, references: Mapping[tuple[str, str, str], tuple[str
         if value is None or isinstance(value, str):
             return value
         raise TargetError(f"{member} of {path} in the secret store is no text", hint="store it as a text")
+
+    return provide
+
+
+def from_secrets_manager(api: AmazonApi, references: Mapping[tuple[str, str, str], tuple[str, str]]) -> Provider:
+    """Values of AWS Secrets Manager: where an ExternalSecret refers to, else the secret `NAMESPACE/NAME`.
+
+    A secret that is a JSON object has members, as its console writes it. One that is any other text is itself the value
+    where no member is asked for (`references` says `value` then).
+    """
+
+    def provide(namespace: str, name: str, key: str) -> str | None:
+        path, member = references.get((namespace, name, key), (f"{namespace}/{name}", key))
+        where = f"Secrets Manager {path}"
+        try:
+            answer = api.ask("secretsmanager.GetSecretValue", {"SecretId": path})
+        except AmazonError as error:
+            if error.code == "ResourceNotFoundException":
+                return None
+            raise TargetError(f"the secret store cannot be asked: {error}", where=where) from error
+        text = answer.get("SecretString")
+        if not isinstance(text, str):
+            raise TargetError("the secret is no text", where=where, hint="store it as SecretString")
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            found = None
+        if isinstance(found, dict) and member in found:
+            if not isinstance(found[member], str):
+                raise TargetError(f"{member} of the secret is no text", where=where, hint="store it as a text")
+            return str(found[member])
+        return text if member == "value" and (namespace, name, key) in references else None
 
     return provide
 

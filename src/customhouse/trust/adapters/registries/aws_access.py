@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from customhouse._kit.reading import open_regular
+from customhouse._kit.sigv4 import Keys
 from customhouse.core.errors import ConfigError
-from customhouse.trust.adapters.registries.sigv4 import Keys
 
 _MAX_FILE = 1 << 20
 

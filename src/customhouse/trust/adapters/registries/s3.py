@@ -21,8 +21,8 @@ from xml.sax.saxutils import escape
 
 from customhouse._kit.clock import Clock
 from customhouse._kit.http import Answer, HttpError, request
+from customhouse._kit.sigv4 import EMPTY, Keys, canonical_query, signed
 from customhouse.core.errors import ArtifactError, UsageError
-from customhouse.trust.adapters.registries.sigv4 import EMPTY, Keys, canonical_query, signed
 from customhouse.trust.remote import Exposure, Located, RemoteFile, Take
 
 MAX_FILES = 100_000

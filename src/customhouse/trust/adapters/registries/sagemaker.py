@@ -6,17 +6,15 @@ that registry: it is told, and decides nothing here.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from customhouse._kit.canonical import canonical_json
+from customhouse._kit.amazon import AmazonApi, AmazonError
 from customhouse._kit.clock import Clock
-from customhouse._kit.http import HttpError, request
+from customhouse._kit.sigv4 import Keys
 from customhouse.core.errors import ArtifactError, UsageError
-from customhouse.trust.adapters.registries.sigv4 import Keys, signed
 from customhouse.trust.remote import Located, ModelStore, RemoteFile, Take
 
 _MAX_PAGES = 50
@@ -55,9 +53,9 @@ class SageMakerStore:
         endpoint: str | None = None,
         timeout_s: float = 60.0,
     ) -> None:
-        self._clock, self._keys, self._objects, self._region = clock, keys, objects, region
-        self._url = f"{(endpoint or f'https://api.sagemaker.{region}.amazonaws.com').rstrip('/')}/"
-        self._timeout_s = timeout_s
+        self._objects = objects
+        address = endpoint or f"https://api.sagemaker.{region}.amazonaws.com"
+        self._api = AmazonApi("sagemaker", region, keys, clock, address, timeout_s)
 
     def locate(self, reference: str) -> Located:
         """The version that is meant now, and the objects that it names."""
@@ -121,26 +119,14 @@ class SageMakerStore:
 
     def ask(self, action: str, body: Mapping[str, Any], where: str) -> dict[str, Any]:
         """One call of the API. Raises ArtifactError."""
-        data = canonical_json(body)
-        headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": f"SageMaker.{action}"}
-        if self._keys is not None:
-            payload = hashlib.sha256(data).hexdigest()
-            now = self._clock.now()
-            headers = signed("POST", self._url, headers, payload, self._keys, self._region, now, service="sagemaker")
         try:
-            answer = request("POST", self._url, headers=headers, body=data, timeout_s=self._timeout_s)
-            document = answer.json() if answer.status == 200 else None
-        except HttpError as error:
-            raise ArtifactError(str(error), where=where) from error
-        if not isinstance(document, dict):
-            code = _ERROR.search(answer.body)
-            reason = f" ({code.group(1).decode()})" if code else ""
+            return self._api.ask(f"SageMaker.{action}", body)
+        except AmazonError as error:
+            hint = "give keys that may do this: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+            message = str(error).replace("sagemaker answers", "SageMaker answers")
             raise ArtifactError(
-                f"SageMaker answers {answer.status}{reason} for {action}",
-                where=where,
-                hint="give keys that may do this: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
-            )
-        return document
+                message, where=where, hint=hint if error.code or "answers" in message else ""
+            ) from error
 
 
 def _places(package: Mapping[str, Any], where: str) -> Iterator[str]:
