@@ -126,19 +126,62 @@ def test_a_way_that_is_none_is_refused(world: World, to: str, since: str, says: 
         world.promote(to, since=since)
 
 
-@pytest.mark.part("kustomize")
-def test_environments_that_share_one_file_are_not_promoted_behind_each_others_back(world: World) -> None:
-    overlay = "resources: [../base]\nnamespace: {}\n"
+def overlays(world: World, staging: str = "") -> None:
+    """Staging and production as overlays of one base, dev by itself and further on."""
     base = service("x", "b", 1).replace("  namespace: x\n", "")
+    overlay = "resources: [../base]\nnamespace: {}\n"
     more = {
         "base/kustomization.yaml": "resources: [fraud.yaml]\n",
         "base/fraud.yaml": base,
-        "staging/kustomization.yaml": overlay.format("staging-2"),
+        "staging/kustomization.yaml": overlay.format("staging-2") + staging,
         "prod2/kustomization.yaml": overlay.format("prod"),
         "prod/fraud.yaml": "# moved\n",
         "staging-1/fraud.yaml": "# moved\n",
     }
     world.push({"dev": ("c", 1)}, more)
-    with pytest.raises(UsageError, match="and an edit there does not change it, and it alone"):
+
+
+@pytest.mark.part("kustomize")
+def test_what_one_overlay_gets_of_a_shared_file_is_a_patch_of_its_own(world: World) -> None:
+    resize = (
+        "- patch: |-\n    - {op: replace, path: /spec/predictor/minReplicas, value: 3}\n"
+        "  target: {kind: InferenceService}\n"
+    )
+    overlays(world, f"# ours\npatches:\n{resize}labels: []\n")
+    found = world.promote("staging", unproved=True)
+    changed = git(world.remote, "diff", "--stat", "main", found.branch)
+    assert "base/" not in changed
+    assert changed.count("|") == 2
+    text = git(world.remote, "show", f"{found.branch}:staging/kustomization.yaml")
+    own = ["- path: promoted-inferenceservice-fraud.yaml", "  target:", "    kind: InferenceService", "    name: fraud"]
+    assert text.splitlines() == [
+        *("resources: [../base]", "namespace: staging-2", "# ours", "patches:"),
+        *(*resize.splitlines(), *own, "labels: []"),
+    ]
+    # Merged, the next promotion alters the values in that file, and production stays what it was until it is asked.
+    git(world.clone, "fetch", "-q", "origin")
+    git(world.clone, "merge", "-q", f"origin/{found.branch}")
+    world.push({"dev": ("d", 1)}, {})
+    again = world.promote("staging", unproved=True)
+    assert (
+        git(world.remote, "diff", "--name-only", "main", again.branch) == "staging/promoted-inferenceservice-fraud.yaml"
+    )
+    patch = git(world.remote, "show", f"{again.branch}:staging/promoted-inferenceservice-fraud.yaml")
+    assert f"  value: sha256:{'d' * 64}" in patch
+    assert f"  value: pvc://models/fraud/{'d'}" in patch
+    # Nobody but production takes the shared lines as they stand any more: there the plain edit is enough.
+    onwards = world.promote("production", unproved=True)
+    assert git(world.remote, "diff", "--name-only", "main", onwards.branch) == "base/fraud.yaml"
+
+
+@pytest.mark.part("kustomize")
+def test_an_overlay_that_has_the_last_word_elsewhere_is_not_promoted_behind_its_back(world: World) -> None:
+    overlays(world, "transformers: [last.yaml]\n")
+    last = (
+        "apiVersion: builtin\nkind: PatchTransformer\nmetadata: {name: last}\ntarget: {kind: InferenceService}\n"
+        """patch: '[{"op": "replace", "path": "/spec/predictor/model/storageUri", "value": "pvc://models/fraud/z"}]'\n"""
+    )
+    world.push({"dev": ("c", 1)}, {"staging/last.yaml": last})
+    with pytest.raises(UsageError, match="nor a patch in its overlay changes it, and it alone"):
         world.promote("staging", unproved=True)
     assert git(world.remote, "branch", "--list", "customhouse/*") == ""

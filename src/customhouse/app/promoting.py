@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
+from typing import cast
 
 from customhouse._kit.clock import to_rfc3339
 from customhouse.app import wiring
@@ -15,11 +18,13 @@ from customhouse.app.identity import IDENTITY
 from customhouse.app.initialise import COMMIT_KEY
 from customhouse.app.proposing import pull_request
 from customhouse.app.settings import Settings
+from customhouse.app.sources import SourceTree
 from customhouse.app.succession import release_name
 from customhouse.control.edit import edit
+from customhouse.control.overlay_patch import overlay_patch
 from customhouse.control.placing import bare
 from customhouse.control.promote import promotion
-from customhouse.core.errors import UsageError
+from customhouse.core.errors import DeclarationError, UsageError
 from customhouse.core.forge import PullRequest
 from customhouse.core.proposal import FieldEdit
 from customhouse.core.release import Release, RolloutPhase
@@ -75,28 +80,77 @@ def promote(
         return Promoted(target, "", ours, theirs, edits, "", refused)
     if not edits:
         return Promoted(target, "", ours, theirs, (), proof)
-    path = theirs.location.file
-    text = source.read(head, path)
-    if text is None:
-        raise _shared(theirs, path)
-    changed = edit(text, bare(theirs.ref), edits, file=path)
     message = _message(name, before.name, after.name, ours, edits, proof)
     key = settings.keys / COMMIT_KEY
     signing = key if key.exists() else None
-    commit = source.commit(head, target, {path: changed}, message, identity=IDENTITY, signing_key=signing, replace=True)
-    later = declarations_of(source, commit, configuration.paths, configuration.render)
-    was = {item.ref: item for item in declared}
-    moved = [item for item in later if item.ref not in was or was[item.ref].digest != item.digest]
-    if [item.ref for item in moved] != [theirs.ref] or len(later) != len(declared) or promotion(ours, moved[0]):
-        source.delete_branch(target)
-        raise _shared(theirs, path)
+
+    def outcome(files: Mapping[str, bytes]) -> Sequence[Declaration]:
+        return declarations_of(_Edited(source, files), head, configuration.paths, configuration.render)
+
+    files = _proved(ours, theirs, declared, _ways(theirs, edits, partial(source.read, head)), outcome)
+    commit = source.commit(head, target, files, message, identity=IDENTITY, signing_key=signing, replace=True)
     request, unopened = pull_request(settings, configuration, target, branch, message)
     return Promoted(target, commit, ours, theirs, edits, proof, "", request, unopened)
 
 
+class _Edited:
+    """A source with some files as they would be."""
+
+    def __init__(self, source: SourceTree, files: Mapping[str, bytes]) -> None:
+        self._source, self._files = source, files
+
+    def files(self, rev: str, prefix: str = "") -> Mapping[str, bytes]:
+        """See `SourceTree`."""
+        own = {name: data for name, data in self._files.items() if name.startswith(prefix)}
+        return ChainMap(own, cast("dict[str, bytes]", self._source.files(rev, prefix)))  # read, never written
+
+    def read(self, rev: str, path: str) -> bytes | None:
+        """See `SourceTree`."""
+        return self._files[path] if path in self._files else self._source.read(rev, path)
+
+
+def _proved(
+    ours: Declaration,
+    theirs: Declaration,
+    declared: Sequence[Declaration],
+    ways: Iterator[Mapping[str, bytes]],
+    outcome: Callable[[Mapping[str, bytes]], Sequence[Declaration]],
+) -> Mapping[str, bytes]:
+    """The files of the first way by which `theirs`, and it alone, becomes what is promoted. Raises UsageError."""
+    was = {item.ref: item.digest for item in declared}
+    for files in ways:
+        try:
+            later = outcome(files)
+        except DeclarationError:  # a patch that does not fit
+            continue
+        moved = [item for item in later if was.get(item.ref) != item.digest]
+        same = [item.ref for item in moved] == [theirs.ref] and len(later) == len(declared)
+        if same and not promotion(ours, moved[0]):
+            return files
+    raise _shared(theirs, theirs.location.file)
+
+
+def _ways(
+    theirs: Declaration, edits: Sequence[FieldEdit], read: Callable[[str], bytes | None]
+) -> Iterator[Mapping[str, bytes]]:
+    """Ways to write it, the plainest first: in its own lines; as a patch in its overlay, where others share them."""
+    path = theirs.location.file
+    text = read(path)
+    if text is not None:
+        try:
+            yield {path: edit(text, bare(theirs.ref), edits, file=path)}
+        except DeclarationError:
+            if theirs.rendering is None:
+                raise
+    patch = overlay_patch(theirs, edits, read)
+    if patch is not None:
+        yield patch
+
+
 def _shared(theirs: Declaration, path: str) -> UsageError:
     return UsageError(
-        f"{theirs.ref} is rendered from {path}, and an edit there does not change it, and it alone",
+        f"{theirs.ref} is rendered from {path}, and neither an edit there nor a patch in its overlay changes it, and "
+        "it alone",
         hint="declare images and models in the environment's own files",
     )
 

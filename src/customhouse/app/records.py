@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from customhouse._kit.clock import to_rfc3339
@@ -17,18 +17,46 @@ from customhouse.trust.custody_trace import proof_json
 
 
 def history(settings: Settings, name: str | None, limit: int) -> list[dict[str, Any]]:
-    """The releases of a workload (or of all), the newest first."""
+    """The releases of a workload (or of all), the newest first, each with what its Decision rested on.
+
+    Raises TamperError for a Decision that is not what its digest says.
+    """
     with wiring.store(settings, create=False) as opened:
-        return [
-            _release(item, opened.state.get(f"{RELEASE}{item.release}"))
-            for item in opened.releases.history(name, limit)
-        ]
+        judged: dict[str, Mapping[str, Any]] = {}
+        rows = []
+        for item in opened.releases.history(name, limit):
+            if item.decision and item.decision not in judged:
+                judged[item.decision] = _judged(opened.decisions.find(item.decision))
+            known = opened.state.get(f"{RELEASE}{item.release}")
+            rows.append({**_release(item, known), **judged.get(item.decision, _judged(()))})
+        return rows
+
+
+def _judged(found: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """`{"reviewers","pull_request","evidence":[{"kind","digest","subject"}]}` of a Decision: verified evidence alone.
+
+    Reviewers are those whose approval the forge told; without one nobody is known, whatever a commit says.
+    """
+    facts = found[0]["facts"] if found else {}
+    review = facts.get("review") or {}
+    evidence = {
+        (item["kind"], item["digest"], artifact["digest"] or "")
+        for artifact in facts.get("artifacts", ())
+        for item in artifact["evidence"]
+        if item["verified"]
+    }
+    return {
+        "reviewers": list(review.get("approvals", ())),
+        "pull_request": review.get("pull_request"),
+        "evidence": [{"kind": kind, "digest": digest, "subject": of} for kind, digest, of in sorted(evidence)],
+    }
 
 
 def _release(item: Release, known: Mapping[str, Any] | None) -> dict[str, Any]:
     """`known` is what the control plane remembers of it; `version` is the last part of where its model lies."""
     source = "" if known is None else _source(known["manifest"])
     return {
+        "target": item.resource.scene,
         "resource": item.resource.to_json(),
         "release": item.release,
         "version": source.partition("@")[0].rstrip("/").rpartition("/")[2],

@@ -97,24 +97,31 @@ def _named(resource: Mapping[str, str]) -> str:
 @formats("json")
 @common
 def history(name: str | None, limit: int, output: str, settings: Settings) -> None:
-    """Show the releases of a workload: commit, author, verdict, artifact, time and how it ended."""
+    """Show the releases of a workload: commit, author, reviewers, verdict, evidence, time and how it ended."""
     from customhouse.app.records import history as releases
 
     found = releases(settings, name, limit)
     if output == "json":
         write_json(found)
         return
-    columns = ["Time", "Workload", "Version", "Release", "Phase", "Commit", "Author", "Verdict", "Reason"]
+    several, reviewed = any(item["target"] for item in found), any(item["reviewers"] for item in found)
+    columns = [
+        *("Time", *(["Target"] if several else []), "Workload", "Version", "Release", "Phase", "Commit", "Author"),
+        *([*(["Reviewers"] if reviewed else []), "Verdict", "Evidence", "Reason"]),
+    ]
     rows = [
         [
             item["at"][:19],
+            *([item["target"]] if several else []),
             f"{item['resource']['namespace']}/{item['resource']['name']}",
             item["version"],
             item["release"][7:19],
             item["phase"],
             item["revision"][:12],
             item["author"],
+            *([", ".join(item["reviewers"])] if reviewed else []),
             item["verdict"],
+            ", ".join(sorted({one["kind"] for one in item["evidence"]})),
             item["reason"],
         ]
         for item in found
