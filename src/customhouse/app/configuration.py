@@ -210,10 +210,7 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
         required_labels=tuple(policy.get("requiredLabels", default.required_labels)),
         require_signed_commits=policy.get("requireSignedCommits", True),
         max_exception_days=policy.get("maxExceptionDays", default.max_exception_days),
-        frameworks={
-            name.lower(): (given.get("min"), given.get("below"))
-            for name, given in (policy.get("frameworks") or {}).items()
-        },
+        frameworks=_frameworks(policy),
         bundle=policy.get("bundle"),
         bundles=bundles_of(policy.get("bundles") or (), key_names, checker.fail),
         canary=canary_of(policy.get("canary"), key_names, checker.fail),
@@ -245,6 +242,11 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
     )
     _check_names(configuration, marks, file)
     return configuration
+
+
+def _frameworks(policy: Mapping[str, Any]) -> dict[str, tuple[str | None, str | None]]:
+    named = policy.get("frameworks") or {}
+    return {name.lower(): (given.get("min"), given.get("below")) for name, given in named.items()}
 
 
 def _keys(trust: Mapping[str, Any]) -> tuple[TrustKey, ...]:

@@ -2,8 +2,8 @@
 
 1. An Application that another one reconciles, that is suspended, that goes to another cluster, that cannot be followed
    or that is not automated: its objects are held. Held is neither applied nor deleted.
-2. Else its objects carry how they are kept: pruned or not, healed or only told, and when they are applied (waves,
-   hooks, and the Applications that it depends on).
+2. Else its objects carry how they are kept: pruned or not, healed or only told, which fields may differ, and when they
+   are applied (waves within the Application, hooks anew for each state of it, the Applications that it depends on).
 3. A namespace that it is to create and nobody declares is declared; it is never pruned, as with Argo CD.
 4. Objects of Argo CD's and Flux's own kinds are there for them: where a cluster does not know them, none is applied.
 """
@@ -14,6 +14,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from customhouse.control.graph_parts import with_parts
+from customhouse.control.hooks import run_of
+from customhouse.control.ignoring import leeway_of, not_followed
 from customhouse.control.objectsync import object_sync
 from customhouse.control.reconcilers import reconciler, status_of
 from customhouse.control.scenes import of_one_scene
@@ -21,14 +23,13 @@ from customhouse.control.secret_references import needed
 from customhouse.control.sources import belongs_to, in_order, source_sets
 from customhouse.core.application import Application, Engine, Hook, ReconcilerStatus, SourceSet
 from customhouse.core.errors import DeclarationError
-from customhouse.core.resource import Care, Declaration, Manifest, ResourceRef
+from customhouse.core.resource import Care, Declaration, HookRun, Manifest, Need, ResourceRef
 
 _GUARDS = ("pod-security.kubernetes.io/", "admission.gatekeeper.sh/")
 """Labels of a namespace that say what may run in it. A Namespace is judged by them; an Application is not."""
-_LEVEL = 1_000_000
-"""Waves between two levels of dependencies; Argo CD's own waves are far fewer."""
 _HOOK = 100_000
-_BEFORE_AND_AFTER = {Hook.PRE_SYNC: -_HOOK, Hook.SYNC: 0, Hook.POST_SYNC: _HOOK}
+"""Waves between a hook and the rest; Argo CD's own waves are far fewer."""
+_BEFORE_AND_AFTER = {Hook.PRE_SYNC: -_HOOK, Hook.SYNC: 0, Hook.POST_SYNC: _HOOK, Hook.SYNC_FAIL: 2 * _HOOK}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def conduct(
     said = ((ref, status_of(ref, manifest)) for ref, manifest in (live or {}).items())
     statuses = {ref: status for ref, status in said if status is not None}
     ordered, circles = in_order(found.values())
-    levels = _levels(ordered)
+    levels = _needs(ordered)
     rooms = {item.ref.name for item in declared if item.ref.kind == "Namespace"}
     held = {
         ref: reason
@@ -125,41 +126,80 @@ def _left_alone(
             return (
                 f"its managedNamespaceMetadata sets {guards[0]}, which no rule has judged: declare the Namespace itself"
             )
-    return item.problem or circles.get(item.ref, "")
+    return item.problem or circles.get(item.ref, "") or not_followed(item)
 
 
-def _levels(ordered: Sequence[Application]) -> Mapping[ResourceRef, int]:
-    levels: dict[ResourceRef, int] = {}
-    for item in ordered:
-        levels[item.ref] = max((levels[ref] + 1 for ref in item.depends_on if ref in levels), default=0)
-    return levels
+def _needs(ordered: Sequence[Application]) -> Mapping[ResourceRef, tuple[Need, ...]]:
+    """What comes before each: of those that it depends on, what makes them ready in Flux's own words."""
+    known = {item.ref: item for item in ordered}
+    return {
+        item.ref: tuple(
+            Need(other.name, other.sync.wait, other.health_checks, other.sync.timeout_s)
+            for ref in item.depends_on
+            if (other := known.get(ref)) is not None
+        )
+        for item in ordered
+    }
 
 
 def _of_set(
     one: SourceSet,
     by: Mapping[ResourceRef, tuple[Engine, str]],
     held: Mapping[ResourceRef, str],
-    levels: Mapping[ResourceRef, int],
+    levels: Mapping[ResourceRef, tuple[Need, ...]],
     served: Callable[[ResourceRef], bool],
 ) -> Iterator[Declaration]:
     application = one.application
+    runs = _Runs(one.declarations)
     for item in one.declarations:
         if belongs_to(item.ref) is not None and not served(item.ref):
             continue
         if application is None:
-            yield replace(item, care=_care(item, None, 0))
+            yield runs.named(replace(item, care=_care(item, None, runs)))
             continue
         reason = held.get(application.ref, "")
         if by[application.ref][0] is not Engine.CUSTOMHOUSE:
             reason = f"{by[application.ref][0]} reconciles {application.ref}"
         elif reason:
             reason = f"{application.ref}: {reason}"
-        level = levels.get(application.ref, 0) * _LEVEL
         released = by[application.ref][0] is not Engine.CUSTOMHOUSE
-        yield replace(item, care=Care(hold=reason, release=released) if reason else _care(item, application, level))
+        if reason:
+            yield replace(item, care=Care(hold=reason, release=released))
+            continue
+        care = _care(item, application, runs)
+        yield runs.named(replace(item, care=replace(care or Care(), needs=levels.get(application.ref, ()))))
 
 
-def _care(item: Declaration, application: Application | None, level: int) -> Care | None:
+class _Runs:
+    """The runs of the hooks of one set. What no Application has goes with what is rendered from the same root."""
+
+    def __init__(self, declared: Sequence[Declaration]) -> None:
+        self._declared = declared
+        self._known: dict[str, str] = {}
+
+    def of(self, item: Declaration) -> str:
+        """The run that a hook belongs to."""
+        root = _root(item)
+        if root not in self._known:
+            self._known[root] = run_of([one for one in self._declared if _root(one) == root])
+        return self._known[root]
+
+    def named(self, item: Declaration) -> Declaration:
+        """A hook that has generateName with the name of its run: each run is an object of its own."""
+        metadata = item.manifest.get("metadata")
+        hook = None if item.care is None else item.care.hook
+        if hook is None or not isinstance(metadata, Mapping) or metadata.get("name") is not None:
+            return item
+        name = f"{str(metadata.get('generateName'))[:50]}{hook.run.removeprefix('sha256:')[:10]}"
+        manifest = {**item.manifest, "metadata": {**metadata, "name": name}}
+        return replace(item, ref=replace(item.ref, name=name), manifest=manifest)
+
+
+def _root(item: Declaration) -> str:
+    return "" if item.owner is not None or item.rendering is None else item.rendering.root
+
+
+def _care(item: Declaration, application: Application | None, runs: _Runs) -> Care | None:
     try:
         own = object_sync(item.manifest)
     except DeclarationError as error:
@@ -169,10 +209,18 @@ def _care(item: Declaration, application: Application | None, level: int) -> Car
     if own.ignored or skipped:
         what = f"it is a hook for {skipped[0]}" if skipped else "it is annotated to be left alone"
         return Care(hold=f"{item.ref}: {what}")
-    wave = level + own.wave + (_BEFORE_AND_AFTER[own.hooks[0]] if own.hooks else 0)
+    wave = own.wave + (_BEFORE_AND_AFTER[own.hooks[0]] if own.hooks else 0)
+    hook = HookRun(runs.of(item), own.delete_hook, Hook.SYNC_FAIL in own.hooks) if own.hooks else None
     if application is None:
-        return Care(wave, keep=not own.prune) if own.hooks else None
-    return Care(wave, keep=not own.prune or not application.sync.prune, heal=application.sync.self_heal)
+        return Care(wave, keep=not own.prune, hook=hook) if own.hooks else None
+    return Care(
+        wave,
+        keep=not own.prune or not application.sync.prune,
+        heal=application.sync.self_heal,
+        group=application.name,
+        hook=hook,
+        leeway=leeway_of(application, item.ref),
+    )
 
 
 def _namespaces(

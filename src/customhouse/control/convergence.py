@@ -23,16 +23,18 @@ from itertools import groupby
 
 from customhouse._kit.clock import Clock
 from customhouse.control import drift as drifting
+from customhouse.control import hooks
 from customhouse.control.additions import applied_at, found_additions, removal
 from customhouse.control.drift import FieldDrift
 from customhouse.control.pruning import Pruning
 from customhouse.control.rounds import Conduct, Found, ObjectDrift, Round, why_not
 from customhouse.control.sealed import is_sealed
-from customhouse.control.stages import Wanted, in_place, scaled, shaped, wanted, with_replicas
+from customhouse.control.shaping import shaped, unspared
+from customhouse.control.stages import Wanted, as_before, in_place, scaled, wanted, with_replicas
 from customhouse.control.tracked import Inventories, Tracked
-from customhouse.core.cluster import Apply, Cluster, Refusal, Written, managers_of
+from customhouse.control.turns import Turns, checked_by
+from customhouse.core.cluster import Apply, Cluster, Delete, Refusal, Written, managers_of
 from customhouse.core.errors import TargetError
-from customhouse.core.plan import HealthStatus
 from customhouse.core.resource import Declaration, Manifest, ResourceRef
 from customhouse.core.sight import Key, Seen, Sight, fingerprint, key_of, live_key
 
@@ -44,7 +46,6 @@ _FIGHTS, _FIGHT_S = 5, 120.0
 """After so many corrections of one object, each within so many seconds of the last, they come less and less often."""
 _MISSING = "missing"
 _CONDUCT = Conduct()
-_READY = (HealthStatus.HEALTHY, HealthStatus.SUSPENDED)
 __all__ = ["Conduct", "Convergence"]
 
 
@@ -54,6 +55,7 @@ class _Need(Enum):
     LOOK = 2
     HEAL = 3
     WAIT = 4
+    CLEAR = 5
 
 
 class Convergence:
@@ -81,7 +83,7 @@ class Convergence:
         """What was added to an object, as it was told last."""
         self._held_back: dict[Key, str] = {}
         """Objects that are neither applied nor deleted, and why."""
-        self._waves = 1
+        self._turns, self._checked = Turns((), sight, inventory.entries, clock), tuple[ResourceRef, ...]()
         self._pruning = Pruning(cluster, sight, inventory, clock)
 
     # what is to be
@@ -96,7 +98,9 @@ class Convergence:
         """
         self._pruning.forget_told()
         held = list(self.inventory.entries.values())
-        placed = self._sight.follow([*(entry.ref for entry in held), *(item.ref for item in declarations)])
+        self._checked = checked_by(declarations)
+        refs = [*(entry.ref for entry in held), *(item.ref for item in declarations)]
+        placed = self._sight.follow([*self._checked, *refs])[len(self._checked) :]
         found: dict[Key, Wanted] = {}
         self._unfit, self._held_back = {}, {}
         for item, ref in zip(declarations, placed[len(held) :], strict=True):
@@ -111,7 +115,7 @@ class Convergence:
                     self.inventory.drop(key)
                 continue
             before = self._wanted.get(key)
-            if before is not None and before.ref == ref and _as_before(before, item):
+            if before is not None and before.ref == ref and as_before(before, item):
                 before.declaration = item
                 found[key] = before
                 continue
@@ -128,7 +132,7 @@ class Convergence:
             self.drifting.pop(key, None)
         self._wanted = found
         self._scaled = scaled(declarations)
-        self._waves = len({item.wave for item in found.values()})
+        self._turns = Turns(found.values(), self._sight, self.inventory.entries, self._clock)
         left = found.keys() | self._unfit.keys() | self._held_back.keys()
         gone = [entry.ref for entry in held if key_of(entry.ref) not in left]
         self._pruning.start(gone)
@@ -191,14 +195,14 @@ class Convergence:
         now = self._clock.monotonic()
         while self._later and self._later[0][0] <= now:
             self._dirty.add(heapq.heappop(self._later)[1])
+        self._dirty |= self._turns.awakened()
         waiting: set[Key] = set()
         # 2 to 6, a wave and a stage at a time
         work = sorted((self._wanted[key] for key in self._dirty if key in self._wanted), key=lambda item: item.order)
         for _, group in groupby(work, key=lambda item: item.order):
-            members = list(group)
-            if self._held(members[0].wave):
-                waiting.update(item.key for item in members)
-                continue
+            turn = self._turns.told(group)
+            waiting.update(item.key for item in turn if item.awaits)
+            members = [item for item in turn if not item.awaits]
             for start in range(0, len(members), _AT_ONCE):
                 self._work(members[start : start + _AT_ONCE], made)
         # Only now: when the API goes away in the middle, all of it is looked at again.
@@ -210,18 +214,6 @@ class Convergence:
         if self.conduct.writes:  # observing, what was learnt is learnt again by who writes
             self.inventory.save()
         return made
-
-    def _held(self, wave: int) -> bool:
-        """Whether a wave has to wait for one before it."""
-        if self._waves < 2:
-            return False
-        return any(item.wave < wave and not item.hold and not self._ready(item) for item in self._wanted.values())
-
-    def _ready(self, item: Wanted) -> bool:
-        seen, entry = self._sight.seen(item.key), self.inventory.entries.get(item.key)
-        if entry is None or entry.digest != item.digest:
-            return False
-        return entry.done or (seen is not None and seen.health.status in _READY)
 
     def _work(self, members: Sequence[Wanted], made: Round) -> None:
         looks: list[Wanted] = []
@@ -235,6 +227,8 @@ class Convergence:
                 applies.append(item)
             elif need is _Need.HEAL:
                 heals.append(item)
+            elif need is _Need.CLEAR:
+                self._clear(item)
         heals += self._look(looks, made)
         for item in heals:
             if item.correct and self.conduct.writes:
@@ -248,15 +242,16 @@ class Convergence:
 
     def _need(self, item: Wanted) -> _Need:
         seen, entry = self._sight.seen(item.key), self.inventory.entries.get(item.key)
-        if item.hold:
+        # What failed is tried again when it is due, however much happens to it until then.
+        if item.hold or self._clock.monotonic() < item.due:
             return _Need.WAIT
-        if self._clock.monotonic() < item.due:  # it is tried again then, however much happens to it until then
-            return _Need.WAIT
+        if item.care.hook is not None:
+            return self._need_of_hook(item, entry, seen)
         if seen is None:
             if not self._sight.absent(item.key):
                 return _Need.WAIT
             if entry is None or entry.digest != item.digest or not entry.uid:
-                item.problem = self._awaits(item)
+                item.problem = self._turns.lacks(item)
                 if item.problem:
                     self._again(item)
                 return _Need.WAIT if item.problem else _Need.APPLY
@@ -276,13 +271,24 @@ class Convergence:
             return _Need.NOTHING
         return _Need.NOTHING if item.reported == seen.state else _Need.LOOK
 
-    def _awaits(self, item: Wanted) -> str:
-        """What has to make a Secret first that the object refers to; empty when nothing has to."""
-        for ref in item.after:
-            seen = self._sight.seen(key_of(ref))
-            if seen is None or seen.health.status not in _READY:
-                return f"waiting for {ref}: {'it is not there yet' if seen is None else seen.health.message}"
-        return ""
+    def _need_of_hook(self, item: Wanted, entry: Tracked | None, seen: Seen | None) -> _Need:
+        if item.dormant and not self._turns.failing(item.care.group):
+            return _Need.NOTHING
+        need, after = hooks.need(item, entry, seen, absent=self._sight.absent(item.key))
+        if after is not None:
+            self.inventory.put(after)
+            self._turns.begin()
+        item.problem = hooks.problem(item, after or entry, seen)
+        return _Need[need.name]
+
+    def _clear(self, item: Wanted) -> None:
+        """Delete what a hook's run has left; what it came to is in the inventory, and stays there."""
+        seen = self._sight.seen(item.key)
+        if seen is not None and self.conduct.writes:
+            self.inventory.save()
+            (answer,) = self._cluster.write([Delete(item.ref, uid=seen.uid)])
+            if not answer.ok:
+                self._later_again(item, f"what its run has left cannot be deleted: {why_not(answer)}")
 
     def _well(self, item: Wanted) -> None:
         item.tries, item.problem, item.reported = 0, "", ""
@@ -296,8 +302,8 @@ class Convergence:
         """The objects that are not as declared; the others are remembered as they are now."""
         if not items:
             return []
-        shaped = self._shaped(items)
-        changes = [Apply(manifest, force=True, dry_run=True, managers=True) for manifest in shaped]
+        sent = self._shaped(items, look=True)
+        changes = [Apply(manifest, force=True, dry_run=True, managers=True) for manifest in sent]
         altered = []
         for item, answer in zip(items, self._cluster.write(changes), strict=True):
             if not answer.ok or answer.manifest is None:
@@ -312,6 +318,7 @@ class Convergence:
                 entry = replace(self.inventory.entries[item.key], uid=seen.uid, digest=item.digest)
                 placed = in_place(item.declaration.manifest, item.ref)
                 added = found_additions(self._cluster, placed, answer.manifest, item.ignored)
+                added = unspared(item, answer.manifest, added)
                 # With what others added it is not as declared: a restart must find that again.
                 self.inventory.put(replace(entry, state="" if added else seen.state))
                 item.since = item.since if added else None
@@ -381,12 +388,12 @@ class Convergence:
             made.drift.append(drift)
         self._told_of[item.key] = drift
 
-    def _shaped(self, items: Sequence[Wanted]) -> list[Manifest]:
+    def _shaped(self, items: Sequence[Wanted], *, look: bool = False) -> list[Manifest]:
         """What is sent: as declared, but for a number of replicas that an autoscaler has taken over."""
-        asked = [item for item in items if item.ignored or item.key in self._scaled]
+        asked = [item for item in items if item.ignored or item.key in self._scaled or item.spared(look=look)]
         asked = [item for item in asked if self._sight.seen(item.key) is not None]
         lives = dict(zip((item.key for item in asked), self._cluster.get([item.ref for item in asked]), strict=True))
-        return [shaped(item, lives.get(item.key), scaled=item.key in self._scaled) for item in items]
+        return [shaped(item, lives.get(item.key), scaled=item.key in self._scaled, look=look) for item in items]
 
     # 4 to 6
     def _apply(self, items: Sequence[Wanted], made: Round) -> None:
@@ -399,13 +406,13 @@ class Convergence:
         before = {item.key: self._sight.seen(item.key) for item in items}
         # A number of replicas may be taken over between the look and the write; what is not forced cannot undo that.
         careful = {item.key for item in items if item.key in self._scaled and before[item.key] is not None}
-        shaped = self._shaped(items)
-        changes = [Apply(m, force=item.key not in careful) for item, m in zip(items, shaped, strict=True)]
+        sent = self._shaped(items)
+        changes = [Apply(m, force=item.key not in careful) for item, m in zip(items, sent, strict=True)]
         answers = list(self._cluster.write(changes))
         for index, (item, answer) in enumerate(zip(items, answers, strict=True)):
             if answer.refusal is Refusal.CONFLICT and answer.conflicts and item.key in careful:
                 taken = any(conflict.field == ".spec.replicas" for conflict in answer.conflicts)
-                again = with_replicas(shaped[index], None) if taken else shaped[index]
+                again = with_replicas(sent[index], None) if taken else sent[index]
                 answers[index] = self._cluster.write([Apply(again, force=True)])[0]
         for item, answer in zip(items, answers, strict=True):
             self._applied(item, answer, before[item.key], made)
@@ -424,7 +431,7 @@ class Convergence:
         done = entry.done and entry.uid == seen.uid and entry.digest == item.digest
         # What was not as it was known to be may hold what others added, and that is not gone by an apply: look again.
         known = before is None or before.state == entry.state
-        state = seen.state if known else ""
+        state = seen.state if known and item.care.hook is None else ""
         self.inventory.put(replace(entry, uid=seen.uid, keep=item.keep, digest=item.digest, state=state, done=done))
         if before is None or before.version != seen.version:
             made.applied.append(item.ref)
@@ -441,7 +448,7 @@ class Convergence:
         self.inventory.put(replace(entry, ref=item.ref))
         self._wanted[item.key] = self._wanted.pop(old)
         held = (entry.ref for entry in self.inventory.entries.values())
-        self._sight.follow([*held, *(wanted.ref for wanted in self._wanted.values())])
+        self._sight.follow([*self._checked, *held, *(wanted.ref for wanted in self._wanted.values())])
 
     def _ours(self, items: Sequence[Wanted]) -> list[Wanted]:
         """Without those that another source has: two sources that apply one object would undo each other for ever."""
@@ -484,12 +491,6 @@ class Convergence:
         found: dict[ResourceRef, str] = {}
         for item in self._wanted.values():
             entry = self.inventory.entries.get(item.key)
-            if entry is None or entry.digest != item.digest:
-                found[item.ref] = item.hold or item.problem or "its turn has not come"
+            if not item.dormant and (entry is None or entry.digest != item.digest):
+                found[item.ref] = item.hold or item.problem or item.awaits or "its turn has not come"
         return found
-
-
-def _as_before(before: Wanted, item: Declaration) -> bool:
-    """Whether an object is declared as it was; a revision that is read anew has other values of the same text."""
-    known = before.declaration
-    return known.care == item.care and (known.manifest is item.manifest or before.digest == item.digest)

@@ -16,8 +16,8 @@ from customhouse.control.drift import FieldDrift
 from customhouse.control.plan import keeps
 from customhouse.control.pruning import foreign, too_many
 from customhouse.control.sealed import is_sealed
+from customhouse.control.shaping import shaped, unspared
 from customhouse.control.stages import Wanted, in_place, scaled, stage_of
-from customhouse.control.stages import shaped as shape
 from customhouse.control.tracked import Tracked
 from customhouse.core.cluster import Apply, Cluster, Refusal, Written, managers_of
 from customhouse.core.resource import Manifest, ResourceRef
@@ -56,13 +56,23 @@ def preview(cluster: Cluster, wanted: Sequence[Wanted], entries: Mapping[Key, Tr
     for start in range(0, len(ordered), _AT_ONCE):
         part = [item for item in ordered[start : start + _AT_ONCE] if not item.hold]
         lives = cluster.get([item.ref for item in part])
-        shaped = [shape(item, live, scaled=item.key in others) for item, live in zip(part, lives, strict=True)]
-        answers = cluster.write([Apply(manifest, force=True, dry_run=True) for manifest in shaped])
+        both = list(zip(part, lives, strict=True))
+        sent = [shaped(item, live, scaled=item.key in others, look=True) for item, live in both]
+        answers = cluster.write([Apply(manifest, force=True, dry_run=True) for manifest in sent])
         for item, live, answer in zip(part, lives, answers, strict=True):
-            if live is None:
+            if item.care.hook is not None:
+                yield from _hooked(item, entries.get(item.key))
+            elif live is None:
                 yield _made(cluster, item, answer, namespaces)
             elif (found := _altered(cluster, item, live, answer, entries.get(item.key))) is not None:
                 yield found
+
+
+def _hooked(item: Wanted, entry: Tracked | None) -> Iterator[Planned]:
+    """A hook is run when what it goes with is new; what it was run for, only a store knows."""
+    if entry is None or (entry.digest and entry.digest != item.digest):
+        when = "when another hook fails" if item.dormant else "as what it goes with has changed"
+        yield Planned(Step.CREATE, item.ref, note=f"a hook: it is run {when}")
 
 
 def _made(cluster: Cluster, item: Wanted, answer: Written, namespaces: set[str]) -> Planned:
@@ -88,6 +98,7 @@ def _altered(cluster: Cluster, item: Wanted, live: Manifest, answer: Written, en
     placed = in_place(item.declaration.manifest, item.ref)
     known = same and entry is not None and item.correct
     added = found_additions(cluster, placed, live, item.ignored) if known else ()
+    added = unspared(item, live, added)
     taken = removable(live, managers, added)
     if same and entry is not None and not taken:
         return None

@@ -98,7 +98,7 @@ class Pruning:
             return
         # 2
         entries = self._inventory.entries
-        kept_up = ((key, item) for key, item in wanted.items() if not item.hold)
+        kept_up = ((key, item) for key, item in wanted.items() if not (item.hold or item.dormant))
         if any(key not in entries or entries[key].digest != item.digest for key, item in kept_up):
             return
         self._forget_gone(made)

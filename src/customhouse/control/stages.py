@@ -8,17 +8,21 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
+from customhouse._kit.digest import json_digest
 from customhouse.control.drift import MANAGER, is_ours, owns, without
 from customhouse.control.plan import keeps, wave_of
 from customhouse.core.cluster import managers_of
 from customhouse.core.errors import TargetError
-from customhouse.core.resource import PREFIX, Declaration, Manifest, ResourceRef
+from customhouse.core.resource import PREFIX, Care, Declaration, Leeway, Manifest, ResourceRef
 from customhouse.core.sight import Key, key_of
 
 DRIFT = PREFIX + "drift"
 """Annotation: `report` leaves an altered object as it is and tells of it, `correct` applies its declaration again."""
 IGNORE = PREFIX + "ignore-differences"
 """Annotation: JSON pointers of fields that are left to whoever else has set them, with commas between."""
+
+
+_PLAIN = Care()
 
 
 class Stage(IntEnum):
@@ -99,6 +103,8 @@ class Wanted:
     tries: int = 0
     due: float = 0.0
     problem: str = ""
+    awaits: str = ""
+    """What has to come before it."""
     reported: str = ""
     """The state whose drift was told and is left."""
     heals: int = 0
@@ -111,6 +117,21 @@ class Wanted:
     def key(self) -> Key:
         """What names it."""
         return key_of(self.ref)
+
+    @property
+    def care(self) -> Care:
+        """How what has it applied wants it kept."""
+        return self.declaration.care or _PLAIN
+
+    @property
+    def dormant(self) -> bool:
+        """Whether it is applied only when something fails."""
+        return self.care.hook is not None and self.care.hook.on_failure
+
+    def spared(self, *, look: bool) -> Leeway | None:
+        """Which fields are sent as they are in the cluster: when it is looked at, and if so said when it is applied."""
+        leeway = self.care.leeway
+        return leeway if leeway is not None and (look or leeway.respect) else None
 
     @property
     def order(self) -> tuple[int, int]:
@@ -139,7 +160,7 @@ def wanted(declaration: Declaration, ref: ResourceRef, *, correct: bool) -> Want
     return Wanted(
         ref,
         declaration,
-        declaration.digest,
+        declaration.digest if care is None or care.hook is None else json_digest([declaration.digest, care.hook.run]),
         wave,
         stage_of(ref),
         keeps(declaration.manifest) or (care is not None and care.keep),
@@ -161,6 +182,13 @@ def ignored_fields(declaration: Declaration) -> tuple[str, ...]:
                 hint="write JSON pointers of single fields, such as /spec/replicas, with commas between",
             )
     return found
+
+
+def as_before(before: Wanted, item: Declaration) -> bool:
+    """Whether an object is declared as it was; a revision that is read anew has other values of the same text."""
+    known = before.declaration
+    digest = before.digest if before.care.hook is None else known.digest
+    return known.care == item.care and (known.manifest is item.manifest or digest == item.digest)
 
 
 def scaled(declarations: Iterable[Declaration]) -> frozenset[Key]:
@@ -232,9 +260,3 @@ def without_ignored(manifest: Manifest, live: Manifest | None, pointers: tuple[s
         ):
             manifest = without(manifest, parts)
     return manifest
-
-
-def shaped(item: Wanted, live: Manifest | None, *, scaled: bool) -> Manifest:
-    """What is sent of an object: as declared and in its place, without what others have. `scaled`: by an autoscaler."""
-    placed = without_others(in_place(item.declaration.manifest, item.ref), live if scaled else None)
-    return without_ignored(placed, live, item.ignored)

@@ -91,6 +91,43 @@ class Rendering:
 
 
 @dataclass(frozen=True, slots=True)
+class HookRun:
+    """One run of a hook. `run` differs whenever anything that it goes with does: then it is run again.
+
+    `on_failure`: only when another hook of its group has failed.
+    """
+
+    run: str
+    delete_when: tuple[str, ...] = ()
+    """`HookSucceeded`, `HookFailed`: when it is deleted. What is left of an earlier run always goes before the next."""
+    on_failure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A group that comes before: all of it is applied; with `ready` all of it is ready, else `checks` are."""
+
+    group: str
+    ready: bool = False
+    checks: tuple[ResourceRef, ...] = ()
+    timeout_s: int = 0
+    """After how long it is told as a problem that this takes; 0: never."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leeway:
+    """Fields that may be otherwise than declared: JSON pointers, jq paths, and whatever these managers have written.
+
+    `respect`: they are left as they are also when the object is applied for another reason.
+    """
+
+    pointers: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    managers: tuple[str, ...] = ()
+    respect: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Care:
     """How an object is kept, as what has it applied says. `hold`: why it is neither applied nor deleted, if so."""
 
@@ -104,6 +141,12 @@ class Care:
     """Objects that make a Secret which it refers to: it is not created before they are ready."""
     release: bool = False
     """Of what is held: whether it is another one's for good, and no longer in our inventory."""
+    group: str = ""
+    """What it is applied with: waves count within it."""
+    needs: tuple[Need, ...] = ()
+    """Groups that come before it."""
+    hook: HookRun | None = None
+    leeway: Leeway | None = None
 
 
 @quickly_made

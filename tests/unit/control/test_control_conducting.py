@@ -117,7 +117,15 @@ def test_dependencies_waves_and_hooks_say_what_comes_first() -> None:
     made = conduct(render_tree(files, Nobody()))
     order = sorted((item for item in made.declarations if item.ref.kind == "ConfigMap"), key=wave_of)
     free = [item.ref.name for item in order if item.care is not None and not item.care.hold]
-    assert free == ["z", "a", "c", "b"]
+    assert free == ["a", "c", "z", "b"]
+    needs = {item.ref.name: [need.group for need in item.care.needs] for item in order if item.care is not None}
+    assert needs == {
+        "a": ["flux/flux-system/base"],
+        "b": ["flux/flux-system/base"],
+        "c": ["flux/flux-system/base"],
+        "d": ["flux/flux-system/base"],
+        "z": [],
+    }
     assert {item.ref.name: item.care.keep for item in order if item.care is not None}["c"]
     (test,) = (item for item in order if item.ref.name == "d")
     assert test.care is not None
