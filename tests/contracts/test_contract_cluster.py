@@ -9,7 +9,10 @@ import pytest
 
 from customhouse._kit.clock import SystemClock
 from customhouse.core.cluster import Cluster
+from customhouse.core.errors import TargetError
+from customhouse.core.plan import Action, ActionKind
 from customhouse.core.ports import Target
+from customhouse.core.resource import ResourceRef
 from customhouse.execution.adapters.kubernetes.client import KubernetesCluster
 from customhouse.execution.adapters.kubernetes.kubeconfig import read_access
 from customhouse.execution.adapters.kubernetes.target import KubernetesTarget
@@ -77,3 +80,13 @@ class TestKubernetesTarget(TargetContract):
     def refused(self, manifest: Any) -> Any:
         metadata = {**manifest["metadata"], "name": "two"}
         return {**manifest, "metadata": metadata, "spec": {"podSelector": {}, "policyTypes": ["Sideways"]}}
+
+    def test_an_object_goes_where_it_is_for_and_a_sealed_one_nowhere(self, target: Target, manifest: Any) -> None:
+        ref = ResourceRef.of(manifest)
+        bare = {**manifest, "metadata": {"name": ref.name}}
+        (made,) = target.apply([Action(ActionKind.CREATE, ref, bare)])
+        assert made.ok
+        assert ref in target.read([ref])
+        sealed = {**manifest, "sops": {"mac": "x"}}
+        with pytest.raises(TargetError, match="encrypted by SOPS"):
+            target.apply([Action(ActionKind.PATCH, ref, sealed)])

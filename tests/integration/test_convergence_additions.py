@@ -13,8 +13,6 @@ from convergence_world import ConvergenceWorld, config_map, deployment
 from customhouse._kit.clock import from_rfc3339
 from customhouse.control.convergence import Conduct
 from customhouse.control.rounds import Found
-from customhouse.core.cluster import Refusal, Remove
-from customhouse.core.resource import ResourceRef
 from kubernetes_plane import ControlPlane
 
 pytestmark = pytest.mark.part("kubernetes")
@@ -151,24 +149,6 @@ def test_a_restart_by_hand_is_no_drift(world: ConvergenceWorld) -> None:
     world.settle()
     assert [made.drift for made in world.rounds if made.drift] == []
     assert "annotations" in world.get("Deployment", place, "model")["spec"]["template"]["metadata"]
-
-
-def test_fields_are_taken_only_from_the_state_that_was_looked_at(world: ConvergenceWorld) -> None:
-    place = world.plane.namespace("exactly")
-    made = world.plane.apply(
-        f"/api/v1/namespaces/{place}/configmaps/one", config_map("one", place, a="1", b="2", c="3")
-    )["metadata"]
-    ref = ResourceRef("v1", "ConfigMap", place, "one")
-    stale = Remove(ref, ("/data/a",), made["uid"], str(int(made["resourceVersion"]) - 1))
-    other = Remove(ref, ("/data/a",), "00000000-0000-0000-0000-000000000000", made["resourceVersion"])
-    tried = Remove(ref, ("/data/a",), made["uid"], made["resourceVersion"], dry_run=True)
-    answers = world.cluster.write([stale, other, tried])
-    assert answers[0].refusal is Refusal.CONFLICT
-    assert [answer.ok for answer in answers] == [False, False, True]
-    assert world.get("ConfigMap", place, "one")["data"] == {"a": "1", "b": "2", "c": "3"}
-    (answer,) = world.cluster.write([Remove(ref, ("/data/a", "/data/c"), made["uid"], made["resourceVersion"])])
-    assert answer.ok
-    assert world.get("ConfigMap", place, "one")["data"] == {"b": "2"}
 
 
 def test_of_what_was_made_by_hand_before_only_what_nobody_declares_is_told_and_it_stays(

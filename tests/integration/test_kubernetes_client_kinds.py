@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from customhouse._kit.clock import SystemClock
-from customhouse.core.cluster import ApiKind, Apply, Delete, Discovered, EventKind, Refusal
+from customhouse.core.cluster import Apply, Delete, EventKind, Refusal
 from customhouse.core.resource import ResourceRef
 from customhouse.execution.adapters.kubernetes.client import KubernetesCluster
-from customhouse.execution.adapters.kubernetes.definitions import Definitions
 from customhouse.execution.adapters.kubernetes.kubeconfig import read_access
 from kubernetes_plane import ControlPlane
 
@@ -80,43 +79,6 @@ def test_objects_of_a_kind_are_refused_before_it_is_served_and_after_and_taken_i
     gadgets.plane.until(lambda: cluster.write([change])[0].refusal is Refusal.NO_KIND)
     # Whether it is gone with its kind, or the kind is away for a moment, is not known.
     assert cluster.write([Delete(ref, uid="u")])[0].refusal is Refusal.NO_KIND
-
-
-class Heard:
-    def __init__(self) -> None:
-        self.appeared: set[str] = set()
-        self.lost: set[str] = set()
-        self.changed = threading.Condition()
-
-    def __call__(self, discovered: Discovered, appeared: frozenset[ApiKind], lost: frozenset[ApiKind]) -> None:
-        with self.changed:
-            self.appeared |= {f"{kind.api_version} {kind.kind}" for kind in appeared}
-            self.lost |= {f"{kind.api_version} {kind.kind}" for kind in lost}
-            self.changed.notify_all()
-
-    def until(self, true: Callable[[], bool]) -> None:
-        with self.changed:
-            assert self.changed.wait_for(true, 90), (self.appeared, self.lost)
-
-
-def test_a_kind_is_told_when_it_is_served_and_when_it_is_no_more(gadgets: Gadgets) -> None:
-    heard = Heard()
-    following = Definitions(gadgets.cluster, heard, SystemClock())
-    one, two = (f"{gadgets.group}/{version} Gadget" for version in ("v1", "v2"))
-    heard.until(lambda: "apps/v1 Deployment" in heard.appeared)
-    assert one not in heard.appeared
-    gadgets.define("v1")
-    heard.until(lambda: one in heard.appeared)
-    assert two not in heard.appeared
-    gadgets.define("v1", "v2")
-    heard.until(lambda: two in heard.appeared)
-    assert not {one, two} & heard.lost
-    gadgets.remove()
-    heard.until(lambda: {one, two} <= heard.lost)
-    heard.appeared.clear()
-    gadgets.define("v1")
-    heard.until(lambda: one in heard.appeared)
-    following.close()
 
 
 def test_a_watch_of_a_kind_that_is_removed_and_comes_back_begins_anew(gadgets: Gadgets) -> None:

@@ -78,6 +78,8 @@ class Configuration:
     health: str | None = None
     """Where Argo CD's Lua health customisations lie: a file or a folder of the repository."""
     metrics: MetricsSpec = field(default_factory=MetricsSpec)
+    alertmanager: str = ""
+    """Where drift is told; empty: nowhere but in status, board, ledger and metrics."""
     target_port: int = 0
     volumes: Mapping[str, str] = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)
@@ -199,6 +201,7 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
         sources=SourceSpec.parse(document.get("sources") or {}, checker.fail),
         health=(document.get("health") or {}).get("argocd"),
         metrics=MetricsSpec.parse(document.get("metrics") or {}),
+        alertmanager=(document.get("alerts") or {}).get("alertmanager", ""),
         target_port=target.get("port", 0),
         volumes=dict(target.get("volumes") or {}),
         images=dict(target.get("images") or {}),

@@ -18,6 +18,7 @@ from typing import Any
 
 from customhouse.app import journal, wiring, wiring_secrets, wiring_targets
 from customhouse.app.clusterkeeping import ClusterTarget, Kept, drift_json
+from customhouse.app.driftnotices import DRIFTED, recorded
 from customhouse.app.exclusive import Exclusive
 from customhouse.app.following import Books, Following
 from customhouse.app.governance import Governance
@@ -286,7 +287,9 @@ class ControlPlane:
         if keeping.strangers is not self._strangers:
             self._strangers = keeping.strangers
             entries += [journal.undeclared(item.ref, item.uid, revision, now) for item in keeping.strangers[:50]]
-        self.outbox.commit({}, entries)
+        told = [said for _, said in drifts] if self.governing().configuration.alertmanager else []
+        waiting = {DRIFTED: recorded(self.memory.get(DRIFTED), told, now)} if told else {}
+        self.outbox.commit(waiting, entries)
         self._note_deployments(desired, kept.done, revision)
         self._note_removals(kept)
         self._settle()

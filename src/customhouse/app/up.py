@@ -7,9 +7,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from customhouse.app import board
+from customhouse.app import board, wiring
 from customhouse.app.auditing_background import AuditWatch
 from customhouse.app.controlplane import ControlPlane
+from customhouse.app.driftnotices import DriftNotices
 from customhouse.app.optimiser import Optimiser
 from customhouse.app.overview import Overview
 from customhouse.app.policynotices import PolicyNotices
@@ -93,7 +94,8 @@ def run(
     """
     optimiser, publisher, watch, audit = Optimiser(plane), Publisher(plane), ProtectionWatch(plane), AuditWatch(plane)
     notices, vulnerable = PolicyNotices(plane), VulnerabilityWatch(plane, audit.live)
-    live.beside = lambda: audit.metrics() + notices.metrics() + vulnerable.metrics()
+    drift = DriftNotices(plane, wiring.alert_post)
+    live.beside = lambda: audit.metrics() + notices.metrics() + vulnerable.metrics() + drift.metrics()
     told, noticed, warned, seen, shown_at = "", "", "", -1, 0.0
     while not stop.is_set():
         pause = PULSE_S
@@ -105,14 +107,15 @@ def run(
             audit.step()
             notices.step()
             vulnerable.step()
-            beside = (publisher.problem, watch.problem, audit.problem, notices.problem, vulnerable.problem)
-            plane.problem = "; ".join(filter(None, [plane.problem, *beside]))
+            beside = (publisher, watch, audit, notices, vulnerable, drift)
+            plane.problem = "; ".join(filter(None, [plane.problem, *(one.problem for one in beside)]))
             if plane.rollouts.walks():
                 pause = WALKING_PULSE_S
             now, changes = plane.clock.monotonic(), plane.changes + plane.outbox.delivered
             if changes != seen or now - shown_at >= REFRESH_S:
                 seen, shown_at = changes, now
                 picture = board.overview(plane)
+                drift.step(picture.cluster)
                 if live.show(picture):
                     write_status(plane.settings, picture)
         except (StateError, OSError) as error:
@@ -137,6 +140,7 @@ def run(
         if not stop.is_set():
             plane.wait(pause)
     audit.stop()
+    drift.stop()
 
 
 def _propose(plane: ControlPlane, optimiser: Optimiser) -> None:

@@ -291,6 +291,14 @@ def witness_post(url: str, body: bytes) -> Answer:
     return request("POST", url, headers=kind, body=body, timeout_s=10.0, max_bytes=64 * 1024, retries=0)
 
 
+def alert_post(url: str, body: bytes) -> Answer:
+    """The way to an Alertmanager: ten seconds, no second try, no redirect. Raises HttpError."""
+    from customhouse._kit.http import request
+
+    kind = {"Content-Type": "application/json"}
+    return request("POST", url, headers=kind, body=body, timeout_s=10.0, max_bytes=64 * 1024, retries=0)
+
+
 def repository(settings: Settings, location: str, branch: str = "main") -> GitRepository:
     """A mirror of a remote below the state directory. Raises SourceError."""
     from customhouse._kit.digest import bytes_digest

@@ -323,5 +323,5 @@ def _must(answers: Sequence[Written], where: str) -> None:
             raise TargetError(
                 f"the inventory cannot be written, so nothing is applied: {answer.problem}",
                 where=where,
-                hint="the account may need the role in deploy/: what is not in the inventory could never be deleted",
+                hint="the account may need the roles of docs/install.md: what is not in the inventory could never be deleted",
             )

@@ -15,10 +15,12 @@ from customhouse.core.cluster import (
     ApiKind,
     Apply,
     Cluster,
+    ClusterChange,
     ClusterEvent,
     Delete,
     EventKind,
     Refusal,
+    Remove,
     Scope,
     Written,
     managers_of,
@@ -44,7 +46,7 @@ def ref(namespace: str, name: str = "one") -> ResourceRef:
     return ResourceRef("v1", "ConfigMap", namespace, name)
 
 
-def made(cluster: Cluster, change: Apply | Delete) -> Written:
+def made(cluster: Cluster, change: ClusterChange) -> Written:
     """What came of one change."""
     (answer,) = cluster.write([change])
     return answer
@@ -99,6 +101,26 @@ class ClusterContract:
         owned = {(item.name, item.operation): item.fields for item in managers_of(live)}
         assert owned["customhouse", "Apply"]["f:data"].keys() - {"."} == {"f:a"}
         assert "f:b" in next(fields for (name, _), fields in owned.items() if name == "other")["f:data"]
+
+    def test_fields_are_taken_only_from_the_state_that_was_looked_at(
+        self, cluster: Cluster, namespace: str, other: Callable[[dict[str, Any]], None]
+    ) -> None:
+        """Others' fields go, and their ownership with them; a dry run takes nothing."""
+        made(cluster, Apply(config_map(namespace, a="1"), force=True))
+        other(config_map(namespace, b="2", c="3"))
+        (live,) = cluster.get([ref(namespace)])
+        assert live is not None
+        uid, version = str(live["metadata"]["uid"]), str(live["metadata"]["resourceVersion"])
+        stale = made(cluster, Remove(ref(namespace), ("/data/b",), uid, str(int(version) - 1)))
+        assert (stale.ok, stale.refusal) == (False, Refusal.CONFLICT)
+        assert not made(cluster, Remove(ref(namespace), ("/data/b",), "no-such-uid", version)).ok
+        assert made(cluster, Remove(ref(namespace), ("/data/b",), uid, version, dry_run=True)).ok
+        (same,) = cluster.get([ref(namespace)])
+        assert same is not None
+        assert same["data"] == {"a": "1", "b": "2", "c": "3"}
+        answer = made(cluster, Remove(ref(namespace), ("/data/b", "/data/c"), uid, version))
+        assert answer.manifest is not None
+        assert answer.manifest["data"] == {"a": "1"}
 
     def test_a_deletion_names_the_very_object_and_its_state(self, cluster: Cluster, namespace: str) -> None:
         """Another uid, or an older state, is a conflict; what is not there is no error."""

@@ -260,12 +260,14 @@ class FakeCluster:
         metadata = stored.manifest["metadata"]
         if (change.uid, change.version) != (metadata["uid"], metadata["resourceVersion"]):
             return Written(False, reason="Conflict", problem="it is another one", refusal=Refusal.CONFLICT)
-        for pointer in change.pointers if not change.dry_run else ():
+        if change.dry_run:
+            return Written(True, self._answer(stored, managers=False))
+        for pointer in change.pointers:
             path = tuple(part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:])
             _remove(stored.manifest, path)
             for owned in stored.owners.values():
                 owned -= {one for one in owned if one[: len(path)] == path}
-        self.writes += not change.dry_run
+        self.writes += 1
         self._tell(stored)
         return Written(True, self._answer(stored, managers=False))
 

@@ -12,7 +12,7 @@ from customhouse.core.errors import TargetError
 _MAX_TEXT = 2000
 _HINTS = {
     "Unauthorized": "the credentials of the kubeconfig are wrong or have expired",
-    "Forbidden": "give the account the role in deploy/audit/rbac.yaml, or a wider one",
+    "Forbidden": "give the account the roles of docs/install.md; to audit, that of deploy/audit/rbac.yaml",
 }
 
 

@@ -112,14 +112,20 @@ class KubernetesTarget:
         return tuple(there)
 
     def apply(self, actions: Sequence[Action]) -> Sequence[ActionResult]:
-        """See the port. A deletion names the uid of what is there now."""
+        """See the port. A deletion names the uid of what is there now.
+
+        Raises TargetError for what SOPS encrypted: nothing opens it here, and its ciphertext is no value of anything.
+        """
+        for action in actions:
+            if action.desired is not None and isinstance(action.desired.get("sops"), Mapping):
+                raise TargetError("it is encrypted by SOPS and nothing opens it here", where=str(action.ref))
         before = self.cluster.get([item.ref for item in actions]) if actions else ()
         changes: list[Apply | Delete] = []
         for action, live in zip(actions, before, strict=True):
             if action.kind is ActionKind.DELETE or action.desired is None:
                 changes.append(Delete(action.ref, uid="" if live is None else cluster_identity(live)))
             else:
-                changes.append(Apply(action.desired, force=True))
+                changes.append(Apply(_in_place(action.desired, action.ref), force=True))
         answers = self.cluster.write(changes)
         return [self._result(*found) for found in zip(actions, before, answers, strict=True)]
 
@@ -132,6 +138,13 @@ class KubernetesTarget:
         self._applied[action.ref] = None
         same = before is not None and answer.manifest is not None and _version(before) == _version(answer.manifest)
         return ActionResult(action, ok=True, changed=not same)
+
+
+def _in_place(manifest: Manifest, ref: ResourceRef) -> Manifest:
+    """With the namespace that it is for, which a file may leave to its Application, chart or overlay."""
+    if not ref.namespace or manifest["metadata"].get("namespace"):
+        return manifest
+    return {**manifest, "metadata": {**manifest["metadata"], "namespace": ref.namespace}}
 
 
 def _version(manifest: Manifest) -> str:
