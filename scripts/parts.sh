@@ -216,10 +216,7 @@ done
 go_program etcd go.etcd.io/etcd/server/v3 etcd
 go_program kwok sigs.k8s.io/kwok/cmd/kwok kwok
 go_program kserve-manager github.com/kserve/kserve/cmd/manager kserve-manager
-# For a test that is not steady yet (tests/integration/test_rollouts_kubernetes.py), and takes minutes to build.
-if [ -n "${CUSTOMHOUSE_UNSTEADY:-}" ]; then
-	go_program rollouts-controller github.com/argoproj/argo-rollouts/cmd/rollouts-controller rollouts-controller
-fi
+go_program rollouts-controller github.com/argoproj/argo-rollouts/cmd/rollouts-controller rollouts-controller
 data_files
 go_program gitea code.gitea.io/gitea gitea "" "sqlite sqlite_unlock_notify"
 gitea_files

@@ -28,7 +28,7 @@ from customhouse.app.memory import JOB, PENDING, REFUSED, REMOVING, Memory, key_
 from customhouse.app.metering import Metering
 from customhouse.app.outbox import Outbox
 from customhouse.app.rollingback import write_revert
-from customhouse.app.rollout_signals import Signals, asked_signals
+from customhouse.app.rollout_signals import Signals, asked_signals, worth_telling
 from customhouse.app.rollouts import Held, Moved, Rollouts
 from customhouse.app.settings import Settings
 from customhouse.app.several_targets import SeveralTargets
@@ -387,21 +387,26 @@ class ControlPlane:
                 signals = self.target.signals(walks, spec, now)
             elif isinstance(self.target, ClusterTarget):
                 signals = asked_signals(self.target.cluster, walks, spec, now)
+            if self.keeping is not None:
+                signals = signals.without([ref for ref in walks if not self.keeping.applied(ref)])
             unknown = signals.unknown
-            for moved in self.rollouts.advance(signals.observations, signals.live, self.clock.now(), unknown):
+            for moved in self.rollouts.advance(
+                signals.observations, signals.live, self.clock.now(), unknown, signals.promoted
+            ):
                 self._move(moved)
         for hold in self.rollouts.held().values():
             if not hold.reverted:
                 self._revert(hold)
-        if unknown:
-            raise TargetError("; ".join(f"{ref} waits: {why}" for ref, why in unknown.items()))
+        told = worth_telling(unknown, walks, self.clock.now())
+        if told:
+            raise TargetError("; ".join(told))
 
     def _move(self, moved: Moved) -> None:
         state, verdict = moved.walk.state, moved.verdict
         documents, entries = dict(moved.documents), list[Entry]()
         now = self.clock.now()
-        if verdict.move is Move.STEP:
-            phase = f"canary-{state.weight}"
+        if verdict.move is Move.STEP or moved.elsewhere:
+            phase = "taken-over" if moved.elsewhere else f"canary-{state.weight}"
             entries.append(
                 journal.rolled(state.resource, state.candidate, moved.walk.commit, phase, verdict.reason, now)
             )

@@ -15,6 +15,7 @@ from typing import Any
 from customhouse.app import journal
 from customhouse.app.landings import Landing, landing_of
 from customhouse.app.memory import HELD, LANDING, ROLLOUT, Memory, key_of, ref_of
+from customhouse.app.rollout_argo import UNMARKED, Marks, marks_of
 from customhouse.app.rollout_kinds import (
     Course,
     comparable,
@@ -34,6 +35,7 @@ from customhouse.control.rollout import (
     arm_stats,
     begin,
     plan_of,
+    promote,
 )
 from customhouse.core.change import Change, Operation
 from customhouse.core.ledger import Entry
@@ -56,6 +58,8 @@ class Walk:
     """What a second of serving costs, candidate and stable, in micro-units of the currency; None: not known."""
     course: Course | None = None
     """Where KServe keeps the stable version as a revision: then going back is a matter of weights."""
+    marks: Marks = UNMARKED
+    """Of an Argo Rollout, its revisions when the walk began."""
 
     def to_json(self) -> dict[str, Any]:
         """For the state store."""
@@ -65,6 +69,7 @@ class Walk:
             "commit": self.commit,
             "rates": list(self.rates),
             "course": None if self.course is None else asdict(self.course),
+            "marks": asdict(self.marks),
         }
 
     @classmethod
@@ -78,6 +83,7 @@ class Walk:
             value["commit"],
             (candidate, stable),
             None if course is None else Course(**course),
+            Marks(**value.get("marks", {})),
         )
 
 
@@ -131,6 +137,8 @@ class Moved:
     walk: Walk
     verdict: RolloutVerdict
     documents: Mapping[str, Any]
+    elsewhere: bool = False
+    """Somebody else did it, in the cluster; the verdict's reason tells."""
 
 
 class Rollouts:
@@ -209,7 +217,8 @@ class Rollouts:
             walk = _start(change.after, stable, live is not None and comparable(live), commit, now)
             if walk is not None and live is not None and walk.state.candidate not in known_good:
                 rates = (rate(change.ref, change.after.manifest), rate(change.ref, stable))
-                walk = replace(walk, rates=rates, course=course_of(live, _serving(hold, current)))
+                marks = marks_of(live) if change.ref.kind == "Rollout" else UNMARKED
+                walk = replace(walk, rates=rates, course=course_of(live, _serving(hold, current)), marks=marks)
                 documents[key] = walk.to_json()
                 walks.append(walk)
             elif landing is not None and landing.release == release:
@@ -267,20 +276,26 @@ class Rollouts:
         live: Mapping[ResourceRef, LiveObject],
         now: datetime,
         unknown: Collection[ResourceRef] = (),
+        promoted: Mapping[ResourceRef, str] | None = None,
     ) -> tuple[Moved, ...]:
         """Look at every canary once. The caller stores `documents` of each before it tells the target.
 
-        Those in `unknown` have no numbers now: they wait, unless their candidate does not come up.
+        Those in `unknown` have no numbers now: they wait, unless their candidate does not come up. Those in `promoted`
+        have everything already, for the reason that is given.
         """
         moved = []
         for ref, walk in self.walks().items():
-            if walk.course is not None and not walk.course.arrived:
+            if promoted and ref in promoted:
+                state, verdict = promote(walk.state, promoted[ref])
+                following = replace(walk, state=state)
+            elif walk.course is not None and not walk.course.arrived:
                 following, verdict = _arrival(walk, walk.course, live.get(ref), now)
             else:
                 state, verdict = self._look(walk, observations, live.get(ref), now, known=ref not in unknown)
                 following = replace(walk, state=state)
             if following != walk or verdict.move is not Move.WAIT:
-                moved.append(Moved(following, verdict, self._documents(ref, following, verdict)))
+                elsewhere = ref in (promoted or {})
+                moved.append(Moved(following, verdict, self._documents(ref, following, verdict), elsewhere))
         return tuple(moved)
 
     def _look(

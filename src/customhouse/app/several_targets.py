@@ -144,6 +144,7 @@ class SeveralTargets:
         seen: list[Observation] = []
         live: dict[ResourceRef, LiveObject] = {}
         unknown: dict[ResourceRef, str] = {}
+        promoted: dict[ResourceRef, str] = {}
         mute = any(TARGET not in query for query in spec.queries.values())
         asked: list[tuple[str, tuple[ResourceRef, ...], Asked[Signals]]] = []
         for name, refs in self.by_member(walks).items():
@@ -164,9 +165,10 @@ class SeveralTargets:
                 continue
             seen += said.observations
             live |= said.live
+            promoted |= said.promoted
             unknown = {**said.unknown, **unknown}
         left = {ref: "it is for none of the targets" for ref in walks if ref not in live and ref not in unknown}
-        return Signals(tuple(seen), live, {**unknown, **left})
+        return Signals(tuple(seen), live, {**unknown, **left}, promoted)
 
     def _asked(
         self,

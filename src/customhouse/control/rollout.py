@@ -50,6 +50,7 @@ __all__ = [
     "begin",
     "overlay",
     "plan_of",
+    "promote",
 ]
 
 
@@ -150,6 +151,11 @@ def abort(state: RolloutState, reason: str) -> tuple[RolloutState, RolloutVerdic
     if state.phase is RolloutPhase.ROLLED_BACK:
         return state, RolloutVerdict(Move.ABORT, 0, state.reason)
     return replace(state, phase=RolloutPhase.ROLLED_BACK, reason=reason), RolloutVerdict(Move.ABORT, 0, reason)
+
+
+def promote(state: RolloutState, reason: str) -> tuple[RolloutState, RolloutVerdict]:
+    """All of the traffic for a reason seen elsewhere (a person gave it everything). Idempotent."""
+    return _ended(state, RolloutVerdict(Move.PROMOTE, 100, reason))
 
 
 def advance(

@@ -4,8 +4,8 @@ Pure functions object → object; the caller applies them. Each way is that of t
 
 - KServe `InferenceService`: `execution.kserve`;
 - Argo `Rollout`: its steps are the one weight that is asked for and a pause without end, so that the controller goes
-  there and waits; without steps it goes all the way. The template of the stable ReplicaSet brings the stable version
-  back at once (the controller skips the steps of a rollback to it);
+  there and waits; with the one step to 100 it goes all the way. The template of the stable ReplicaSet brings the
+  stable version back at once (the controller skips the steps of a rollback to it);
 - Gateway API `HTTPRoute`: the weights of two backends of the same rule;
 - plain Deployments behind one Service: replicas in the wanted ratio for a canary, the Service's selector pinned to the
   `pod-template-hash` of one of the two for blue-green.
@@ -68,7 +68,9 @@ def stepped_rollout(manifest: Manifest, percent: int | None) -> Manifest:
             "blueGreen": {**strategy["blueGreen"], "autoPromotionEnabled": percent is None or percent == 100}
         }
     elif isinstance(strategy.get("canary"), Mapping):
-        steps = [] if percent is None else [{"setWeight": percent}, {"pause": {}}]
+        # Never an empty list: the controller writes the object without it, and it would be put back again and again.
+        # Nor no list at all: the API server makes null of a `canary` out of which the only field is taken.
+        steps = [{"setWeight": 100}] if percent is None else [{"setWeight": percent}, {"pause": {}}]
         chosen = {"canary": {**strategy["canary"], "steps": steps}}
     else:
         raise DeclarationError(
@@ -89,21 +91,44 @@ def rollout_release(manifest: Manifest) -> str:
     return json_digest({"template": template})
 
 
-def rollout_status(live: Manifest) -> TrafficStatus:
-    """Of a Rollout as its controller reports it; revisions are its pod template hashes."""
+def rollout_status(live: Manifest, *, before: str = "") -> TrafficStatus:
+    """Of a Rollout as its controller reports it; revisions are its pod template hashes.
+
+    `before` is the newest revision that there was when another template was applied: while the controller still names
+    that one it has not seen the template, whatever generation it says that it has observed (it writes that with a
+    condition, or when it scales, before it looks at template and steps: v1.9, rollout/sync.go).
+    """
     status, spec = _mapping(live, "status"), _mapping(live, "spec")
     # The controller writes its generation as a text.
     current = str(status.get("observedGeneration", "")) == str(_mapping(live, "metadata").get("generation", "?"))
     candidate, stable = _text(status, "currentPodHash"), _text(status, "stableRS")
+    current = current and bool(candidate) and candidate != before
     phase, message = _text(status, "phase"), _text(status, "message")
-    walking = candidate != stable and bool(stable)
+    walking = current and candidate != stable and bool(stable)
     weights = _rollout_weights(status, spec, candidate, stable) if walking else {stable: 100} if stable else {}
     paused = phase == "Paused" and any(
         item.get("reason") in ("CanaryPauseStep", "BlueGreenPause") for item in _objects(status.get("pauseConditions"))
     )
-    ended = "aborted" if status.get("abort") is True else "promoted" if phase == "Healthy" and not walking else ""
-    ready = current and (paused or (phase == "Healthy" and not walking))
+    ended = ""
+    if current:
+        ended = "aborted" if status.get("abort") is True else "promoted" if phase == "Healthy" and not walking else ""
+    there = paused and _at_weight(status, spec, weights.get(candidate, 0))
+    ready = current and (there or (phase == "Healthy" and not walking))
     return TrafficStatus(current, ready, stable, candidate if walking else "", weights, ended, message)
+
+
+def _at_weight(status: Mapping[str, Any], spec: Mapping[str, Any], share: int) -> bool:
+    """Whether the pause is that of the weight that is asked for now, and not still the one of the step before.
+
+    Exactly so where a traffic router was told; by replicas as near as whole replicas come.
+    """
+    steps = _objects(_mapping(_mapping(spec, "strategy"), "canary").get("steps"))
+    asked = steps[0].get("setWeight") if steps else None
+    if type(asked) is not int:
+        return True
+    if type(_mapping(_mapping(_mapping(status, "canary"), "weights"), "canary").get("weight")) is int:
+        return share == asked
+    return abs(_count(status, "updatedReplicas") - _count(status, "replicas") * asked / 100) < 1
 
 
 def _rollout_weights(status: Mapping[str, Any], spec: Mapping[str, Any], candidate: str, stable: str) -> dict[str, int]:

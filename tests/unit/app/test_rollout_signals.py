@@ -13,8 +13,9 @@ import pytest
 
 from customhouse.app.memory import ROLLOUT, Memory, key_of
 from customhouse.app.metrics_spec import MetricsSpec
+from customhouse.app.rollout_argo import Marks
 from customhouse.app.rollout_kinds import Course, walked_release
-from customhouse.app.rollout_signals import Ask, Signals, cluster_signals, filled
+from customhouse.app.rollout_signals import Ask, Signals, cluster_signals, filled, worth_telling
 from customhouse.app.rollouts import Moved, Rollouts, Walk
 from customhouse.control.rollout import Move, arm_stats, begin, plan_of
 from customhouse.control.rollout_plan import KEEP
@@ -98,7 +99,8 @@ def refusing(query: str, _: datetime) -> Sequence[Number]:
         (None, asked, "it is not in the cluster"),
         (rollout("b", **PAUSED), None, "metrics.prometheus of customhouse.yaml names no server"),
         (rollout("b", **PAUSED), refusing, "Prometheus cannot be asked"),
-        (rollout("b", phase="Progressing", message="more replicas"), asked, "does not name two revisions yet"),
+        (rollout("b", phase="Progressing", message="more replicas"), asked, "names no second revision yet"),
+        (rollout("b", **{**PAUSED, "observedGeneration": "1"}), asked, "names no second revision yet"),
     ],
 )
 def test_what_is_not_known_makes_a_rollout_wait_and_is_said(live: Any, ask: Ask | None, why: str) -> None:
@@ -131,12 +133,12 @@ def test_a_rollout_of_ours_has_the_steps_of_its_walk_and_none_else(tmp_path: Pat
         return Declaration(ResourceRef.of(manifest), manifest, Location("x.yaml"))
 
     def steps(manifest: Any) -> Any:
-        return manifest["spec"]["strategy"]["canary"]["steps"]
+        return manifest["spec"]["strategy"]["canary"].get("steps")
 
     walking, resting = rollouts_of(tmp_path, walk()), rollouts_of(tmp_path)
     given = (declared(rollout("b")),)
     assert steps(walking.shaped(given)[0].manifest) == [{"setWeight": 10}, {"pause": {}}]
-    assert steps(resting.shaped(given)[0].manifest) == []
+    assert steps(resting.shaped(given)[0].manifest) == [{"setWeight": 100}]
     assert resting.shaped(given) is resting.shaped(given), "what did not change is not looked at again"
     foreign = (declared(rollout("b", ours=False)),)
     assert resting.shaped(foreign) is foreign, "Argo's own business"
@@ -306,3 +308,25 @@ def test_the_local_target_goes_back_to_the_manifest_before(desk: Desk) -> None:
     desk.memory.put(moved.documents)
     (shown,) = desk.rollouts.shaped((declaration("b"),))
     assert shown.manifest["spec"]["predictor"]["model"]["storageUri"] == "pvc://models/a"
+
+
+def test_what_somebody_else_promoted_is_followed_and_what_is_not_applied_yet_says_nothing() -> None:
+    done = {"phase": "Healthy", "currentPodHash": "new", "stableRS": "new", "updatedReplicas": 4}
+    marked = replace(walk(), marks=Marks("old", "old"))
+
+    def seen(live: Any, at: datetime = NOW) -> Signals:
+        cluster = cast(Cluster, SimpleNamespace(get=lambda refs: [live for _ in refs]))
+        return cluster_signals(cluster, {REF: marked}, MetricsSpec(), asked, at)
+
+    assert "somebody promoted it" in seen(rollout("b", **done)).promoted[REF]
+    assert seen(rollout("b", **done)).without([REF]).promoted == {}
+    still = rollout("b", **{**done, "currentPodHash": "old", "stableRS": "old"})
+    assert seen(still).promoted == {}, "the version before, not taken in yet"
+    assert "the same as before" in seen(still, NOW + timedelta(minutes=2)).promoted[REF]
+    failed = rollout("b", **{**PAUSED, "phase": "Degraded", "currentPodHash": "old", "message": "the one before"})
+    assert seen(failed).live[REF].health.status is HealthStatus.PROGRESSING, "not its own failure"
+    apart = seen(rollout("b", **{**PAUSED, "phase": "Degraded"})).without([REF])
+    assert (apart.live[REF].health.status, apart.observations) == (HealthStatus.PROGRESSING, ())
+    told = {REF: "why"}
+    assert worth_telling(told, {REF: marked}, NOW) == []
+    assert worth_telling(told, {REF: marked}, NOW + timedelta(minutes=1)) == [f"{REF} waits: why"]

@@ -35,7 +35,9 @@ def test_a_rollout_goes_to_the_weight_and_waits_there() -> None:
     declared = rollout({"canary": {"steps": [{"setWeight": 5}, {"pause": {"duration": "1h"}}], "maxSurge": 1}})
     asked = stepped_rollout(declared, 20)
     assert asked["spec"]["strategy"] == {"canary": {"steps": [{"setWeight": 20}, {"pause": {}}], "maxSurge": 1}}
-    assert stepped_rollout(declared, None)["spec"]["strategy"] == {"canary": {"steps": [], "maxSurge": 1}}
+    assert stepped_rollout(declared, None)["spec"]["strategy"] == {
+        "canary": {"steps": [{"setWeight": 100}], "maxSurge": 1}
+    }
     assert rollout_release(asked) == rollout_release(declared)
     switch = rollout({"blueGreen": {"activeService": "x"}})
     for percent, promotes in ((0, False), (100, True), (None, True)):
@@ -65,6 +67,14 @@ def test_a_rollout_is_ready_for_more_when_it_waits_at_its_weight() -> None:
     assert not rollout_status(rollout(strategy, phase="Progressing", **hashes)).ready
     assert not rollout_status(rollout(strategy, **paused, **{**hashes, "observedGeneration": "1"})).ready
     assert not rollout_status(rollout(strategy)).ready
+    late = rollout_status(rollout(strategy, **paused, **hashes), before="new")
+    assert (late.current, late.candidate, late.ended) == (False, "", ""), "the revision of the template before"
+    asked = rollout({"canary": {"steps": [{"setWeight": 50}, {"pause": {}}]}}, **paused, **hashes, replicas=4)
+    assert not rollout_status(asked).ready, "the pause of the step before"
+    asked["status"]["updatedReplicas"] = 2
+    assert rollout_status(asked).ready
+    asked["status"]["canary"] = {"weights": {"canary": {"weight": 25}}}
+    assert not rollout_status(asked).ready, "the router was told of less"
     user = {"phase": "Paused", "pauseConditions": [{"reason": "UserDefined"}]}
     assert not rollout_status(rollout(strategy, **user, **hashes)).ready
     assert rollout_status(rollout(strategy, phase="Degraded", abort=True, **hashes)).ended == "aborted"
