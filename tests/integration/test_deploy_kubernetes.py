@@ -6,6 +6,7 @@ write and no Secret.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
+from admission_world import ADMISSION, as_user, pod, start_webhook
 from deploy_rendering import example
 from up_world import UpWorld
 
@@ -30,9 +32,10 @@ from kubernetes_plane import ControlPlane, KubernetesError
 pytestmark = pytest.mark.part("kubernetes", "kustomize")
 
 ACCOUNT = "customhouse-controller"
+REGISTRAR = "customhouse-webhook-registrar"
 RULES = """\
 apiVersion: customhouse.dev/v1
-target: {kind: kubernetes, mode: MODE, pruneBudgetPercent: 100, source: SOURCE}
+target: {kind: kubernetes, mode: MODE, pruneBudgetPercent: 100, source: deployed}
 tiers: {definitions: {standard: {requiredEvidence: []}}}
 policy: {requireSignedCommits: false, trustedRegistries: [apexlogic.com]}
 audit: {everyMinutes: 60}
@@ -187,26 +190,18 @@ def files(namespace: str, text: str) -> dict[str, str | None]:
 
 
 @pytest.fixture
-def controller(kubernetes: ControlPlane, installed: object, tmp_path: Path) -> Iterator[Callable[[str], UpWorld]]:
-    """Makes `customhouse up` with the token of the shipped service account and nothing else."""
+def world(kubernetes: ControlPlane, installed: object, tmp_path: Path) -> Iterator[UpWorld]:
+    """`customhouse up` with the token of the shipped service account and nothing else; it observes."""
     _kubeconfig(kubernetes, ACCOUNT, tmp_path / "kubeconfig")
-    worlds: list[UpWorld] = []
-
-    def make(mode: str) -> UpWorld:
-        rules = RULES.replace("MODE", mode).replace("SOURCE", f"deploy-{mode}")
-        worlds.append(UpWorld(tmp_path, rules))
-        return worlds[-1]
-
-    yield make
-    for world in worlds:
-        world.close()
+    made = UpWorld(tmp_path, RULES.replace("MODE", "observe"))
+    yield made
+    made.close()
 
 
-def test_the_controller_does_its_work_with_the_shipped_rights_and_uses_each_right_to_write(
-    kubernetes: ControlPlane, installed: list[dict[str, Any]], controller: Callable[[str], UpWorld], tmp_path: Path
+def test_the_controller_observes_and_then_works_with_the_shipped_rights_and_uses_each_right_to_write(
+    kubernetes: ControlPlane, installed: list[dict[str, Any]], world: UpWorld, tmp_path: Path
 ) -> None:
     namespace = kubernetes.namespace("deploy")
-    world = controller("manage")
 
     def texts() -> set[str]:
         found = set()
@@ -218,8 +213,17 @@ def test_the_controller_does_its_work_with_the_shipped_rights_and_uses_each_righ
                 found.add("nothing" if error.status == 404 else str(error))
         return found
 
-    world.push(files(namespace, "first"), "first")
+    commit = world.push(files(namespace, "first"), "first")
     world.start(KUBECONFIG=str(tmp_path / "kubeconfig"))
+    world.until(lambda: world.overview().get("deployed") == commit, 120)
+    world.until(lambda: "customhouse_audit_duration_seconds" in _metrics(world), 120)
+    assert texts() == {"nothing"}
+    # Which of several controllers works is settled by a Lease, also among those that observe.
+    asked = [event for event in kubernetes.asked(ACCOUNT) if event["verb"] not in ("get", "list", "watch")]
+    written = [event for event in asked if "dryRun=All" not in event["requestURI"]]
+    assert {event["objectRef"]["resource"] for event in written} <= {"leases"}
+
+    world.push({"customhouse.yaml": RULES.replace("MODE", "manage")}, "adopt")
     world.until(lambda: texts() == {"first"}, 120)
     world.push(files(namespace, "second"), "second")
     world.until(lambda: texts() == {"second"}, 120)
@@ -227,7 +231,6 @@ def test_the_controller_does_its_work_with_the_shipped_rights_and_uses_each_righ
     place = f"/api/v1/namespaces/{namespace}/configmaps/one?fieldManager=kubectl-edit"
     kubernetes.call("PATCH", place, edit, content="application/merge-patch+json")
     world.until(lambda: texts() == {"second"}, 120)
-    world.until(lambda: "customhouse_audit_duration_seconds" in _metrics(world), 120)
     # One object stays: a revision that declares nothing is taken for a mistake.
     stays = objects(namespace, "stays")["/api/v1/namespaces/{}/configmaps"]
     stays["metadata"]["name"] = "stays"
@@ -258,26 +261,60 @@ def _metrics(world: UpWorld) -> str:
         return str(answer.read().decode())
 
 
-def test_observing_under_the_shipped_account_writes_nothing(
-    kubernetes: ControlPlane, controller: Callable[[str], UpWorld], tmp_path: Path
+def test_the_webhook_is_registered_by_the_shipped_account_once_it_is_ready_and_denies(
+    kubernetes: ControlPlane, installed: object, repository_root: Path, tmp_path: Path
 ) -> None:
-    before = {event["auditID"] for event in kubernetes.asked(ACCOUNT)}
-    namespace = kubernetes.namespace("observed")
-    world = controller("observe")
-    commit = world.push(files(namespace, "first"), "first")
-    world.start(KUBECONFIG=str(tmp_path / "kubeconfig"))
-    world.until(lambda: world.overview().get("deployed") == commit, 120)
-    world.until(lambda: "customhouse_audit_duration_seconds" in _metrics(world), 120)
-    assert world.end() == 0
-    asked = [event for event in kubernetes.asked(ACCOUNT) if event["auditID"] not in before]
-    assert asked
-    writes = [event for event in asked if event["verb"] not in ("get", "list", "watch")]
-    # Which of several controllers works is settled by a Lease, also among those that observe.
-    assert [
-        event["requestURI"]
-        for event in writes
-        if "dryRun=All" not in event["requestURI"] and event["objectRef"]["resource"] != "leases"
-    ] == []
+    """The component `registration`: our processes on this machine stand in for the Service."""
+    folder = repository_root / "deploy" / "kustomize" / "components" / "registration"
+    rights = [item for item in yaml.safe_load_all((folder / "rbac.yaml").read_text()) if item]
+    judged = kubernetes.namespace("registered")
+    # Other tests share this control plane: every other namespace is exempt.
+    names = sorted({item["metadata"]["name"] for item in kubernetes.call("GET", "/api/v1/namespaces")["items"]})
+    rules = {"policy": {"trustedRegistries": ["apexlogic.com"], "requireSignedCommits": False}}
+    rules |= {"admission": {"exemptNamespaces": [name for name in names if name != judged]}}  # type: ignore[dict-item]
+    (tmp_path / "customhouse.yaml").write_text(json.dumps({"apiVersion": "customhouse.dev/v1", **rules}))
+    with KubernetesCluster(read_access([kubernetes.kubeconfig]), {}, SystemClock()) as cluster:
+        for item, done in zip(rights, cluster.write([Apply(one, force=True) for one in rights]), strict=True):
+            assert done.ok, (item["kind"], done.problem)
+    _kubeconfig(kubernetes, REGISTRAR, tmp_path / "kubeconfig")
+    webhook = start_webhook(tmp_path)
+    url = f"https://127.0.0.1:{webhook.port}"
+    command = [Path(sys.executable).with_name("customhouse"), "webhook", "--config", "customhouse.yaml"]
+    command += ["--keep-applied", "--port", str(webhook.port), "--url", url, "--kubeconfig", "kubeconfig"]
+    with (tmp_path / "registrar.log").open("wb") as log:
+        registrar = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
+    create = f"/api/v1/namespaces/{judged}/pods"
+    try:
+
+        def refused() -> str:
+            assert registrar.poll() is None, (tmp_path / "registrar.log").read_text()
+            try:
+                as_user(kubernetes, "ada", "POST", f"{create}?dryRun=All", pod("bad", judged, "evil.example/x:latest"))
+            except KubernetesError as error:
+                return str(error)
+            return ""
+
+        kubernetes.until(lambda: "image-untrusted-registry" in refused())
+        as_user(kubernetes, "ada", "POST", create, pod("good", judged))
+        assert webhook.stop() == 0
+        # Nothing is judged now, so nothing comes in there; its own namespace is exempt by its name.
+        kubernetes.until(lambda: "failed calling webhook" in refused())
+        own = pod("own", "customhouse-system")
+        as_user(kubernetes, "ada", "POST", "/api/v1/namespaces/customhouse-system/pods?dryRun=All", own)
+    finally:
+        registrar.terminate()
+        assert registrar.wait(60) == 0
+        webhook.process.kill()
+        webhook.process.wait()
+        for kind in ("validatingwebhookconfigurations", "mutatingwebhookconfigurations"):
+            with contextlib.suppress(KubernetesError):
+                kubernetes.call("DELETE", f"{ADMISSION}/{kind}/customhouse")
+        with KubernetesCluster(read_access([kubernetes.kubeconfig]), {}, SystemClock()) as cluster:
+            cluster.write([Delete(_ref(item)) for item in rights])
+    asked = kubernetes.asked(REGISTRAR)
+    wrote = {(event["verb"], event["objectRef"]["resource"]) for event in asked if "objectRef" in event}
+    assert wrote == {("patch", f"{kind}webhookconfigurations") for kind in ("validating", "mutating")}
+    assert not [event for event in asked if event["responseStatus"]["code"] == 403]
 
 
 def test_the_api_server_takes_the_policies_that_are_generated(

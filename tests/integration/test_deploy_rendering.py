@@ -31,6 +31,8 @@ apiVersion: customhouse.dev/v1
 policy: {trustedRegistries: [apexlogic.com], requireSignedCommits: false}
 prices: {maxAgeDays: 3650}
 """
+COMPONENTS = ("monitoring", "registration", "opa", "git-credentials")
+OPA = "sha256:" + "1" * 64
 Found = Callable[[str], Path]
 
 
@@ -46,6 +48,16 @@ def test_kustomize_and_helm_install_the_same_objects(find_part: Found, repositor
     assert by_name(objects(charted.stdout)) == by_name(example(find_part("kustomize"), repository_root))
 
 
+def _sorted(item: dict[str, Any]) -> None:
+    """Volumes, mounts and variables in one order: the components add theirs one after the other."""
+    spec = item.get("spec", {}).get("template", {}).get("spec", {})
+    for part in ("volumes",):
+        spec.get(part, []).sort(key=lambda one: str(one["name"]))
+    for container in spec.get("containers", []):
+        for part in ("volumeMounts", "env"):
+            container.get(part, []).sort(key=lambda one: str(one["name"]))
+
+
 def test_the_components_of_kustomize_are_values_of_the_chart(
     find_part: Found, repository_root: Path, tmp_path: Path
 ) -> None:
@@ -54,12 +66,34 @@ def test_the_components_of_kustomize_are_values_of_the_chart(
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": [str(place / "example")],
-        "components": [str(place / "components" / name) for name in ("monitoring", "git-credentials")],
+        "components": [str(place / "components" / name) for name in COMPONENTS],
+        "images": [{"name": "opa-not-set.invalid/opa", "newName": "apexlogic.com/platform/opa", "digest": OPA}],
     }
     (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    # The overlay's own container comes from a component, after the example named the image.
+    overlay["images"] += yaml.safe_load((repository_root / "deploy/kustomize/example/kustomization.yaml").read_text())[
+        "images"
+    ]
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
     values = {**GIVEN, "monitoring__enabled": "true", "source__netrcSecret": "customhouse-git"}
+    values |= {"webhook__register": "true", "opa__enabled": "true", "opa__image__digest": OPA}
+    values |= {"opa__image__repository": "apexlogic.com/platform/opa"}
     charted = helmed(find_part("helm"), repository_root, **values)
-    assert by_name(objects(charted.stdout)) == by_name(kustomized(find_part("kustomize"), tmp_path))
+    assert charted.returncode == 0, charted.stderr
+    made = by_name(kustomized(find_part("kustomize"), tmp_path))
+    # The chart mounts the credentials into the registrar too, which a component cannot know of.
+    registrar = made["Deployment", "customhouse-webhook"]["spec"]["template"]["spec"]["containers"][1]
+    git = {"name": "git", "mountPath": "/home/customhouse/.netrc", "subPath": ".netrc", "readOnly": True}
+    registrar["volumeMounts"].append(git)
+    verb, *options = registrar["args"]
+    assert verb == webhook.name
+    webhook.make_parser(click.Context(webhook, info_name=verb)).parse_args(options)
+    for item in made.values():
+        _sorted(item)
+    found = by_name(objects(charted.stdout))
+    for item in found.values():
+        _sorted(item)
+    assert found == made
     assert ("ServiceMonitor", "customhouse-controller") in by_name(objects(charted.stdout))
 
 
@@ -71,6 +105,8 @@ def test_the_components_of_kustomize_are_values_of_the_chart(
         ({"image__repository": ""}, "set image.repository"),
         ({"source__repository": ""}, "set source.repository"),
         ({"image__tag": "1"}, "additional properties 'tag' not allowed"),
+        ({"opa__enabled": "true"}, "set opa.image.digest"),
+        ({"opa__enabled": "true", "opa__image__digest": OPA, "engine": "embedded"}, "exclude one another"),
         ({"release": "default"}, "install with --namespace customhouse-system"),
     ],
 )
@@ -130,6 +166,11 @@ def test_what_the_pods_run_is_what_the_command_line_understands(find_part: Found
 
 def test_no_role_has_a_wildcard_a_secret_or_a_way_to_more_rights(find_part: Found, repository_root: Path) -> None:
     items = example(find_part("kustomize"), repository_root)
+    audit = [item for item in objects((repository_root / "deploy/audit/rbac.yaml").read_text()) if item]
+    written = {"wgpolicyk8s.io"}  # the audit's own reports
+    for rule in next(item for item in audit if item["kind"] == "ClusterRole")["rules"]:
+        assert not {*rule["verbs"], *rule["resources"], *rule["apiGroups"]} & {"*", "secrets"}
+        assert set(rule["verbs"]) == {"list", "watch"} or set(rule["apiGroups"]) == written
     rules = [
         (item["metadata"]["name"], rule) for item in items if "Role" in item["kind"] for rule in item.get("rules", [])
     ]

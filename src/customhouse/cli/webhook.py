@@ -32,6 +32,11 @@ NAMES = ("customhouse-webhook.customhouse-system.svc", "localhost", "127.0.0.1")
 @click.option(
     "--apply-configuration", is_flag=True, help="Apply them to the cluster, and end; again after a new authority."
 )
+@click.option(
+    "--keep-applied",
+    is_flag=True,
+    help="Beside a webhook of the same state: apply them once it is ready, and again when they changed, until ended.",
+)
 @click.option("--kubeconfig", metavar="FILE", help="The cluster (default: KUBECONFIG, the pod's own, ~/.kube/config).")
 @click.option("--url", help="Address in the printed configurations, instead of the Service's.")
 @common
@@ -48,6 +53,7 @@ def webhook(
     dry: bool,
     print_configuration: bool,
     apply_configuration: bool,
+    keep_applied: bool,
     kubeconfig: str | None,
     url: str | None,
     settings: Settings,
@@ -60,6 +66,9 @@ def webhook(
     from customhouse.app.admission_manifest import apply_configurations, given_files, printed
     from customhouse.app.wiring import clock
 
+    if keep_applied:
+        authorities = Path(ca) if ca else settings.state / "webhook" / "ca.crt"
+        return _keep_applied(settings, repo, (authorities, url, kubeconfig), port)
     time = clock()
     given = given_files(cert, key, ca)
     certificates = Certificates(
@@ -83,4 +92,20 @@ def webhook(
     place = repo if repo is None or "://" in repo else str(Path(repo).absolute())
     front = Front(settings, Listening(host, port, workers, dry, place), certificates, time, tell)
     front.run(lambda found: talk(settings, f"webhook on https://{host}:{found}; Ctrl-C ends"))
+    return 0
+
+
+def _keep_applied(settings: Settings, repo: str | None, place: tuple[Path, str | None, str | None], port: int) -> int:
+    """Until a signal ends it. The webhook beside it is asked by the name that its certificate has."""
+    import signal
+    import threading
+
+    from customhouse.app.admission_registering import Registering
+
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    found = Registering(settings, repo, place, f"https://localhost:{port}/readyz", lambda text: talk(settings, text))
+    while not ended.wait(found.once()):
+        pass
     return 0
