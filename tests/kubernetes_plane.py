@@ -137,10 +137,7 @@ class ControlPlane:
 
 
 def start_control_plane(folder: Path, programs: Mapping[str, Path], files: Path) -> ControlPlane:
-    """Start everything and return when the API server is ready. `files` holds stages.yaml and crds/.
-
-    Without `kwok` among the programs it is an API server with its etcd alone.
-    """
+    """Start everything and return when the API server is ready. `files` holds stages.yaml and crds/."""
     ports = _free_ports(6)
     token = secrets.token_hex(16)
     plane = ControlPlane(folder, f"https://127.0.0.1:{ports[0]}", token, files / "crds")
@@ -171,8 +168,6 @@ def start_control_plane(folder: Path, programs: Mapping[str, Path], files: Path)
         _write_kubeconfig(plane)
         plane.until(plane.authority.exists, READY_SECONDS)
         plane.until(lambda: _ready(plane), READY_SECONDS)
-        if "kwok" not in programs:  # an API server alone, in which nothing works
-            return plane
         account = ("--kubeconfig=kubeconfig", "--leader-elect=false")
         plane.start(
             programs["kube-controller-manager"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,12 @@ import pytest
 from control_repository import git
 from up_world import UpWorld
 
+from customhouse.store import open_store
 from kubernetes_plane import ControlPlane, KubernetesError, start_control_plane
 
 pytestmark = pytest.mark.part("kubernetes")
 
+PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
 RULES = """\
 apiVersion: customhouse.dev/v1
 targets:
@@ -27,7 +29,8 @@ policy: {requireSignedCommits: false}
 optimiser: {autonomy: observe}
 prices: {maxAgeDays: 3650}
 """
-LABELS = "".join(f"    customhouse.dev/{name}: x\n" for name in ("owner", "team", "project", "cost-centre"))
+LABELLED = ("owner", "team", "project", "cost-centre")
+LABELS = "".join(f"    customhouse.dev/{name}: x\n" for name in LABELLED)
 
 
 def settings_of(name: str, namespace: str, text: str) -> str:
@@ -37,9 +40,9 @@ def settings_of(name: str, namespace: str, text: str) -> str:
 
 @pytest.fixture(scope="module")
 def other(find_part: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """A second cluster: an API server with its etcd, and nothing that works in it."""
+    """A second cluster."""
     files = find_part("kubernetes")
-    programs = {name: find_part(name) for name in ("etcd", "kube-apiserver")}
+    programs = {name: find_part(name) for name in PROGRAMS}
     plane = start_control_plane(tmp_path_factory.mktemp("other"), programs, files)
     yield plane
     plane.stop()
@@ -81,6 +84,49 @@ class TwoClusters(UpWorld):
             return {}
         texts = {one["metadata"]["name"]: one["data"].get("objects", "") for one in found}
         return {name: text for name, text in texts.items() if self.room in text}
+
+
+def a_node(plane: ControlPlane) -> None:
+    """A node that KWOK plays, where there is none of this name."""
+    metadata = {"name": "several", "labels": {"type": "kwok"}, "annotations": {"kwok.x-k8s.io/node": "fake"}}
+    plane.apply("/api/v1/nodes/several", {"apiVersion": "v1", "kind": "Node", "metadata": metadata})
+    room = {"cpu": "64", "memory": "256Gi", "pods": "500"}
+    status = {"status": {"capacity": room, "allocatable": room}}
+    plane.call("PATCH", "/api/v1/nodes/several/status", status, content="application/merge-patch+json")
+
+
+def server_of(namespace: str, image: str) -> str:
+    """A Deployment that meets every rule."""
+    labels = "{app: fraud, " + ", ".join(f"customhouse.dev/{name}: x" for name in LABELLED) + "}"
+    return f"""\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: fraud
+  namespace: {namespace}
+  labels: {labels}
+spec:
+  replicas: 1
+  selector: {{matchLabels: {{app: fraud}}}}
+  template:
+    metadata: {{labels: {labels}}}
+    spec:
+      securityContext: {{runAsNonRoot: true, runAsUser: 10001, seccompProfile: {{type: RuntimeDefault}}}}
+      automountServiceAccountToken: false
+      containers:
+      - name: model
+        image: registry.example/fraud@sha256:{image * 64}
+        resources: {{requests: {{cpu: 100m, memory: 64Mi}}, limits: {{cpu: 100m, memory: 64Mi}}}}
+        securityContext:
+          allowPrivilegeEscalation: false
+          readOnlyRootFilesystem: true
+          capabilities: {{drop: [ALL]}}
+"""
+
+
+def image_of(manifest: Mapping[str, Any]) -> str:
+    """The last letter of what a Deployment runs."""
+    return str(manifest["spec"]["template"]["spec"]["containers"][0]["image"])[-1]
 
 
 @pytest.fixture
@@ -195,3 +241,81 @@ def test_targets_that_change_places_touch_nothing_of_one_another(world: TwoClust
     world.problem("west: ", "belongs to")
     assert world.text(world.east, "a") == "east"
     assert git(world.remote, "rev-parse", "main") == world.head
+
+
+def test_a_release_goes_from_dev_over_staging_to_production_in_another_cluster_and_back(world: TwoClusters) -> None:
+    dev, live = world.room, world.live
+    environments = (
+        "environments:\n"
+        f"  dev: {{namespaces: [{dev}], target: east}}\n"
+        f"  staging: {{namespaces: [{live}], target: east}}\n"
+        f"  production: {{namespaces: [{live}], target: west, production: true}}\n"
+        "tiers: {definitions: {standard: {requiredEvidence: [], requiredImageEvidence: []}}}\n"
+        "policy: {requireSignedCommits: false, trustedRegistries: [registry.example]}\n"
+    )
+    start, end = world.rules.index("environments:"), world.rules.index("optimiser:")
+    world.push({"customhouse.yaml": world.rules[:start] + environments + world.rules[end:]}, "three environments")
+    for plane in (world.east, world.west):
+        a_node(plane)
+
+    def declared(image: str) -> dict[str, str | None]:
+        return {"dev/fraud.yaml": server_of(dev, image)}
+
+    first = {"clusters/east/fraud.yaml": server_of(live, "a"), "clusters/west/fraud.yaml": server_of(live, "a")}
+    world.push({**declared("a"), **first}, "Serve a everywhere")
+
+    def runs(plane: ControlPlane, namespace: str) -> str:
+        return image_of(plane.call("GET", f"/apis/apps/v1/namespaces/{namespace}/deployments/fraud"))
+
+    def history() -> list[tuple[str, str, str, str]]:
+        with open_store(world.state / "state.db") as store:
+            found = store.releases.history("fraud", 100)
+            of = {item.release: store.state.get(f"release/{item.release}")["manifest"] for item in found}
+        return [
+            (one.resource.scene, one.resource.namespace, image_of(of[one.release]), one.phase.value) for one in found
+        ]
+
+    def merge(branch: str) -> str:
+        git(world.clone, "fetch", "-q", "origin")
+        git(world.clone, "checkout", "-q", "-B", "main", "origin/main")
+        git(world.clone, "merge", "-q", "--no-ff", "-m", f"Merge {branch}", f"origin/{branch}")
+        git(world.clone, "push", "-q", "origin", "HEAD:main")
+        return git(world.clone, "rev-parse", "HEAD")
+
+    world.start()
+    world.until(lambda: {("", dev, "a", "promoted"), ("east", live, "a", "promoted")} <= set(history()), 120)
+    world.until(lambda: ("west", live, "a", "promoted") in history(), 120)
+    world.push(declared("b"), "Serve b in dev")
+    world.until(lambda: ("", dev, "b", "promoted") in history(), 120)
+
+    ahead = world.cli("promote", "fraud", "--to", "production", "--from", "dev", "--repo", str(world.remote))
+    assert ahead.returncode == 0, "one may skip what lies between, and says so"
+    git(world.remote, "branch", "-D", "customhouse/promote/fraud-to-production")
+    to_staging = world.cli("promote", "fraud", "--to", "staging", "--repo", str(world.remote))
+    assert to_staging.returncode == 0, to_staging.stderr
+    assert "clusters/east/fraud.yaml" in to_staging.stderr
+    merge("customhouse/promote/fraud-to-staging")
+    world.until(lambda: ("east", live, "b", "promoted") in history(), 120)
+    assert (runs(world.east, live), runs(world.west, live)) == ("b", "a")
+    merged = world.cli("promote", "fraud", "--to", "production", "--repo", str(world.remote))
+    assert merged.returncode == 0, merged.stderr
+    assert "clusters/west/fraud.yaml" in merged.stderr
+    merge("customhouse/promote/fraud-to-production")
+    world.until(lambda: ("west", live, "b", "promoted") in history(), 120)
+    assert runs(world.west, live) == "b"
+
+    # Back in production alone.
+    unclear = world.cli("rollback", "fraud", "--repo", str(world.remote))
+    assert (unclear.returncode, f"Deployment/{live}/fraud@west" in unclear.stderr) == (2, True), unclear.stderr
+    back = world.cli("rollback", f"{live}/fraud@west", "--repo", str(world.remote), "--reason", "slow")
+    assert back.returncode == 0, back.stderr
+    world.until(lambda: runs(world.west, live) == "a", 120)
+    world.until(lambda: history()[0] == ("west", live, "a", "promoted"), 120)
+    assert runs(world.east, live) == "b"
+    told = json.loads(world.cli("history", "fraud", "-o", "json").stdout)
+    assert [told[0][name] for name in ("target", "author", "verdict", "phase")] == [
+        *("west", "Customhouse <customhouse@customhouse.dev>", "warn", "promoted"),
+    ]
+    assert world.end() == 0
+    assert world.cli("sync", "--repo", str(world.remote)).returncode == 0
+    assert (runs(world.east, live), runs(world.west, live)) == ("b", "a")

@@ -22,7 +22,6 @@ from customhouse.app.gatekeeping import spend_of
 from customhouse.app.governance import Governance, governance
 from customhouse.app.memory import Memory
 from customhouse.app.settings import Settings
-from customhouse.control.scenes import of_one_scene
 from customhouse.core.decision import Point
 from customhouse.core.errors import CannotDecideError, TamperError
 from customhouse.core.ports import DecisionLog
@@ -113,7 +112,9 @@ def load_context(settings: Settings, repo: str | None) -> AdmissionContext:
     if not wiring.has_store(settings):
         revision = objects.resolve("HEAD")
         governing = governance(objects, revision, settings.config, wiring.shelf(settings))
-        declared = of_one_scene(declarations_of(objects, revision, governing.configuration.paths))
+        declared = governing.configuration.placing.anywhere(
+            declarations_of(objects, revision, governing.configuration.paths)
+        )
         spend = spend_of(settings, governing, objects)
         filed = objects.files(revision, f"{FOLDER}/")
         return _with_index(AdmissionContext(governing, spend, revision, declared, {}, filed), settings)
@@ -122,7 +123,7 @@ def load_context(settings: Settings, repo: str | None) -> AdmissionContext:
         revision = objects.resolve("HEAD") if deployed is None else deployed.revision
         governing = governance(objects, revision, settings.config, wiring.shelf(settings))
         paths = governing.configuration.paths if deployed is None else deployed.paths
-        declared = of_one_scene(declarations_of(objects, revision, paths))
+        declared = governing.configuration.placing.anywhere(declarations_of(objects, revision, paths))
         recorded = dict(_recorded(opened.decisions, declared)) if deployed is not None else {}
     spend = spend_of(settings, governing, objects)
     filed = objects.files(revision, f"{FOLDER}/")

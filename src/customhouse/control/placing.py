@@ -85,6 +85,22 @@ class Placing:
             found[bare(item.ref)] = (item, self.of(item.ref, item.scene))
         return tuple(found.values())
 
+    def anywhere(self, declared: Sequence[Declaration]) -> tuple[Declaration, ...]:
+        """What is declared for whichever cluster one stands in, where that is not known: as that cluster knows it.
+
+        An object that is declared otherwise for another cluster is left out: who asks takes it for nobody's, and judges
+        it as what is new. Raises DeclarationError as `split` does.
+        """
+        if not self.targets:
+            return of_one_scene(tuple(declared))
+        found: dict[ResourceRef, Declaration | None] = {}
+        for part in self.split(declared).values():
+            for item in map(unplaced, part):
+                known = found.setdefault(item.ref, item)
+                if known is not None and known.digest != item.digest:
+                    found[item.ref] = None
+        return tuple(item for item in found.values() if item is not None)
+
     def checked(self, declared: Sequence[Declaration]) -> tuple[Declaration, ...]:
         """The same, if each object has its target. Raises DeclarationError as `split` does."""
         for part in self.split(declared).values():
