@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_up_kubernetes import ClusterWorld, settings_of
+from test_up_kubernetes import LABELS, ClusterWorld, settings_of
+from test_up_sources import APPLICATION
 
-from kubernetes_plane import ControlPlane
+from kubernetes_plane import ControlPlane, KubernetesError
 
 pytestmark = pytest.mark.part("kubernetes")
 SCRIPT = """\
@@ -48,4 +49,76 @@ def test_a_wave_waits_until_the_lua_of_the_repository_says_healthy(world: Cluste
     assert world.text("after") == ""
     world.put("gate", "open")
     world.until(lambda: world.text("after") == "x", 120)
+    assert world.end() == 0
+
+
+def there(world: ClusterWorld, place: str) -> bool:
+    try:
+        world.plane.call("GET", place)
+    except KubernetesError:
+        return False
+    return True
+
+
+DEFINITION = """\
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: applications.argoproj.io}
+spec:
+  group: argoproj.io
+  names: {kind: Application, plural: applications}
+  scope: Namespaced
+  versions:
+  - name: v1alpha1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+"""
+
+
+def test_what_argo_cd_says_of_its_application_is_in_the_ledger_and_its_objects_are_left_alone(
+    world: ClusterWorld,
+) -> None:
+    place = world.namespace
+    text = (
+        APPLICATION.replace("LABELS\n", LABELS)
+        .replace("NAMESPACE", place)
+        .replace("namespace: argocd", f"namespace: {place}")
+    )
+    world.push({"crd.yaml": DEFINITION}, "Argo CD's definition")
+    head = world.push(
+        {"apps/fraud.yaml": text, "models/fraud/model.yaml": settings_of("model", place, "v1")}, "the app"
+    )
+    world.start()
+    at = f"/apis/argoproj.io/v1alpha1/namespaces/{place}/applications/fraud"
+    world.until(lambda: world.text("model") == "v1", 120)
+    world.until(lambda: there(world, at), 120)
+
+    def says(sync: str, health: str, revision: str) -> None:
+        spec = world.plane.call("GET", at)["spec"]
+        compared = {"source": spec["source"], "destination": spec["destination"]}
+        status = {
+            "sync": {"status": sync, "revision": revision, "comparedTo": compared},
+            "health": {"status": health},
+            "reconciledAt": "2026-11-22T12:00:00Z",
+        }
+        world.plane.call("PATCH", at, {"status": status}, content="application/merge-patch+json")
+
+    says("Synced", "Progressing", head)
+    world.until(lambda: len(world.entries("reconciled")) == 1, 120)
+    says("Synced", "Healthy", head)
+    world.until(lambda: len(world.entries("reconciled")) == 2, 120)
+    texts = [item.body["text"] for item in world.entries("reconciled")]
+    assert texts == [
+        f"argocd says of Application {place}/fraud: Synced, {word} at {head[:12]}"
+        for word in ("Progressing", "Healthy")
+    ]
+    # From then on it is Argo CD's: what Git says next is judged, and not applied from here.
+    commit = world.push({"models/fraud/model.yaml": settings_of("model", place, "v2")}, "v2")
+    world.until(lambda: world.overview().get("deployed") == commit, 120)
+    says("OutOfSync", "Healthy", commit)
+    world.until(lambda: len(world.entries("reconciled")) == 3, 120)
+    (shown,) = world.status()["cluster"]["applications"]
+    assert (shown["by"], shown["status"]["sync"]) == ("argocd", "OutOfSync")
+    assert world.text("model") == "v1"
     assert world.end() == 0

@@ -18,12 +18,13 @@ from customhouse.app.target_spec import MANAGE, ClusterSpec
 from customhouse.app.unsealing import UnsealingCluster
 from customhouse.control.conducting import ALONE, Among, Conducted, conduct
 from customhouse.control.convergence import Conduct, Convergence
+from customhouse.control.reconcilers import status_of
 from customhouse.control.rounds import Found, ObjectDrift, Round
 from customhouse.control.sealed import Opener
 from customhouse.control.source import Repository
 from customhouse.control.sources import applications
 from customhouse.control.tracked import ForeignInventoryError, Inventories
-from customhouse.core.application import Engine
+from customhouse.core.application import Engine, ReconcilerStatus
 from customhouse.core.cluster import Cluster
 from customhouse.core.errors import ConfigError
 from customhouse.core.plan import Health, LiveObject
@@ -82,6 +83,8 @@ class Kept:
     removed: tuple[ResourceRef, ...] = ()
     released: tuple[tuple[ResourceRef, str], ...] = ()
     drift: tuple[ObjectDrift, ...] = ()
+    statuses: Mapping[ResourceRef, ReconcilerStatus] = field(default_factory=dict)
+    """What Argo CD and Flux say of what they reconcile."""
     changed: bool = False
     """Whether anything is otherwise than before for who looks at the board."""
     problem: str = ""
@@ -206,6 +209,7 @@ class ClusterKeeping:
 
     def _kept(self, found: Convergence, made: Round) -> Kept:
         changed = bool(made.applied or made.removed or made.released or made.drift)
+        changed |= self._heard_of(made)
         for key in made.touched:
             ref = self._refs.get(key) or self._refs.get((key[0], key[1], "default", key[3]))
             if ref is None:
@@ -218,9 +222,33 @@ class ClusterKeeping:
                 self.live[ref] = LiveObject(ref, {}, seen.health)
                 changed = True
         done = {ref for key in map(key_of, made.applied) if (ref := self._refs.get(key)) is not None}
-        return Kept(
-            done, tuple(made.removed), tuple(made.released), tuple(made.drift), changed, self._problem(found, made)
-        )
+        said = self._problem(found, made)
+        told = (tuple(made.removed), tuple(made.released), tuple(made.drift))
+        return Kept(done, *told, self.statuses, changed, said)
+
+    @property
+    def statuses(self) -> Mapping[ResourceRef, ReconcilerStatus]:
+        """What Argo CD and Flux say of what they reconcile here."""
+        return {ref: said for ref, said in self.conducted.statuses.items() if self._is_theirs(ref)}
+
+    def _is_theirs(self, ref: ResourceRef) -> bool:
+        by = self.conducted.by.get(ref)
+        return by is not None and by[0] is not Engine.CUSTOMHOUSE
+
+    def _heard_of(self, made: Round) -> bool:
+        """Take what Argo CD's and Flux's own objects say by now; whether that is something else."""
+        owners = {key_of(ref): ref for ref in self.conducted.by} if made.touched else {}
+        news: dict[ResourceRef, ReconcilerStatus] = {}
+        for key in made.touched & owners.keys():
+            live, ref = self._sight.live(key), owners[key]
+            said = None if live is None else status_of(ref, live.manifest)
+            if said is not None and said != self.conducted.statuses.get(ref):
+                news[ref] = said
+        if news:
+            if any(ref not in self.conducted.statuses for ref in news):
+                self._declared = ()  # somebody has begun to reconcile it
+            self.conducted = replace(self.conducted, statuses={**self.conducted.statuses, **news})
+        return bool(news)
 
     def _problem(self, found: Convergence, made: Round) -> str:
         said = [f"the API does not answer: {made.unanswered}"] if made.unanswered else []

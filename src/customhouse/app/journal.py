@@ -6,6 +6,7 @@ that a process that was killed and repeats itself writes nothing twice.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.digest import json_digest
 from customhouse._kit.money import total
+from customhouse.core.application import ReconcilerStatus
 from customhouse.core.change import Revision
 from customhouse.core.cost import Charge, Usage
 from customhouse.core.decision import Decision
@@ -30,6 +32,7 @@ _MOST_LINKS = 60
 """Of one entry: with nodes of some 500 bytes and links of 250, half of what an entry may hold."""
 _MOST_BYTES = 40_000
 _MOST_PODS = 20
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def commit_node(revision: str) -> Node:
@@ -230,6 +233,26 @@ def reverted(ref: ResourceRef, bad: str, commit: str, at: datetime) -> Entry:
     body = {"text": f"{ref}: {commit[:12]} reverts {bad[:12]}"}
     links = [Link.between(before, after, LinkKind.REPLACED_BY)]
     return entry("revert", f"revert:{bad}:{ref}", at, ACTOR, nodes=[before, after], links=links, body=body)
+
+
+def reconciled(ref: ResourceRef, said: ReconcilerStatus, at: datetime) -> Entry:
+    """What another one that reconciles says of an Application, where that is not what it said before."""
+    where = f" at {said.revision[:12]}" if said.revision else ""
+    tried = f", tried {said.attempted[:12]}" if said.attempted else ""
+    why = f": {said.message}" if said.message else ""
+    body = {
+        "text": f"{said.engine} says of {ref}: {said.sync.value}, {said.health}{where}{tried}{why}"[:1000],
+        "by": said.engine.value,
+        "sync": said.sync.value,
+        "health": said.health,
+        "revision": said.revision,
+        "attempted": said.attempted,
+        "at": said.at,
+    }
+    nodes = [commit_node(said.revision)] if _COMMIT.fullmatch(said.revision) else []
+    known = (said.engine.value, said.sync.value, said.health, said.revision, said.attempted, said.at)
+    key = f"reconciled:{ref}:{json_digest(list(known))[7:31]}"
+    return entry("reconciled", key, at, ACTOR, nodes=nodes, body=body)
 
 
 def drifted(

@@ -247,6 +247,9 @@ class Keepers:
                 self._take(item, made)
             elif work is not None:
                 item.late = True
+        made.statuses = {
+            item.full(ref): said for item in self._several() for ref, said in item.keeping.statuses.items()
+        }
         made.problem = "; ".join(f"{item.name}: {item.problem}" for item in self._several() if item.problem)
         late = [item.name for item in self._several() if item.work is not None and item.late and not item.problem]
         if late and any(item.done is None for item in self._several() if item.name in late):
