@@ -185,16 +185,7 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
     configuration = Configuration(
         branch=document.get("branch", default.branch),
         paths=tuple(document.get("paths") or ()),
-        render=tuple(
-            RenderEntry(
-                path=entry["path"],
-                values=tuple(entry.get("values") or ()),
-                release=entry.get("release", ""),
-                namespace=entry.get("namespace", ""),
-                libraries=tuple(entry.get("libraries") or ()),
-            )
-            for entry in document.get("render") or ()
-        ),
+        render=tuple(map(_render_entry, document.get("render") or ())),
         cluster=ClusterSpec.parse(target),
         targets=targets,
         environment_targets=environment_targets(document, targets, checker.fail),
@@ -245,6 +236,16 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
     )
     _check_names(configuration, marks, file)
     return configuration
+
+
+def _render_entry(entry: Mapping[str, Any]) -> RenderEntry:
+    return RenderEntry(
+        path=entry["path"],
+        values=tuple(entry.get("values") or ()),
+        release=entry.get("release", ""),
+        namespace=entry.get("namespace", ""),
+        libraries=tuple(entry.get("libraries") or ()),
+    )
 
 
 def _frameworks(policy: Mapping[str, Any]) -> dict[str, tuple[str | None, str | None]]:

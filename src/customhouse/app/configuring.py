@@ -109,14 +109,7 @@ def as_document(configuration: Configuration) -> dict[str, Any]:
         "paths": list(configuration.paths),
         "render": [_render_json(entry) for entry in configuration.render],
         "sources": configuration.sources.to_json() or None,
-        "target": None
-        if configuration.targets
-        else {
-            **({"kind": "local"} if configuration.cluster is None else configuration.cluster.to_json()),
-            "port": configuration.target_port,
-            "volumes": dict(configuration.volumes),
-            "images": dict(configuration.images),
-        },
+        "target": None if configuration.targets else _target(configuration),
         "targets": {name: spec.to_json() for name, spec in configuration.targets.items()} or None,
         "tiers": {
             "default": configuration.default_tier,
@@ -183,8 +176,18 @@ def as_document(configuration: Configuration) -> dict[str, Any]:
         "ledger": configuration.ledger.to_json() if configuration.ledger.witnesses else None,
         "admission": configuration.admission.to_json(),
         "audit": configuration.audit.to_json(),
+        "alerts": {"alertmanager": configuration.alertmanager} if configuration.alertmanager else None,
     }
     return {name: _without_none(value) for name, value in document.items() if value is not None}
+
+
+def _target(configuration: Configuration) -> dict[str, Any]:
+    return {
+        **({"kind": "local"} if configuration.cluster is None else configuration.cluster.to_json()),
+        "port": configuration.target_port,
+        "volumes": dict(configuration.volumes),
+        "images": dict(configuration.images),
+    }
 
 
 def _budget(budget: BudgetSpec) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from customhouse.app import journal, wiring, wiring_secrets, wiring_targets
 from customhouse.app.clusterkeeping import ClusterTarget, Kept, drift_json
-from customhouse.app.driftnotices import DRIFTED, recorded
+from customhouse.app.driftalerts import DRIFTED, recorded
 from customhouse.app.exclusive import Exclusive
 from customhouse.app.following import Books, Following
 from customhouse.app.governance import Governance
@@ -27,7 +27,6 @@ from customhouse.app.ledger_watch import WitnessClerk
 from customhouse.app.memory import JOB, PENDING, REFUSED, REMOVING, Memory, key_of, ref_of
 from customhouse.app.metering import Metering
 from customhouse.app.outbox import Outbox
-from customhouse.app.reconciled import reconciled
 from customhouse.app.rollingback import write_revert
 from customhouse.app.rollout_signals import Signals, asked_signals, worth_telling
 from customhouse.app.rollouts import Held, Moved, Rollouts
@@ -290,10 +289,7 @@ class ControlPlane:
             entries += [journal.undeclared(item.ref, item.uid, revision, now) for item in keeping.strangers[:50]]
         told = [said for _, said in drifts] if self.governing().configuration.alertmanager else []
         waiting = {DRIFTED: recorded(self.memory.get(DRIFTED), told, now)} if told else {}
-        theirs = reconciled(kept.statuses, self.memory, desired, now)
-        for record in theirs.releases:
-            self.store.releases.record(record)
-        self.outbox.commit({**waiting, **theirs.documents}, [*entries, *theirs.entries])
+        self.outbox.commit(waiting, entries)
         self._note_deployments(desired, kept.done, revision)
         self._note_removals(kept)
         self._settle()

@@ -12,32 +12,21 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from customhouse._kit.clock import from_rfc3339, to_rfc3339
+from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.http import Answer, HttpError
+from customhouse.app.driftalerts import DRIFTED, alert, flash, name_of
 from customhouse.core.errors import StateError
 
 if TYPE_CHECKING:
     from customhouse.app.controlplane import ControlPlane
 
-DRIFTED = "control/drifted"
-"""Drift that was recorded and not told yet, with the ledger entries of which it is."""
 FIRING = "control/drift-alerts"
 """What was told and has not ended: name → the alert."""
 _AGAIN_S, _RETRY_S = 60.0, 10.0
-_FLASH = timedelta(minutes=5)
-"""How long an alert stands of what was put right at once."""
-_MOST = 200
-_FIELDS = 5
 _PATH = "/api/v2/alerts"
 Post = Callable[[str, bytes], Answer]
-
-
-def recorded(before: Any, found: Sequence[Mapping[str, Any]], at: datetime) -> list[dict[str, Any]]:
-    """What is to be told, with what was not told before; the newest 200."""
-    return [*(before or ()), *({**item, "at": to_rfc3339(at)} for item in found)][-_MOST:]
 
 
 class DriftNotices:
@@ -80,7 +69,7 @@ class DriftNotices:
             return
         fresh = {name: alert(item, now) for name, item in standing.items() if name not in firing}
         ended = {name: {**firing[name], "endsAt": to_rfc3339(now)} for name in firing.keys() - standing.keys()}
-        flashes = [_flash(item) for item in waiting if name_of(item) not in standing]
+        flashes = [flash(item) for item in waiting if name_of(item) not in standing]
         if fresh:  # before it is sent: a kill after that must not leave an alert that nobody ends
             memory.put({FIRING: {**firing, **fresh}})
         body = [*(firing[name] for name in firing.keys() & standing.keys()), *fresh.values(), *flashes, *ended.values()]
@@ -134,40 +123,3 @@ class DriftNotices:
                     self._conclude()
                 except StateError:  # it is told again after the next start
                     self._thread = None
-
-
-def name_of(item: Mapping[str, Any]) -> str:
-    """The name of a drift: what of which object, in which cluster."""
-    ref = item["resource"]
-    place = (item.get("target", ""), ref["apiVersion"], ref["kind"], ref["namespace"], ref["name"], item["found"])
-    return json.dumps(place)
-
-
-def alert(item: Mapping[str, Any], at: datetime) -> dict[str, Any]:
-    """An alert as Alertmanager's API (v2) takes it; its labels name it, so they say nothing that changes."""
-    ref, fields = item["resource"], item["fields"]
-    labels = {
-        "alertname": "CustomhouseDrift",
-        "severity": "warning",
-        "found": str(item["found"]),
-        "api_version": ref["apiVersion"],
-        "kind": ref["kind"],
-        "namespace": ref["namespace"],
-        "name": ref["name"],
-        "cluster": str(item.get("target") or ""),
-    }
-    shown = ", ".join(one["pointer"] for one in fields[:_FIELDS]) + (", …" if len(fields) > _FIELDS else "")
-    by = ", ".join(sorted({one["manager"] for one in fields if one["manager"]})) or "nobody that can be named"
-    what = f"{ref['kind']} {ref['namespace']}/{ref['name']}" if ref["namespace"] else f"{ref['kind']} {ref['name']}"
-    summary = f"{what} is otherwise than declared ({item['found']})"
-    end = "it was put right" if item["corrected"] else "it is left so"
-    return {
-        "labels": {name: value for name, value in labels.items() if value},
-        "annotations": {"summary": summary, "description": f"{shown or 'the object'}; by {by}; {end}"},
-        "startsAt": to_rfc3339(at),
-    }
-
-
-def _flash(item: Mapping[str, Any]) -> dict[str, Any]:
-    at = from_rfc3339(item["at"])
-    return {**alert(item, at), "endsAt": to_rfc3339(at + _FLASH)}

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from customhouse._kit.clock import from_rfc3339
-from customhouse.app.driftnotices import DRIFTED, FIRING, DriftNotices, recorded
+from customhouse.app.driftalerts import DRIFTED, recorded
+from customhouse.app.driftnotices import FIRING, DriftNotices
 from customhouse.app.memory import Memory
 from customhouse.app.wiring import alert_post
 from customhouse.testing.memory import MemoryStateStore
