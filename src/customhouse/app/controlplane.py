@@ -27,6 +27,7 @@ from customhouse.app.ledger_watch import WitnessClerk
 from customhouse.app.memory import JOB, PENDING, REFUSED, REMOVING, Memory, key_of, ref_of
 from customhouse.app.metering import Metering
 from customhouse.app.outbox import Outbox
+from customhouse.app.reconciled import reconciled
 from customhouse.app.rollingback import write_revert
 from customhouse.app.rollout_signals import Signals, asked_signals, worth_telling
 from customhouse.app.rollouts import Held, Moved, Rollouts
@@ -289,7 +290,10 @@ class ControlPlane:
             entries += [journal.undeclared(item.ref, item.uid, revision, now) for item in keeping.strangers[:50]]
         told = [said for _, said in drifts] if self.governing().configuration.alertmanager else []
         waiting = {DRIFTED: recorded(self.memory.get(DRIFTED), told, now)} if told else {}
-        self.outbox.commit(waiting, entries)
+        theirs = reconciled(kept.statuses, self.memory, desired, now)
+        for record in theirs.releases:
+            self.store.releases.record(record)
+        self.outbox.commit({**waiting, **theirs.documents}, [*entries, *theirs.entries])
         self._note_deployments(desired, kept.done, revision)
         self._note_removals(kept)
         self._settle()
