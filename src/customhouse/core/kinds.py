@@ -75,6 +75,8 @@ class PodPlace:
     """Pattern from the root: overrides whose node selection holds for this pod."""
     defaults: str = ""
     """Pointer from the root to settings that hold for a pod that does not set them itself."""
+    listed: str = ""
+    """A field above the owner: where that is a list, another place stands for it (`canary` of KServe)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +121,15 @@ _JOB = Count(low=("/parallelism",), most="/completions")
 
 
 def _component(owner: str, name: str, *, canary: str = "") -> tuple[PodPlace, ...]:
-    place = f"{owner}/{name}"
+    place, listed = f"{owner}/{name}", owner if canary else ""
     return (
-        PodPlace(name + canary, place, "", _SCALE, Form.COMPONENT),
+        PodPlace(name + canary, place, "", _SCALE, Form.COMPONENT, listed=listed),
         PodPlace(
             "worker" + canary if name == "predictor" else f"{name}-worker{canary}",
             place,
             "/workerSpec",
             Count(low=("/minReplicas",), high=("/maxReplicas",), times=_WORKERS, unbounded=True),
+            listed=listed,
         ),
     )
 
@@ -174,11 +177,15 @@ def _workflow(root: str, schedule: tuple[str, ...] = (), *, template: bool = Fal
 
 
 _INFERENCE_SERVICE = Kind(
-    pods=tuple(
-        place
-        for owner, canary in (("/spec", ""), ("/spec/default", ""), ("/spec/canary", "-canary"))
-        for name in ("predictor", "transformer", "explainer")
-        for place in _component(owner, name, canary=canary)
+    pods=(
+        *(
+            place
+            for owner, canary in (("/spec", ""), ("/spec/default", ""), ("/spec/canary", "-canary"))
+            for name in ("predictor", "transformer", "explainer")
+            for place in _component(owner, name, canary=canary)
+        ),
+        # KServe v0.20, in the mode Standard: of a fixed size, which is no more than the predictor's.
+        PodPlace("predictor-canary", "/spec/canary/*/predictor", "", Count(low=("/minReplicas",)), Form.COMPONENT),
     ),
 )
 _RUNTIME = Kind(pods=(PodPlace("runtime", pod=""), PodPlace("worker", pod="/workerSpec")), template=True)

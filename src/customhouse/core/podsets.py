@@ -207,6 +207,8 @@ def pinned(manifest: Manifest, uri: str, pointer: str, *, role: str = "model", a
 
 def _owners(manifest: Manifest, place: PodPlace) -> Iterator[tuple[str, Mapping[str, Any]]]:
     found = False
+    if place.listed and any(isinstance(value, (list, tuple)) for _, value in matches(manifest, place.listed)):
+        return
     if place.owner == "/spec":  # where nearly every kind has its pods
         spec = manifest.get("spec")
         places: Iterable[tuple[str, Any]] = () if spec is None else (("/spec", spec),)
@@ -327,13 +329,14 @@ def _add_models(
     if custom.get("container") is not None:
         place = f"{pointer}/custom/container"
         containers.append(container_of(mapping(custom, "container", f"{pointer}/custom"), place, init=False, name=""))
+    own = not pointer.startswith("/spec/canary/")  # the annotation pins the model of what everybody is served
     for key in (key for key in component if key == "model" or _has_address(component[key])):
         place = f"{pointer}/{key}"
         model = mapping(component, key, pointer)
         containers.insert(0, container_of(model, place, init=False, name="kserve-container"))
         uri = text(model, "storageUri", place)
         if uri:
-            artifacts.append(pinned(manifest, uri, f"{place}/storageUri"))
+            artifacts.append(pinned(manifest, uri, f"{place}/storageUri", annotated=own))
     for index, entry in enumerate(items(component, "storageUris", pointer)):
         place = f"{pointer}/storageUris/{index}"
         if not isinstance(entry, Mapping):

@@ -98,6 +98,22 @@ def test_both_releases_of_the_first_api_version_are_read() -> None:
     assert (found.pod_pointer, found.replicas_min) == ("/spec/default/predictor", 2)
 
 
+def test_the_canaries_of_an_inference_service_are_read_and_each_needs_a_pin_of_its_own() -> None:
+    model = {"modelFormat": {"name": "onnx"}, "storageUri": "pvc://m/a"}
+    canaries = [
+        {"trafficPercent": 10, "predictor": {"name": "b", "model": {**model, "storageUri": "pvc://m/b"}}},
+        {"trafficPercent": 5, "predictor": {"name": "c", "minReplicas": 2, "containers": [{"image": "r.example/c:1"}]}},
+    ]
+    manifest = service({"model": model, "minReplicas": 1, "maxReplicas": 3}, canary=canaries)
+    manifest["metadata"]["annotations"] = {"customhouse.dev/model-digest": PIN}
+    found = read(manifest)
+    assert {artifact.pointer: artifact.digest for artifact in found.artifacts} == {
+        "/spec/predictor/model/storageUri": PIN,
+        "/spec/canary/0/predictor/model/storageUri": None,
+        "/spec/canary/1/predictor/containers/0/image": None,
+    }
+
+
 def test_an_inference_service_without_a_predictor_is_refused_and_not_taken_for_one_without_a_model() -> None:
     manifest = service({})
     del manifest["spec"]["predictor"]
