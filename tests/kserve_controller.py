@@ -26,6 +26,7 @@ LABEL = "kserve-test"
 """Of the namespaces that KServe's webhooks look at, so that no other test meets them."""
 SERVING = "/apis/serving.kserve.io"
 _HOOKS = "/apis/admissionregistration.k8s.io/v1"
+_ALL = [{"latestRevision": True, "percent": 100}]
 _SMALL = {"cpuRequest": "10m", "cpuLimit": "1", "memoryRequest": "16Mi", "memoryLimit": "1Gi"}
 _CONFIG = {
     "ingress": {
@@ -202,7 +203,7 @@ class Knative:
         created, ready = f"{name}-{len(made):05d}", status.get("latestReadyRevisionName", "")
         reason = self._problem(created)
         ready = created if not reason else ready
-        entries = [self._entry(item, ready) for item in service["spec"]["traffic"]] if ready else []
+        entries = [self._entry(item, ready) for item in service["spec"].get("traffic") or _ALL] if ready else []
         state = {"": "True", "RevisionFailed": "False"}.get(reason, "Unknown")
         kinds = {"ConfigurationsReady": state, "RoutesReady": "True" if ready else "Unknown", "Ready": state}
         host = f"{name}.{self.namespace}.example.com"
@@ -247,7 +248,8 @@ class Knative:
             "name": f"{revision}-deployment",
             "ownerReferences": [{**owner, "uid": service["metadata"]["uid"], "controller": True}],
         }
-        pod = {key: template["spec"][key] for key in ("containers",)}
+        # A graph's router has no name, and its Service no traffic: Knative's own webhook fills both in.
+        pod = {"containers": [{**item, "name": item["name"] or "user"} for item in template["spec"]["containers"]]}
         spec = {
             "replicas": 1,
             "selector": {"matchLabels": labels},

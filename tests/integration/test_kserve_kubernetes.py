@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from control_repository import git
 from up_world import UpWorld, service
 
+from customhouse.core.plan import HealthStatus
+from customhouse.execution.health import health
+from customhouse.execution.health.revisions import MODE
 from kserve_controller import LABEL, SERVING, Knative, kserve_on
 from kubernetes_plane import ControlPlane, KubernetesError
 from prometheus_server import prometheus_of
@@ -22,6 +27,7 @@ target:
   kind: kubernetes
   kubeconfig: KUBECONFIG
   mode: manage
+  pruneBudgetPercent: 100
 metrics:
   prometheus: PROMETHEUS
 tiers:
@@ -37,6 +43,7 @@ optimiser:
 prices:
   maxAgeDays: 3650
 """
+OWNED = {f"customhouse.dev/{name}": "x" for name in ("owner", "team", "project", "cost-centre")}
 ANALYSIS = "min-requests=200, min-labelled=0, latency-ratio=5"
 
 
@@ -54,6 +61,8 @@ class Shop(UpWorld):
         text = service(f"sha256:{number:064x}", model, name=name, analysis=ANALYSIS)
         text = text.replace("namespace: shop", f"namespace: {self.namespace}")
         steps = '    customhouse.dev/rollout-steps: "20,50"\n'
+        if not way:
+            text = re.sub(r"    customhouse.dev/rollout.*\n", "", text)
         if way == "blue-green":
             text = text.replace("rollout: canary", "rollout: blue-green").replace(steps, "")
         return text
@@ -146,4 +155,65 @@ def test_versions_are_walked_on_kserve_and_a_bad_one_never_gets_traffic_again(
     assert "of stable at the same time" in message
     # Its revision stays the newest ready one until that of the revert is: it has no share then.
     assert knative.shares[before:] == [{"v2": 100, "v3": 0}, {"v2": 80, "v3": 20}, {"v2": 100, "v3": 0}, {"v2": 100}]
+
+    traffic.bad.add("v4")
+    before, bad = len(knative.shares), serve("v4", "blue-green")
+    world.until(lambda: world.head != bad, 180)
+    world.until(lambda: world.promoted(world.head), 180)
+    assert knative.shares[before:] == [{"v2": 100, "v4": 0}, {"v4": 100}, {"v2": 100, "v4": 0}, {"v2": 100}]
+
+    knative.broken = lambda model: model == "v5"
+    before, bad = len(knative.shares), serve("v5")
+    world.until(lambda: world.head != bad, 180)
+    world.until(lambda: world.promoted(world.head), 180)
+    assert "the new release does not become ready" in git(world.remote, "log", "-1", "--format=%B", "main")
+    assert knative.shares[before:] == [], "it never had any traffic"
+
+    graph(world, knative)
+    refused(world)
     assert world.end() == 0
+
+
+def graph(world: Shop, knative: Knative) -> None:
+    """A graph waits for the services that it names, is what KServe's controller says of it, and goes before they do."""
+    knative.broken = lambda model: model == "v6"
+    steps = [{"serviceName": "score", "name": "a"}, {"serviceName": "other", "name": "b"}]
+    metadata = {"name": "both", "namespace": world.namespace, "labels": OWNED}
+    nodes = {"root": {"routerType": "Sequence", "steps": steps}}
+    document = {"apiVersion": "serving.kserve.io/v1alpha1", "kind": "InferenceGraph", "metadata": metadata}
+    files = {
+        "graph.yaml": yaml.safe_dump({**document, "spec": {"nodes": nodes}}),
+        "other.yaml": world.declared("v6", "", name="other"),
+    }
+    commit = world.push(files, "Call one after the other")
+
+    def waiting() -> list[str]:
+        return [str(item["for"]) for item in world.overview().get("cluster", {}).get("waiting", ())]
+
+    world.until(lambda: any("/other" in text for text in waiting()), 180)
+    assert world.live("inferencegraphs", "both", "v1alpha1") == {}
+    knative.broken = lambda model: False
+    world.until(lambda: world.promoted(commit), 180)
+    world.until(lambda: health(world.live("inferencegraphs", "both", "v1alpha1")).status is HealthStatus.HEALTHY, 180)
+    world.push({"graph.yaml": None, "other.yaml": None}, "Call neither")
+    world.until(lambda: not world.live(name="other") and not world.live("inferencegraphs", "both", "v1alpha1"), 180)
+
+
+def refused(world: Shop) -> None:
+    """Where KServe keeps one Deployment, a canary would be everybody's at once: it is refused."""
+
+    def plain(model: str, way: str) -> str:
+        text = world.declared(model, way, name="plain")
+        local = f"    networking.kserve.io/visibility: cluster-local\n  annotations:\n    {MODE}: Standard\n"
+        return world.push({"plain.yaml": text.replace("  annotations:\n", local)}, f"Plain {model}")
+
+    first = plain("v1", "canary")
+    world.until(lambda: world.promoted(first), 180)
+    assert world.live(name="plain")["status"]["deploymentMode"] == "Standard"
+    plain("v2", "canary")
+    world.problem("could not decide", "in its mode Standard, where a new version has all of the traffic", seconds=180)
+    assert world.live(name="plain")["spec"]["predictor"]["model"]["storageUri"] == "pvc://models/v1"
+    second = plain("v2", "")
+    world.until(lambda: world.promoted(second), 180)
+    place = f"/apis/apps/v1/namespaces/{world.namespace}/deployments/plain-predictor"
+    assert "pvc://models/v2" in str(world.plane.call("GET", place)["spec"]["template"])
