@@ -11,6 +11,8 @@ import pytest
 from control_repository import git
 from gate_world import KEY, Said, Shell, released, shell
 
+from customhouse.app.datasets import person
+from customhouse.app.settings import read_settings
 from customhouse.cli.program import run
 from customhouse.trust.custody import LinkKind
 from dataset_cases import table
@@ -288,3 +290,30 @@ def test_the_first_dataset_of_a_fresh_state_is_registered_and_one_that_fails_beg
     Path("rows.csv").write_text("a,b\n" + "".join(f"{n},{n * 7 % 13}\n" for n in range(50)))
     assert run(["data", "register", "rows.csv", "--name", "orders"]) == 0
     assert run(["ledger", "verify"]) == 0
+
+
+def test_a_registration_names_the_git_author_and_not_a_guess(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "EMAIL", "USER", "LOGNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.delenv("GIT_CONFIG_GLOBAL", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert person(read_settings()) == "unknown"
+    (tmp_path / ".gitconfig").write_text("[user]\nname = Ada Lovelace\nemail = ada@example.com\n")
+    assert person(read_settings()) == "Ada Lovelace <ada@example.com>"
+    monkeypatch.setenv("GIT_AUTHOR_NAME", "Grace")
+    assert person(read_settings()) == "Grace"
+
+
+def test_no_schema_is_inferred_of_tables_that_are_unlike(shell: Shell, tmp_path: Path) -> None:
+    folder = tmp_path / "unlike"
+    folder.mkdir()
+    (folder / "one.csv").write_text("a,b\n1,2\n")
+    (folder / "two.csv").write_text("x,y\n1,2\n")
+    said = shell.run("data", "validate", folder, "--infer")
+    assert (said.status, said.out) == (2, "")
+    assert "one.csv, two.csv" in said.err
+    assert shell.run("data", "validate", folder / "one.csv", "--infer").status == 0

@@ -108,23 +108,7 @@ def test_an_application_is_kept_to_and_an_encrypted_secret_is_opened_nowhere_but
     assert json.dumps(found).count(CANARY) == 0
 
 
-DEFINITION = """\
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata:
-  name: externalsecrets.external-secrets.io
-spec:
-  group: external-secrets.io
-  names: {kind: ExternalSecret, plural: externalsecrets}
-  scope: Namespaced
-  versions:
-  - name: v1
-    served: true
-    storage: true
-    subresources: {status: {}}
-    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-"""
-NEEDS = """\
+MAKERS = """\
 apiVersion: external-secrets.io/v1
 kind: ExternalSecret
 metadata:
@@ -135,34 +119,87 @@ LABELS
 spec:
   secretStoreRef: {name: vault}
   target: {name: database}
+  data: [{secretKey: password, remoteRef: {key: risk/database, property: password}}]
+---
+apiVersion: bitnami.com/v1alpha1
+kind: SealedSecret
+metadata:
+  name: token
+  namespace: NAMESPACE
+  labels:
+LABELS
+spec:
+  encryptedData: {token: AgBy3i4OJSWK+PiTySYZZA9rO43cGDEq}
+  template: {metadata: {name: token}}
+"""
+USERS = """\
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: needs
+  namespace: NAMESPACE
+  labels:
+LABELS
+spec:
+  tls: [{hosts: [a.example.com], secretName: database}]
+  rules:
+  - host: a.example.com
+    http:
+      paths:
+      - {path: /, pathType: Prefix, backend: {service: {name: a, port: {number: 80}}}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: sealed
+  namespace: NAMESPACE
+  labels:
+LABELS
+spec:
+  tls: [{hosts: [b.example.com], secretName: token}]
+  rules:
+  - host: b.example.com
+    http:
+      paths:
+      - {path: /, pathType: Prefix, backend: {service: {name: a, port: {number: 80}}}}
 """
 
 
-def test_what_needs_an_external_secret_waits_for_it_and_says_so(world: ClusterWorld) -> None:
-    rule = NEEDS.replace("LABELS\n", LABELS).replace("NAMESPACE", world.namespace)
-    ingress = (
-        f"apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata:\n  name: needs\n  namespace: {world.namespace}\n"
-        f"  labels:\n{LABELS}spec:\n  tls: [{{hosts: [a.example.com], secretName: database}}]\n"
-        "  rules:\n  - host: a.example.com\n    http:\n      paths:\n"
-        "      - {path: /, pathType: Prefix, backend: {service: {name: a, port: {number: 80}}}}\n"
-    )
-    world.push({"crd.yaml": DEFINITION, "secret.yaml": rule, "ingress.yaml": ingress})
+def test_what_needs_a_secret_of_an_operator_waits_for_it_and_says_so(world: ClusterWorld) -> None:
+    """External Secrets' and Sealed Secrets' own definitions; the test writes what their operators would."""
+    world.plane.install_crds("external-secrets", "sealed-secrets")
+
+    def text(said: str) -> str:
+        return said.replace("LABELS\n", LABELS).replace("NAMESPACE", world.namespace)
+
+    world.push({"makers.yaml": text(MAKERS), "users.yaml": text(USERS)})
     world.start()
-    at = f"/apis/external-secrets.io/v1/namespaces/{world.namespace}/externalsecrets/db"
-    world.problem("Ingress", "waiting for ExternalSecret", seconds=120)
-    world.until(lambda: _there(world, at), 120)
-    failing = {"type": "Ready", "status": "False", "reason": "SecretSyncedError", "message": "no such store"}
+    external = f"/apis/external-secrets.io/v1/namespaces/{world.namespace}/externalsecrets/db"
+    sealed = f"/apis/bitnami.com/v1alpha1/namespaces/{world.namespace}/sealedsecrets/token"
+    ingress = f"/apis/networking.k8s.io/v1/namespaces/{world.namespace}/ingresses/needs"
+    second = ingress.replace("/needs", "/sealed")
+    world.problem("waiting for ExternalSecret", seconds=120)
+    world.problem("waiting for SealedSecret", seconds=120)
+    world.until(lambda: _there(world, external) and _there(world, sealed), 120)
 
-    def condition(said: dict[str, str]) -> None:
-        patch = {"status": {"conditions": [said]}}
-        world.plane.call("PATCH", f"{at}/status", patch, content="application/merge-patch+json")
+    def condition(at: str, kind: str, status: str, reason: str, message: str) -> None:
+        generation = world.plane.call("GET", at)["metadata"]["generation"]
+        said = {"type": kind, "status": status, "reason": reason, "message": message}
+        times = {"lastTransitionTime": "2026-11-22T12:00:00Z", "lastUpdateTime": "2026-11-22T12:00:00Z"}
+        both = {"conditions": [said | (times if kind == "Synced" else {})]}
+        both |= {"observedGeneration": generation} if kind == "Synced" else {}  # type: ignore[dict-item]
+        world.plane.call("PATCH", f"{at}/status", {"status": both}, content="application/merge-patch+json")
 
-    condition(failing)
+    condition(external, "Ready", "False", "SecretSyncedError", "no such store")
+    condition(sealed, "Synced", "False", "ErrUnsealFailed", "no key could decrypt secret (token)")
     world.problem("waiting for ExternalSecret", "no such store", seconds=120)
-    place = f"/apis/networking.k8s.io/v1/namespaces/{world.namespace}/ingresses/needs"
-    assert not _there(world, place)
-    condition({**failing, "status": "True", "reason": "SecretSynced", "message": "synced"})
-    world.until(lambda: _there(world, place), 120)
+    world.problem("waiting for SealedSecret", "no key could decrypt", seconds=120)
+    assert not _there(world, ingress)
+    assert not _there(world, second)
+    condition(external, "Ready", "True", "SecretSynced", "synced")
+    world.until(lambda: _there(world, ingress), 120)
+    condition(sealed, "Synced", "True", "", "")
+    world.until(lambda: _there(world, second), 120)
     assert world.end() == 0
 
 

@@ -218,4 +218,14 @@ def inferred_schema(report: Report) -> str:
     """A schema to begin with, as YAML."""
     if report.nothing_read:
         raise UsageError("no file holds rows that can be read", where=report.path, hint="see docs/data.md")
+    unlike = next(
+        (item for item in report.validated.findings if item.rule == "missing-column" and not item.column), None
+    )
+    if unlike is not None:
+        # One schema of two tables would have columns that neither of them has all of.
+        raise UsageError(
+            unlike.message.removesuffix("."),
+            where=report.path,
+            hint="infer a schema of one of them (name its file), then name those that belong together under `files`",
+        )
     return inferred(report.validated, report.schema)

@@ -7,12 +7,13 @@ name with another digest is its next version, and the ledger links the two.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from customhouse._kit.digest import is_digest, same_digest
+from customhouse._kit.process import ProgramError, ProgramMissingError, run
 from customhouse.app import wiring
 from customhouse.app.custody_index import IndexNames, opened_index
 from customhouse.app.data_snapshot import Snapshot, read_snapshot
@@ -289,8 +290,24 @@ def verify(settings: Settings, name: str, path: str, schema: str = "") -> dict[s
 
 
 def person(settings: Settings) -> str:
-    """Who asks, as Git would have it from the environment; the ledger names an actor for every entry."""
+    """Who asks: Git's author, of the environment or of its configuration, else the user of this machine.
+
+    The ledger names an actor for every entry.
+    """
     environment = settings.environment
-    name = environment.get("GIT_AUTHOR_NAME") or environment.get("USER") or environment.get("LOGNAME") or "unknown"
     email = environment.get("GIT_AUTHOR_EMAIL") or environment.get("EMAIL")
+    if not environment.get("GIT_AUTHOR_NAME"):
+        known = _of_git(environment)
+        if known:
+            return known
+    name = environment.get("GIT_AUTHOR_NAME") or environment.get("USER") or environment.get("LOGNAME") or "unknown"
     return f"{name} <{email}>" if email else name
+
+
+def _of_git(environment: Mapping[str, str]) -> str:
+    """`Name <email>` as Git is configured here; empty where it is not: a guess from the host's name is nobody's."""
+    try:
+        said = run(["git", "-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT"], env=environment, timeout_s=10.0)
+    except (ProgramMissingError, ProgramError):
+        return ""
+    return said.stdout.decode(errors="replace").rpartition(">")[0].strip()[:300] + ">"
