@@ -4,7 +4,7 @@
    or that is not automated: its objects are held. Held is neither applied nor deleted.
 2. Else its objects carry how they are kept: pruned or not, healed or only told, which fields may differ, and when they
    are applied (waves within the Application, hooks anew for each state of it, the Applications that it depends on).
-3. A namespace that it is to create and nobody declares is declared; it is never pruned, as with Argo CD.
+3. A namespace that it is to create (`control.rooms`) comes first and is never pruned, as with Argo CD.
 4. Objects of Argo CD's and Flux's own kinds are there for them: where a cluster does not know them, none is applied.
 """
 
@@ -18,6 +18,7 @@ from customhouse.control.hooks import run_of
 from customhouse.control.ignoring import leeway_of, not_followed
 from customhouse.control.objectsync import object_sync
 from customhouse.control.reconcilers import reconciler, status_of
+from customhouse.control.rooms import CREATED
 from customhouse.control.scenes import of_one_scene
 from customhouse.control.secret_references import needed
 from customhouse.control.sources import belongs_to, in_order, source_sets
@@ -25,8 +26,6 @@ from customhouse.core.application import Application, Engine, Hook, ReconcilerSt
 from customhouse.core.errors import DeclarationError
 from customhouse.core.resource import Care, Declaration, HookRun, Manifest, Need, ResourceRef
 
-_GUARDS = ("pod-security.kubernetes.io/", "admission.gatekeeper.sh/")
-"""Labels of a namespace that say what may run in it. A Namespace is judged by them; an Application is not."""
 _HOOK = 100_000
 """Waves between a hook and the rest; Argo CD's own waves are far fewer."""
 _BEFORE_AND_AFTER = {Hook.PRE_SYNC: -_HOOK, Hook.SYNC: 0, Hook.POST_SYNC: _HOOK, Hook.SYNC_FAIL: 2 * _HOOK}
@@ -85,16 +84,15 @@ def conduct(
     statuses = {ref: status for ref, status in said if status is not None}
     ordered, circles = in_order(found.values())
     levels = _needs(ordered)
-    rooms = {item.ref.name for item in declared if item.ref.kind == "Namespace"}
     held = {
         ref: reason
         for ref, item in found.items()
-        if (reason := _left_alone(item, by[ref][0], circles, rooms, among.called) or among.guests.get(ref, ""))
+        if (reason := _left_alone(item, by[ref][0], circles, among.called) or among.guests.get(ref, ""))
     }
     result: list[Declaration] = []
     for one in sets:
         result += [item for item in _of_set(one, by, held, levels, served) if item.ref not in among.guests]
-    result += _namespaces(sets, result, held, by)
+    result = list(_rooms(result, sets, held, by))
     makers = with_parts(needed(result), result)
     if makers:
         result = [_after(item, makers.get(item.ref, ())) for item in result]
@@ -109,9 +107,7 @@ def _after(item: Declaration, makers: tuple[ResourceRef, ...]) -> Declaration:
     return replace(item, care=replace(item.care or Care(own.wave, keep=not own.prune), after=makers))
 
 
-def _left_alone(
-    item: Application, by: Engine, circles: Mapping[ResourceRef, str], rooms: Collection[str], called: str
-) -> str:
+def _left_alone(item: Application, by: Engine, circles: Mapping[ResourceRef, str], called: str) -> str:
     if by is not Engine.CUSTOMHOUSE:
         return ""
     if item.suspended:
@@ -120,12 +116,6 @@ def _left_alone(
         return f"it goes to the cluster {item.destination.cluster}, which is not this target"
     if not item.sync.automated:
         return "its syncPolicy is not automated: nothing is applied until that is written"
-    if item.sync.create_namespace and item.destination.namespace not in rooms:
-        guards = sorted(name for name in item.sync.namespace_labels if name.startswith(_GUARDS))
-        if guards:
-            return (
-                f"its managedNamespaceMetadata sets {guards[0]}, which no rule has judged: declare the Namespace itself"
-            )
     return item.problem or circles.get(item.ref, "") or not_followed(item)
 
 
@@ -223,28 +213,20 @@ def _care(item: Declaration, application: Application | None, runs: _Runs) -> Ca
     )
 
 
-def _namespaces(
+def _rooms(
+    result: Sequence[Declaration],
     sets: Sequence[SourceSet],
-    declared: Sequence[Declaration],
     held: Mapping[ResourceRef, str],
     by: Mapping[ResourceRef, tuple[Engine, str]],
 ) -> Iterator[Declaration]:
-    there = {item.ref.name for item in declared if item.ref.kind == "Namespace"}
-    first = min((item.care.wave for item in declared if item.care is not None), default=0)
-    for one in sets:
-        application = one.application
-        if application is None or not application.sync.create_namespace or application.ref in held:
-            continue
-        name = application.destination.namespace
-        if not name or name in there or by[application.ref][0] is not Engine.CUSTOMHOUSE:
-            continue
-        there.add(name)
-        metadata: dict[str, object] = {"name": name}
-        if application.sync.namespace_labels:
-            metadata["labels"] = dict(application.sync.namespace_labels)
-        if application.sync.namespace_annotations:
-            metadata["annotations"] = dict(application.sync.namespace_annotations)
-        manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
-        ref = ResourceRef("v1", "Namespace", "", name)
-        care = Care(min(first, 0), keep=True, heal=False)
-        yield Declaration(ref, manifest, application.location, owner=application.ref, care=care)
+    """With the namespaces that Applications create: there before anything in them, and for as long as one is kept."""
+    wanting = [item.application for item in sets if item.application is not None]
+    free = {
+        item.destination.namespace
+        for item in wanting
+        if item.sync.create_namespace and item.ref not in held and by[item.ref][0] is Engine.CUSTOMHOUSE
+    }
+    first = min((item.care.wave for item in result if item.care is not None), default=0)
+    for item in result:
+        made = item.rendering is not None and item.rendering.program == CREATED
+        yield replace(item, care=Care(min(first, 0), keep=True, heal=False)) if made and item.ref.name in free else item

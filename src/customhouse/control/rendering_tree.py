@@ -41,6 +41,7 @@ from customhouse.control.rendering_output import declared_in, objects_in, take_o
 from customhouse.control.rendering_owned import Owned, joined, refused
 from customhouse.control.rendering_owners import HELPERS, OWNERS, made, owned
 from customhouse.control.rendering_places import KustomizePlaces, Sources, TemplatePlaces, nowhere
+from customhouse.control.rooms import with_rooms
 from customhouse.control.scenes import Scenes
 from customhouse.control.yaml_nodes import LIMITS
 from customhouse.control.yaml_values import Reader
@@ -195,7 +196,7 @@ class _Tree:
         found = self._renamed(self._owned(found))
         # 4. One set, without the values files that only an object named: they were read as plain ones.
         found = [item for item in found if item.rendering is not None or item.location.file not in self._values]
-        return as_declarations(found, self._namespace, targets=self.targets)
+        return as_declarations(with_rooms(found, self._namespace), self._namespace, targets=self.targets)
 
     def _kustomized(self, charts: Sequence[str]) -> list[str]:
         """The folders with kustomizations, all of them well-founded. Raises DeclarationError for a circle."""

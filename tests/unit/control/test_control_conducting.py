@@ -67,10 +67,6 @@ def test_prune_and_self_heal_are_those_of_the_application(old: str, new: str, ke
         ({"automated:": "manual:"}, "not automated"),
         ({"https://kubernetes.default.svc": "https://eu.example.com"}, "goes to the cluster https://eu.example.com"),
         ({"path:_models/fraud-detection": "chart: nginx"}, "the chart nginx"),
-        (
-            {"syncPolicy:": f"syncPolicy:\n    managedNamespaceMetadata: {{labels: {{{ENFORCE}: privileged}}}}"},
-            f"sets {ENFORCE}, which no rule has judged",
-        ),
     ],
 )
 def test_what_may_not_be_applied_is_held_with_the_reason_and_not_deleted(edits: dict[str, str], said: str) -> None:
@@ -78,7 +74,41 @@ def test_what_may_not_be_applied_is_held_with_the_reason_and_not_deleted(edits: 
     assert said in made.held[APPLICATION]
     theirs = [item for item in made.declarations if item.owner is not None]
     assert all(item.care is not None and item.care.hold and not item.care.release for item in theirs)
-    assert "Namespace" not in {item.ref.kind for item in made.declarations}
+
+
+def test_a_namespace_that_an_application_creates_is_declared_with_its_labels_at_their_place() -> None:
+    edits = {"syncPolicy:": f"syncPolicy:\n    managedNamespaceMetadata:\n      labels: {{{ENFORCE}: privileged}}"}
+    (room,) = (item for item in example(**edits) if item.ref.kind == "Namespace")
+    assert room.manifest["metadata"] == {"name": "fraud-detection", "labels": {ENFORCE: "privileged"}}
+    assert (room.location.file, room.owner) == ("apps/fraud-detection-model.yaml", APPLICATION)
+    text = (EXAMPLE / "apps" / "fraud-detection-model.yaml").read_text()
+    line = text.partition("  syncPolicy:")[0].count("\n") + 3
+    assert room.locate(f"/metadata/labels/{ENFORCE.replace('/', '~1')}").line == line
+    (bare,) = (item for item in example() if item.ref.kind == "Namespace")
+    assert bare.manifest["metadata"] == {"name": "fraud-detection"}
+
+
+def test_two_applications_may_create_one_namespace_and_must_agree_on_its_labels() -> None:
+    def app(name: str, more: str = "") -> bytes:
+        return (
+            f"apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {{name: {name}, namespace: argocd}}\n"
+            f"spec:\n  source: {{repoURL: x, path: {name}}}\n  destination: {{namespace: shared}}\n"
+            f"  syncPolicy: {{automated: {{}}, syncOptions: [CreateNamespace=true]{more}}}\n"
+        ).encode()
+
+    objects = {
+        f"{name}/a.yaml": f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\n".encode() for name in "ab"
+    }
+    apps = {"apps/a.yaml": app("a"), "apps/b.yaml": app("b")}
+    found = render_tree({**objects, **apps}, Nobody())
+    assert [item.ref.name for item in found if item.ref.kind == "Namespace"] == ["shared"]
+    own = b"apiVersion: v1\nkind: Namespace\nmetadata: {name: shared, labels: {a: b}}\n"
+    (room,) = (i for i in render_tree({**objects, **apps, "ns.yaml": own}, Nobody()) if i.ref.kind == "Namespace")
+    assert room.location.file == "ns.yaml"
+    other = app("b", ", managedNamespaceMetadata: {labels: {team: x}}")
+    with pytest.raises(DeclarationError, match="is to be created with other labels than") as told:
+        render_tree({**objects, **apps, "apps/b.yaml": other}, Nobody())
+    assert told.value.where.startswith("apps/b.yaml:")
 
 
 def test_what_argo_cd_reconciles_is_left_to_it_and_given_up() -> None:
@@ -89,7 +119,7 @@ def test_what_argo_cd_reconciles_is_left_to_it_and_given_up() -> None:
     assert made.by[APPLICATION][0] is Engine.ARGOCD
     assert made.statuses[APPLICATION].revision == "a" * 40
     theirs = [item for item in made.declarations if item.owner is not None]
-    assert len(theirs) == 2
+    assert len(theirs) == 3
     assert all(item.care is not None and item.care.release for item in theirs)
     ours = conduct(example(), live=live, reconciled_by={Engine.ARGOCD: Engine.CUSTOMHOUSE})
     assert not any(item.care is not None and item.care.hold for item in ours.declarations)

@@ -57,6 +57,7 @@ def test_the_application_of_the_example_works_unchanged_and_a_release_is_one_edi
     assert (sync.allow_empty, application.finalizes, application.suspended) == (False, False, False)
     assert {(item.ref.kind, item.ref.namespace) for item in fraud.declarations} == {
         ("InferenceService", "fraud-detection"),
+        ("Namespace", ""),
         ("ServiceMonitor", "fraud-detection"),
     }
     assert [item.ref.kind for item in own.declarations] == ["Application"]
