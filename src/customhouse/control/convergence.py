@@ -46,6 +46,7 @@ _FIGHTS, _FIGHT_S = 5, 120.0
 """After so many corrections of one object, each within so many seconds of the last, they come less and less often."""
 _MISSING = "missing"
 _CONDUCT = Conduct()
+_PASSING = (Refusal.CONFLICT, Refusal.BUSY, Refusal.BROKEN, Refusal.UNREACHABLE)
 __all__ = ["Conduct", "Convergence"]
 
 
@@ -381,7 +382,10 @@ class Convergence:
             drift = replace(drift, corrected=answer.ok)
             if answer.ok and answer.manifest is not None:  # else the watch tells what it is by then
                 self._sight.told(answer.manifest)
-            self._again(item)
+            if answer.ok or answer.refusal in _PASSING:
+                self._again(item)
+            else:  # an immutable ConfigMap stays so: told, and tried again when it changes
+                item.problem, item.reported = why_not(answer), fingerprint(live)
         elif change is None:
             item.reported = fingerprint(live)
         if told != drift:

@@ -317,11 +317,17 @@ def _namespace(name: str) -> Manifest:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 
 
+_RIGHTS = "give the account the roles of docs/install.md"
+_NOT_YET = "it is tried again; what is not in the inventory could never be deleted"
+
+
 def _must(answers: Sequence[Written], where: str) -> None:
     for answer in answers:
         if not answer.ok:
             raise TargetError(
                 f"the inventory cannot be written, so nothing is applied: {answer.problem}",
                 where=where,
-                hint="the account may need the roles of docs/install.md: what is not in the inventory could never be deleted",
+                hint="give the account the roles of docs/install.md"
+                if answer.refusal is Refusal.FORBIDDEN
+                else _NOT_YET,
             )
