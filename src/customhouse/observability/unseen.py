@@ -37,8 +37,9 @@ def elsewhere(manifest: Manifest, work: Workload) -> list[str]:
         sets = pod_sets(manifest, work.ref.api_version, work.ref.kind)
         found = [f"what stands at {one.pointer}" for one in sets if one.found]
     spec = manifest.get("spec")
+    named_in = spec if type(spec) is dict or isinstance(spec, Mapping) else {}
     for key, pointer in _NAMING.items():
-        if isinstance(spec, Mapping) and key in spec:
+        if key in named_in:
             named = look(manifest, pointer)
             if isinstance(named, str) and named:
                 found.append(f"what {named} describes ({pointer})")

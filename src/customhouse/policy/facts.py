@@ -320,7 +320,7 @@ def _used(change: Change, context: FactsContext) -> list[tuple[ArtifactRef, Sequ
             continue
         given.remove(match)
         # The pin is what is written; the digest may have been resolved by the app.
-        resolved = replace(artifact, digest=artifact.digest or match.artifact.digest)
+        resolved = artifact if artifact.digest else replace(artifact, digest=match.artifact.digest)
         result.append((resolved, match.evidence))
     return [*result, *((item.artifact, item.evidence) for item in given)]
 

@@ -42,6 +42,7 @@ class Gate:
         self._engine = engine
         self._bundle = bundle
         self._waivers = tuple(waivers)
+        self._waived = frozenset(rule for item in self._waivers for rule in item.rules)
         # DESIGN section 1: a bundle is policies, data and waivers; a Decision has to name all that it rests on.
         self.bundle_digest = (
             json_digest({"bundle": bundle.digest, "waivers": [item.to_json() for item in self._waivers]})
@@ -123,7 +124,8 @@ class Gate:
         # Findings of one key are the same: the key holds all but the resource, which is the same for all.
         found = dict([_finding(item, ref, currency) for item in _items(answer)])
         ordered = [found[key] for key in sorted(found)]
-        if not self._waivers:
+        # What no waiver names any rule of is not held against each of them.
+        if self._waived.isdisjoint([finding.rule for finding in ordered]):
             return tuple(ordered)
         return waiving.apply(ordered, self._waivers, from_rfc3339(facts.document["as_of"]))
 
@@ -197,4 +199,6 @@ def _locations(change: Change, findings: Sequence[Finding]) -> tuple[Location | 
     declaration = change.after or change.before
     if declaration is None:
         return (None,) * len(findings)
-    return tuple([declaration.locate(finding.pointer) for finding in findings])
+    pointers = [finding.pointer for finding in findings]
+    places = {pointer: declaration.locate(pointer) for pointer in set(pointers)}  # several findings share one
+    return tuple([places[pointer] for pointer in pointers])

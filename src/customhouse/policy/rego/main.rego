@@ -90,6 +90,38 @@ findings contains lib.judged(finding) if {
 	lib.kept(finding)
 }
 
+# What every rule of that topic asks for one of: an end that is asked for or declared, or use that was measured.
+bounded if {
+	lib.workload
+	input.tier.spec.ttl_required
+}
+
+bounded if {
+	lib.workload
+	input.lifetime != null
+}
+
+bounded if {
+	lib.workload
+	input.usage != null
+}
+
+# What every rule of that topic asks for one of: an expectation that covers the artifact, or a Build level of the tier.
+traced if {
+	some artifact in input.artifacts
+	artifact.provenance
+}
+
+traced if {
+	count(input.artifacts) > 0
+	is_number(input.tier.spec.provenance_level)
+}
+
+traced if {
+	count(input.artifacts) > 0
+	is_number(input.tier.spec.image_provenance_level)
+}
+
 # What every rule of that topic asks for one of: most workloads have none of it.
 scales if input.change.after.workload == null
 
@@ -110,7 +142,7 @@ findings contains lib.judged(finding) if {
 }
 
 findings contains lib.judged(finding) if {
-	lib.workload
+	bounded
 	some finding in data.customhouse.rules.experiments.findings
 	lib.kept(finding)
 }
@@ -132,7 +164,7 @@ findings contains lib.judged(finding) if {
 }
 
 findings contains lib.judged(finding) if {
-	count(input.artifacts) > 0
+	traced
 	some finding in data.customhouse.rules.provenance.findings
 	lib.kept(finding)
 }

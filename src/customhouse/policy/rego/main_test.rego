@@ -144,3 +144,18 @@ test_findings_about_datasets_are_joined if {
 	document := object.union(fixtures.facts, {"artifacts": [data_set]})
 	fixtures.rules(customhouse.findings) == {"dataset-validation-failed"} with input as document
 }
+
+test_findings_about_ends_and_use_are_joined if {
+	lifetime := {"ttl": "2026-02-10", "seconds_left": 0}
+	usage := {"window_days": 7, "cpu_milli": null, "memory_bytes": null, "accelerator_percent": null, "requests": 0}
+	fixtures.rules(customhouse.findings) == {"ttl-expired"} with input as object.union(fixtures.facts, {"lifetime": lifetime})
+	fixtures.rules(customhouse.findings) == {"workload-idle"} with input as object.union(fixtures.facts, {"usage": usage})
+}
+
+test_findings_about_build_levels_are_joined if {
+	every level, role in {"provenance_level": "model", "image_provenance_level": "image"} {
+		artifact := object.union(fixtures.model, {"role": role})
+		asked := object.union(fixtures.with_tier(fixtures.service, {level: 3}), {"artifacts": [artifact]})
+		"provenance-level" in fixtures.rules(customhouse.findings) with input as asked
+	}
+}
