@@ -103,6 +103,9 @@ def plan_of(manifest: Manifest) -> RolloutPlan | None:
         raise _bad(ROLLOUT, where, "only an InferenceService or a Rollout can be canaried", "take the annotation away")
     if manifest["kind"] == "Rollout":
         _check_rollout(manifest, kind, where)
+    elif _predictor_share(manifest) is not None:
+        problem = "spec.predictor.canaryTrafficPercent says a share too, which would hold again once it is promoted"
+        raise _bad(ROLLOUT, where, problem, "keep one of the two")
     values = _analysis(annotations.get(ANALYSIS, ""), where)
     if kind == BLUE_GREEN:
         if STEPS in annotations:
@@ -111,6 +114,13 @@ def plan_of(manifest: Manifest) -> RolloutPlan | None:
     if STEPS in annotations:
         values["steps"] = _steps(annotations[STEPS], where)
     return RolloutPlan(**values)
+
+
+def _predictor_share(manifest: Manifest) -> Any:
+    """What Git says of a share itself."""
+    spec = manifest.get("spec")
+    predictor = spec.get("predictor") if isinstance(spec, Mapping) else None
+    return predictor.get("canaryTrafficPercent") if isinstance(predictor, Mapping) else None
 
 
 def _check_rollout(manifest: Manifest, kind: str, where: str) -> None:

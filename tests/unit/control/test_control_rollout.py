@@ -392,6 +392,14 @@ def test_a_rollout_of_argo_is_walked_as_a_canary_and_not_otherwise():
         plan_of(argo("canary", {}, {"strategy": {"canary": {}}, "workloadRef": {"name": "x"}}))
 
 
+def test_a_share_in_git_and_a_rollout_are_not_declared_together():
+    """What Git says of it would come back with the promotion, and most of the traffic would be the old version's."""
+    shared = {**declared(), "spec": {"predictor": {"model": {}, "canaryTrafficPercent": 10}}}
+    with pytest.raises(DeclarationError, match="canaryTrafficPercent says a share too"):
+        plan_of(shared)
+    assert plan_of({**shared, "metadata": {"name": "x"}}) is None, "who walks by hand"
+
+
 def test_without_the_annotation_there_is_no_canary_and_defaults_need_no_other():
     assert plan_of(service({})) is None
     assert plan_of({**service({}), "metadata": {"name": "x", "annotations": None}}) is None
