@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from convergence_world import ConvergenceWorld, config_map, deployment
 
 from customhouse.control.conducting import conduct
@@ -93,6 +95,78 @@ def declare(world: ConvergenceWorld, **folders: list[dict[str, Any]]) -> None:
         for folder, items in folders.items()
     }
     world.convergence.declare(conduct(render_tree(files, Nobody())).declarations)
+
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "argocd"
+DEFINITIONS = (
+    "kserve/serving.kserve.io_inferenceservices.yaml",
+    "prometheus-operator/monitoring.coreos.com_prometheusrules.yaml",
+    "prometheus-operator/monitoring.coreos.com_servicemonitors.yaml",
+)
+ALERTS = b"""\
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata: {name: fraud-detection-model}
+spec:
+  groups:
+  - name: drift
+    rules:
+    - {alert: FraudDrift, expr: customhouse_drift > 0.1, for: 10m}
+"""
+DRIFT = b"""\
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: fraud-drift}
+spec:
+  schedule: "0 * * * *"
+  jobTemplate:
+    spec:
+      template:
+        spec: {restartPolicy: Never, containers: [{name: drift, image: example/drift:1}]}
+"""
+
+
+def test_the_application_of_the_example_is_kept_with_its_monitoring_and_a_release_is_one_edit(
+    world: ConvergenceWorld,
+) -> None:
+    for name in DEFINITIONS:
+        (definition,) = yaml.load_all((world.plane.crds / name).read_text(), yaml.CSafeLoader)
+        at = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{definition['metadata']['name']}"
+        world.plane.apply(at, definition)
+    files = {path.relative_to(EXAMPLE).as_posix(): path.read_bytes() for path in sorted(EXAMPLE.rglob("*.yaml"))}
+    # As it is, but for the namespace: other tests share the cluster.
+    place = world.plane.namespace("example") + "-made"
+    app = "apps/fraud-detection-model.yaml"
+    files[app] = files[app].replace(b"namespace: fraud-detection", f"namespace: {place}".encode())
+    models = "models/fraud-detection"
+    files |= {f"{models}/alerts.yaml": ALERTS, f"{models}/drift.yaml": DRIFT}
+    world.convergence.declare(conduct(render_tree(files, Nobody())).declarations)
+    world.settle()
+    applied = {str(ref) for made in world.rounds for ref in made.applied}
+    assert applied == {
+        f"Namespace {place}",
+        f"InferenceService {place}/fraud-detection-model",
+        f"ServiceMonitor {place}/fraud-detection-model",
+        f"PrometheusRule {place}/fraud-detection-model",
+        f"CronJob {place}/fraud-drift",
+    }
+    at = f"/apis/serving.kserve.io/v1beta1/namespaces/{place}/inferenceservices/fraud-detection-model"
+    model = f"{models}/inferenceservice.yaml"
+    files[model] = files[model].replace(b"/v2.0", b"/v2.1")
+    world.convergence.declare(conduct(render_tree(files, Nobody())).declarations)
+    rounds = world.settle()
+    assert [str(ref) for made in rounds for ref in made.applied] == [f"InferenceService {place}/fraud-detection-model"]
+    assert world.plane.call("GET", at)["spec"]["predictor"]["model"]["storageUri"] == "s3://models/fraud-detection/v2.1"
+
+    # Its monitoring is a part of it: what somebody does to it is put right, and what leaves Git goes.
+    rule = f"/apis/monitoring.coreos.com/v1/namespaces/{place}/prometheusrules/fraud-detection-model"
+    world.plane.call("DELETE", rule)
+    world.until(lambda: [found for made in world.rounds for found in made.drift if found.ref.kind == "PrometheusRule"])
+    world.settle()
+    assert world.plane.call("GET", rule)["metadata"]["name"] == "fraud-detection-model"
+    del files[f"{models}/drift.yaml"]
+    world.convergence.declare(conduct(render_tree(files, Nobody())).declarations)
+    world.until(lambda: [ref for made in world.rounds for ref in made.removed if ref.kind == "CronJob"])
 
 
 def uid(world: ConvergenceWorld, kind: str, namespace: str, name: str) -> str:

@@ -88,7 +88,8 @@ def _whole(item: Application) -> Application:
         return item
     for source in item.sources:
         if source.chart:
-            return replace(item, problem=f"the chart {source.chart} of {source.url or 'elsewhere'} is not in this tree")
+            named = f"the chart {source.chart} of {source.url or 'elsewhere'} is not in this tree"
+            return replace(item, problem=f"{named}; `helm pull --untar` it into the repository, where it is judged")
         if not source.here and (source.path or not _only_values(item)):
             named = f"{source.path or '.'} of {source.url or 'elsewhere'}"
             listed = "`sources.repositories` lists its other addresses"
