@@ -130,7 +130,9 @@ def test_a_cluster_is_observed_until_the_adoption_is_merged(observed: ClusterWor
 def test_one_sync_brings_the_cluster_to_the_head_and_the_status_tells_what_drifts(managed: ClusterWorld) -> None:
     annotations = "  annotations: {customhouse.dev/drift: report}"
     report = settings_of("told", managed.namespace, "a").replace("\ndata:", f"\n{annotations}\ndata:")
-    managed.push({"told.yaml": report}, "told only")
+    left = annotations.replace("drift: report", "ignore-differences: /data/more")
+    left = settings_of("left", managed.namespace, "a").replace("\ndata:", f"\n{left}\ndata:")
+    managed.push({"told.yaml": report, "left.yaml": left}, "told only, and left")
     head = managed.put("one", "first")
     done = managed.cli("sync", "--repo", str(managed.remote), "-o", "json")
     assert done.returncode == 0, (done.stdout, done.stderr)
@@ -146,6 +148,7 @@ def test_one_sync_brings_the_cluster_to_the_head_and_the_status_tells_what_drift
     assert shown.returncode == 4
     assert "drift: ConfigMap" in shown.stdout
     assert "/data/text by kubectl-edit" in shown.stdout
+    assert f"left to others: ConfigMap {managed.namespace}/left: /data/more" in shown.stdout
     assert managed.text("told") == "mine"
 
 

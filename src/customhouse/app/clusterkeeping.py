@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from operator import is_
 from typing import Any, Protocol, runtime_checkable
@@ -23,10 +24,11 @@ from customhouse.control.rounds import Found, ObjectDrift, Round
 from customhouse.control.sealed import Opener
 from customhouse.control.source import Repository
 from customhouse.control.sources import applications
+from customhouse.control.stages import IGNORE, ignored_fields
 from customhouse.control.tracked import ForeignInventoryError, Inventories
 from customhouse.core.application import Engine, ReconcilerStatus
 from customhouse.core.cluster import Cluster
-from customhouse.core.errors import ConfigError
+from customhouse.core.errors import ConfigError, TargetError
 from customhouse.core.plan import Health, LiveObject
 from customhouse.core.ports import StateStore
 from customhouse.core.resource import Declaration, Manifest, ResourceRef
@@ -123,6 +125,8 @@ class ClusterKeeping:
         self._convergence: Convergence | None = None
         self._declared: Sequence[Declaration] = ()
         self._refs: dict[Key, ResourceRef] = {}
+        self._ignored: Sequence[tuple[ResourceRef, tuple[str, ...]]] = ()
+        """Fields that are left to others, by object."""
         self._passed_at, self._passed = clock.monotonic(), False
         self.strangers: tuple[Stranger, ...] = ()
         """What somebody put into namespaces that are declared here, as of the last full pass."""
@@ -153,6 +157,7 @@ class ClusterKeeping:
             self.conducted = conducted(self._cluster, desired, self.remotes, self.reconciled_by, *self._beside())
             self._cluster.opener = self.opener_for(desired)
             found.declare(self.conducted.declarations)
+            self._ignored = _ignored(self.conducted.declarations)
             self._declared = desired
             self._refs = {key_of(item.ref): item.ref for item in self.conducted.declarations if not _is_held(item)}
             gone = self.live.keys() - self._refs.values()
@@ -305,6 +310,7 @@ class ClusterKeeping:
             "drift": [drift_json(item) for item in list(found.drifting.values())[:100]],
             "kept": [ref.to_json() for ref in found.kept[:100]],
             "blocked": found.blocked,
+            "ignored": [{"resource": ref.to_json(), "fields": list(named)} for ref, named in self._ignored[:100]],
             "undeclared": [item.ref.to_json() for item in self.strangers[:100]],
             "applications": [self._application_json(ref) for ref in list(self.conducted.by)[:100]],
         }
@@ -362,6 +368,15 @@ def live_applications(cluster: Cluster, refs: Sequence[ResourceRef]) -> Mapping[
     known = [ref for ref in refs if _kind_of(ref) in kinds]
     found = zip(known, cluster.get(known) if known else (), strict=True)
     return {ref: manifest for ref, manifest in found if manifest is not None}
+
+
+def _ignored(declarations: Sequence[Declaration]) -> list[tuple[ResourceRef, tuple[str, ...]]]:
+    found = []
+    for item in declarations:
+        if item.annotation(IGNORE):
+            with suppress(TargetError):  # what cannot be read is told as the reason why it is not applied
+                found.append((item.ref, ignored_fields(item)))
+    return found
 
 
 def _is_held(item: Declaration) -> bool:

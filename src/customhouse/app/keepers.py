@@ -51,7 +51,7 @@ from customhouse.execution.sightings import Stranger
 
 _PATIENCE_S = 2.0
 """How long the loop waits for one cluster's step; of who was late once, until he is in time again, not at all."""
-_LISTS = ("waiting", "drift", "kept", "undeclared", "applications")
+_LISTS = ("waiting", "drift", "kept", "ignored", "undeclared", "applications")
 
 
 class PrefixedState:

@@ -75,6 +75,8 @@ def _cluster(found: Mapping[str, Any]) -> None:
         write_text(
             f"drift: {_where(item)}{_named(item['resource'])} {item['found']}" + (f": {fields}" if fields else "")
         )
+    for item in found.get("ignored", ())[:10]:
+        write_text(f"left to others: {_where(item)}{_named(item['resource'])}: {', '.join(item['fields'])}")
     for item in found.get("undeclared", ())[:10]:
         write_text(f"undeclared: {_where(item)}{_named(item)} is in a declared namespace")
     if found["blocked"]:
