@@ -64,10 +64,10 @@ class Course:
         return state.weight if self.arrived else 0
 
 
-def course_of(live: LiveObject, serves: str = "") -> Course | None:
+def course_of(live: LiveObject, stable: Manifest, after: Manifest, serves: str = "") -> Course | None:
     """How what is declared now is walked where KServe runs it; None on the local target, which needs to know nothing.
 
-    Raises DeclarationError where KServe shares no traffic. Ask `comparable` first.
+    Raises DeclarationError where KServe shares no traffic, or not all of what changed. Ask `comparable` first.
     """
     if not by_kserve(live):
         return None
@@ -78,6 +78,13 @@ def course_of(live: LiveObject, serves: str = "") -> Course | None:
             where=str(live.ref),
             hint=f"take {ROLLOUT} away, or make it anew with {MODE}: Knative (Serverless before KServe v0.16)",
         )
+    for part in ("transformer", "explainer"):
+        if after["spec"].get(part) != stable["spec"].get(part):
+            raise DeclarationError(
+                f"a rollout is declared, and the {part} changes too: all requests would go through the new one",
+                where=str(live.ref),
+                hint=f"change the {part} in a commit of its own",
+            )
     said = revisions(live)
     return Course(serves or said.rolled, said.created)
 

@@ -218,7 +218,8 @@ class Rollouts:
             if walk is not None and live is not None and walk.state.candidate not in known_good:
                 rates = (rate(change.ref, change.after.manifest), rate(change.ref, stable))
                 marks = marks_of(live) if change.ref.kind == "Rollout" else UNMARKED
-                walk = replace(walk, rates=rates, course=course_of(live, _serving(hold, current)), marks=marks)
+                course = course_of(live, stable, change.after.manifest, _serving(hold, current))
+                walk = replace(walk, rates=rates, course=course, marks=marks)
                 documents[key] = walk.to_json()
                 walks.append(walk)
             elif landing is not None and landing.release == release:

@@ -300,6 +300,15 @@ def test_a_rollout_where_kserve_shares_no_traffic_is_refused(desk: Desk, mode: s
     assert desk.changed("a", "b", live, (str(walked_release(inference("b"))),)) == (), "what was good goes straight"
 
 
+@pytest.mark.parametrize("part", ["transformer", "explainer"])
+def test_what_is_not_walked_does_not_change_along_with_what_is(desk: Desk, part: str) -> None:
+    live, old, new = kserve(FIRST, FIRST, FIRST, 100, None), declaration("a"), declaration("b")
+    new = replace(new, manifest={**new.manifest, "spec": {**new.manifest["spec"], part: {"containers": []}}})
+    change = Change(Operation.UPDATE, new.ref, old, new, None, Actor(ActorKind.PERSON, "Ada"))
+    with pytest.raises(DeclarationError, match=f"the {part} changes too"):
+        desk.rollouts.begun_by([change], {new.ref: live}, "c", (), NOW)
+
+
 def test_the_local_target_goes_back_to_the_manifest_before(desk: Desk) -> None:
     live = LiveObject(DECLARED.ref, inference("a"), Health(HealthStatus.HEALTHY, ""), {"local": {}})
     (begun,) = desk.changed("a", "b", live)
