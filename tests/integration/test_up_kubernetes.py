@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +79,43 @@ def observed(tmp_path: Path, kubernetes: ControlPlane) -> Iterator[ClusterWorld]
     made.close()
 
 
-def test_a_push_is_applied_an_edit_is_put_right_and_what_leaves_git_goes(managed: ClusterWorld) -> None:
+class Alertmanager:
+    """Takes alerts as Alertmanager's API does, and keeps them."""
+
+    def __init__(self) -> None:
+        self.alerts: list[Any] = []
+        alerts = self.alerts
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                alerts.extend(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                """Nothing on the terminal."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def alertmanager() -> Iterator[Alertmanager]:
+    made = Alertmanager()
+    yield made
+    made.close()
+
+
+def test_a_push_is_applied_an_edit_is_put_right_and_what_leaves_git_goes(
+    managed: ClusterWorld, alertmanager: Alertmanager
+) -> None:
+    alerts = f"alerts: {{alertmanager: 'http://127.0.0.1:{alertmanager.server.server_port}'}}\n"
+    managed.push({"customhouse.yaml": managed.rules + alerts}, "alerts")
     managed.put("one", "first")
     managed.put("two", "first")
     managed.start()
@@ -92,6 +130,10 @@ def test_a_push_is_applied_an_edit_is_put_right_and_what_leaves_git_goes(managed
     managed.until(lambda: managed.text("one") == "second")
     (drift,) = managed.entries("drift")
     assert "kubectl-edit" in drift.body["text"]
+    managed.until(lambda: alertmanager.alerts)
+    alert = alertmanager.alerts[0]
+    assert alert["labels"]["name"] == "one"
+    assert alert["annotations"]["description"] == "/data/text; by kubectl-edit; it was put right"
 
     managed.push({"two.yaml": None}, "two goes")
     managed.until(lambda: managed.text("two") == "")
