@@ -86,6 +86,10 @@ VARIABLES = {
         "(extra `postgres`; TLS beyond this machine unless `?sslmode=disable`)."
     ),
     "CUSTOMHOUSE_STORE_PASSWORD": "The password for it, so that it need not stand in the address.",
+    "CUSTOMHOUSE_OPA": (
+        "An Open Policy Agent of somebody else on this machine, `unix:///PATH` or `http://127.0.0.1:PORT`; "
+        "taken for `opa` and `auto`."
+    ),
     "CUSTOMHOUSE_ENGINE": "The policy engine: `auto` (default; OPA 1.0+ if on PATH, else `embedded`), `opa`.",
     "CUSTOMHOUSE_CONFIG": "A customhouse.yaml to use where the repository has none (`--config`).",
     "NO_COLOR": "No colours, whatever its value.",
