@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from customhouse._kit.clock import SystemClock
+from customhouse._kit.sigv4 import Keys
 from customhouse.trust.adapters.registries.s3 import S3Store
 from customhouse.trust.adapters.registries.sagemaker import SageMakerStore
-from customhouse.trust.adapters.registries.sigv4 import Keys
 
 KEYS = Keys("tester", "a-secret-of-tests")
 

@@ -11,8 +11,8 @@ import urllib.request
 from pathlib import Path
 
 from customhouse._kit.clock import SystemClock
+from customhouse._kit.sigv4 import Keys
 from customhouse.trust.adapters.registries.s3 import S3Store
-from customhouse.trust.adapters.registries.sigv4 import Keys
 
 ACCESS, SECRET = "tester", "a-secret-of-tests"
 

@@ -12,12 +12,12 @@ import pytest
 
 from customhouse._kit.clock import SystemClock
 from customhouse._kit.digest import bytes_digest, tree
+from customhouse._kit.sigv4 import Keys
 from customhouse.app.model_pull import Pulled, pull
 from customhouse.app.settings import Settings
 from customhouse.core.errors import ArtifactError, CustomhouseError, TamperError, UsageError
 from customhouse.trust.adapters.registries import s3 as s3_module
 from customhouse.trust.adapters.registries.s3 import Place, S3Store
-from customhouse.trust.adapters.registries.sigv4 import Keys
 from customhouse.trust.remote import RemoteFile
 from s3_store import ObjectStore
 

@@ -13,13 +13,13 @@ import pytest
 
 from customhouse._kit.clock import SystemClock
 from customhouse._kit.digest import bytes_digest
+from customhouse._kit.sigv4 import Keys
 from customhouse.core.errors import ArtifactError
 from customhouse.trust.adapters.registries.access import Credentials
 from customhouse.trust.adapters.registries.hub import HubStore
 from customhouse.trust.adapters.registries.mlflow import Login, MlflowStore
 from customhouse.trust.adapters.registries.oci import OciRegistry
 from customhouse.trust.adapters.registries.s3 import S3Store
-from customhouse.trust.adapters.registries.sigv4 import Keys
 from customhouse.trust.oci import Descriptor
 from customhouse.trust.remote import Located, RemoteFile
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from customhouse._kit.sigv4 import EMPTY, Keys, signed
 from customhouse.core.errors import ConfigError
 from customhouse.trust.adapters.registries.aws_access import aws_access
-from customhouse.trust.adapters.registries.sigv4 import EMPTY, Keys, signed
 
 KEYS = Keys("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
 AT = datetime(2013, 5, 24, tzinfo=UTC)
