@@ -26,7 +26,7 @@ from customhouse.control import drift as drifting
 from customhouse.control import hooks
 from customhouse.control.additions import applied_at, found_additions, removal
 from customhouse.control.drift import FieldDrift
-from customhouse.control.pruning import Pruning
+from customhouse.control.pruning import Pruning, foreign
 from customhouse.control.rounds import Conduct, Found, ObjectDrift, Round, why_not
 from customhouse.control.sealed import is_sealed
 from customhouse.control.shaping import shaped, unspared
@@ -191,24 +191,21 @@ class Convergence:
         # 1
         news = self._sight.news()
         made.touched = news & self._wanted.keys()
-        self._dirty |= made.touched
+        self._dirty |= made.touched | self._turns.awakened()
         self._pruning.heard(news)
         now = self._clock.monotonic()
         while self._later and self._later[0][0] <= now:
             self._dirty.add(heapq.heappop(self._later)[1])
-        self._dirty |= self._turns.awakened()
         waiting: set[Key] = set()
         # 2 to 6, a wave and a stage at a time
         work = sorted((self._wanted[key] for key in self._dirty if key in self._wanted), key=lambda item: item.order)
         for _, group in groupby(work, key=lambda item: item.order):
-            turn = self._turns.told(group)
-            waiting.update(item.key for item in turn if item.awaits)
-            members = [item for item in turn if not item.awaits]
+            members, late = self._turns.told(group)
+            waiting.update(item.key for item in late)
             for start in range(0, len(members), _AT_ONCE):
                 self._work(members[start : start + _AT_ONCE], made)
         # Only now: when the API goes away in the middle, all of it is looked at again.
-        self._dirty.clear()
-        self._dirty |= waiting
+        self._dirty = waiting
         # 7
         if self.conduct.writes and not self._unfit:
             self._pruning.step(self._wanted, self.conduct.prune, self.conduct.prune_budget_percent, made)
@@ -284,12 +281,15 @@ class Convergence:
 
     def _clear(self, item: Wanted) -> None:
         """Delete what a hook's run has left; what it came to is in the inventory, and stays there."""
-        seen = self._sight.seen(item.key)
-        if seen is not None and self.conduct.writes:
+        entry = self.inventory.entries[item.key]
+        (live,) = self._cluster.get([item.ref]) if self.conduct.writes else (None,)
+        left = "" if live is None else foreign(live, entry)
+        if live is not None and not left:
             self.inventory.save()
-            (answer,) = self._cluster.write([Delete(item.ref, uid=seen.uid)])
-            if not answer.ok:
-                self._later_again(item, f"what its run has left cannot be deleted: {why_not(answer)}")
+            (answer,) = self._cluster.write([Delete(item.ref, uid=entry.uid)])
+            left = "" if answer.ok else why_not(answer)
+        if left:
+            self._later_again(item, f"what its run has left is not deleted: {left}")
 
     def _well(self, item: Wanted) -> None:
         item.tries, item.problem, item.reported = 0, "", ""

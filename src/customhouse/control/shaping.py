@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from customhouse.control.drift import FieldDrift
 from customhouse.control.leeway import ignores, left_as_is
+from customhouse.control.sealed import is_sealed
 from customhouse.control.stages import Wanted, in_place, without_ignored, without_others
 from customhouse.core.resource import Manifest
 
@@ -17,7 +18,8 @@ def shaped(item: Wanted, live: Manifest | None, *, scaled: bool, look: bool) -> 
     """
     placed = without_others(in_place(item.declaration.manifest, item.ref), live if scaled else None)
     found = without_ignored(placed, live, item.ignored)
-    spared = item.spared(look=look)
+    # What is encrypted is opened only as it was written, all of it: its code is over the whole.
+    spared = None if is_sealed(item.declaration.manifest) else item.spared(look=look)
     return found if spared is None else left_as_is(found, live, spared)
 
 

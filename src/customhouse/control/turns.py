@@ -38,13 +38,13 @@ class Turns:
         """Something was applied, or happened: look again."""
         self._first, self._needed = {}, {}
 
-    def told(self, items: Iterable[Wanted]) -> list[Wanted]:
-        """With what each has to wait for (`awaits`), as things stand now."""
+    def told(self, items: Iterable[Wanted]) -> tuple[list[Wanted], list[Wanted]]:
+        """Those whose turn it is, and those that wait (`awaits` says for what), as things stand now."""
         self.begin()
         members = list(items)
         for item in members:
             item.awaits = "" if item.dormant else self.waits(item)
-        return members
+        return [item for item in members if not item.awaits], [item for item in members if item.awaits]
 
     def waits(self, item: Wanted) -> str:
         """What has to come before it; empty when it is its turn."""

@@ -221,3 +221,27 @@ spec: {template: {spec: {containers: [{name: c, envFrom: [{secretRef: {name: dat
     assert after == {"Deployment shop/web": ["SealedSecret", "ExternalSecret", "SecretProviderClass"]}
     (web,) = (item for item in made.declarations if item.care is not None)
     assert wanted(web, web.ref, correct=True).wave == 3
+
+
+def test_a_hook_without_a_name_gets_one_of_its_run_and_another_one_when_anything_beside_it_changes() -> None:
+    def made(text: str) -> Declaration:
+        job = b"apiVersion: batch/v1\nkind: Job\nmetadata:\n  generateName: migrate-\n"
+        job += b"  annotations: {argocd.argoproj.io/hook: PreSync, argocd.argoproj.io/hook-delete-policy: HookFailed}\n"
+        app = (
+            b"apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: a, namespace: argocd}\n"
+            b"spec: {source: {repoURL: x, path: a}, destination: {namespace: shop}, syncPolicy: {automated: {}}}\n"
+        )
+        other = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c}}\ndata: {{text: {text}}}\n".encode()
+        found = render_tree({"app.yaml": app, "a/job.yaml": job, "a/c.yaml": other}, Nobody())
+        (item,) = (one for one in conduct(found).declarations if one.ref.kind == "Job")
+        return item
+
+    first, same, next_one = made("x"), made("x"), made("y")
+    assert first.ref == same.ref
+    assert first.ref.name.startswith("migrate-")
+    assert first.ref.name != next_one.ref.name
+    assert first.manifest["metadata"]["name"] == first.ref.name
+    assert first.care is not None
+    assert first.care.hook is not None
+    assert first.care.hook.delete_when == ("HookFailed",)
+    assert first.care.wave < 0
