@@ -16,7 +16,7 @@ from customhouse._kit.digest import tree
 from customhouse._kit.money import total
 from customhouse.app.artifacts import Volumes
 from customhouse.app.configuration import CURRENCY, FILE
-from customhouse.app.declared import declarations_of, labels_of
+from customhouse.app.declared import declarations_of, labels_of, require_placed
 from customhouse.app.evidence_index import EvidenceIndex
 from customhouse.app.evidencing import Desk, Hashing, require_past
 from customhouse.app.filescan import Before, repository_files
@@ -162,6 +162,7 @@ class Clearance:
         declared = declarations_of(
             question.tree, question.head, governing.configuration.paths, governing.configuration.render, sight
         )
+        require_placed(question.tree, question.head, declared)
         base, declared = aligned(question.base, declared)
         question = replace(question, base=base)
         # 3. The changes.

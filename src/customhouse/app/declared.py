@@ -43,6 +43,13 @@ def declarations_of(
     )
 
 
+def require_placed(tree: SourceTree, revision: str, declared: Sequence[Declaration]) -> None:
+    """Raise DeclarationError for what is for none of the several targets that a revision names."""
+    data = tree.read(revision, FILE)
+    if data is not None and b"targets" in data:
+        read_configuration(data).placing.checked(declared)
+
+
 def _entries(
     own: Sequence[RenderEntry], base: Sequence[RenderEntry], files: Mapping[str, bytes]
 ) -> tuple[RenderEntry, ...]:

@@ -247,3 +247,44 @@ def test_weaknesses_say_what_the_branch_lets_through() -> None:
     assert len(weaknesses(weak, spec, signed=True)) == 6
     assert weaknesses(Protection("main"), spec, signed=True) == (), "what was not told is unknown, not weak"
     assert weaknesses(Protection("main", protected=False), spec, signed=False)[0].startswith("main is not protected")
+
+
+def test_github_opens_a_pull_request_once_a_branch(replay: tuple[str, type[Replay]]) -> None:
+    url, handler = replay
+    other = {"number": 3, "html_url": "h/3", "head": {"ref": "other"}, "base": {"ref": "main"}}
+    own = {"number": 4, "html_url": "h/4", "head": {"ref": "work"}, "base": {"ref": "main"}}
+    handler.answers = {
+        "/repos/a/b/pulls?per_page=100&limit=100&state=open&head=a%3Awork&base=main": (200, [other]),
+        "/repos/a/b/pulls": (201, own),
+    }
+    forge = GitHub("a/b", "token", url=url)
+    made = forge.propose("work", "main", "title", "text")
+    assert (made.number, made.url, made.opened) == (4, "h/4", True)
+    assert handler.sent[-1] == (
+        *("POST", "/repos/a/b/pulls"),
+        {"title": "title", "head": "work", "base": "main", "body": "text"},
+    )
+    handler.answers["/repos/a/b/pulls?per_page=100&limit=100&state=open&head=a%3Awork&base=main"] = (200, [other, own])
+    again = forge.propose("work", "main", "title", "text")
+    assert (again.number, again.opened, handler.sent[-1][0]) == (4, False, "GET")
+
+
+def test_gitlab_passes_over_the_merge_request_of_a_fork(replay: tuple[str, type[Replay]]) -> None:
+    url, handler = replay
+    place = "/projects/a%2Fb/merge_requests"
+    fork = {"iid": 7, "source_branch": "work", "target_branch": "main", "source_project_id": 2, "target_project_id": 1}
+    listed = f"{place}?per_page=100&limit=100&state=opened&source_branch=work&target_branch=main"
+    handler.answers = {listed: (200, [fork]), place: (201, {"iid": 8, "web_url": "h/8"})}
+    made = GitLab("a/b", "token", url=url).propose("work", "main", "title", "text")
+    assert (made.number, made.url, made.opened) == (8, "h/8", True)
+    assert handler.sent[-1][2] == {
+        "title": "title",
+        "source_branch": "work",
+        "target_branch": "main",
+        "description": "text",
+    }
+    handler.answers = {listed: (200, [{**fork, "iid": 9, "source_project_id": 1}])}
+    assert GitLab("a/b", "token", url=url).propose("work", "main", "title", "text").number == 9
+    handler.answers = {}
+    with pytest.raises(SourceError, match="the token needs the right to write pull requests"):
+        GitLab("a/b", "token", url=url).propose("work", "main", "title", "text")

@@ -104,7 +104,14 @@ class Rest:
     def propose(self, there: Iterator[Item], place: str, body: Mapping[str, Any]) -> PullRequest:
         """The first of those that are there, else a new one at a path. Raises SourceError."""
         found = next(there, None)
-        made = self.send("POST", place, body) if found is None else found
+        answer = self._ask("POST", self._url(place, {}), json.dumps(body).encode()) if found is None else (found, "")
+        if answer is None:
+            raise SourceError(
+                "not there, or not for this token",
+                where=f"{self._name} {place}",
+                hint="is the branch at the forge yet? the token needs the right to write pull requests",
+            )
+        made = answer[0]
         number = made.get("number", made.get("iid")) if isinstance(made, Mapping) else None
         if not isinstance(number, int):
             raise SourceError("a pull request without a number", where=f"{self._name} {place}")
