@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from customhouse.app.callernetwork import check
@@ -152,6 +152,7 @@ VALUES = st.recursive(
 NAMES = st.sampled_from(["source", "destination", "IP", "l4", "is_reply", "namespace", "labels", "TCP"])
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.dictionaries(NAMES, VALUES, max_size=6), max_size=4))
 def test_any_flow_is_read_or_refused(found: list[dict[str, Any]]) -> None:
     lines = [json.dumps({"flow": {"verdict": "FORWARDED", **one}}).encode() for one in found]
