@@ -53,6 +53,10 @@ def walk(world: Shop, knative: Knative, traffic: Traffic, model: str) -> tuple[f
             raise SystemExit(f"{model} did not go back: {world.said()[-500:]}")
         time.sleep(0.02)
     world.until(lambda: world.promoted(world.head), PATIENCE_S)
+    had = [split.get(model, 0) for split in knative.shares]
+    last = max(index for index, share in enumerate(had) if share)
+    if 0 in had[had.index(20) : last]:
+        raise SystemExit(f"{model} had traffic again: {knative.shares}")
     return safe, reverted
 
 
