@@ -141,7 +141,7 @@ def _of_set(
 ) -> Iterator[Declaration]:
     application = one.application
     runs = _Runs(one.declarations)
-    for item in one.declarations:
+    for item in map(_unsaid, one.declarations):
         if belongs_to(item.ref) is not None and not served(item.ref):
             continue
         if application is None:
@@ -158,6 +158,13 @@ def _of_set(
             continue
         care = _care(item, application, runs)
         yield runs.named(replace(item, care=replace(care or Care(), needs=levels.get(application.ref, ()))))
+
+
+def _unsaid(item: Declaration) -> Declaration:
+    """Without a status: what Git says there would be taken for the word of who reconciles, and all would be let go."""
+    if belongs_to(item.ref) is None or "status" not in item.manifest:
+        return item
+    return replace(item, manifest={key: value for key, value in item.manifest.items() if key != "status"})
 
 
 class _Runs:

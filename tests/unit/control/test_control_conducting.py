@@ -245,3 +245,12 @@ def test_a_hook_without_a_name_gets_one_of_its_run_and_another_one_when_anything
     assert first.care.hook is not None
     assert first.care.hook.delete_when == ("HookFailed",)
     assert first.care.wave < 0
+
+
+def test_a_status_that_git_declares_is_nobody_elses_word() -> None:
+    text = "\nstatus: {sync: {status: Synced}, reconciledAt: '2026-01-01T00:00:00Z'}\n"
+    files = {"app.yaml": (EXAMPLE / "apps" / "fraud-detection-model.yaml").read_bytes() + text.encode()}
+    made = conduct(render_tree(files, Nobody()), served=lambda _: True)
+    (item,) = (one for one in made.declarations if one.ref == APPLICATION)
+    assert "status" not in item.manifest
+    assert "spec" in item.manifest
