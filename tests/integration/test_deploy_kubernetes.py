@@ -281,6 +281,7 @@ def test_the_webhook_is_registered_by_the_shipped_account_once_it_is_ready_and_d
     url = f"https://127.0.0.1:{webhook.port}"
     command = [Path(sys.executable).with_name("customhouse"), "webhook", "--config", "customhouse.yaml"]
     command += ["--keep-applied", "--port", str(webhook.port), "--url", url, "--kubeconfig", "kubeconfig"]
+    command += ["--state", "registrar", "--ca", str(webhook.authority)]
     with (tmp_path / "registrar.log").open("wb") as log:
         registrar = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
     create = f"/api/v1/namespaces/{judged}/pods"
