@@ -180,3 +180,27 @@ def test_what_is_put_into_an_object_without_a_declared_field_is_told(world: Conv
     world.plane.call("PUT", f"/api/v1/namespaces/{place}-room?fieldManager=kubectl", room)
     world.until(lambda: added(world))
     assert set(added(world)) == {"/secrets/0"}
+
+
+def test_an_edit_with_which_the_declaration_cannot_be_together_is_told_as_drift(world: ConvergenceWorld) -> None:
+    """Two ports of a Service need names, so the API refuses to put the declared one beside the one that is there."""
+    place = world.plane.namespace("stuck")
+    spec = {"selector": {"app": "model"}, "ports": [{"port": 80}]}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "model", "namespace": place}, "spec": spec}
+    world.declare(service)
+    world.settle()
+    path = f"/api/v1/namespaces/{place}/services/model"
+    live = world.plane.call("GET", path)
+    ports = [{**live["spec"]["ports"][0], "port": 81}]
+    world.plane.call("PUT", f"{path}?fieldManager=a-program", {**live, "spec": {**live["spec"], "ports": ports}})
+    world.until(lambda: world.convergence.drifting)
+    (drift,) = world.convergence.drifting.values()
+    assert (drift.found, drift.corrected) == (Found.ALTERED, False)
+    assert drift.fields[0].diff.pointer.startswith("/spec/ports/0")
+    assert "ports" in next(iter(world.convergence.problems.values()))
+    for _ in range(3):
+        world.convergence.step()
+    assert len([item for made in world.rounds for item in made.drift]) == 1
+    world.plane.call("PUT", f"{path}?fieldManager=a-program", {**live, "metadata": {"name": "model"}})
+    world.settle()
+    world.until(lambda: not world.convergence.drifting)

@@ -18,7 +18,6 @@ import heapq
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from enum import Enum
 from itertools import groupby
 
 from customhouse._kit.clock import Clock
@@ -27,10 +26,10 @@ from customhouse.control import hooks
 from customhouse.control.additions import applied_at, found_additions, removal
 from customhouse.control.drift import FieldDrift
 from customhouse.control.pruning import Pruning, foreign
-from customhouse.control.rounds import Conduct, Found, ObjectDrift, Round, why_not
+from customhouse.control.rounds import Conduct, Found, Need, ObjectDrift, Round, why_not
 from customhouse.control.sealed import is_sealed
 from customhouse.control.shaping import shaped, unspared
-from customhouse.control.stages import Wanted, as_before, in_place, scaled, wanted, with_replicas
+from customhouse.control.stages import Wanted, as_before, in_place, refused_fields, scaled, wanted, with_replicas
 from customhouse.control.tracked import Inventories, Tracked
 from customhouse.control.turns import Turns, checked_by
 from customhouse.core.cluster import Apply, Cluster, Delete, Refusal, Written, managers_of
@@ -48,15 +47,6 @@ _MISSING = "missing"
 _CONDUCT = Conduct()
 _PASSING = (Refusal.CONFLICT, Refusal.BUSY, Refusal.BROKEN, Refusal.UNREACHABLE)
 __all__ = ["Conduct", "Convergence"]
-
-
-class _Need(Enum):
-    NOTHING = 0
-    APPLY = 1
-    LOOK = 2
-    HEAL = 3
-    WAIT = 4
-    CLEAR = 5
 
 
 class Convergence:
@@ -219,13 +209,13 @@ class Convergence:
         heals: list[Wanted] = []
         for item in members:
             need = self._need(item)
-            if need is _Need.LOOK:
+            if need is Need.LOOK:
                 looks.append(item)
-            elif need is _Need.APPLY:
+            elif need is Need.APPLY:
                 applies.append(item)
-            elif need is _Need.HEAL:
+            elif need is Need.HEAL:
                 heals.append(item)
-            elif need is _Need.CLEAR:
+            elif need is Need.CLEAR:
                 self._clear(item)
         heals += self._look(looks, made)
         for item in heals:
@@ -238,46 +228,46 @@ class Convergence:
         if applies and self.conduct.writes:
             self._apply(applies, made)
 
-    def _need(self, item: Wanted) -> _Need:
+    def _need(self, item: Wanted) -> Need:
         seen, entry = self._sight.seen(item.key), self.inventory.entries.get(item.key)
         # What failed is tried again when it is due, however much happens to it until then.
         if item.hold or self._clock.monotonic() < item.due:
-            return _Need.WAIT
+            return Need.WAIT
         if item.care.hook is not None:
             return self._need_of_hook(item, entry, seen)
         if seen is None:
             if not self._sight.absent(item.key):
-                return _Need.WAIT
+                return Need.WAIT
             if entry is None or entry.digest != item.digest or not entry.uid:
                 item.problem = self._turns.lacks(item)
                 if item.problem:
                     self._again(item)
-                return _Need.WAIT if item.problem else _Need.APPLY
+                return Need.WAIT if item.problem else Need.APPLY
             if entry.done:  # a Job that ran to its end is not run again because somebody tidied it up
-                return _Need.NOTHING
+                return Need.NOTHING
             self._note(ObjectDrift(Found.MISSING, item.ref))
-            return _Need.HEAL
+            return Need.HEAL
         if seen.leaving:
             item.problem = "it is being deleted; when it is gone it is made again"
-            return _Need.WAIT
+            return Need.WAIT
         if entry is None or entry.digest != item.digest:
-            return _Need.APPLY
+            return Need.APPLY
         if entry.uid == seen.uid and entry.state == seen.state:
             if seen.finished and not entry.done:
                 self.inventory.put(replace(entry, done=True))
             self._well(item)
-            return _Need.NOTHING
-        return _Need.NOTHING if item.reported == seen.state else _Need.LOOK
+            return Need.NOTHING
+        return Need.NOTHING if item.reported == seen.state else Need.LOOK
 
-    def _need_of_hook(self, item: Wanted, entry: Tracked | None, seen: Seen | None) -> _Need:
+    def _need_of_hook(self, item: Wanted, entry: Tracked | None, seen: Seen | None) -> Need:
         if item.dormant and not self._turns.failing(item.care.group):
-            return _Need.NOTHING
+            return Need.NOTHING
         need, after = hooks.need(item, entry, seen, absent=self._sight.absent(item.key))
         if after is not None:
             self.inventory.put(after)
             self._turns.begin()
         item.problem = hooks.problem(item, after or entry, seen)
-        return _Need[need.name]
+        return Need[need.name]
 
     def _clear(self, item: Wanted) -> None:
         """Delete what a hook's run has left; what it came to is in the inventory, and stays there."""
@@ -309,6 +299,7 @@ class Convergence:
         for item, answer in zip(items, self._cluster.write(changes), strict=True):
             if not answer.ok or answer.manifest is None:
                 self._failed(item, answer, made)
+                self._stuck(item, answer, made)
                 continue
             seen = self._sight.seen(item.key)
             if seen is None or str(seen.version) != str(answer.manifest["metadata"].get("resourceVersion")):
@@ -328,6 +319,14 @@ class Convergence:
             else:
                 altered.append((item, answer.manifest))
         return self._told(altered, made)
+
+    def _stuck(self, item: Wanted, answer: Written, made: Round) -> None:
+        """What was accepted once and is refused now was altered so that both cannot be: it is drift all the same."""
+        fields = refused_fields(self._cluster, item) if answer.refusal not in _PASSING else ()
+        drift = ObjectDrift(Found.ALTERED, item.ref, fields)
+        if fields and self.drifting.get(item.key) != drift:
+            made.drift.append(drift)
+            self._note(drift)
 
     def _same(self, would: Manifest, seen: Seen) -> bool:
         return str(would["metadata"].get("uid")) == seen.uid and fingerprint(would) == seen.state
@@ -380,10 +379,10 @@ class Convergence:
         if change is not None and not self._fought(item, added):
             (answer,) = self._cluster.write([change])
             drift = replace(drift, corrected=answer.ok)
-            if answer.ok and answer.manifest is not None:  # else the watch tells what it is by then
-                self._sight.told(answer.manifest)
-            if answer.ok or answer.refusal in _PASSING:
+            if answer.ok or answer.refusal in _PASSING:  # the watch tells what it is by then
                 self._again(item)
+                if not answer.ok:
+                    return
             else:  # an immutable ConfigMap stays so: told, and tried again when it changes
                 item.problem, item.reported = why_not(answer), fingerprint(live)
         elif change is None:

@@ -20,6 +20,17 @@ class Found(Enum):
     """Somebody added fields that the declaration does not speak of; applying again does not remove them."""
 
 
+class Need(Enum):
+    """What one object needs of a step."""
+
+    NOTHING = 0
+    APPLY = 1
+    LOOK = 2
+    HEAL = 3
+    WAIT = 4
+    CLEAR = 5
+
+
 @dataclass(frozen=True, slots=True)
 class Conduct:
     """What may be done. `writes` False: nothing at all (observe mode); then drift and plans are only told."""

@@ -9,9 +9,11 @@ from enum import IntEnum
 from typing import Any
 
 from customhouse._kit.digest import json_digest
-from customhouse.control.drift import MANAGER, is_ours, owns, without
+from customhouse.control.diff import field_diff
+from customhouse.control.drift import MANAGER, MOST, FieldDrift, hidden, is_ours, owns, who_wrote, without
 from customhouse.control.plan import keeps, wave_of
-from customhouse.core.cluster import managers_of
+from customhouse.control.sealed import is_sealed
+from customhouse.core.cluster import Cluster, managers_of
 from customhouse.core.errors import TargetError
 from customhouse.core.resource import PREFIX, Care, Declaration, Leeway, Manifest, ResourceRef
 from customhouse.core.sight import Key, key_of
@@ -260,3 +262,16 @@ def without_ignored(manifest: Manifest, live: Manifest | None, pointers: tuple[s
         ):
             manifest = without(manifest, parts)
     return manifest
+
+
+def refused_fields(cluster: Cluster, item: Wanted) -> tuple[FieldDrift, ...]:
+    """What is otherwise than declared on an object of which the API refuses even a dry run.
+
+    Values of an encrypted one are hidden.
+    """
+    (live,) = cluster.get([item.ref])
+    if live is None:
+        return ()
+    declared = item.declaration.manifest
+    found = field_diff(declared, live)[:MOST]
+    return who_wrote(hidden(found) if is_sealed(declared) else found, live, managers_of(live))
