@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -198,8 +199,10 @@ def test_each_cluster_gets_its_own_and_loses_its_own_alone(world: TwoClusters) -
 
 
 def test_a_cluster_that_is_gone_holds_only_its_own(world: TwoClusters) -> None:
+    silent = socket.create_server(("127.0.0.1", 0))  # takes connections, and never says a word
     gone = world.root / "gone"
-    gone.write_text(world.west.kubeconfig.read_text().replace(world.west.server, "https://127.0.0.1:1"))
+    address = f"https://127.0.0.1:{silent.getsockname()[1]}"
+    gone.write_text(world.west.kubeconfig.read_text().replace(world.west.server, address))
     away = world.rules.replace(str(world.west.kubeconfig), str(gone))
     both = {
         "clusters/east/one.yaml": settings_of("one", world.room, "first"),
@@ -211,10 +214,13 @@ def test_a_cluster_that_is_gone_holds_only_its_own(world: TwoClusters) -> None:
     second = {name: text.replace("first", "second") for name, text in both.items()}
     world.push(second, "and it goes on")
     world.until(lambda: world.both("one") == ("second", ""))
-    world.problem("west: ", "127.0.0.1:1")
+    world.problem("west: ", address)
     assert world.cluster()["targets"][0]["problem"] == ""
     assert world.cli("status").returncode == 4
+    assert world.end() == 0, "also while one does not answer"
+    silent.close()
     world.push({"customhouse.yaml": world.rules}, "it is back")
+    world.start()
     world.until(lambda: world.both("one") == ("second", "second"))
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from customhouse.app.clusterkeeping import ClusterTarget
 from customhouse.app.metrics_spec import MetricsSpec
@@ -80,6 +80,8 @@ class SeveralTargets:
     def __init__(self, members: Mapping[str, Member], placing: Placing) -> None:
         self.members = members
         self.placing = placing
+        self._open: dict[str, Asked[Any]] = {}
+        """The question that a cluster was silent about; until that has ended it is asked no other."""
 
     def start(self) -> None:
         """See `Member`."""
@@ -113,12 +115,12 @@ class SeveralTargets:
         """See the port. What a cluster does not tell now is there, in unknown health."""
         found: dict[ResourceRef, LiveObject] = {}
         asked = {
-            name: (items, Asked(partial(self.members[name].read, [bare(ref) for ref in items])))
+            name: (items, self._ask(name, partial(self.members[name].read, [bare(ref) for ref in items])))
             for name, items in self.by_member(refs).items()
         }
         for name, (items, one) in asked.items():
             try:
-                live = one.answer() if one.ended(PATIENCE_S) else None
+                live = one.answer() if one is not None and self._ended(name, one) else None
                 said = "" if live is not None else "it does not answer"
             except TargetError as error:
                 live, said = None, str(error)
@@ -128,6 +130,21 @@ class SeveralTargets:
                 elif bare(ref) in live:
                     found[ref] = replace(live[bare(ref)], ref=ref)
         return found
+
+    def _ask(self, name: str, job: Callable[[], _T]) -> Asked[_T] | None:
+        """Ask a cluster; None where it still owes an answer."""
+        before = self._open.get(name)
+        if before is not None and not before.ended():
+            return None
+        self._open.pop(name, None)
+        return Asked(job)
+
+    def _ended(self, name: str, question: Asked[Any]) -> bool:
+        """Whether a cluster has answered, or said that it cannot be reached, in time."""
+        if question.ended(PATIENCE_S):
+            return True
+        self._open[name] = question
+        return False
 
     def managed(self) -> Sequence[ResourceRef]:
         """What is applied here is applied by keepers, which know it themselves."""
@@ -146,7 +163,7 @@ class SeveralTargets:
         unknown: dict[ResourceRef, str] = {}
         promoted: dict[ResourceRef, str] = {}
         mute = any(TARGET not in query for query in spec.queries.values())
-        asked: list[tuple[str, tuple[ResourceRef, ...], Asked[Signals]]] = []
+        asked: list[tuple[str, tuple[ResourceRef, ...], Asked[Signals] | None]] = []
         for name, refs in self.by_member(walks).items():
             told = tuple(ref for ref in refs if not (mute and ref.scene))
             queries = {key: query.replace(TARGET, name) for key, query in spec.queries.items()}
@@ -157,7 +174,7 @@ class SeveralTargets:
                 asked.append((name, alike, self._asked(name, alike, walks, replace(spec, prometheus=""), now)))
         for name, refs, one in asked:
             try:
-                if not one.ended(PATIENCE_S):
+                if one is None or not self._ended(name, one):
                     raise TargetError("it does not answer")
                 said = one.answer()
             except CustomhouseError as error:
@@ -177,6 +194,6 @@ class SeveralTargets:
         walks: Mapping[ResourceRef, Walk],
         spec: MetricsSpec,
         now: datetime,
-    ) -> Asked[Signals]:
+    ) -> Asked[Signals] | None:
         cluster, own = self.members[name].cluster, {ref: walks[ref] for ref in refs}
-        return Asked(lambda: asked_signals(cluster, own, spec, now))
+        return self._ask(name, lambda: asked_signals(cluster, own, spec, now))
