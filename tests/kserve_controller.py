@@ -175,6 +175,7 @@ class Knative:
         """The present one, by revision."""
         self.models: dict[str, str] = {}
         self._templates: dict[str, list[str]] = {}
+        self._up: set[str] = set()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -185,7 +186,7 @@ class Knative:
 
     def _run(self) -> None:
         place = f"/apis/serving.knative.dev/v1/namespaces/{self.namespace}/services"
-        while not self._ended.wait(0.1):
+        while not self._ended.wait(0.2):
             try:
                 for service in self.plane.call("GET", place)["items"]:
                     self._reconcile(f"{place}/{service['metadata']['name']}", service)
@@ -263,7 +264,9 @@ class Knative:
         """Why the revision is not ready; empty when it is."""
         if self.broken(self.models[revision]):
             return "RevisionFailed"
-        deployment = self.plane.call(
-            "GET", f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{revision}-deployment"
-        )
-        return "" if deployment.get("status", {}).get("availableReplicas") else "Deploying"
+        if revision not in self._up:
+            place = f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{revision}-deployment"
+            if not self.plane.call("GET", place).get("status", {}).get("availableReplicas"):
+                return "Deploying"
+            self._up.add(revision)
+        return ""
