@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from control_repository import clone, git, remote, write
 
+from customhouse.app.adopting import adopt
 from customhouse.app.promoting import Promoted, promote
 from customhouse.app.settings import read_settings
 from customhouse.app.wiring import STORE_FILE
@@ -185,3 +186,20 @@ def test_an_overlay_that_has_the_last_word_elsewhere_is_not_promoted_behind_its_
     with pytest.raises(UsageError, match="nor a patch in its overlay changes it, and it alone"):
         world.promote("staging", unproved=True)
     assert git(world.remote, "branch", "--list", "customhouse/*") == ""
+
+
+def test_one_of_several_clusters_is_adopted_by_name_and_the_others_stay_observed(world: World) -> None:
+    rules = (
+        "targets:\n  east: {context: east}\n  west:\n    context: west  # theirs\n  north: {context: north, mode: manage}\n"
+    )
+    world.push({}, {"customhouse.yaml": RULES + rules})
+    settings = read_settings(state=str(world.state))
+    with pytest.raises(UsageError, match="no target is called 'south'"):
+        adopt(settings, str(world.remote), "main", "south")
+    assert adopt(settings, str(world.remote), "main", "north").commit == ""
+    assert adopt(settings, str(world.remote), "main", "west").commit
+    text = git(world.remote, "show", "customhouse/adopt:customhouse.yaml")
+    assert "    context: west  # theirs\n    mode: manage\n" in text
+    assert text.count("mode: manage") == 2
+    adopt(settings, str(world.remote), "main")
+    assert git(world.remote, "show", "customhouse/adopt:customhouse.yaml").count("mode: manage") == 3
