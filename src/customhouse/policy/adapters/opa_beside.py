@@ -7,7 +7,7 @@ policies into it decides. What it judges with is what we give it:
 2. Its packages and its data get a root of their own, named by the digest of the bundle: several bundles lie side by
    side while one follows the other, and several processes of ours may give the same one at once.
 3. Last comes its mark, a module that asks it. A question goes through the mark, which is undefined unless every module
-   is there: half a bundle answers nothing, also while another process of ours takes it out.
+   and the data are there: half a bundle answers nothing, also while another process of ours takes it out.
 
 OPA ends an evaluation whose client has gone (its request's context is cancelled), so a rule without end costs one
 question. A server that does not answer decides nothing: that is a PolicyError, and the gate stays shut.
@@ -18,7 +18,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import socket
 import threading
 from collections.abc import Mapping
 from itertools import pairwise
@@ -28,6 +27,7 @@ from urllib.parse import urlsplit
 from customhouse._kit.canonical import canonical_json
 from customhouse._kit.digest import json_digest
 from customhouse.core.errors import PolicyError
+from customhouse.policy.adapters.opa_program import UnixConnection, refusal_of
 from customhouse.policy.engine_input import input_bytes
 from customhouse.policy.foreign_tokens import edited, path_at, tokens_of
 from customhouse.policy.lint import check_modules
@@ -36,8 +36,9 @@ _PREFIX = "customhouse/"
 """Ids of the policies that are ours in that server."""
 _POLICIES = "/v1/policies/"
 _MARK = "customhouse_mark"
+_HERE_DATA = "customhouse_here"
 _HERE = "customhouse_here_"
-"""In each module that is given: the mark asks for all of them."""
+"""In each module that is given, and in the data: the mark asks for all of them."""
 _ATTEMPTS = 5
 _KEPT = 3
 """Other bundles that stay: that of the generation before, and of one who judges by another revision (`policy try`)."""
@@ -79,7 +80,7 @@ class OpaBeside:
                 self._give(modules, data, query, root)
                 answer = self._judge(root, query, text)
         if "code" in answer:
-            raise PolicyError(f"the policies could not be evaluated by opa: {_problem(answer)}")
+            raise PolicyError(f"the policies could not be evaluated by opa: {refusal_of(answer)}")
         found = answer.get("result")
         if not isinstance(found, list):
             raise PolicyError(
@@ -107,7 +108,8 @@ class OpaBeside:
     def _give(self, modules: Mapping[str, str], data: Mapping[str, Any], query: str, root: str) -> None:
         """Put a bundle there, beside what is there. Raises PolicyError; then it has no mark."""
         check_modules(modules)
-        self._written("PUT", f"/v1/data/{root}", canonical_json(data), "application/json")
+        known = canonical_json({**data, _HERE_DATA: root})
+        self._written("PUT", f"/v1/data/{root}", known, "application/json")
         # What refers to little goes first: OPA refuses what calls a module that is not there yet.
         names = sorted(modules, key=lambda name: (modules[name].count("data."), name))
         made = {
@@ -116,8 +118,9 @@ class OpaBeside:
         }
         self._all("PUT", made)
         here = [f"data.{root}{_places(modules[name], name)}.{_HERE}{index}" for index, name in enumerate(names)]
+        here.append(f'data.{root}.{_HERE_DATA} == "{root}"')
         asked = f"[value | value := data.{root}.{query.removeprefix('data.')}]"
-        said = f"package {_MARK}.{root}\nimport rego.v1\n{_word(query)} := {asked} if {{\n" + "\n".join([*here, "true"])
+        said = f"package {_MARK}.{root}\nimport rego.v1\n{_word(query)} := {asked} if {{\n" + "\n".join(here)
         self._written("PUT", f"{_POLICIES}{_PREFIX}mark/{root}/{_word(query)}", f"{said}\n}}\n".encode(), "text/plain")
         self._forget(root)
 
@@ -153,7 +156,7 @@ class OpaBeside:
         answer = self._ask(method, path, body, kind)
         gone = method == "DELETE" and answer.get("code") == "resource_not_found"  # another process was faster
         if "code" in answer and not gone:
-            raise _NotTakenError(f"opa did not take the policies: {_problem(answer)}", where=label)
+            raise _NotTakenError(f"opa did not take the policies: {refusal_of(answer)}", where=label)
 
     def _ask(self, method: str, path: str, body: bytes, kind: str) -> Mapping[str, Any]:
         try:
@@ -243,21 +246,5 @@ def checked_address(address: str) -> str:
 def _connection(address: str) -> http.client.HTTPConnection:
     parts = urlsplit(address)
     if parts.scheme == "unix":
-        return _UnixConnection(parts.path)
+        return UnixConnection(parts.path)
     return http.client.HTTPConnection(str(parts.hostname), parts.port)
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, place: str) -> None:
-        super().__init__("localhost")
-        self._place = place
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._place)
-
-
-def _problem(answer: Mapping[str, Any]) -> str:
-    errors = answer.get("errors") or [answer]
-    return "; ".join(str(item.get("message", "")) for item in errors[:5] if isinstance(item, dict))[:2000]

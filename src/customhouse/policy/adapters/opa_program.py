@@ -1,10 +1,13 @@
-"""One call of the program `opa`, and what it says when it fails: what both engines on it share."""
+"""One call of the program `opa`, or of its server, and what it says when it fails: what the engines on it share."""
 
 from __future__ import annotations
 
+import http.client
 import json
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from customhouse._kit.process import ProgramError, ProgramMissingError, run
 from customhouse.core.errors import PolicyError
@@ -57,3 +60,23 @@ def _problem(stdout: bytes, stderr: str, labels: Mapping[str, str], silent: str)
     for path, module in labels.items():
         text = text.replace(path, module)
     return " ".join(text.split())[:2000]
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__("localhost")
+        self._place = place
+
+    def connect(self) -> None:
+        """Open it, within the limit of time that the connection has."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._place)
+
+
+def refusal_of(answer: Mapping[str, Any]) -> str:
+    """What an answer of OPA's REST API that has a `code` says, its first errors."""
+    errors = answer.get("errors") or [answer]
+    return "; ".join(str(item.get("message", "")) for item in errors[:5] if isinstance(item, dict))[:2000]

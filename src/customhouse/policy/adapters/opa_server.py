@@ -12,7 +12,6 @@ import http.client
 import json
 import os
 import shutil
-import socket
 import tempfile
 import threading
 import time
@@ -26,6 +25,7 @@ from customhouse._kit.digest import json_digest
 from customhouse._kit.process import ProgramError, ProgramMissingError, Running, start
 from customhouse.core.errors import PolicyError
 from customhouse.policy.adapters.opa import OpaEngine
+from customhouse.policy.adapters.opa_program import UnixConnection, refusal_of
 from customhouse.policy.engine_input import input_bytes
 
 READY_S = 20.0
@@ -71,7 +71,7 @@ class OpaServer:
                 what = f"no answer within {self._timeout_s:g} s; it was ended" if late else f"it failed: {error!r}"
                 raise PolicyError(f"the policies could not be evaluated by opa: {what}"[:2000]) from error
         if "code" in answer:
-            raise PolicyError(f"the policies could not be evaluated by opa: {_problem(answer)}")
+            raise PolicyError(f"the policies could not be evaluated by opa: {refusal_of(answer)}")
         if "result" not in answer:
             raise PolicyError(f"{query} is undefined", hint="the bundle has to define it as a set")
         return answer["result"]
@@ -129,7 +129,7 @@ class _Child:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise PolicyError(f"opa: {error}") from error
         # Also when whoever owns it forgets it, or leaves with an exception.
-        self._connection = _UnixConnection(str(place))
+        self._connection = UnixConnection(str(place))
         self.owner = os.getpid()
         self._finish = weakref.finalize(self, _finish, self.owner, self._connection, self._process, self._folder)
         self._wait(log)
@@ -171,25 +171,9 @@ class _Child:
         raise PolicyError(f"opa did not start: {said or 'it does not answer'}")
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, place: str) -> None:
-        super().__init__("localhost")
-        self._place = place
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._place)
-
-
 def _finish(owner: int, connection: http.client.HTTPConnection, process: Running, folder: Path) -> None:
     connection.close()
     if owner != os.getpid():
         return  # a fork of ours that goes: the server is its parent's
     process.end()
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _problem(answer: Mapping[str, Any]) -> str:
-    errors = answer.get("errors") or [answer]
-    return "; ".join(str(item.get("message", "")) for item in errors[:5] if isinstance(item, dict))[:2000]
