@@ -1,4 +1,4 @@
-"""Flux's kustomize-controller on the fleet of `kubernetes_fleet.py`: one Kustomization an application of four objects.
+"""Flux's kustomize-controller on the fleet of `kubernetes_floor.py`: one Kustomization an application of four objects.
 
     python benchmarks/flux_fleet.py --controller FILE --definition FILE [--apps 1000]
 
