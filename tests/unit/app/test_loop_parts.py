@@ -183,7 +183,7 @@ def update(before: dict[str, Any], after: dict[str, Any]) -> Change:
 
 def live(document: dict[str, Any], status: HealthStatus) -> dict[ResourceRef, LiveObject]:
     ref = ResourceRef.of(document)
-    return {ref: LiveObject(ref, document, Health(status, ""), {})}
+    return {ref: LiveObject(ref, document, Health(status, ""), {"local": {}})}
 
 
 def test_a_canary_goes_no_further_while_its_release_is_not_ready_however_little_it_asks_for(store: Store) -> None:
