@@ -6,6 +6,7 @@ The loop's own thread builds it, between two steps, so it has to be cheap: what 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
@@ -20,7 +21,7 @@ from customhouse.app.governance import Governance
 from customhouse.app.happenings import Happenings
 from customhouse.app.memory import PROPOSAL
 from customhouse.app.overview import BudgetRow, Costs, DecisionRow, FindingRow, Overview, ProposalRow, ReleaseRow
-from customhouse.app.pricing import monthly_total
+from customhouse.app.pricing import Monthly, monthly_total
 from customhouse.app.proposals import open_proposals
 from customhouse.app.releaserows import ReleaseRows
 from customhouse.app.spend import forecast_month
@@ -53,6 +54,8 @@ class Board:
         self._happenings = Happenings(plane.ledger)
         self._subjects: dict[str, str] = {}
         self._ancestry: dict[tuple[str, str], bool] = {}
+        self._known_costs: defaultdict[str, Monthly] = defaultdict(Monthly)
+        """By the budget's name, since what stands beside an object is told by its own budget's set; "" is all."""
         self._monthly: tuple[Governance, Sequence[Declaration], Money, tuple[Money, ...]] | None = None
 
     @classmethod
@@ -168,10 +171,15 @@ class Board:
         known = self._monthly
         if known is None or known[0] is not governing or known[1] is not declared:
             shares = tuple(
-                monthly_total(governing, (item for item in declared if budget.covers(item.ref, labels_of(item))))
+                monthly_total(
+                    governing,
+                    (item for item in declared if budget.covers(item.ref, labels_of(item))),
+                    known=self._known_costs[budget.name],
+                )
                 for budget in governing.budgets
             )
-            known = self._monthly = (governing, declared, monthly_total(governing, declared), shares)
+            whole = monthly_total(governing, declared, known=self._known_costs[""])
+            known = self._monthly = (governing, declared, whole, shares)
         return known[2], known[3]
 
 

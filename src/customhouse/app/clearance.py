@@ -27,7 +27,7 @@ from customhouse.app.judging import Preparing, room_for
 from customhouse.app.policyprobe import ProbeTree
 from customhouse.app.policyprobe import check as check_rules
 from customhouse.app.policywatch import Watch
-from customhouse.app.pricing import costs_of, monthly_total, placed
+from customhouse.app.pricing import Monthly, costs_of, monthly_total, placed
 from customhouse.app.sources import SourceTree
 from customhouse.app.stopwatch import Stopwatch
 from customhouse.app.tiering import judged_environment
@@ -131,11 +131,14 @@ class Clearance:
         *,
         processes: int = 1,
         index: Callable[[Governance], EvidenceIndex | None] | None = None,
+        monthly: Monthly | None = None,
     ) -> None:
         """`processes`: how many may share the work; more than one only where trees are read without a program.
 
-        `index` gives what is known of evidence in the registries that a Governance names.
+        `index` gives what is known of evidence in the registries that a Governance names; `monthly` is what earlier
+        judgements found out about costs.
         """
+        self._monthly = monthly or Monthly()
         self._index = index
         self._engine = engine
         self._processes = processes
@@ -243,7 +246,7 @@ class Clearance:
         does what it gives, for a Change that cannot be judged.
         """
         governing = question.governing
-        budgets = _budgets(question, costs, now)
+        budgets = _budgets(question, costs, now, self._monthly)
         report = summary(costs, governing.book, governing.prices, [impact.state for impact in budgets])
         provider, region = governing.prices.provider, governing.prices.region
         limit = governing.configuration.price_max_age_days
@@ -338,7 +341,9 @@ def _settings(question: Question) -> PolicySettings:
     return replace(governing.policy, require_revision=governing.configuration.admission.require_revision)
 
 
-def _budgets(question: Question, costs: Sequence[ChangeCost], now: datetime) -> tuple[BudgetImpact, ...]:
+def _budgets(
+    question: Question, costs: Sequence[ChangeCost], now: datetime, known: Monthly | None = None
+) -> tuple[BudgetImpact, ...]:
     governing, spend = question.governing, question.spend
     if not governing.budgets:
         return ()
@@ -363,6 +368,7 @@ def _budgets(question: Question, costs: Sequence[ChangeCost], now: datetime) -> 
                     governing,
                     (item for item in items if item.ref.scene == scene and budget.covers(item.ref, labels_of(item))),
                     around,
+                    known,
                 )
                 for scene, items, around in scenes
             ),

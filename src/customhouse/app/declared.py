@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from weakref import WeakKeyDictionary
 
 from customhouse.app import wiring
 from customhouse.app.configuration import FILE
@@ -10,8 +11,11 @@ from customhouse.app.governance import read_configuration, set_aside
 from customhouse.app.sources import SourceTree
 from customhouse.app.surroundings import surroundings
 from customhouse.control.rendering import RenderEntry, Sight
+from customhouse.control.rendering_memory import Readings
 from customhouse.control.rendering_tree import render_tree
 from customhouse.core.resource import Declaration
+
+_READINGS: WeakKeyDictionary[SourceTree, Readings] = WeakKeyDictionary()
 
 
 def declarations_of(
@@ -40,6 +44,7 @@ def declarations_of(
         # Which folders are for which cluster is told by the revision itself: it is never less that is judged.
         scenes={} if own is None else own.scenes,
         targets=() if own is None else tuple(own.targets),
+        readings=_readings_of(tree),
     )
 
 
@@ -48,6 +53,14 @@ def require_placed(tree: SourceTree, revision: str, declared: Sequence[Declarati
     data = tree.read(revision, FILE)
     if data is not None and b"targets" in data:
         read_configuration(data).placing.checked(declared)
+
+
+def _readings_of(tree: SourceTree) -> Readings | None:
+    """What a repository's files read to is kept as long as who reads it; what a folder holds may change under it."""
+    try:
+        return _READINGS.setdefault(tree, Readings())
+    except TypeError:  # one that nobody can refer to weakly
+        return None
 
 
 def _entries(

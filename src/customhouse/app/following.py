@@ -34,7 +34,7 @@ from customhouse.app.memory import (
 )
 from customhouse.app.metering import Metering
 from customhouse.app.outbox import Outbox
-from customhouse.app.pricing import serving_rate
+from customhouse.app.pricing import Monthly, serving_rate
 from customhouse.app.reviewing import review_of
 from customhouse.app.rollouts import Rollouts
 from customhouse.app.settings import Settings
@@ -56,6 +56,8 @@ from customhouse.core.workload import workload
 _RETRY_S = 1.0
 _RETRY_MOST_S = 10.0
 """A commit that could not be judged (an artifact that is not there yet) is asked about again: soon, then less often."""
+_AT_ONCE = 200
+"""Decisions that are recorded together."""
 _RESUMED = timedelta(minutes=10)
 """How old an interrupted judgement may be to be repeated as of its moment; an older one is made anew."""
 
@@ -80,6 +82,7 @@ class Following:
         self._outbox = outbox
         self._engine = engine
         self._clock = clock
+        self._monthly = Monthly()
         self._retry: dict[str, tuple[float, float]] = {}
         """Commit → when it is asked about again (monotonic), and how long was waited for that."""
         self.head = ""
@@ -148,6 +151,7 @@ class Following:
                 FixedClock(at),
                 self._settings.workspace,
                 index=lambda governing: wiring.evidence_index(self._settings, governing.configuration),
+                monthly=self._monthly,
             ).judge(question)
             # What it says about its successors must hold together too: nothing could be judged after it otherwise.
             following = governance(self._source, commit, self._settings.config, governing.proposed_shelf)
@@ -158,10 +162,13 @@ class Following:
             return self._put_off(commit, author, _as_refusal(error))
         reasons = _denials(judgement, revision)
         entries: list[Entry] = []
-        judged = list(zip(judgement.decisions, judgement.facts, strict=True))
-        books.decisions.record_all((decision, facts.document) for decision, facts in judged)
-        for decision, facts in judged:
-            entries.extend(journal.judged(revision, decision, facts))
+        for start in range(0, len(judgement.decisions), _AT_ONCE):
+            # Facts of thousands of changes are not read at once; a part that is recorded again adds nothing.
+            some = slice(start, start + _AT_ONCE)
+            judged = list(zip(judgement.decisions[some], judgement.facts[some], strict=True))
+            books.decisions.record_all((decision, facts.document) for decision, facts in judged)
+            for decision, facts in judged:
+                entries.extend(journal.judged(revision, decision, facts))
         if reasons:
             if not judgement.changes:
                 entries.append(journal.refused(commit, author, "denied", reasons[0], at))

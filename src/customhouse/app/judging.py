@@ -42,6 +42,13 @@ class FactsKept(Sequence[Facts]):
     def __init__(self, facts: Iterable[Facts] = ()) -> None:
         self._texts = [item.canonical.text for item in facts]
 
+    @classmethod
+    def of(cls, texts: list[bytes]) -> FactsKept:
+        """Of canonical forms."""
+        made = cls()
+        made._texts = texts
+        return made
+
     def append(self, facts: Facts) -> None:
         """Keep one more."""
         self._texts.append(facts.canonical.text)
@@ -57,7 +64,7 @@ class FactsKept(Sequence[Facts]):
 
     def __getitem__(self, index: int | slice) -> Facts | FactsKept:
         if isinstance(index, slice):
-            return FactsKept(self[number] for number in range(len(self))[index])
+            return FactsKept.of(self._texts[index])
         text = self._texts[index]
         return Facts.of(json.loads(text), text)
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from customhouse._kit.money import MICRO_IN_PICO, Money, total
 from customhouse.app.configuration import CURRENCY
 from customhouse.app.governance import Governance
 from customhouse.app.stopwatch import Stopwatch
 from customhouse.control.scenes import by_scene
-from customhouse.core.beside import Beside, beside, target_range
+from customhouse.core.beside import Beside, ReplicaRange, beside, target_range
 from customhouse.core.change import Change
 from customhouse.core.errors import DeclarationError
 from customhouse.core.resource import Declaration, Manifest, ResourceRef
@@ -18,6 +19,8 @@ from customhouse.core.workload import workload
 from customhouse.observability.estimate import ChangeCost, change_costs, declared_cost, rescaled_costs, workload_cost
 
 _MONTH_S = 730 * 3600
+_MOST_KNOWN = 200_000
+"""Costs that are kept; what left Git is among them until then, or until prices change."""
 _SHAPES = ("ResourceClaim", "ResourceClaimTemplate", "StorageClass")
 
 
@@ -49,16 +52,52 @@ def costs_of(
     return tuple(costs)
 
 
-def monthly_total(governing: Governance, declarations: Iterable[Declaration], around: Beside | None = None) -> Money:
+class Monthly:
+    """What Declarations cost in a full month, kept from one set to the next: most of a fleet is as it was.
+
+    A cost is known by the object itself (the same manifest in memory, not an equal one), the prices, and what stands
+    beside it; where any of that is another, it is worked out anew.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, ResourceRef], tuple[Manifest, ReplicaRange | None, Money | None]] = {}
+        self._under: tuple[object, ...] = ()
+
+    def under(self, governing: Governance, around: Beside) -> Callable[[Declaration], Money | None]:
+        """What gives the cost of one of a set, None for what costs nothing itself; it raises DeclarationError."""
+        book, settings = governing.book, governing.prices
+        prices = (book.reference(settings.provider, settings.region), settings)
+        under = (*prices, around.claims, around.disks, around.machines)
+        if len(self._known) > _MOST_KNOWN or self._under != under:
+            self._known, self._under = {}, under
+        return partial(self._of, governing, around)
+
+    def _of(self, governing: Governance, around: Beside, item: Declaration) -> Money | None:
+        key, range_now = (id(item.manifest), item.ref), around.range_of(item.ref)
+        known = self._known.get(key)
+        if known is None or known[1] != range_now:
+            cost = declared_cost(item, governing.book, governing.prices, around, explained=False)
+            # The manifest is held, so that its id stays its own.
+            known = self._known[key] = (item.manifest, range_now, None if cost is None else cost.monthly)
+        return known[2]
+
+
+def monthly_total(
+    governing: Governance,
+    declarations: Iterable[Declaration],
+    around: Beside | None = None,
+    known: Monthly | None = None,
+) -> Money:
     """What a set of Declarations costs in a full month at its declared size. `around`: what the others say, if more."""
+    costs = known or Monthly()
     declared = tuple(declarations)
     if around is None and any(item.ref.scene for item in declared):
         scenes = ((scene, items) for scene, items in by_scene(declared, all_for_none=True).items())
         own = ((items, [item for item in items if item.ref.scene == scene]) for scene, items in scenes)
-        return total((monthly_total(governing, some, beside(items)) for items, some in own), CURRENCY)
-    known = beside(declared) if around is None else around
-    costs = (declared_cost(item, governing.book, governing.prices, known) for item in declared)
-    return total((cost.monthly for cost in costs if cost is not None), CURRENCY)
+        return total((monthly_total(governing, some, beside(items), costs) for items, some in own), CURRENCY)
+    beside_it = beside(declared) if around is None else around
+    found = map(costs.under(governing, beside_it), declared)
+    return total((cost for cost in found if cost is not None), CURRENCY)
 
 
 def serving_rate(governing: Governance, ref: ResourceRef, manifest: Manifest) -> float | None:

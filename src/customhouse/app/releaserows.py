@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,7 +12,7 @@ from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.money import total
 from customhouse.app.controlplane import ControlPlane, release_name
 from customhouse.app.governance import Governance
-from customhouse.app.memory import PENDING, RELEASE, VULNERABILITIES, key_of
+from customhouse.app.memory import PENDING, RELEASE, VULNERABILITIES, ref_of
 from customhouse.app.overview import ReleaseRow
 from customhouse.app.releaseevidence import ReleaseEvidence, vulnerable
 from customhouse.core.cost import HOURS_PER_MONTH, Charge
@@ -27,6 +27,8 @@ from customhouse.observability.estimate import workload_cost
 from customhouse.observability.telemetry import window
 
 _ROWS = 50
+_COMING = 200
+"""Releases on their way that are shown at once: a page of thousands is read by nobody, and is made every second."""
 _JOB_STATES = {"Healthy": "complete", "Degraded": "failed", "Suspended": "suspended", "Progressing": "running"}
 _OVERTAKEN = "replaced by "
 """How `app.succession` begins the reason of a release that a later commit replaced during its canary."""
@@ -43,7 +45,7 @@ class _Scene:
 
     observations: Mapping[tuple[ResourceRef, str], Sequence[Observation]]
     charges: Mapping[tuple[ResourceRef, str], Sequence[Charge]]
-    declared: frozenset[ResourceRef]
+    declared: Collection[ResourceRef]
     now: datetime
 
 
@@ -64,6 +66,7 @@ class ReleaseRows:
         self._plane = plane
         self._evidence = ReleaseEvidence(plane.store.decisions)
         self._known: dict[tuple[ResourceRef, str], _Known] = {}
+        self._by_ref: tuple[Sequence[Declaration], Mapping[ResourceRef, Declaration]] = ((), {})
         self._prices: tuple[Governance | None, dict[tuple[ResourceRef, str], str | None]] = (None, {})
 
     def rows(self, declared: Sequence[Declaration], charges: Iterable[Charge], now: datetime) -> Iterator[ReleaseRow]:
@@ -77,16 +80,20 @@ class ReleaseRows:
         seen: dict[tuple[ResourceRef, str], list[Observation]] = defaultdict(list)
         for observation in self._plane.target.observe():
             seen[observation.resource, observation.release].append(observation)
-        scene = _Scene(seen, by_release, frozenset(item.ref for item in declared), now)
+        if self._by_ref[0] is not declared:
+            self._by_ref = (declared, {item.ref: item for item in declared})
+        by_ref = self._by_ref[1]
+        scene = _Scene(seen, by_release, by_ref.keys(), now)
         shown: set[tuple[ResourceRef, str]] = set()
         walks = self._plane.rollouts.walks()
-        pending = self._plane.memory.all(PENDING)
-        for declaration in declared:
-            coming = pending.get(key_of(PENDING, declaration.ref))
-            if coming is not None and coming["release"] == release_name(declaration):
+        for coming in self._plane.memory.all(PENDING).values():
+            declaration = by_ref.get(ref_of(coming["resource"]))
+            if declaration is not None and coming["release"] == release_name(declaration):
                 shown.add((declaration.ref, coming["release"]))
                 phase = RolloutPhase.CANARY if declaration.ref in walks else RolloutPhase.PENDING
                 yield self._row(scene, declaration.ref, coming, phase.value)
+                if len(shown) == _COMING:
+                    break
         for found in self._plane.store.releases.history(limit=_ROWS):
             key = (found.resource, found.release)
             if key in shown:

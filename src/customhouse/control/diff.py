@@ -55,7 +55,8 @@ def changes(
     for key in sorted(old.keys() | new.keys(), key=lambda k: (k[2], k[1], k[3], k[0])):
         was, now = old.get(key), new.get(key)
         if was is not None and now is not None:
-            if was.digest != now.digest:
+            # What was read once and kept is one object in both: nothing has to be held against itself.
+            if was.manifest is not now.manifest and was.digest != now.digest:
                 result.append(Change(Operation.UPDATE, now.ref, was, now, revision, actor))
         elif now is not None:
             result.append(Change(Operation.CREATE, now.ref, None, now, revision, actor))

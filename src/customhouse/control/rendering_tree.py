@@ -13,14 +13,13 @@ import posixpath
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from customhouse._kit import progress
 from customhouse.control import yaml_nodes
 from customhouse.control.flux_substitute import SubstitutionError, keeps_variables, substitute
 from customhouse.control.folders import Folders
-from customhouse.control.render import Found, as_declarations, is_visible, read_file
+from customhouse.control.render import Found, as_declarations, is_visible
 from customhouse.control.rendering import (
     CHART,
     TREE,
@@ -37,13 +36,13 @@ from customhouse.control.rendering import (
     within,
 )
 from customhouse.control.rendering_kustomize import NAMES, Forest, kustomization_in, roots_among
+from customhouse.control.rendering_memory import Readings
 from customhouse.control.rendering_output import declared_in, objects_in, take_origin
 from customhouse.control.rendering_owned import Owned, joined, refused
 from customhouse.control.rendering_owners import HELPERS, OWNERS, made, owned
 from customhouse.control.rendering_places import KustomizePlaces, Sources, TemplatePlaces, nowhere
 from customhouse.control.rooms import with_rooms
 from customhouse.control.scenes import Scenes
-from customhouse.control.yaml_nodes import LIMITS
 from customhouse.control.yaml_values import Reader
 from customhouse.core.errors import DeclarationError
 from customhouse.core.resource import Declaration, Location, Rendering, ResourceRef
@@ -70,18 +69,20 @@ def render_tree(
     sight: Sight | None = None,
     scenes: Mapping[str, str] | None = None,
     targets: Collection[str] = (),
+    readings: Readings | None = None,
 ) -> tuple[Declaration, ...]:
     """Every object that a tree declares. `files` is the whole tree (bytes are read when asked for).
 
     `folders` limits what is looked at (none: everywhere); what a root there refers to may lie elsewhere. `aside` are
     files, and folders with a `/` at their end, that are no Declarations. `sight` is filled with what was looked at.
     `scenes` names folders that belong to clusters of their own (`scenes_of`); those of `targets` are always apart.
+    `readings` is what plain files of other revisions read to: those that are the same are not read again.
     Raises DeclarationError for what cannot be read or is refused, CannotDecideError for a program that is missing or
     was stopped.
     """
     tree = _Tree(files, renderer, folders, aside, entries, default_namespace, sight=sight or Sight(), scenes=scenes)
     tree.targets = tuple(targets)
-    return tree.declarations()
+    return tree.declarations(readings or Readings())
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ class _Tree:
         self._values: set[str] = set()
         self.targets: tuple[str, ...] = ()
 
-    def declarations(self) -> tuple[Declaration, ...]:
+    def declarations(self, readings: Readings) -> tuple[Declaration, ...]:
         # 1. What is not plain.
         charts = charts_in(self._names)
         kustomized = self._kustomized(charts)
@@ -169,15 +170,17 @@ class _Tree:
         found: list[Found] = []
         # Files among or beside kustomizations that none of them refers to: samples, patches that are commented out.
         areas = {*kustomized, *filter(None, map(posixpath.dirname, kustomized))}
-        for number, name in enumerate(sorted(self._names)):
-            progress.tell("reading", number, len(self._names))
-            if name.endswith(_PLAIN) and name != _SETTINGS and name not in taken and not _in_any(name, charts):
-                read, complete = read_file(name, self._files[name], LIMITS, partial(self._files.__getitem__, name))
-                scene = self._scenes.of(name) or (name if _in_any(name, areas) else "")
-                self._plain[name] = [replace(one, scene=scene) for one in read] if scene else read
-                found.extend(self._plain[name])
-                if complete:  # JSON that declares nothing is looked at as any other file is
-                    self._sight.files.add(name)
+        plain = [
+            name
+            for name in sorted(self._names)
+            if name.endswith(_PLAIN) and name != _SETTINGS and name not in taken and not _in_any(name, charts)
+        ]
+        for name, (read, complete) in readings.of(self._files, plain):
+            scene = self._scenes.of(name) or (name if _in_any(name, areas) else "")
+            self._plain[name] = [replace(one, scene=scene) for one in read] if scene else list(read)
+            found.extend(self._plain[name])
+            if complete:  # JSON that declares nothing is looked at as any other file is
+                self._sight.files.add(name)
         # 3. Roots that somebody names, then those that nobody does.
         for entry in self._entries:
             found.extend(self._entry(entry))

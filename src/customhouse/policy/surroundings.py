@@ -7,7 +7,7 @@ names and selectors alone, so that the same set gives the same answer wherever i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
 from customhouse.core.callers import Network
@@ -49,7 +49,8 @@ class Surroundings:
         self._workloads: dict[str, int] = {}
         self._roles: dict[tuple[str, str, str], bool] = {}
         self._scaled: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
-        self._services: dict[str, list[Mapping[str, Any]]] = {}
+        self._services: dict[str, dict[tuple[Any, Any], list[Mapping[str, Any]]]] = {}
+        """Namespace → the first pair of a Service's selector → the Services: who has it not is not selected."""
         self._monitors: list[tuple[str, str, Mapping[str, Any]]] = []
         self._names: set[tuple[str, str, str]] = set()
         self._pools: list[dict[str, Any]] = []
@@ -73,7 +74,9 @@ class Surroundings:
             if not (ref.kind == "VerticalPodAutoscaler" and _update_mode(spec) == "Off"):
                 self._scaled.setdefault(target, []).append((ref.kind, ref.name))
         elif (group, ref.kind) == ("", "Service"):
-            self._services.setdefault(namespace, []).append(manifest)
+            pair = next(iter(_mapping(spec.get("selector")).items()), None)
+            if pair is not None and isinstance(pair[1], Hashable):  # one without a selector selects nothing
+                self._services.setdefault(namespace, {}).setdefault(pair, []).append(manifest)
         elif group == "monitoring.coreos.com" and ref.kind in ("PodMonitor", "ServiceMonitor"):
             self._monitors.append((namespace, ref.kind, spec))
         elif (group, ref.kind) == ("karpenter.sh", "NodePool"):
@@ -149,13 +152,17 @@ class Surroundings:
         return sorted(f"{kind} {name}" for kind, name in others if (kind, name) != (ref.kind, ref.name))
 
     def _monitored(self, ref: ResourceRef, manifest: Mapping[str, Any], template: Mapping[str, Any]) -> bool:
+        if not self._monitors:
+            return False
         namespace = _namespace(ref)
         labels = {**_mapping(template.get("labels")), "serving.kserve.io/inferenceservice": ref.name}
         if ref.kind == "Pod":
             labels |= _mapping(_mapping(manifest.get("metadata")).get("labels"))
+        services = self._services.get(namespace, {})
+        near = (item for pair in labels.items() if isinstance(pair[1], Hashable) for item in services.get(pair, ()))
         serving = [
             _mapping(_mapping(service.get("metadata")).get("labels"))
-            for service in self._services.get(namespace, ())
+            for service in near
             if _selected(_mapping(_mapping(service.get("spec")).get("selector")), labels, everything=False)
         ]
         for place, kind, spec in self._monitors:

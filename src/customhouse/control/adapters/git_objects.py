@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -21,6 +23,10 @@ MAX_FILES = 20_000
 MAX_EXPORT_FILE = 512 * 1024 * 1024
 _BATCH_BYTES = 32 * 1024 * 1024
 _MAX_COMMITS = 10_000
+_LISTINGS = 3
+"""Commits whose list of files is kept: what is deployed, what is judged, and one more."""
+_SMALL, _SMALL_KEPT = 64 * 1024, 64
+"""Bytes of a file, and how many of them, that are kept after they were read by themselves: settings, keys, waivers."""
 _REGULAR = ("100644", "100755", "100664")
 
 
@@ -42,10 +48,10 @@ class TreeFiles(Mapping[str, bytes]):
     SourceError.
     """
 
-    def __init__(self, git: Git, rev: str, entries: Sequence[TreeEntry]) -> None:
+    def __init__(self, git: Git, rev: str, entries: Sequence[TreeEntry] | Mapping[str, TreeEntry]) -> None:
         self._git = git
         self._rev = rev
-        self._entries = {entry.path: entry for entry in entries}
+        self._entries = entries if isinstance(entries, Mapping) else {entry.path: entry for entry in entries}
         self._loaded: dict[str, bytes] = {}
 
     def __iter__(self) -> Iterator[str]:
@@ -69,9 +75,14 @@ class TreeFiles(Mapping[str, bytes]):
         """Mode, object and size of a path (KeyError when there is none)."""
         return self._entries[path]
 
-    def only(self, paths: Collection[str]) -> TreeFiles:
+    def identity(self, path: str) -> str:
+        """What names the content of a file wherever it lies; empty for what is not given out. KeyError for no file."""
+        entry = self._entries[path]
+        return "" if entry.refused else entry.object_id
+
+    def only(self, paths: Iterable[str]) -> TreeFiles:
         """Some of the files, by themselves: what is asked for then fetches no others along."""
-        return TreeFiles(self._git, self._rev, [entry for path, entry in self._entries.items() if path in paths])
+        return TreeFiles(self._git, self._rev, [self._entries[path] for path in paths if path in self._entries])
 
     @property
     def refused(self) -> tuple[TreeEntry, ...]:
@@ -100,10 +111,15 @@ class GitObjects:
     def __init__(self, git: Git, clock: Clock | None = None) -> None:
         self.git = git
         self._clock = clock or SystemClock()
+        self._known: set[str] = set()
+        self._listings: OrderedDict[str, _Listing | None] = OrderedDict()
+        self._small: OrderedDict[str, bytes] = OrderedDict()
 
     def resolve(self, rev: str) -> str:
         """The commit id of a revision. Raises SourceError when there is none."""
         check_word(rev, "revision")
+        if rev in self._known:  # a whole id, which names the same commit for ever
+            return rev
         done = self.git.run(
             "rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev}^{{commit}}", accept=(0, 1, 128)
         )
@@ -115,7 +131,10 @@ class GitObjects:
             )
         if done.status != 0:
             raise SourceError(f"there is no revision {rev!r}", where="git", hint="fetch it, or look at `git log`")
-        return done.stdout.decode().strip()
+        found = done.stdout.decode().strip()
+        if found == rev and len(self._known) < _MAX_COMMITS:
+            self._known.add(found)
+        return found
 
     def files(self, rev: str, prefix: str = "") -> TreeFiles:
         """The files of a revision below a folder (all by default), by path from the root.
@@ -124,15 +143,30 @@ class GitObjects:
         raises SourceError too.
         """
         commit = self.resolve(rev)
-        return TreeFiles(self.git, commit, list(self._entries(commit, prefix, MAX_FILE)))
+        listing = self._listing(commit)
+        if listing is None:  # more than may be read as a whole: perhaps this folder holds less
+            return TreeFiles(self.git, commit, list(self._entries(commit, prefix, MAX_FILE)))
+        inside = prefix.strip("/")
+        return TreeFiles(self.git, commit, listing.below(check_word(inside, "path")) if inside else listing.entries)
 
     def read(self, rev: str, path: str) -> bytes | None:
         """One file, None when there is none. Raises SourceError for a link, a folder or a file over MAX_FILE."""
         commit = self.resolve(rev)
-        for entry in self._entries(commit, path, MAX_FILE):
-            if entry.path == path:
-                return TreeFiles(self.git, commit, [entry])[path]
-        return None
+        listing = self._listing(commit)
+        if listing is None:
+            found = next((item for item in self._entries(commit, path, MAX_FILE) if item.path == path), None)
+        else:
+            found = listing.entries.get(path)
+        if found is None:
+            return None
+        if found.refused or found.size > _SMALL:
+            return TreeFiles(self.git, commit, [found])[path]
+        data = self._small.get(found.object_id)
+        if data is None:
+            data = self._small[found.object_id] = TreeFiles(self.git, commit, [found])[path]
+            while len(self._small) > _SMALL_KEPT:
+                self._small.popitem(last=False)
+        return data
 
     def revision(
         self,
@@ -252,6 +286,20 @@ class GitObjects:
             return datetime.fromtimestamp(0, UTC)
         return _Header.parse(done.stdout, commit).committed_at
 
+    def _listing(self, commit: str) -> _Listing | None:
+        """All files of a commit, looked up once; None for more than may be read."""
+        if commit in self._listings:
+            self._listings.move_to_end(commit)
+            return self._listings[commit]
+        done = self.git.run("ls-tree", "-r", "-z", "-l", "--full-tree", commit)
+        lines = [line for line in done.stdout.split(b"\0") if line]
+        before = next((item for item in reversed(self._listings.values()) if item is not None), None)
+        made = None if len(lines) > MAX_FILES else _Listing.of(lines, before)
+        self._listings[commit] = made
+        while len(self._listings) > _LISTINGS:
+            self._listings.popitem(last=False)
+        return made
+
     def _entries(self, commit: str, prefix: str, max_size: int) -> Iterator[TreeEntry]:
         inside = prefix.strip("/")
         paths = ["--", check_word(inside, "path")] if inside else []
@@ -264,9 +312,38 @@ class GitObjects:
                 hint="give the folder that holds the declarations",
             )
         for line in lines:
-            meta, _, name = line.partition(b"\t")
-            mode, _, object_id, size = meta.decode("ascii").split()
-            yield _entry(name, mode, object_id, 0 if size == "-" else int(size), max_size)
+            yield _listed(line, max_size)
+
+
+class _Listing:
+    """The files of one commit, by path, in the order in which Git has them."""
+
+    def __init__(self, entries: dict[str, TreeEntry], lines: dict[bytes, TreeEntry]) -> None:
+        self.entries, self.lines = entries, lines
+        self._sorted: list[str] | None = None
+
+    @classmethod
+    def of(cls, lines: Sequence[bytes], before: _Listing | None) -> _Listing:
+        """`before`: another commit's, from which the same lines are taken over."""
+        known = {} if before is None else before.lines
+        read = {line: known.get(line) or _listed(line, MAX_FILE) for line in lines}
+        return cls({entry.path: entry for entry in read.values()}, read)
+
+    def below(self, folder: str) -> list[TreeEntry]:
+        """Those in a folder and below it, or that one file."""
+        if self._sorted is None:
+            self._sorted = sorted(self.entries)
+        start = bisect_left(self._sorted, folder + "/")
+        end = bisect_left(self._sorted, folder + "0", start)  # the character after the slash
+        own = [folder] if folder in self.entries else []
+        return [self.entries[path] for path in (*own, *self._sorted[start:end])]
+
+
+def _listed(line: bytes, max_size: int) -> TreeEntry:
+    """One line of `git ls-tree -l`."""
+    meta, _, name = line.partition(b"\t")
+    mode, _, object_id, size = meta.decode("ascii").split()
+    return _entry(name, mode, object_id, 0 if size == "-" else int(size), max_size)
 
 
 @dataclass(frozen=True, slots=True)
