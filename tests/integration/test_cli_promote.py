@@ -190,7 +190,8 @@ def test_an_overlay_that_has_the_last_word_elsewhere_is_not_promoted_behind_its_
 
 def test_one_of_several_clusters_is_adopted_by_name_and_the_others_stay_observed(world: World) -> None:
     rules = (
-        "targets:\n  east: {context: east}\n  west:\n    context: west  # theirs\n  north: {context: north, mode: manage}\n"
+        "targets:\n  east: {context: east}\n  west:\n    context: west  # theirs\n"
+        "  north: {context: north, mode: manage}\n"
     )
     world.push({}, {"customhouse.yaml": RULES + rules})
     settings = read_settings(state=str(world.state))

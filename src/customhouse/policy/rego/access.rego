@@ -12,13 +12,14 @@ import data.customhouse.lib
 #   category: security
 #   severity: error
 #   fix: Name the verbs, resources and API groups that are needed.
-findings contains lib.error("security", "role-wildcard", sprintf("%s/%s", [rule.pointer, field]), message, fix) if {
+findings contains lib.error("security", "role-wildcard", pointer, message, fix) if {
 	is_role
 	some rule in input.change.after.spec.rules
 	some key, field in {"verbs": "verbs", "resources": "resources", "api_groups": "apiGroups", "urls": "nonResourceURLs"}
 	wild(rule[key])
 	message := sprintf("The %s grants every one of its %s (*).", [input.change.after.kind, field])
 	fix := sprintf("Name the %s that are needed.", [field])
+	pointer := sprintf("%s/%s", [rule.pointer, field])
 }
 
 wild(values) if {
@@ -36,13 +37,14 @@ wild(values) if {
 #   category: security
 #   severity: error
 #   fix: Leave these verbs out; let a reviewed commit change roles.
-findings contains lib.error("security", "role-escalates", sprintf("%s/verbs", [rule.pointer]), message, fix) if {
+findings contains lib.error("security", "role-escalates", pointer, message, fix) if {
 	is_role
 	some rule in input.change.after.spec.rules
 	granted := {verb | some verb in rule.verbs; verb in {"escalate", "bind", "impersonate"}}
 	count(granted) > 0
 	message := sprintf("The %s may %s.", [input.change.after.kind, lib.listed(granted)])
 	fix := "Leave these verbs out; let a reviewed commit change roles."
+	pointer := sprintf("%s/verbs", [rule.pointer])
 }
 
 # METADATA
@@ -74,7 +76,7 @@ subjects := [sprintf("%s %s", [subject.kind, subject.name]) | some subject in in
 #   category: security
 #   severity: error
 #   fix: Bind people to view, and let changes come by Git; break-glass is for emergencies.
-findings contains lib.error("security", "binding-people-write", subject.pointer, message, fix) if {
+findings contains lib.error("security", "binding-people-write", pointer, message, fix) if {
 	is_binding
 	input.environment.production
 	writes
@@ -87,6 +89,7 @@ findings contains lib.error("security", "binding-people-write", subject.pointer,
 		unknown_role,
 	])
 	fix := "Bind people to view, and let changes come by Git; break-glass is for emergencies."
+	pointer := subject.pointer
 }
 
 # METADATA
@@ -99,7 +102,7 @@ findings contains lib.error("security", "binding-people-write", subject.pointer,
 #   category: security
 #   severity: warning
 #   fix: Name the production namespaces under environments in customhouse.yaml.
-findings contains lib.warning("security", "binding-people-unplaced", subject.pointer, message, fix) if {
+findings contains lib.warning("security", "binding-people-unplaced", pointer, message, fix) if {
 	is_binding
 	input.environment == null
 	writes
@@ -112,6 +115,7 @@ findings contains lib.warning("security", "binding-people-unplaced", subject.poi
 		unknown_role,
 	])
 	fix := "Name the production namespaces under environments in customhouse.yaml."
+	pointer := subject.pointer
 }
 
 # Kubernetes' own roles that only read, and one that only logs in.

@@ -12,11 +12,12 @@ import data.customhouse.lib
 #   category: reliability
 #   severity: error
 #   fix: Make the upper end at least the lower one.
-findings contains lib.error("reliability", "autoscaler-range", range.pointer, message, fix) if {
+findings contains lib.error("reliability", "autoscaler-range", pointer, message, fix) if {
 	some range in ranges
 	range.min > range.max
 	message := sprintf("The lower end of the range (%v) is above the upper one (%v).", [range.min, range.max])
 	fix := "Make the upper end at least the lower one."
+	pointer := range.pointer
 }
 
 ranges contains {"min": spec.min_replicas, "max": spec.max_replicas, "pointer": spec.max_pointer} if {
@@ -53,11 +54,12 @@ node_group(end) := size if {
 #   category: cost
 #   severity: error
 #   fix: Declare the upper end.
-findings contains lib.error("cost", "autoscaler-unbounded", input.change.after.spec.max_pointer, message, fix) if {
+findings contains lib.error("cost", "autoscaler-unbounded", pointer, message, fix) if {
 	input.change.after.spec.target
 	input.change.after.spec.max_replicas == null
 	message := sprintf("The %s has no upper end; neither has its cost.", [input.change.after.kind])
 	fix := sprintf("Set %s.", [input.change.after.spec.max_pointer])
+	pointer := input.change.after.spec.max_pointer
 }
 
 findings contains lib.error("cost", "autoscaler-unbounded", "/spec/resourcePolicy", message, fix) if {

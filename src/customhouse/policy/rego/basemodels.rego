@@ -14,12 +14,13 @@ import data.customhouse.lib
 #   category: compliance
 #   severity: error
 #   fix: Use another model, or have the licence's denial lifted by review.
-findings contains lib.error("compliance", "model-licence-denied", model.pointer, message, fix) if {
+findings contains lib.error("compliance", "model-licence-denied", pointer, message, fix) if {
 	some model in input.origins
 	some licence in model.licences
 	is_denied(licence)
 	message := sprintf("The model %s has the licence %s, which models.licences denies.", [model.reference, licence.text])
 	fix := "Use a model of another licence. If the bill is wrong: set licence in --card, and `customhouse model attest` again."
+	pointer := model.pointer
 }
 
 # METADATA
@@ -32,7 +33,7 @@ findings contains lib.error("compliance", "model-licence-denied", model.pointer,
 #   category: compliance
 #   severity: error
 #   fix: Use another model, or add the licence to models.licences.allowed by review.
-findings contains lib.error("compliance", "model-licence-not-allowed", model.pointer, message, fix) if {
+findings contains lib.error("compliance", "model-licence-not-allowed", pointer, message, fix) if {
 	some model in input.origins
 	some licence in model.licences
 	is_outside(licence)
@@ -41,6 +42,7 @@ findings contains lib.error("compliance", "model-licence-not-allowed", model.poi
 		licence.text,
 	])
 	fix := "Use a model of an allowed licence, or add this one to models.licences.allowed by review."
+	pointer := model.pointer
 }
 
 # METADATA
@@ -53,10 +55,13 @@ findings contains lib.error("compliance", "model-licence-not-allowed", model.poi
 #   category: compliance
 #   severity: error
 #   fix: "Say the licence in the card (licence: SPDX-ID) and run `customhouse model attest --card CARD` again."
-findings contains lib.error("compliance", "model-licence-unknown", model.pointer, unknown_text(model), unknown_fix) if {
+findings contains lib.error("compliance", "model-licence-unknown", pointer, message, fix) if {
 	licences.limited
 	some model in input.origins
 	is_unknown(model)
+	pointer := model.pointer
+	message := unknown_text(model)
+	fix := unknown_fix
 }
 
 # METADATA
@@ -68,11 +73,14 @@ findings contains lib.error("compliance", "model-licence-unknown", model.pointer
 #   category: compliance
 #   severity: warning
 #   fix: "Say the licence in the card (licence: SPDX-ID) and run `customhouse model attest --card CARD` again."
-findings contains lib.warning("compliance", "model-licence-unsaid", model.pointer, unknown_text(model), unknown_fix) if {
+findings contains lib.warning("compliance", "model-licence-unsaid", pointer, message, fix) if {
 	not licences.limited
 	some_denied
 	some model in input.origins
 	is_unknown(model)
+	pointer := model.pointer
+	message := unknown_text(model)
+	fix := unknown_fix
 }
 
 # METADATA
@@ -85,13 +93,14 @@ findings contains lib.warning("compliance", "model-licence-unsaid", model.pointe
 #   category: compliance
 #   severity: error
 #   fix: "Name base-models in the card ([] when there are none) and run `customhouse model attest --card CARD` again."
-findings contains lib.error("compliance", "base-model-undeclared", model.pointer, message, fix) if {
+findings contains lib.error("compliance", "base-model-undeclared", pointer, message, fix) if {
 	bases.required
 	some model in input.origins
 	count(model.bases) == 0
 	not model.made_from_none
 	message := sprintf("%s the model %s says what it was made from.", [no_bill(model), model.reference])
 	fix := "Name base-models in the card ([] when there are none) and run `customhouse model attest --card CARD` again."
+	pointer := model.pointer
 }
 
 # METADATA
@@ -102,7 +111,7 @@ findings contains lib.error("compliance", "base-model-undeclared", model.pointer
 #   category: compliance
 #   severity: error
 #   fix: Give the base model's digest, or its commit as version, in the card.
-findings contains lib.error("compliance", "base-model-not-pinned", model.pointer, message, fix) if {
+findings contains lib.error("compliance", "base-model-not-pinned", pointer, message, fix) if {
 	bases.pinned
 	some model in input.origins
 	loose := [base.name | some base in model.bases; not base.pinned]
@@ -112,13 +121,15 @@ findings contains lib.error("compliance", "base-model-not-pinned", model.pointer
 		few(loose, model.bases_left_out),
 	])
 	fix := "Give the digest of each, or its commit as version, under base-models of the card; then `customhouse model attest`."
+	pointer := model.pointer
 }
 
-findings contains lib.error("compliance", "base-model-not-pinned", model.pointer, message, fix) if {
+findings contains lib.error("compliance", "base-model-not-pinned", pointer, message, fix) if {
 	some model in input.origins
 	model.bases_left_out > 0
 	message := sprintf("The model %s names %v base models more than are looked at.", [model.reference, model.bases_left_out])
 	fix := "Name at most 64 base models in its bill."
+	pointer := model.pointer
 }
 
 # METADATA
@@ -131,7 +142,7 @@ findings contains lib.error("compliance", "base-model-not-pinned", model.pointer
 #   category: compliance
 #   severity: error
 #   fix: Make the model from another base, or have the licence allowed by review.
-findings contains lib.error("compliance", "base-model-licence", model.pointer, message, fix) if {
+findings contains lib.error("compliance", "base-model-licence", pointer, message, fix) if {
 	some model in input.origins
 	some base in model.bases
 	some licence in base.licences
@@ -142,9 +153,10 @@ findings contains lib.error("compliance", "base-model-licence", model.pointer, m
 		licence.text,
 	])
 	fix := "Make the model from another base, or have that licence allowed by review."
+	pointer := model.pointer
 }
 
-findings contains lib.error("compliance", "base-model-licence", model.pointer, message, fix) if {
+findings contains lib.error("compliance", "base-model-licence", pointer, message, fix) if {
 	bases.licensed
 	some model in input.origins
 	silent := [base.name | some base in model.bases; not licensed(base)]
@@ -154,6 +166,7 @@ findings contains lib.error("compliance", "base-model-licence", model.pointer, m
 		few(silent, 0),
 	])
 	fix := "Give licence of each under base-models of the card, and run `customhouse model attest --card CARD` again."
+	pointer := model.pointer
 }
 
 # METADATA
@@ -166,12 +179,13 @@ findings contains lib.error("compliance", "base-model-licence", model.pointer, m
 #   category: security
 #   severity: error
 #   fix: Take the model from an allowed place, or add this one to models.sources.allowed by review.
-findings contains lib.error("security", "model-source-not-allowed", model.pointer, message, fix) if {
+findings contains lib.error("security", "model-source-not-allowed", pointer, message, fix) if {
 	some model in input.origins
 	some place in model.places
 	place.refused != ""
 	message := sprintf("%s %s comes from %s, %s.", [part(place), subject(model, place), place.written, place.refused])
 	fix := "Take it from an allowed place, or add this one to models.sources.allowed by review."
+	pointer := model.pointer
 }
 
 # METADATA
@@ -184,7 +198,7 @@ findings contains lib.error("security", "model-source-not-allowed", model.pointe
 #   category: security
 #   severity: error
 #   fix: "Name the commit (40 hex digits): `customhouse model pull hf://ORG/NAME@main DIR --lock FILE` prints it."
-findings contains lib.error("security", "model-revision-not-pinned", model.pointer, message, fix) if {
+findings contains lib.error("security", "model-revision-not-pinned", pointer, message, fix) if {
 	some model in input.origins
 	some place in model.places
 	place.of == ""
@@ -194,6 +208,7 @@ findings contains lib.error("security", "model-revision-not-pinned", model.point
 		place.written,
 	])
 	fix := sprintf("Name the commit (40 hex digits): `customhouse model pull %s DIR --lock FILE` prints it.", [place.written])
+	pointer := model.pointer
 }
 
 # `limited`: whether there is a list of what is allowed; without one it is empty, and allows everything.

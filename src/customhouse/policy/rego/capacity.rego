@@ -32,7 +32,7 @@ findings contains lib.error("compliance", "tier-not-granted", "/metadata/labels/
 #   category: cost
 #   severity: error
 #   fix: Ask for a class of the tier, or for the tier that has the class.
-findings contains lib.error("cost", "gpu-class", accelerator_pointer, message, fix) if {
+findings contains lib.error("cost", "gpu-class", pointer, message, fix) if {
 	lib.workload
 	classes := input.tier.spec.gpu_classes
 	classes != null
@@ -46,6 +46,7 @@ findings contains lib.error("cost", "gpu-class", accelerator_pointer, message, f
 		lib.shown(input.tier.spec.gpu_classes, "none"),
 	])
 	fix := "Ask for a class of the tier, or for the tier that has the class."
+	pointer := accelerator_pointer
 }
 
 findings contains lib.error("cost", "gpu-class", "/spec", message, fix) if {
@@ -80,11 +81,12 @@ is_claim if {
 #   category: cost
 #   severity: error
 #   fix: "Name the class in nodeSelector, for example nvidia.com/gpu.product: NVIDIA-L4."
-findings contains lib.error("cost", "gpu-class-unknown", accelerator_pointer, message, fix) if {
+findings contains lib.error("cost", "gpu-class-unknown", pointer, message, fix) if {
 	lib.workload
 	"unknown" in lib.workload.accelerator_classes
 	message := sprintf("The workload asks for %v accelerators per replica and names no class.", [lib.workload.accelerators])
 	fix := "Name the class in nodeSelector, for example nvidia.com/gpu.product: NVIDIA-L4."
+	pointer := accelerator_pointer
 }
 
 # METADATA
@@ -95,7 +97,7 @@ findings contains lib.error("cost", "gpu-class-unknown", accelerator_pointer, me
 #   category: cost
 #   severity: error
 #   fix: Ask for fewer accelerators.
-findings contains lib.error("cost", "gpu-count", accelerator_pointer, message, fix) if {
+findings contains lib.error("cost", "gpu-count", pointer, message, fix) if {
 	lib.workload
 	limit := input.tier.spec.max_accelerators
 	limit != null
@@ -106,6 +108,7 @@ findings contains lib.error("cost", "gpu-count", accelerator_pointer, message, f
 		limit,
 	])
 	fix := sprintf("Ask for at most %v.", [limit])
+	pointer := accelerator_pointer
 }
 
 findings contains lib.error("cost", "gpu-count", "/spec", message, fix) if {
@@ -128,12 +131,13 @@ findings contains lib.error("cost", "gpu-count", "/spec", message, fix) if {
 #   category: cost
 #   severity: error
 #   fix: "Set nodeSelector customhouse.dev/capacity: spot (or your cloud's label)."
-findings contains lib.error("cost", "spot-required", pod_pointer("nodeSelector"), message, fix) if {
+findings contains lib.error("cost", "spot-required", pointer, message, fix) if {
 	lib.workload.batch
 	not lib.workload.spot
 	input.tier.spec.spot == "required"
 	message := sprintf("Tier %s runs batch work on spot capacity; this workload does not ask for it.", [input.tier.name])
 	fix := "Set nodeSelector customhouse.dev/capacity: spot (or your cloud's label)."
+	pointer := pod_pointer("nodeSelector")
 }
 
 # METADATA
@@ -144,12 +148,13 @@ findings contains lib.error("cost", "spot-required", pod_pointer("nodeSelector")
 #   category: reliability
 #   severity: error
 #   fix: Remove the node selector that asks for spot capacity.
-findings contains lib.error("reliability", "spot-forbidden", sprintf("%s/nodeSelector", [pod.pointer]), message, fix) if {
+findings contains lib.error("reliability", "spot-forbidden", pointer, message, fix) if {
 	input.tier.spec.spot == "forbidden"
 	some pod in lib.pods
 	pod.spot
 	message := sprintf("Tier %s forbids spot capacity; this workload asks for it.", [input.tier.name])
 	fix := "Remove the node selector that asks for spot capacity."
+	pointer := sprintf("%s/nodeSelector", [pod.pointer])
 }
 
 # METADATA
@@ -182,7 +187,7 @@ findings contains lib.error("cost", "replicas-unbounded", "/spec/predictor/maxRe
 	fix := "Set maxReplicas to at least minReplicas."
 }
 
-findings contains lib.error("cost", "replicas-unbounded", pod.pointer, message, fix) if {
+findings contains lib.error("cost", "replicas-unbounded", pointer, message, fix) if {
 	some pod in lib.pods
 	pod.replicas_bounded == false
 	not named_above(pod)
@@ -191,6 +196,7 @@ findings contains lib.error("cost", "replicas-unbounded", pod.pointer, message, 
 		input.change.after.kind,
 	])
 	fix := "Set the upper end of the range (maxReplicas, maxReplicaCount, autoscaling.knative.dev/max-scale)."
+	pointer := pod.pointer
 }
 
 named_above(pod) if {
@@ -206,13 +212,14 @@ named_above(pod) if {
 #   category: cost
 #   severity: error
 #   fix: Lower the number of replicas, or ask for another tier.
-findings contains lib.error("cost", "replicas-over-bound", replicas.pointer, message, fix) if {
+findings contains lib.error("cost", "replicas-over-bound", pointer, message, fix) if {
 	limit := input.tier.spec.max_replicas
 	limit != null
 	some replicas in declared_replicas
 	replicas.count > limit
 	message := sprintf("Up to %v replicas are declared; tier %s allows %v.", [replicas.count, input.tier.name, limit])
 	fix := sprintf("Declare at most %v.", [limit])
+	pointer := replicas.pointer
 }
 
 declared_replicas contains {"count": lib.workload.replicas_max, "pointer": replica_pointer}

@@ -50,7 +50,7 @@ kept := "nothing" if not now in held
 #   category: security
 #   severity: warning
 #   fix: Leave these resources out; look at logs and metrics, and change what runs by Git.
-findings contains lib.warning("security", "role-exec", sprintf("%s/resources", [rule.pointer]), message, fix) if {
+findings contains lib.warning("security", "role-exec", pointer, message, fix) if {
 	input.change.after.kind in {"Role", "ClusterRole"}
 	startswith(input.change.after.api_version, "rbac.authorization.k8s.io/")
 	some rule in input.change.after.spec.rules
@@ -59,6 +59,7 @@ findings contains lib.warning("security", "role-exec", sprintf("%s/resources", [
 	opens(rule.verbs)
 	message := sprintf("The %s may open %s.", [input.change.after.kind, lib.listed(granted)])
 	fix := "Leave these resources out; look at logs and metrics, and change what runs by Git."
+	pointer := sprintf("%s/resources", [rule.pointer])
 }
 
 doors := {
@@ -90,7 +91,7 @@ looks := {"list", "watch"}
 #   category: security
 #   severity: error
 #   fix: Run the webhook in the cluster (clientConfig.service), or name the few resources that it has to see.
-findings contains lib.error("security", "webhook-outside", sprintf("%s/clientConfig/url", [webhook.pointer]), message, fix) if {
+findings contains lib.error("security", "webhook-outside", pointer, message, fix) if {
 	input.change.after.kind in {"ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"}
 	startswith(input.change.after.api_version, "admissionregistration.k8s.io/")
 	some webhook in input.change.after.spec.webhooks
@@ -98,4 +99,5 @@ findings contains lib.error("security", "webhook-outside", sprintf("%s/clientCon
 	count(webhook.wide) > 0
 	message := sprintf("The webhook %s sends %s to %s, outside the cluster.", [webhook.name, lib.listed(webhook.wide), webhook.outside])
 	fix := "Run the webhook in the cluster (clientConfig.service), or name the few resources that it has to see."
+	pointer := sprintf("%s/clientConfig/url", [webhook.pointer])
 }

@@ -17,12 +17,13 @@ required := object.get(input.tier.spec, "required_dataset_evidence", [])
 #   category: security
 #   severity: error
 #   fix: Write the digest that `customhouse data register` prints.
-findings contains lib.error("security", "dataset-not-pinned", item.pointer, message, fix) if {
+findings contains lib.error("security", "dataset-not-pinned", pointer, message, fix) if {
 	count(required) > 0
 	some item in datasets
 	item.digest == null
 	message := sprintf("The dataset %s is not pinned by a digest.", [item.reference])
 	fix := "Write the digest that `customhouse data register` prints."
+	pointer := item.pointer
 }
 
 # METADATA
@@ -33,13 +34,14 @@ findings contains lib.error("security", "dataset-not-pinned", item.pointer, mess
 #   category: compliance
 #   severity: error
 #   fix: "Run `customhouse data validate PATH --attest NAME --key KEY` and commit what it writes under .evidence/."
-findings contains lib.error("compliance", "dataset-evidence-missing", item.pointer, message, fix) if {
+findings contains lib.error("compliance", "dataset-evidence-missing", pointer, message, fix) if {
 	some item in datasets
 	item.digest != null
 	some kind in required
 	count(of_kind(item, kind)) == 0
 	message := sprintf("The dataset %s has no %s; tier %s requires it.", [item.reference, called(kind), input.tier.name])
 	fix := sprintf("Run `customhouse %s` and commit what it writes under .evidence/.", [command(kind)])
+	pointer := item.pointer
 }
 
 # METADATA
@@ -50,7 +52,7 @@ findings contains lib.error("compliance", "dataset-evidence-missing", item.point
 #   category: security
 #   severity: error
 #   fix: Have it signed by somebody whom the base revision trusts with this kind, about the digest that is pinned.
-findings contains lib.error("security", "dataset-evidence-unverified", item.pointer, message, fix) if {
+findings contains lib.error("security", "dataset-evidence-unverified", pointer, message, fix) if {
 	some item in datasets
 	some kind in required
 	found := of_kind(item, kind)
@@ -58,6 +60,7 @@ findings contains lib.error("security", "dataset-evidence-unverified", item.poin
 	count(believed(item, kind)) == 0
 	message := sprintf("The %s of the dataset %s cannot be believed: %s.", [called(kind), item.reference, found[0].problem])
 	fix := sprintf("Run `customhouse %s` with a key that the base revision trusts.", [command(kind)])
+	pointer := item.pointer
 }
 
 # METADATA
@@ -68,7 +71,7 @@ findings contains lib.error("security", "dataset-evidence-unverified", item.poin
 #   category: compliance
 #   severity: error
 #   fix: Validate the dataset again.
-findings contains lib.error("compliance", "dataset-evidence-stale", item.pointer, message, fix) if {
+findings contains lib.error("compliance", "dataset-evidence-stale", pointer, message, fix) if {
 	limit := input.tier.spec.evidence_max_age_days
 	is_number(limit)
 	some item in datasets
@@ -82,6 +85,7 @@ findings contains lib.error("compliance", "dataset-evidence-stale", item.pointer
 		limit,
 	])
 	fix := sprintf("Run `customhouse %s` again.", [command(kind)])
+	pointer := item.pointer
 }
 
 # METADATA
@@ -94,12 +98,13 @@ findings contains lib.error("compliance", "dataset-evidence-stale", item.pointer
 #   category: security
 #   severity: error
 #   fix: Correct the data, or change their schema by review, and validate them again.
-findings contains lib.error("security", "dataset-validation-failed", item.pointer, message, fix) if {
+findings contains lib.error("security", "dataset-validation-failed", pointer, message, fix) if {
 	some item in datasets
 	some one in of_kind(item, "data-validation")
 	failed(one)
 	message := sprintf("The dataset %s did not pass its validation%s.", [item.reference, reasons(one.summary.errors)])
 	fix := "Look at the report of `customhouse data validate`; correct the data, or change their schema by review."
+	pointer := item.pointer
 }
 
 # METADATA
@@ -110,7 +115,7 @@ findings contains lib.error("security", "dataset-validation-failed", item.pointe
 #   category: compliance
 #   severity: warning
 #   fix: "Write a schema (`customhouse data validate PATH --infer` begins one), and validate with it."
-findings contains lib.warning("compliance", "dataset-schema-missing", item.pointer, message, fix) if {
+findings contains lib.warning("compliance", "dataset-schema-missing", pointer, message, fix) if {
 	"data-validation" in required
 	some item in datasets
 	verified := believed(item, "data-validation")
@@ -118,6 +123,7 @@ findings contains lib.warning("compliance", "dataset-schema-missing", item.point
 	count([one | some one in verified; one.summary.schema != null]) == 0
 	message := sprintf("The dataset %s was validated without a schema.", [item.reference])
 	fix := "Write a schema (`customhouse data validate PATH --infer` begins one), and validate with it."
+	pointer := item.pointer
 }
 
 # METADATA
@@ -130,7 +136,7 @@ findings contains lib.warning("compliance", "dataset-schema-missing", item.point
 #   category: security
 #   severity: error
 #   fix: Move the data to such storage, and say so under `storage` of the dataset's schema, with its evidence.
-findings contains lib.error("security", "dataset-storage-unprotected", item.pointer, message, fix) if {
+findings contains lib.error("security", "dataset-storage-unprotected", pointer, message, fix) if {
 	some item in datasets
 	some one in believed(item, "data-validation")
 	count(sensitive(one)) > 0
@@ -142,6 +148,7 @@ findings contains lib.error("security", "dataset-storage-unprotected", item.poin
 		state(one.summary[side], side),
 	])
 	fix := "Move the data to such storage, and say so under `storage` of the dataset's schema, with its evidence."
+	pointer := item.pointer
 }
 
 # METADATA
@@ -155,20 +162,22 @@ findings contains lib.error("security", "dataset-storage-unprotected", item.poin
 #   category: security
 #   severity: error
 #   fix: Mount them from a StorageClass that encrypts, and move the data there.
-findings contains lib.error("security", "dataset-volume-unprotected", volume.pointer, message, fix) if {
+findings contains lib.error("security", "dataset-volume-unprotected", pointer, message, fix) if {
 	count(delicate) > 0
 	some volume in input.surroundings.storage
 	volume.encrypted == false
 	message := sprintf("%s: the volume %q is not encrypted: %s.", [holding, volume.volume, volume.reason])
 	fix := "Use a StorageClass that encrypts (ebs.csi.aws.com: encrypted: \"true\"), and move the data to a claim of it."
+	pointer := volume.pointer
 }
 
-findings contains lib.error("security", "dataset-volume-unprotected", volume.pointer, message, fix) if {
+findings contains lib.error("security", "dataset-volume-unprotected", pointer, message, fix) if {
 	count(delicate) > 0
 	some volume in input.surroundings.storage
 	volume.access_controlled == false
 	message := sprintf("%s: the volume %q lets in everybody: %s.", [holding, volume.volume, admitted(volume)])
 	fix := "Use a PersistentVolumeClaim whose storage lets in whom it should, and move the data to it."
+	pointer := volume.pointer
 }
 
 # METADATA
@@ -182,7 +191,7 @@ findings contains lib.error("security", "dataset-volume-unprotected", volume.poi
 #   severity: error
 #   tiers: "standard: warning; experiment: warning"
 #   fix: Declare the claim and its StorageClass, or say what is known of the class under data.storage.classes.
-findings contains lib.error("security", "dataset-volume-unknown", volume.pointer, message, learn(volume)) if {
+findings contains lib.error("security", "dataset-volume-unknown", pointer, message, fix) if {
 	count(delicate) > 0
 	some volume in input.surroundings.storage
 	volume.encrypted == null
@@ -191,9 +200,11 @@ findings contains lib.error("security", "dataset-volume-unknown", volume.pointer
 		volume.volume,
 		volume.reason,
 	])
+	pointer := volume.pointer
+	fix := learn(volume)
 }
 
-findings contains lib.error("security", "dataset-volume-unknown", volume.pointer, message, fix) if {
+findings contains lib.error("security", "dataset-volume-unknown", pointer, message, fix) if {
 	input.surroundings == null
 	count(delicate) > 0
 	some pod in lib.pods
@@ -205,6 +216,7 @@ findings contains lib.error("security", "dataset-volume-unknown", volume.pointer
 		"what else is declared is not known here",
 	])
 	fix := "Let the gate judge it in its repository, or run the webhook with --repo."
+	pointer := volume.pointer
 }
 
 # METADATA
@@ -218,7 +230,7 @@ findings contains lib.error("security", "dataset-volume-unknown", volume.pointer
 #   severity: error
 #   tiers: "standard: warning; experiment: warning"
 #   fix: Use ReadWriteOncePod, a namespace of its own, or storage that controls access.
-findings contains lib.error("security", "dataset-volume-open", volume.pointer, message, fix) if {
+findings contains lib.error("security", "dataset-volume-open", pointer, message, fix) if {
 	count(delicate) > 0
 	some volume in input.surroundings.storage
 	volume.open != null
@@ -229,6 +241,7 @@ findings contains lib.error("security", "dataset-volume-open", volume.pointer, m
 		volume.open,
 	])
 	fix := "Use ReadWriteOncePod; or say accessControlled of its StorageClass under data.storage.classes, if the storage does."
+	pointer := volume.pointer
 }
 
 # METADATA
@@ -241,12 +254,13 @@ findings contains lib.error("security", "dataset-volume-open", volume.pointer, m
 #   category: security
 #   severity: error
 #   fix: Give each team a claim of its own.
-findings contains lib.error("security", "dataset-volume-shared", volume.pointer, message, fix) if {
+findings contains lib.error("security", "dataset-volume-shared", pointer, message, fix) if {
 	count(delicate) > 0
 	some volume in input.surroundings.storage
 	count(volume.others) > 0
 	message := sprintf("%s: another team mounts the claim %s too: %s.", [holding, volume.claim, concat(", ", volume.others)])
 	fix := "Give each team a claim of its own, and let others read what they need by a copy without these columns."
+	pointer := volume.pointer
 }
 
 # Data sets of which a verified validation says that they have sensitive columns.

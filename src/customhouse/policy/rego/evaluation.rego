@@ -15,7 +15,7 @@ models := [artifact | some artifact in input.artifacts; artifact.role == "model"
 #   category: compliance
 #   severity: error
 #   fix: Run `customhouse model evaluate MODEL --data FILE --plan NAME --attest --key KEY` and commit what it writes.
-findings contains lib.error("compliance", "evaluation-plan", model.pointer, message, fix) if {
+findings contains lib.error("compliance", "evaluation-plan", pointer, message, fix) if {
 	some model in models
 	plan := model.evaluation
 	count([item | some item in statements(model); item.summary.plan == plan.digest]) == 0
@@ -26,6 +26,7 @@ findings contains lib.error("compliance", "evaluation-plan", model.pointer, mess
 		others(model),
 	])
 	fix := again(plan.plan)
+	pointer := model.pointer
 }
 
 others(model) := "" if count(statements(model)) == 0
@@ -44,7 +45,7 @@ again(plan) := sprintf("Run `customhouse model evaluate MODEL --data FILE --plan
 #   category: compliance
 #   severity: error
 #   fix: Evaluate it with what is missing (groups, --train, bounds), and commit the evidence.
-findings contains lib.error("compliance", "evaluation-incomplete", model.pointer, message, fix) if {
+findings contains lib.error("compliance", "evaluation-incomplete", pointer, message, fix) if {
 	some model in models
 	count(asked) > 0
 	not served(model)
@@ -54,6 +55,7 @@ findings contains lib.error("compliance", "evaluation-incomplete", model.pointer
 		lacking(model),
 	])
 	fix := "Evaluate it with what is missing (groups, --train, bounds in a plan), and commit the evidence."
+	pointer := model.pointer
 }
 
 asked := {kind | some kind in object.get(input.tier.spec, "required_evaluation", [])}
@@ -92,7 +94,7 @@ unjudged(item) := "" if item.summary.passed == true
 #   category: compliance
 #   severity: error
 #   fix: Evaluate it on data of today.
-findings contains lib.error("compliance", "evaluation-stale", model.pointer, message, fix) if {
+findings contains lib.error("compliance", "evaluation-stale", pointer, message, fix) if {
 	some model in models
 	limit := input.tier.spec.evaluation_max_age_days
 	is_number(limit)
@@ -101,6 +103,7 @@ findings contains lib.error("compliance", "evaluation-stale", model.pointer, mes
 	count([item | some item in found; is_number(item.age_seconds); item.age_seconds <= limit * 86400]) == 0
 	message := sprintf("The evaluation of the model %s is older than %v days.", [model.reference, limit])
 	fix := "Evaluate it again, on data of today, and commit the evidence."
+	pointer := model.pointer
 }
 
 # METADATA
@@ -113,12 +116,13 @@ findings contains lib.error("compliance", "evaluation-stale", model.pointer, mes
 #   category: compliance
 #   severity: error
 #   fix: Hold rows out of training, and evaluate on those.
-findings contains lib.error("compliance", "evaluation-on-training-data", model.pointer, message, fix) if {
+findings contains lib.error("compliance", "evaluation-on-training-data", pointer, message, fix) if {
 	some model in models
 	some item in counted(model)
 	trained(model, item)
 	message := sprintf("The model %s was evaluated on data that it was trained on (%s).", [model.reference, item.summary.dataset])
 	fix := "Hold rows out of training, and evaluate on those."
+	pointer := model.pointer
 }
 
 trained(_, item) if item.summary.leak
@@ -147,7 +151,7 @@ trained(model, item) if {
 #   category: compliance
 #   severity: error
 #   fix: Register the dataset, name its digest under provenance.datasets, and evaluate with --dataset FOLDER.
-findings contains lib.error("compliance", "evaluation-data-unregistered", model.pointer, message, fix) if {
+findings contains lib.error("compliance", "evaluation-data-unregistered", pointer, message, fix) if {
 	some model in models
 	object.get(input.tier.spec, "evaluation_data_registered", false) == true
 	found := counted(model)
@@ -158,6 +162,7 @@ findings contains lib.error("compliance", "evaluation-data-unregistered", model.
 		dataset(found[0]),
 	])
 	fix := "Name the dataset's digest under provenance.datasets by review, and evaluate with --dataset FOLDER."
+	pointer := model.pointer
 }
 
 dataset(item) := item.summary.dataset if item.summary.dataset != null
@@ -173,7 +178,7 @@ dataset(item) := "it names none" if item.summary.dataset == null
 #   category: compliance
 #   severity: warning
 #   fix: Declare bounds in a plan, and evaluate by it.
-findings contains lib.warning("compliance", "evaluation-unjudged", model.pointer, message, fix) if {
+findings contains lib.warning("compliance", "evaluation-unjudged", pointer, message, fix) if {
 	"evaluation" in input.tier.spec.required_evidence
 	count(asked) == 0
 	some model in models
@@ -182,6 +187,7 @@ findings contains lib.warning("compliance", "evaluation-unjudged", model.pointer
 	count([item | some item in found; item.summary.passed != null]) == 0
 	message := sprintf("The evaluation of the model %s names no bounds: nothing says whether it is good enough.", [model.reference])
 	fix := "Declare bounds in a plan (docs/evaluation.md), and evaluate by it."
+	pointer := model.pointer
 }
 
 # Where a plan is declared, what was measured by another one does not count.

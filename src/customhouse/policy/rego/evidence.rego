@@ -14,7 +14,7 @@ import data.customhouse.lib
 #   severity: error
 #   tiers: "standard: warning; experiment: note"
 #   fix: Run the command that the finding names where the image is built; it attaches the statement in the registry.
-findings contains lib.error("compliance", "image-evidence-missing", image.pointer, message, fix) if {
+findings contains lib.error("compliance", "image-evidence-missing", pointer, message, fix) if {
 	some image in images
 	some kind in input.tier.spec.required_image_evidence
 	count(of_kind(image, kind)) == 0
@@ -23,6 +23,7 @@ findings contains lib.error("compliance", "image-evidence-missing", image.pointe
 	message := sprintf("The image %s has no %s; tier %s asks for it.", [image.reference, name, input.tier.name])
 	run := command(image, kind)
 	fix := concat("", ["Run `customhouse ", run, "` with a key that the base revision trusts, or commit it below .evidence/."])
+	pointer := image.pointer
 }
 
 # METADATA
@@ -33,7 +34,7 @@ findings contains lib.error("compliance", "image-evidence-missing", image.pointe
 #   category: security
 #   severity: error
 #   fix: Have it signed by somebody whom the base revision trusts with this kind, about the digest that is pinned.
-findings contains lib.error("security", "image-evidence-unverified", image.pointer, message, fix) if {
+findings contains lib.error("security", "image-evidence-unverified", pointer, message, fix) if {
 	some image in witnessed
 	some kind in input.tier.spec.required_image_evidence
 	found := of_kind(image, kind)
@@ -43,6 +44,7 @@ findings contains lib.error("security", "image-evidence-unverified", image.point
 	fix := sprintf("Run `customhouse %s` with a key that the base revision trusts (`trust:` of customhouse.yaml).", [
 		command(image, kind),
 	])
+	pointer := image.pointer
 }
 
 # METADATA
@@ -53,7 +55,7 @@ findings contains lib.error("security", "image-evidence-unverified", image.point
 #   category: compliance
 #   severity: error
 #   fix: Make the evidence anew.
-findings contains lib.error("compliance", "image-evidence-stale", image.pointer, message, fix) if {
+findings contains lib.error("compliance", "image-evidence-stale", pointer, message, fix) if {
 	limit := input.tier.spec.evidence_max_age_days
 	is_number(limit)
 	some image in witnessed
@@ -64,6 +66,7 @@ findings contains lib.error("compliance", "image-evidence-stale", image.pointer,
 	dated := [item | some item in verified; is_number(item.age_seconds)]
 	message := sprintf("The %s of the image %s %s.", [called(kind), image.reference, age(dated, limit)])
 	fix := sprintf("Run `customhouse %s` again.", [command(image, kind)])
+	pointer := image.pointer
 }
 
 age(dated, limit) := sprintf("is older than %v days", [limit]) if count(dated) > 0
@@ -81,12 +84,13 @@ age(dated, limit) := sprintf("does not say when it was made, and may be %v days 
 #   category: security
 #   severity: error
 #   fix: Look at the scan's findings, and build the image anew.
-findings contains lib.error("security", "image-scan", image.pointer, message, fix) if {
+findings contains lib.error("security", "image-scan", pointer, message, fix) if {
 	some image in witnessed
 	some item in of_kind(image, "scan")
 	heard(item)
 	message := sprintf("The scan of the image %s says %s.", [image.reference, verdict(item.summary.verdict)])
 	fix := "Look at the scan's findings, and build the image anew."
+	pointer := image.pointer
 }
 
 heard(item) if {
@@ -111,7 +115,7 @@ verdict(said) := "nothing (it has no verdict)" if said == null
 #   category: compliance
 #   severity: note
 #   fix: Nothing, as long as the list of preScannedImages is kept up.
-findings contains lib.note("compliance", "image-prescanned", image.pointer, message, fix) if {
+findings contains lib.note("compliance", "image-prescanned", pointer, message, fix) if {
 	"scan" in input.tier.spec.required_image_evidence
 	some image in images
 	count(of_kind(image, "scan")) == 0
@@ -122,6 +126,7 @@ findings contains lib.note("compliance", "image-prescanned", image.pointer, mess
 		entry,
 	])
 	fix := "Nothing, as long as the list of preScannedImages is kept up."
+	pointer := image.pointer
 }
 
 # An image without a digest has no evidence, and its own finding (image-not-pinned).
@@ -171,7 +176,7 @@ covers(entry, image) if {
 #   category: compliance
 #   severity: error
 #   fix: Have the build system write the provenance (SLSA v1, runDetails.builder.id).
-findings contains lib.error("compliance", "image-provenance", image.pointer, message, fix) if {
+findings contains lib.error("compliance", "image-provenance", pointer, message, fix) if {
 	"provenance" in input.tier.spec.required_image_evidence
 	some image in witnessed
 	some item in of_kind(image, "provenance")
@@ -180,6 +185,7 @@ findings contains lib.error("compliance", "image-provenance", image.pointer, mes
 	not is_string(builder)
 	message := sprintf("The provenance of the image %s names no builder.", [image.reference])
 	fix := "Have the build system write the provenance (SLSA v1, runDetails.builder.id)."
+	pointer := image.pointer
 }
 
 # Signing needs no more than a key; every other statement says something that a file holds. One chain: of definitions

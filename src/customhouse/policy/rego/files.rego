@@ -14,11 +14,12 @@ import data.customhouse.lib
 #   category: compliance
 #   severity: error
 #   fix: Take the file out of the commit, keep it in a data store, and refer to it by digest (customhouse data register).
-findings contains lib.error("compliance", "data-file-in-git", file.pointer, message, fix) if {
+findings contains lib.error("compliance", "data-file-in-git", pointer, message, fix) if {
 	some file in new_files
 	file.problem == "data"
 	message := sprintf("%s is %s.", [file.path, file.detail])
 	fix := "Take the file out of the commit, keep it in a data store, and refer to it by digest (customhouse data register)."
+	pointer := file.pointer
 }
 
 # METADATA
@@ -31,17 +32,19 @@ findings contains lib.error("compliance", "data-file-in-git", file.pointer, mess
 #   category: compliance
 #   severity: error
 #   fix: Take it out, rewrite the history that holds it, and tell whoever is responsible for data protection.
-findings contains lib.error("compliance", "personal-data-in-git", file.pointer, message, fix) if {
+findings contains lib.error("compliance", "personal-data-in-git", pointer, message, fix) if {
 	some file in new_files
 	file.problem == "personal"
 	message := sprintf("%s holds %s.", [file.path, file.detail])
 	fix := "Take it out, rewrite the history that holds it, and tell whoever is responsible for data protection."
+	pointer := file.pointer
 }
 
-findings contains lib.error("compliance", "personal-data-in-git", found.pointer, message, fix) if {
+findings contains lib.error("compliance", "personal-data-in-git", pointer, message, fix) if {
 	some found in input.change.after.spec.personal_data
 	message := sprintf("The value at %s holds %s.", [found.pointer, found.detail])
 	fix := "Take it out, rewrite the history that holds it, and tell whoever is responsible for data protection."
+	pointer := found.pointer
 }
 
 # METADATA
@@ -52,11 +55,12 @@ findings contains lib.error("compliance", "personal-data-in-git", found.pointer,
 #   category: security
 #   severity: error
 #   fix: Take it out, and change the value that was committed.
-findings contains lib.error("security", "secret-in-file", file.pointer, message, fix) if {
+findings contains lib.error("security", "secret-in-file", pointer, message, fix) if {
 	some file in new_files
 	file.problem == "secret"
 	message := sprintf("%s holds %s.", [file.path, file.detail])
 	fix := "Take it out, and change the value that was committed."
+	pointer := file.pointer
 }
 
 # METADATA
@@ -69,11 +73,12 @@ findings contains lib.error("security", "secret-in-file", file.pointer, message,
 #   category: security
 #   severity: warning
 #   fix: Put it where it is read, name it under render in customhouse.yaml, or see that nothing deploys it.
-findings contains lib.warning("security", "file-not-judged", file.pointer, message, fix) if {
+findings contains lib.warning("security", "file-not-judged", pointer, message, fix) if {
 	some file in new_files
 	file.problem == "unjudged"
 	message := sprintf("%s: %s.", [file.path, file.detail])
 	fix := "Put it where it is read, name it under render in customhouse.yaml, or see that nothing deploys it."
+	pointer := file.pointer
 }
 
 # METADATA
@@ -86,11 +91,12 @@ findings contains lib.warning("security", "file-not-judged", file.pointer, messa
 #   category: security
 #   severity: error
 #   fix: Name it under render in customhouse.yaml, or take the two steps in two changes.
-findings contains lib.error("security", "root-hidden", file.pointer, message, fix) if {
+findings contains lib.error("security", "root-hidden", pointer, message, fix) if {
 	some file in new_files
 	file.problem == "hidden"
 	message := sprintf("%s %s; this change alters it.", [file.path, file.detail])
 	fix := "Name it under render in customhouse.yaml, or take the two steps in two changes."
+	pointer := file.pointer
 }
 
 new_files := [file |

@@ -12,13 +12,14 @@ import data.customhouse.lib
 #   category: security
 #   severity: error
 #   fix: Write registry/repository@sha256:digest, in lower case.
-findings contains lib.error("security", "image-invalid", pointer(container), message, fix) if {
+findings contains lib.error("security", "image-invalid", place, message, fix) if {
 	some pod in lib.pods
 	some container in pod.containers
 	container.image != null
 	not container.image.valid
 	message := sprintf("The image %q of %s is no valid reference.", [container.image.reference, lib.called(container)])
 	fix := "Write registry/repository@sha256:digest, in lower case."
+	place := pointer(container)
 }
 
 # METADATA
@@ -32,7 +33,7 @@ findings contains lib.error("security", "image-invalid", pointer(container), mes
 #   category: security
 #   severity: error
 #   fix: Push the image to a trusted registry and name it there, or have the registry added to policy.trusted_registries.
-findings contains lib.error("security", "image-untrusted-registry", pointer(container), message, fix) if {
+findings contains lib.error("security", "image-untrusted-registry", place, message, fix) if {
 	some pod in lib.pods
 	some container in pod.containers
 	container.image.valid
@@ -44,9 +45,10 @@ findings contains lib.error("security", "image-untrusted-registry", pointer(cont
 		lib.shown(input.settings.trusted_registries, "none is configured"),
 	])
 	fix := "Push the image to a trusted registry and name it there."
+	place := pointer(container)
 }
 
-findings contains lib.error("security", "image-untrusted-registry", concat("", [volume.pointer, "/image/reference"]), message, fix) if {
+findings contains lib.error("security", "image-untrusted-registry", place, message, fix) if {
 	some volume in image_volumes
 	not trusted_volume(volume)
 	message := sprintf("The image %s of volume %q is not in a trusted registry (trusted: %s).", [
@@ -55,6 +57,7 @@ findings contains lib.error("security", "image-untrusted-registry", concat("", [
 		lib.shown(input.settings.trusted_registries, "none is configured"),
 	])
 	fix := "Push the image to a trusted registry and name it there."
+	place := concat("", [volume.pointer, "/image/reference"])
 }
 
 image_volumes := [volume |
@@ -76,7 +79,7 @@ trusted_volume(volume) if {
 #   category: security
 #   severity: error
 #   fix: Append @sha256:… of the image that was reviewed (crane digest IMAGE prints it).
-findings contains lib.error("security", "image-not-pinned", pointer(container), message, fix) if {
+findings contains lib.error("security", "image-not-pinned", place, message, fix) if {
 	some pod in lib.pods
 	some container in pod.containers
 	container.image.valid
@@ -86,13 +89,15 @@ findings contains lib.error("security", "image-not-pinned", pointer(container), 
 		container.image.repository,
 		container.image.reference,
 	])
+	place := pointer(container)
 }
 
-findings contains lib.error("security", "image-not-pinned", concat("", [volume.pointer, "/image/reference"]), message, fix) if {
+findings contains lib.error("security", "image-not-pinned", place, message, fix) if {
 	some volume in image_volumes
 	volume.image.digest == null
 	message := sprintf("The image %s of volume %q is not pinned by a digest.", [volume.image.reference, volume.name])
 	fix := "Append @sha256:… of what was reviewed (crane digest IMAGE prints it)."
+	place := concat("", [volume.pointer, "/image/reference"])
 }
 
 # METADATA
@@ -103,13 +108,14 @@ findings contains lib.error("security", "image-not-pinned", concat("", [volume.p
 #   category: reliability
 #   severity: error
 #   fix: Name a version, and pin its digest.
-findings contains lib.error("reliability", "image-latest-tag", pointer(container), message, fix) if {
+findings contains lib.error("reliability", "image-latest-tag", place, message, fix) if {
 	some pod in lib.pods
 	some container in pod.containers
 	container.image.valid
 	container.image.tag == "latest"
 	message := sprintf("The image %s of %s has the tag latest.", [container.image.reference, lib.called(container)])
 	fix := "Name a version, and pin its digest."
+	place := pointer(container)
 }
 
 trusted(repository) if {

@@ -16,20 +16,22 @@ required := {kind | some kind in input.tier.spec.required_evidence}
 #   category: security
 #   severity: error
 #   fix: Name the model in spec.predictor.model.storageUri.
-findings contains lib.error("security", "model-undeclared", model.pointer, message, fix) if {
+findings contains lib.error("security", "model-undeclared", pointer, message, fix) if {
 	some model in lib.workload.models
 	model.storage_uri == null
 	message := sprintf("The %s model has no storageUri, so what it loads cannot be inspected.", [model.format])
 	fix := "Name the model in spec.predictor.model.storageUri."
+	pointer := model.pointer
 }
 
-findings contains lib.error("security", "model-undeclared", lib.workload.models[1].pointer, message, fix) if {
+findings contains lib.error("security", "model-undeclared", pointer, message, fix) if {
 	count(lib.workload.models) > 1
 	message := sprintf("The InferenceService names %v models; one digest cannot pin them all.", [count(lib.workload.models)])
 	fix := "Keep one model per InferenceService."
+	pointer := lib.workload.models[1].pointer
 }
 
-findings contains lib.error("security", "model-undeclared", variable.pointer, message, fix) if {
+findings contains lib.error("security", "model-undeclared", pointer, message, fix) if {
 	input.change.after.kind == "InferenceService"
 	some pod in lib.pods
 	some container in pod.containers
@@ -37,15 +39,17 @@ findings contains lib.error("security", "model-undeclared", variable.pointer, me
 	variable.name == "STORAGE_URI"
 	message := sprintf("The variable STORAGE_URI of %s loads a model that is not declared.", [lib.called(container)])
 	fix := "Name the model in spec.predictor.model.storageUri."
+	pointer := variable.pointer
 }
 
-findings contains lib.error("security", "model-undeclared", model.pointer, message, fix) if {
+findings contains lib.error("security", "model-undeclared", pointer, message, fix) if {
 	some model in input.change.after.spec.models
 	message := sprintf("A %s loads the model %s, in a kind whose models cannot be pinned.", [
 		input.change.after.kind,
 		model.uri,
 	])
 	fix := "Serve the model as an InferenceService, with spec.predictor.model.storageUri."
+	pointer := model.pointer
 }
 
 # METADATA
@@ -56,10 +60,12 @@ findings contains lib.error("security", "model-undeclared", model.pointer, messa
 #   category: security
 #   severity: error
 #   fix: "Set the annotation customhouse.dev/model-digest: sha256:… (customhouse model sign prints it), or name oci://…@sha256:…."
-findings contains lib.error("security", "model-not-pinned", model.pointer, message, pin(model.reference)) if {
+findings contains lib.error("security", "model-not-pinned", pointer, message, fix) if {
 	some model in models
 	not model.pinned
 	message := sprintf("The model %s is not pinned by a digest.", [model.reference])
+	pointer := model.pointer
+	fix := pin(model.reference)
 }
 
 pin(reference) := sprintf("Write what `customhouse image resolve %s` prints.", [reference]) if startswith(reference, "oci://")
@@ -78,12 +84,13 @@ pin(reference) := "Set the annotation customhouse.dev/model-digest: sha256:… (
 #   category: compliance
 #   severity: error
 #   fix: Make the evidence with the command that the finding names, and commit it under .evidence/.
-findings contains lib.error("compliance", "evidence-missing", model.pointer, message, fix) if {
+findings contains lib.error("compliance", "evidence-missing", pointer, message, fix) if {
 	some model in models
 	some kind in required
 	count([item | some item in model.evidence; item.kind == kind]) == 0
 	message := sprintf("The model %s has no %s; tier %s requires it.", [model.reference, called[kind], input.tier.name])
 	fix := sprintf("Run `customhouse %s` and commit what it writes under .evidence/.", [command[kind]])
+	pointer := model.pointer
 }
 
 # METADATA
@@ -96,7 +103,7 @@ findings contains lib.error("compliance", "evidence-missing", model.pointer, mes
 #   category: security
 #   severity: error
 #   fix: Have it signed by a trusted signer, about the digest that is pinned.
-findings contains lib.error("security", "evidence-unverified", model.pointer, message, fix) if {
+findings contains lib.error("security", "evidence-unverified", pointer, message, fix) if {
 	some model in models
 	some kind in required
 	found := [item | some item in model.evidence; item.kind == kind]
@@ -104,6 +111,7 @@ findings contains lib.error("security", "evidence-unverified", model.pointer, me
 	count([item | some item in found; item.verified]) == 0
 	message := sprintf("The %s of the model %s cannot be believed: %s.", [called[kind], model.reference, found[0].problem])
 	fix := sprintf("Run `customhouse %s` with a key that the base revision trusts, and commit what it writes.", [command[kind]])
+	pointer := model.pointer
 }
 
 # METADATA
@@ -114,7 +122,7 @@ findings contains lib.error("security", "evidence-unverified", model.pointer, me
 #   category: compliance
 #   severity: error
 #   fix: Make the evidence anew.
-findings contains lib.error("compliance", "evidence-stale", model.pointer, message, fix) if {
+findings contains lib.error("compliance", "evidence-stale", pointer, message, fix) if {
 	some model in models
 	some kind in required
 	limit := input.tier.spec.evidence_max_age_days
@@ -124,6 +132,7 @@ findings contains lib.error("compliance", "evidence-stale", model.pointer, messa
 	count([item | some item in verified; item.age_seconds != null; item.age_seconds <= limit * 86400]) == 0
 	message := sprintf("The %s of the model %s is older than %v days.", [called[kind], model.reference, limit])
 	fix := sprintf("Run `customhouse %s` again and commit what it writes.", [command[kind]])
+	pointer := model.pointer
 }
 
 # METADATA
@@ -136,7 +145,7 @@ findings contains lib.error("compliance", "evidence-stale", model.pointer, messa
 #   category: security
 #   severity: error
 #   fix: Look at the scan's findings; export the weights as safetensors or ONNX without code.
-findings contains lib.error("security", "model-scan", model.pointer, message, fix) if {
+findings contains lib.error("security", "model-scan", pointer, message, fix) if {
 	some model in models
 	some item in model.evidence
 	item.kind == "scan"
@@ -149,6 +158,7 @@ findings contains lib.error("security", "model-scan", model.pointer, message, fi
 		for_rules(item.summary.rules),
 	])
 	fix := scan_fix(item.summary.verdict)
+	pointer := model.pointer
 }
 
 # A scan that does not verify may be a forgery either way: it is heard when it warns.
@@ -186,7 +196,7 @@ scan_fix(verdict) := "Do not load this file. Find out where it comes from; expor
 #   category: compliance
 #   severity: error
 #   fix: Train a better model, or change the declared bounds by review.
-findings contains lib.error("compliance", "model-evaluation", model.pointer, message, fix) if {
+findings contains lib.error("compliance", "model-evaluation", pointer, message, fix) if {
 	"evaluation" in required
 	some model in models
 	some item in model.evidence
@@ -195,6 +205,7 @@ findings contains lib.error("compliance", "model-evaluation", model.pointer, mes
 	item.summary.passed == false
 	message := sprintf("The evaluation of the model %s did not pass%s.", [model.reference, failed(item.summary)])
 	fix := "Train a better model, or change the declared bounds by review."
+	pointer := model.pointer
 }
 
 # Evaluations of other programs, and Facts of an earlier version, name no bounds.
@@ -210,7 +221,7 @@ failed(summary) := sprintf(": %s", [concat("; ", array.slice(summary.failed, 0, 
 #   category: compliance
 #   severity: error
 #   fix: Let the declared training Job make the provenance.
-findings contains lib.error("compliance", "model-provenance", model.pointer, message, fix) if {
+findings contains lib.error("compliance", "model-provenance", pointer, message, fix) if {
 	"provenance" in required
 	some model in models
 	some item in model.evidence
@@ -220,6 +231,7 @@ findings contains lib.error("compliance", "model-provenance", model.pointer, mes
 	not whole(summary)
 	message := sprintf("The provenance of the model %s names no builder, or a material without a digest.", [model.reference])
 	fix := "Let the declared training Job make the provenance."
+	pointer := model.pointer
 }
 
 whole(summary) if {

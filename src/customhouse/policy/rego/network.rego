@@ -185,12 +185,13 @@ findings contains lib.error("security", "ingress-without-tls", "/spec/tls", mess
 #   category: security
 #   severity: warning
 #   fix: Name the host in spec.rules.
-findings contains lib.warning("security", "ingress-wildcard", host.pointer, message, fix) if {
+findings contains lib.warning("security", "ingress-wildcard", pointer, message, fix) if {
 	is_ingress
 	some host in input.change.after.spec.hosts
 	wide(host.name)
 	message := sprintf("The Ingress answers for %s.", [shown_host(host.name)])
 	fix := "Name the host in spec.rules."
+	pointer := host.pointer
 }
 
 is_ingress if {
@@ -216,10 +217,11 @@ shown_host(name) := name if name != ""
 #   category: security
 #   severity: note
 #   fix: "Set failurePolicy: Fail, and run two or more replicas of the webhook."
-findings contains lib.note("security", "webhook-fails-open", webhook.pointer, message, fix) if {
+findings contains lib.note("security", "webhook-fails-open", pointer, message, fix) if {
 	input.change.after.kind in ["ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"]
 	some webhook in input.change.after.spec.webhooks
 	webhook.failure_policy == "Ignore"
 	message := sprintf("The webhook %s lets everything through while it cannot be reached.", [webhook.name])
 	fix := "Set failurePolicy: Fail, and run two or more replicas of the webhook."
+	pointer := webhook.pointer
 }

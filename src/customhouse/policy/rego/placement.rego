@@ -13,7 +13,7 @@ import data.customhouse.lib
 #   category: reliability
 #   severity: error
 #   fix: Select the tier's nodes, and tolerate their taint.
-findings contains lib.error("reliability", "nodes-dedicated", pod.pointer, message, fix) if {
+findings contains lib.error("reliability", "nodes-dedicated", pointer, message, fix) if {
 	nodes := input.tier.spec.dedicated_nodes
 	nodes != null
 	some pod in lib.pods
@@ -30,6 +30,7 @@ findings contains lib.error("reliability", "nodes-dedicated", pod.pointer, messa
 		nodes.key,
 		nodes.value,
 	])
+	pointer := pod.pointer
 }
 
 nodes_problem(pod, nodes) := "select" if not selects(pod, nodes)
@@ -63,12 +64,13 @@ tolerated(toleration, nodes) if {
 #   category: reliability
 #   severity: error
 #   fix: Remove the node selector and the toleration, or ask for the tier that owns the nodes.
-findings contains lib.error("reliability", "nodes-reserved", pod.pointer, message, fix) if {
+findings contains lib.error("reliability", "nodes-reserved", pointer, message, fix) if {
 	some nodes in input.tier.reserved_nodes
 	some pod in lib.pods
 	reaches(pod, nodes)
 	message := sprintf("The nodes with %s=%s belong to another tier than %s.", [nodes.key, nodes.value, input.tier.name])
 	fix := "Remove the node selector and the toleration, or ask for the tier that owns the nodes."
+	pointer := pod.pointer
 }
 
 reaches(pod, nodes) if selects(pod, nodes)
@@ -186,11 +188,12 @@ findings contains lib.error("reliability", "scale-to-zero", "", message, fix) if
 #   category: compliance
 #   severity: error
 #   fix: Use a version in the range, and say which it is.
-findings contains lib.error("compliance", "framework-version", framework.pointer, message, fix) if {
+findings contains lib.error("compliance", "framework-version", pointer, message, fix) if {
 	some framework in lib.workload.frameworks
 	limits := input.settings.frameworks[framework.name]
 	message := framework_problem(framework, limits)
 	fix := "Use a version in the range, and say which it is (annotation customhouse.dev/framework)."
+	pointer := framework.pointer
 }
 
 framework_problem(framework, limits) := sprintf("%s %s is not %s.", [framework.name, framework.version, limits.text]) if {

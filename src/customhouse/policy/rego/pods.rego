@@ -12,21 +12,23 @@ import data.customhouse.lib
 #   category: security
 #   severity: error
 #   fix: "Set securityContext.runAsNonRoot: true on the pod or the container."
-findings contains lib.error("security", "container-root", security_pointer(container), message, fix) if {
+findings contains lib.error("security", "container-root", pointer, message, fix) if {
 	some pod in lib.pods
 	some container in pod.containers
 	lib.effective(pod, container, "run_as_user") == 0
 	message := sprintf("The %s runs as root (runAsUser is 0).", [trim_prefix(lib.called(container), "the ")])
 	fix := "Set securityContext.runAsNonRoot: true on the pod or the container."
+	pointer := security_pointer(container)
 }
 
-findings contains lib.error("security", "container-root", security_pointer(container), message, fix) if {
+findings contains lib.error("security", "container-root", pointer, message, fix) if {
 	some pod in lib.pods
 	some container in pod.containers
 	lib.effective(pod, container, "run_as_non_root") != true
 	lib.effective(pod, container, "run_as_user") == null
 	message := sprintf("The %s may run as root: runAsNonRoot is not true.", [trim_prefix(lib.called(container), "the ")])
 	fix := "Set securityContext.runAsNonRoot: true on the pod or the container."
+	pointer := security_pointer(container)
 }
 
 # METADATA
@@ -37,12 +39,13 @@ findings contains lib.error("security", "container-root", security_pointer(conta
 #   category: security
 #   severity: error
 #   fix: "Remove privileged: true; ask for the one capability or device that is needed."
-findings contains lib.error("security", "container-privileged", security_pointer(container), message, fix) if {
+findings contains lib.error("security", "container-privileged", pointer, message, fix) if {
 	some pod in lib.pods
 	some container in pod.containers
 	container.security.privileged
 	message := sprintf("The %s is privileged.", [trim_prefix(lib.called(container), "the ")])
 	fix := "Remove privileged: true; ask for the one capability or device that is needed."
+	pointer := security_pointer(container)
 }
 
 # METADATA
@@ -55,12 +58,13 @@ findings contains lib.error("security", "container-privileged", security_pointer
 #   category: security
 #   severity: error
 #   fix: "Set securityContext.allowPrivilegeEscalation: false."
-findings contains lib.error("security", "container-privilege-escalation", security_pointer(container), message, fix) if {
+findings contains lib.error("security", "container-privilege-escalation", pointer, message, fix) if {
 	some pod in lib.pods
 	some container in pod.containers
 	container.security.allow_privilege_escalation != false
 	message := sprintf("The %s may gain privileges: allowPrivilegeEscalation is not false.", [trim_prefix(lib.called(container), "the ")])
 	fix := "Set securityContext.allowPrivilegeEscalation: false."
+	pointer := security_pointer(container)
 }
 
 # METADATA
@@ -73,22 +77,24 @@ findings contains lib.error("security", "container-privilege-escalation", securi
 #   category: security
 #   severity: error
 #   fix: "Set securityContext.capabilities.drop: [ALL]."
-findings contains lib.error("security", "container-capabilities", security_pointer(container), message, fix) if {
+findings contains lib.error("security", "container-capabilities", pointer, message, fix) if {
 	some pod in lib.pods
 	some container in pod.containers
 	dropped := container.security.capabilities_drop
 	not "ALL" in dropped
 	message := sprintf("The %s does not drop all Linux capabilities.", [trim_prefix(lib.called(container), "the ")])
 	fix := "Set securityContext.capabilities.drop: [ALL]."
+	pointer := security_pointer(container)
 }
 
-findings contains lib.error("security", "container-capabilities", security_pointer(container), message, fix) if {
+findings contains lib.error("security", "container-capabilities", pointer, message, fix) if {
 	some pod in lib.pods
 	some container in pod.containers
 	added := [name | some name in container.security.capabilities_add; name != "NET_BIND_SERVICE"]
 	count(added) > 0
 	message := sprintf("The %s adds the capabilities %s.", [trim_prefix(lib.called(container), "the "), lib.listed(added)])
 	fix := "Remove them from securityContext.capabilities.add; only NET_BIND_SERVICE may be added."
+	pointer := security_pointer(container)
 }
 
 # METADATA
@@ -101,7 +107,7 @@ findings contains lib.error("security", "container-capabilities", security_point
 #   category: security
 #   severity: error
 #   fix: "Set securityContext.seccompProfile.type: RuntimeDefault on the pod."
-findings contains lib.error("security", "container-seccomp", security_pointer(container), message, fix) if {
+findings contains lib.error("security", "container-seccomp", pointer, message, fix) if {
 	some pod in lib.pods
 	some container in pod.containers
 	profile := lib.effective(pod, container, "seccomp")
@@ -111,6 +117,7 @@ findings contains lib.error("security", "container-seccomp", security_pointer(co
 		shown_profile(profile),
 	])
 	fix := "Set securityContext.seccompProfile.type: RuntimeDefault on the pod."
+	pointer := security_pointer(container)
 }
 
 own_profiles := {"RuntimeDefault", "Localhost"}
@@ -129,11 +136,12 @@ shown_profile(profile) := profile if profile != null
 #   severity: error
 #   tiers: "standard: warning; experiment: note"
 #   fix: "Set automountServiceAccountToken: false on the pod, or name a service account of its own and waive this."
-findings contains lib.error("security", "pod-token-mounted", pod.pointer, message, fix) if {
+findings contains lib.error("security", "pod-token-mounted", pointer, message, fix) if {
 	some pod in lib.pods
 	pod.automount_token != false
 	message := "The pod is given a token for the API server: automountServiceAccountToken is not false."
 	fix := "Set automountServiceAccountToken: false on the pod."
+	pointer := pod.pointer
 }
 
 # METADATA
@@ -155,21 +163,23 @@ findings contains lib.error("security", "pod-host-namespace", pointer, message, 
 	fix := sprintf("Remove %s; reach the pod through a Service.", [name])
 }
 
-findings contains lib.error("security", "pod-host-namespace", port.pointer, message, fix) if {
+findings contains lib.error("security", "pod-host-namespace", pointer, message, fix) if {
 	some pod in lib.pods
 	some container in pod.containers
 	some port in container.ports
 	port.host_port != 0
 	message := sprintf("The %s opens port %v of its node.", [trim_prefix(lib.called(container), "the "), port.host_port])
 	fix := "Remove hostPort; reach the pod through a Service."
+	pointer := port.pointer
 }
 
-findings contains lib.error("security", "pod-host-namespace", security_pointer(container), message, fix) if {
+findings contains lib.error("security", "pod-host-namespace", pointer, message, fix) if {
 	some pod in lib.pods
 	some container in pod.containers
 	container.security.proc_mount != "Default"
 	message := sprintf("The %s has an unmasked /proc (procMount %s).", [trim_prefix(lib.called(container), "the "), container.security.proc_mount])
 	fix := "Remove securityContext.procMount."
+	pointer := security_pointer(container)
 }
 
 # METADATA
@@ -180,12 +190,13 @@ findings contains lib.error("security", "pod-host-namespace", security_pointer(c
 #   category: security
 #   severity: error
 #   fix: Use a PersistentVolumeClaim, an emptyDir or a ConfigMap.
-findings contains lib.error("security", "pod-host-path", volume.pointer, message, fix) if {
+findings contains lib.error("security", "pod-host-path", pointer, message, fix) if {
 	some pod in lib.pods
 	some volume in pod.volumes
 	volume.kind == "hostPath"
 	message := sprintf("The volume %q is the path %s of the node.", [volume.name, volume.host_path])
 	fix := "Use a PersistentVolumeClaim, an emptyDir or a ConfigMap."
+	pointer := volume.pointer
 }
 
 # METADATA

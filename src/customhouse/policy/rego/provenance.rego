@@ -13,7 +13,7 @@ import data.customhouse.lib
 #   category: security
 #   severity: error
 #   fix: Build it the way that the expectation says, or change the expectation by review.
-findings contains lib.error("security", "provenance-expected", artifact.pointer, message, fix) if {
+findings contains lib.error("security", "provenance-expected", pointer, message, fix) if {
 	some artifact in expected
 	count(statements(artifact)) == 0
 	message := sprintf("There is no verified provenance of the %s %s; the expectation %s (%s) asks for it.", [
@@ -23,9 +23,10 @@ findings contains lib.error("security", "provenance-expected", artifact.pointer,
 		artifact.provenance.place,
 	])
 	fix := "Have its builder write SLSA v1 provenance, signed by somebody whom the base revision trusts with it."
+	pointer := artifact.pointer
 }
 
-findings contains lib.error("security", "provenance-expected", artifact.pointer, message, fix) if {
+findings contains lib.error("security", "provenance-expected", pointer, message, fix) if {
 	some artifact in expected
 	found := statements(artifact)
 	count(found) > 0
@@ -41,6 +42,7 @@ findings contains lib.error("security", "provenance-expected", artifact.pointer,
 		places(problem),
 	])
 	fix := sprintf("Build it as %s says, or change that by review.", [artifact.provenance.place])
+	pointer := artifact.pointer
 }
 
 places(problem) := sprintf("%s, expected at %s", [problem.at, problem.place]) if problem.at != ""
@@ -55,7 +57,7 @@ places(problem) := sprintf("expected at %s", [problem.place]) if problem.at == "
 #   category: compliance
 #   severity: error
 #   fix: Build the artifact anew.
-findings contains lib.error("compliance", "provenance-stale", artifact.pointer, message, fix) if {
+findings contains lib.error("compliance", "provenance-stale", pointer, message, fix) if {
 	some artifact in expected
 	limit := artifact.provenance.max_age_days
 	is_number(limit)
@@ -68,6 +70,7 @@ findings contains lib.error("compliance", "provenance-stale", artifact.pointer, 
 		limit,
 	])
 	fix := "Build the artifact anew."
+	pointer := artifact.pointer
 }
 
 # METADATA
@@ -80,7 +83,7 @@ findings contains lib.error("compliance", "provenance-stale", artifact.pointer, 
 #   category: security
 #   severity: error
 #   fix: Build it with a builder of that level, and declare the builder with who signs for it.
-findings contains lib.error("security", "provenance-level", artifact.pointer, message, fix) if {
+findings contains lib.error("security", "provenance-level", pointer, message, fix) if {
 	some artifact in input.artifacts
 	asked := level_asked[artifact.role]
 	is_number(asked)
@@ -95,6 +98,7 @@ findings contains lib.error("security", "provenance-level", artifact.pointer, me
 		reason(found),
 	])
 	fix := sprintf("Build it with a builder of level %v that provenance.builders of customhouse.yaml declares.", [asked])
+	pointer := artifact.pointer
 }
 
 level_asked := {

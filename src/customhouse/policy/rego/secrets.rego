@@ -31,21 +31,23 @@ findings contains lib.error("security", "secret-in-git", "", message, fix) if {
 #   category: security
 #   severity: error
 #   fix: Take it from a Secret (valueFrom.secretKeyRef), and change the value that was committed.
-findings contains lib.error("security", "secret-in-container", variable.pointer, message, fix) if {
+findings contains lib.error("security", "secret-in-container", pointer, message, fix) if {
 	some pod in lib.pods
 	some container in pod.containers
 	some variable in container.environment
 	variable.looks_like != null
 	message := sprintf("The environment variable %s of %s holds %s.", [variable.name, lib.called(container), variable.looks_like])
 	fix := "Take it from a Secret (valueFrom.secretKeyRef), and change the value that was committed."
+	pointer := variable.pointer
 }
 
-findings contains lib.error("security", "secret-in-container", found.pointer, message, fix) if {
+findings contains lib.error("security", "secret-in-container", pointer, message, fix) if {
 	some pod in lib.pods
 	some container in pod.containers
 	some found in container.credentials
 	message := sprintf("An argument of %s holds %s.", [lib.called(container), found.looks_like])
 	fix := "Take it from a Secret (an environment variable with valueFrom.secretKeyRef), and change the value."
+	pointer := found.pointer
 }
 
 # METADATA
@@ -58,8 +60,9 @@ findings contains lib.error("security", "secret-in-container", found.pointer, me
 #   category: security
 #   severity: error
 #   fix: Move it to a secret store, refer to it (ExternalSecret, SealedSecret), and change the value that was committed.
-findings contains lib.error("security", "secret-in-object", found.pointer, message, fix) if {
+findings contains lib.error("security", "secret-in-object", pointer, message, fix) if {
 	some found in input.change.after.spec.credentials
 	message := sprintf("The value at %s holds %s.", [found.pointer, found.looks_like])
 	fix := "Move it to a secret store, refer to it (ExternalSecret, SealedSecret), and change the value."
+	pointer := found.pointer
 }

@@ -27,7 +27,7 @@ findings contains finding if {
 }
 
 # What the bound of Facts left out has no name to be waived by.
-findings contains lib.error("security", "vulnerability-denied", artifact.pointer, message, fix) if {
+findings contains lib.error("security", "vulnerability-denied", pointer, message, fix) if {
 	some artifact in described
 	count(refused(artifact)) > 0
 	message := sprintf("The %s %s has more such vulnerabilities than are listed: %s.", [
@@ -36,6 +36,7 @@ findings contains lib.error("security", "vulnerability-denied", artifact.pointer
 		tally(refused(artifact)),
 	])
 	fix := "Update what is listed first, and build anew; the scanner's own report has all of them."
+	pointer := artifact.pointer
 }
 
 # METADATA
@@ -59,7 +60,7 @@ findings contains finding if {
 	)
 }
 
-findings contains lib.warning("security", "vulnerability-warned", artifact.pointer, message, fix) if {
+findings contains lib.warning("security", "vulnerability-warned", pointer, message, fix) if {
 	some artifact in described
 	count(refused(artifact)) == 0
 	listed := [item | some item in artifact.vulnerabilities.left_out; warns(left(item))]
@@ -70,6 +71,7 @@ findings contains lib.warning("security", "vulnerability-warned", artifact.point
 		tally(listed),
 	])
 	fix := "Look at the scanner's own report, which has all of them."
+	pointer := artifact.pointer
 }
 
 # METADATA
@@ -83,7 +85,7 @@ findings contains lib.warning("security", "vulnerability-warned", artifact.point
 #   severity: error
 #   tiers: "experiment: warning"
 #   fix: Scan again with a fresh database, and sign the new report.
-findings contains lib.error("compliance", "vulnerability-report-stale", artifact.pointer, message, fix) if {
+findings contains lib.error("compliance", "vulnerability-report-stale", pointer, message, fix) if {
 	limit := limits.max_age_days
 	is_number(limit)
 	some artifact in described
@@ -98,6 +100,7 @@ findings contains lib.error("compliance", "vulnerability-report-stale", artifact
 		concat("; ", [aged(report) | some report in own]),
 	])
 	fix := "Scan again with a fresh database, and sign the report (`customhouse vuln attest`)."
+	pointer := artifact.pointer
 }
 
 # METADATA
@@ -111,7 +114,7 @@ findings contains lib.error("compliance", "vulnerability-report-stale", artifact
 #   severity: error
 #   tiers: "standard: warning; batch: warning; experiment: note"
 #   fix: Let the scanner see all of it, and sign the new report.
-findings contains lib.error("compliance", "vulnerability-report-partial", artifact.pointer, message, fix) if {
+findings contains lib.error("compliance", "vulnerability-report-partial", pointer, message, fix) if {
 	some artifact in described
 	reports := artifact.vulnerabilities.reports
 	some platform in {report.platform | some report in reports}
@@ -124,9 +127,10 @@ findings contains lib.error("compliance", "vulnerability-report-partial", artifa
 		concat("; ", own[0].gaps),
 	])
 	fix := "Let the scanner see all of it, and sign the new report."
+	pointer := artifact.pointer
 }
 
-findings contains lib.error("compliance", "vulnerability-report-partial", artifact.pointer, message, fix) if {
+findings contains lib.error("compliance", "vulnerability-report-partial", pointer, message, fix) if {
 	some artifact in described
 	some problem in artifact.vulnerabilities.missing
 	message := sprintf("Nothing that counts is said of the vulnerabilities of all platforms of the %s %s: %s.", [
@@ -135,10 +139,11 @@ findings contains lib.error("compliance", "vulnerability-report-partial", artifa
 		problem,
 	])
 	fix := "Scan the image of every platform, and sign each report."
+	pointer := artifact.pointer
 }
 
 # A bundle that is asked without the reader of reports must not take them for clean ones.
-findings contains lib.error("compliance", "vulnerability-report-partial", artifact.pointer, message, fix) if {
+findings contains lib.error("compliance", "vulnerability-report-partial", pointer, message, fix) if {
 	some artifact in input.artifacts
 	not artifact.vulnerabilities
 	some item in artifact.evidence
@@ -146,6 +151,7 @@ findings contains lib.error("compliance", "vulnerability-report-partial", artifa
 	item.verified
 	message := sprintf("The report about the vulnerabilities of the %s %s was not read.", [artifact.role, artifact.reference])
 	fix := "Judge with a version of customhouse that reads reports of vulnerabilities."
+	pointer := artifact.pointer
 }
 
 # METADATA
@@ -156,7 +162,7 @@ findings contains lib.error("compliance", "vulnerability-report-partial", artifa
 #   category: compliance
 #   severity: note
 #   fix: "Give the database's date when the report is signed: customhouse vuln attest --database-as-of."
-findings contains lib.note("compliance", "vulnerability-database-undated", artifact.pointer, message, fix) if {
+findings contains lib.note("compliance", "vulnerability-database-undated", pointer, message, fix) if {
 	limit := limits.max_age_days
 	is_number(limit)
 	some artifact in described
@@ -169,6 +175,7 @@ findings contains lib.note("compliance", "vulnerability-database-undated", artif
 		artifact.reference,
 	])
 	fix := "Give the database's date when the report is signed: customhouse vuln attest --database-as-of."
+	pointer := artifact.pointer
 }
 
 # METADATA
@@ -179,7 +186,7 @@ findings contains lib.note("compliance", "vulnerability-database-undated", artif
 #   category: security
 #   severity: warning
 #   fix: Build on a release that is maintained.
-findings contains lib.warning("security", "vulnerability-end-of-life", artifact.pointer, message, fix) if {
+findings contains lib.warning("security", "vulnerability-end-of-life", pointer, message, fix) if {
 	some artifact in described
 	some system in {report.end_of_life | some report in artifact.vulnerabilities.reports; report.end_of_life != ""}
 	message := sprintf("The %s %s is built on %s, which nobody maintains any more.", [
@@ -188,6 +195,7 @@ findings contains lib.warning("security", "vulnerability-end-of-life", artifact.
 		system,
 	])
 	fix := "Build on a release that is maintained."
+	pointer := artifact.pointer
 }
 
 # METADATA
@@ -198,7 +206,7 @@ findings contains lib.warning("security", "vulnerability-end-of-life", artifact.
 #   category: security
 #   severity: note
 #   fix: Nothing, as long as the reason holds.
-findings contains lib.note("security", "vulnerability-excused", artifact.pointer, message, fix) if {
+findings contains lib.note("security", "vulnerability-excused", pointer, message, fix) if {
 	some artifact in described
 	some item in artifact.vulnerabilities.excused
 	message := sprintf("The %s %s is not affected by %s in %s, says %s (signed by %s): %s.", [
@@ -211,6 +219,7 @@ findings contains lib.note("security", "vulnerability-excused", artifact.pointer
 		concat(", ", [word | some word in [item.status, item.justification, item.statement]; word != ""]),
 	])
 	fix := "Nothing, as long as the reason holds."
+	pointer := artifact.pointer
 }
 
 # METADATA
@@ -221,7 +230,7 @@ findings contains lib.note("security", "vulnerability-excused", artifact.pointer
 #   category: security
 #   severity: warning
 #   fix: Have it signed anew by a key of kind vex, about the digest that is pinned and with a justification.
-findings contains lib.warning("security", "vulnerability-excuse-ignored", artifact.pointer, message, fix) if {
+findings contains lib.warning("security", "vulnerability-excuse-ignored", pointer, message, fix) if {
 	some artifact in described
 	some item in artifact.vulnerabilities.ignored
 	message := sprintf("A VEX statement of %s about the %s %s does not count: %s.", [
@@ -231,6 +240,7 @@ findings contains lib.warning("security", "vulnerability-excuse-ignored", artifa
 		item.problem,
 	])
 	fix := "Have it signed anew by a key of kind vex, about the digest that is pinned and with a justification."
+	pointer := artifact.pointer
 }
 
 # METADATA
@@ -241,7 +251,7 @@ findings contains lib.warning("security", "vulnerability-excuse-ignored", artifa
 #   category: security
 #   severity: warning
 #   fix: Scan the artifact yourself, and sign the report.
-findings contains lib.warning("security", "vulnerability-heard", artifact.pointer, message, fix) if {
+findings contains lib.warning("security", "vulnerability-heard", pointer, message, fix) if {
 	some artifact in described
 	some item in artifact.vulnerabilities.heard
 	message := sprintf("A report of %s about the %s %s, which does not count (%s), names %s (%s) in %s %s.", [
@@ -255,6 +265,7 @@ findings contains lib.warning("security", "vulnerability-heard", artifact.pointe
 		item.version,
 	])
 	fix := "Scan the artifact yourself, and sign the report."
+	pointer := artifact.pointer
 }
 
 # METADATA
@@ -265,7 +276,7 @@ findings contains lib.warning("security", "vulnerability-heard", artifact.pointe
 #   category: compliance
 #   severity: note
 #   fix: Scan without the scanner's own ignore rules, and sign a VEX statement for what is not affected.
-findings contains lib.note("compliance", "vulnerability-suppressed", artifact.pointer, message, fix) if {
+findings contains lib.note("compliance", "vulnerability-suppressed", pointer, message, fix) if {
 	some artifact in described
 	some report in artifact.vulnerabilities.reports
 	report.suppressed > 0
@@ -276,6 +287,7 @@ findings contains lib.note("compliance", "vulnerability-suppressed", artifact.po
 		artifact.reference,
 	])
 	fix := "Scan without the scanner's own ignore rules, and sign a VEX statement for what is not affected."
+	pointer := artifact.pointer
 }
 
 described := [artifact | some artifact in input.artifacts; artifact.vulnerabilities]
