@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import regorus
@@ -34,6 +35,14 @@ def test_a_package_of_ones_own_joins_and_its_severity_can_be_set(package):
     facts = {"own": True, "tier": {"checks": {"own-rule": "warning"}, "relaxations": {}}, "settings": {}}
     found = RegorusEngine().evaluate(bundle.modules, bundle.data, facts, QUERY)
     assert [(item["rule"], item["severity"]) for item in found] == [("own-rule", "warning")]
+
+
+def test_what_may_have_no_value_stands_in_no_head():
+    """A set whose head has no value for one item loses others in the embedded engine; a body only loses that one."""
+    for name, source in BUNDLE.modules.items():
+        heads = re.findall(r"^findings contains lib\.(?:error|warning|note)\((.*)\) if", source, re.MULTILINE)
+        for head in heads:
+            assert re.fullmatch(r"[\w, ]*", re.sub(r'"(?:[^"\\]|\\.)*"', "", head)), f"{name}: {head}"
 
 
 @pytest.mark.parametrize("relaxation", ["a text", 1, [], {}, {"state": 1}, {"state": "active"}])
