@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from customhouse.app.settings import Settings
-from customhouse.cli.output import common, formats, talk, write_json, write_table, write_text
+from customhouse.cli.output import common, formats, plural, talk, write_json, write_table, write_text
 
 
 @click.command()
@@ -45,7 +45,10 @@ def _show(found: Mapping[str, Any], settings: Settings) -> None:
         row = [item["action"], f"{resource['kind']} {place}{resource['name']}", item.get("note") or shown + more]
         rows.append([item["target"], *row] if "targets" in found else row)
     write_table("", [*(["Target"] if "targets" in found else []), "Action", "Resource", ""], rows)
-    write_text(found["blocked"] or f"{len(rows)} actions to reach {found['revision'][:12]}")
+    short = found["revision"][:12]
+    write_text(found["blocked"] or f"{plural(len(rows), 'action')} to reach {short}")
+    if rows:  # what follows from a revision that is denied is that nothing of this happens
+        talk(settings, f"whether the rules allow it: `customhouse gate --head {short}`")
     observed = [item["name"] for item in found.get("targets", ()) if item["mode"] == "observe"]
     if observed or found.get("mode") == "observe":
         which = f"{', '.join(observed)}: observed" if observed else "this cluster is observed"

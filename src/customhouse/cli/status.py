@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from customhouse.app.settings import Settings
-from customhouse.cli.output import common, formats, talk, write_json, write_table, write_text
+from customhouse.cli.output import common, formats, plural, talk, write_json, write_table, write_text
 
 
 @click.command()
@@ -61,9 +61,9 @@ def _cluster(found: Mapping[str, Any]) -> None:
         return
     if "targets" not in found:
         waits = len(found["waiting"])
-        write_text(f"{found['objects']} objects in the cluster, {waits} not applied yet ({found['mode']})")
+        write_text(f"{plural(found['objects'], 'object')} in the cluster, {waits} not applied yet ({found['mode']})")
     for item in found.get("targets", ()):
-        count = f"{item['objects']} object{'' if item['objects'] == 1 else 's'}"
+        count = plural(item["objects"], "object")
         said = f"{item['name']}: {count}, {item['waiting']} not applied yet ({item['mode']})"
         write_text(f"{said}: {item['problem']}" if item["problem"] else said)
     for item in found["waiting"][:10]:
@@ -130,7 +130,8 @@ def history(name: str | None, limit: int, output: str, settings: Settings) -> No
     ]
     write_table("", columns, rows)
     if not rows:
-        talk(settings, f"nothing called {name!r} was released yet" if name else "nothing was released yet")
+        said = f"nothing called {name!r} was released yet" if name else "nothing was released yet"
+        talk(settings, f"{said}; `customhouse status` shows what is on its way")
 
 
 def _percent(weight: int | None) -> str:
