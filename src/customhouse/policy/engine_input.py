@@ -23,6 +23,13 @@ def input_bytes(document: Any, limit: int = MAX_INPUT) -> bytes:
     return text
 
 
+def rule_path(query: str) -> str:
+    """A query as a server's path below /v1/data: `data.a.b` → `a/b`. Raises PolicyError for what is no rule's name."""
+    if not query.startswith("data.") or not query.replace("_", "").replace(".", "").isalnum():
+        raise PolicyError(f"{query[:100]!r} is no path of a rule")
+    return query.removeprefix("data.").replace(".", "/")
+
+
 def batches(texts: Sequence[bytes], most: int, most_bytes: int) -> Iterator[list[bytes]]:
     """The texts in order, at most so many and so many bytes at a time; one that is larger goes alone."""
     batch: list[bytes] = []

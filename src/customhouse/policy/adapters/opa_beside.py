@@ -28,7 +28,7 @@ from customhouse._kit.canonical import canonical_json
 from customhouse._kit.digest import json_digest
 from customhouse.core.errors import PolicyError
 from customhouse.policy.adapters.opa_program import UnixConnection, refusal_of
-from customhouse.policy.engine_input import input_bytes
+from customhouse.policy.engine_input import input_bytes, rule_path
 from customhouse.policy.foreign_tokens import edited, path_at, tokens_of
 from customhouse.policy.lint import check_modules
 
@@ -69,8 +69,7 @@ class OpaBeside:
     ) -> Any:
         """The JSON value of `query` (`data.customhouse.findings`); sets are sorted lists. Raises PolicyError."""
         text = input_bytes(document)
-        if not query.startswith("data.") or not query.replace("_", "").replace(".", "").isalnum():
-            raise PolicyError(f"{query[:100]!r} is no path of a rule")
+        rule_path(query)
         with self._lock:
             root = self._root(modules, data)
             answer = self._judge(root, query, text)

@@ -26,7 +26,7 @@ from customhouse._kit.process import ProgramError, ProgramMissingError, Running,
 from customhouse.core.errors import PolicyError
 from customhouse.policy.adapters.opa import OpaEngine
 from customhouse.policy.adapters.opa_program import UnixConnection, refusal_of
-from customhouse.policy.engine_input import input_bytes
+from customhouse.policy.engine_input import input_bytes, rule_path
 
 READY_S = 20.0
 _PAUSE_S = 0.01
@@ -59,12 +59,11 @@ class OpaServer:
     ) -> Any:
         """The JSON value of `query` (`data.customhouse.findings`); sets are sorted lists. Raises PolicyError."""
         text = input_bytes(document)
-        if not query.startswith("data.") or not query.replace("_", "").replace(".", "").isalnum():
-            raise PolicyError(f"{query[:100]!r} is no path of a rule")
+        path = rule_path(query)
         with self._lock:
             child = self._serving(modules, data)
             try:
-                answer = child.ask(query.removeprefix("data.").replace(".", "/"), text, self._timeout_s)
+                answer = child.ask(path, text, self._timeout_s)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 self._end()
                 late = isinstance(error, TimeoutError)
