@@ -1,7 +1,8 @@
 """Files that the real SOPS (3.13.3) encrypted for age keys: opened to what went in, and never when they were altered.
 
 `sops/NAME.yaml` went in; NAME.all.yaml is `sops --encrypt --age RECIPIENT`, NAME.regex.yaml has `--encrypted-regex
-'^(data|stringData)$'`, maconly `--mac-only-encrypted` too, two-keys two recipients. The keys are for these tests alone.
+'^(data|stringData)$'`, maconly `--mac-only-encrypted` too, two-keys two recipients, groups a key that three groups share (the two age keys, and
+one at Google) of which two are needed. The keys are for these tests alone.
 """
 
 from __future__ import annotations
@@ -165,3 +166,28 @@ def test_a_broken_age_file_is_an_error_and_never_another_key() -> None:
     for broken in ("", "x", sealed.replace("BEGIN", "BEGINS"), sealed[:200] + sealed[210:], sealed.replace("A", "!")):
         with pytest.raises(AgeError):
             opened(broken, KEYS)
+
+
+def test_a_shared_key_is_put_together_of_as_many_groups_as_are_needed_and_of_no_fewer() -> None:
+    name = "secret.groups.yaml"
+    data = (FOLDER / name).read_bytes()
+    assert opener(name, data, (*KEYS, *OTHER)).opened(documents(name)[0]) == documents("secret.yaml")[0]
+    for keys in ((), KEYS, OTHER):
+        said = str(refused(name, data, keys))
+        assert f"2 of its 3 key groups are needed, and {len(keys)} opened" in said
+    both = (*KEYS, *OTHER)
+    text = data.decode()
+    for old, new in (
+        ("shamir_threshold: 2", "shamir_threshold: 3"),
+        ("shamir_threshold: 2", "shamir_threshold: many"),
+        # One group twice is not two of them.
+        (
+            re.findall(r"(?s)        - age:\n.*?hc_vault: \[\]\n", text)[1],
+            re.findall(r"(?s)        - age:\n.*?\]\n", text)[0],
+        ),
+    ):
+        assert old in text
+        refused(name, text.replace(old, new).encode(), both)
+    # Whatever the file says of how many are needed: with less than that the code does not fit.
+    for fewer in ("1", "0"):
+        refused(name, text.replace("shamir_threshold: 2", f"shamir_threshold: {fewer}").encode(), KEYS)

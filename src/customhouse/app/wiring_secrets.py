@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -15,19 +16,22 @@ from customhouse.core.resource import Declaration
 
 if TYPE_CHECKING:
     from customhouse._kit.amazon import AmazonApi
+    from customhouse._kit.clock import Clock
     from customhouse.control.adapters.age import Identity
     from customhouse.control.adapters.sops_keys import KeyOpener
     from customhouse.execution.adapters.secrets import Provider
 
 MAX_KEYS = 1024 * 1024
+_GOOGLE_SAID = ("GOOGLE_OAUTH_ACCESS_TOKEN", "GOOGLE_CREDENTIALS", "GOOGLE_APPLICATION_CREDENTIALS")
 
 
 def opener(settings: Settings, read: Callable[[str], bytes | None], declared: Iterable[Declaration]) -> Opener | None:
     """What opens the sealed objects among some Declarations; None where there are none. `read` gives their files.
 
     Keys are those of SOPS itself: SOPS_AGE_KEY and the file that SOPS_AGE_KEY_FILE names, the key ring of GnuPG, AWS
-    KMS by the keys that Amazon's own tools read, and the Vault at VAULT_ADDR. Raises ConfigError for keys that cannot
-    be read.
+    KMS by the keys that Amazon's own tools read, the Vault at VAULT_ADDR, Google's and Microsoft's services as the
+    service account that GOOGLE_APPLICATION_CREDENTIALS and AZURE_CLIENT_ID name. Raises ConfigError for keys that
+    cannot be read.
     """
     sealed = {mac_of(item.manifest): item.location.file for item in declared if is_sealed(item.manifest)}
     if not sealed:
@@ -55,7 +59,52 @@ def _other_keys(settings: Settings) -> Mapping[str, KeyOpener]:
     if said.get("VAULT_ADDR") and said.get("VAULT_TOKEN"):
         space, authority = said.get("VAULT_NAMESPACE", ""), said.get("VAULT_CACERT") or None
         found["hc_vault"] = by_vault(said["VAULT_ADDR"], said["VAULT_TOKEN"], space, authority)
+    return {**found, **_clouds(settings)}
+
+
+def _clouds(settings: Settings) -> Mapping[str, KeyOpener]:
+    """Google's and Microsoft's key services, each where the environment says who asks."""
+    from customhouse.app import wiring
+    from customhouse.control.adapters.sops_clouds import GOOGLE, azure_token, by_azure, by_google, kept
+
+    said, clock = settings.environment, wiring.clock()
+    found: dict[str, KeyOpener] = {}
+    if any(said.get(name) for name in _GOOGLE_SAID):
+        address = said.get("SOPS_GCP_KMS_ENDPOINT") or GOOGLE
+        address = address if "://" in address else f"https://{address}"
+        token = kept(lambda _: _google_token(said, clock), clock)
+        found["gcp_kms"] = by_google(lambda: token(""), address)
+    if said.get("AZURE_CLIENT_ID"):
+        found["azure_kv"] = by_azure(kept(lambda scope: azure_token(said, scope, _credential), clock))
     return found
+
+
+def _google_token(said: Mapping[str, str], clock: Clock) -> str:
+    """GOOGLE_OAUTH_ACCESS_TOKEN as it is, else by the service account that the other two name."""
+    from customhouse.control.adapters.sops_clouds import google_token
+    from customhouse.control.adapters.sops_keys import KeyNotOpenedError
+
+    if said.get("GOOGLE_OAUTH_ACCESS_TOKEN"):
+        return said["GOOGLE_OAUTH_ACCESS_TOKEN"]
+    given = said.get("GOOGLE_CREDENTIALS") or said.get("GOOGLE_APPLICATION_CREDENTIALS") or ""
+    try:
+        account = json.loads(given if given.lstrip().startswith("{") else _credential(given))
+    except (ValueError, RecursionError):
+        account = None
+    if not isinstance(account, dict) or account.get("type") != "service_account":
+        raise KeyNotOpenedError("Google Cloud KMS: GOOGLE_APPLICATION_CREDENTIALS names no key of a service account")
+    return google_token(account, clock.now)
+
+
+def _credential(file: str) -> str:
+    from customhouse.control.adapters.sops_keys import KeyNotOpenedError
+
+    try:
+        with Path(file).open("rb") as handle:
+            return handle.read(MAX_KEYS).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise KeyNotOpenedError(f"the credential in {file[:200]} cannot be read: {said}") from None
 
 
 def _amazon(settings: Settings, service: str, region: str) -> AmazonApi:

@@ -1,6 +1,7 @@
 """SOPS files, opened in memory: YAML and JSON, as `sops --encrypt` writes them (getsops/sops v3).
 
-1. The data key: by one of the age recipients in `sops.age`, else by what else was given (`sops_keys`).
+1. The data key: by one of the age recipients in `sops.age`, else by what else was given (`sops_keys`, `sops_clouds`).
+   Where it is shared among groups (`key_groups`), each opened group gives a part, and `shamir_threshold` of them it.
 2. Every `ENC[AES256_GCM,…]` with the path of its keys as additional data.
 3. The authentication code over all values (or, with `mac_only_encrypted`, the encrypted ones) of all documents.
 Nothing is given out before step 3 was right. No value and no key is in any message.
@@ -26,6 +27,7 @@ from cryptography.hazmat.primitives.ciphers.modes import GCM
 
 from customhouse.control import yaml_nodes
 from customhouse.control.adapters.age import AgeError, Identity, opened
+from customhouse.control.adapters.shamir import combined
 from customhouse.control.adapters.sops_keys import KeyNotOpenedError, KeyOpener
 from customhouse.control.sealed import METADATA, is_sealed, mac_of
 from customhouse.control.yaml_values import Reader
@@ -39,8 +41,8 @@ _ONLY_ENCRYPTED = hashlib.sha256(b"sops").digest()
 """What the code begins with where only encrypted values are in it."""
 _OTHERS = ("kms", "gcp_kms", "azure_kv", "hc_vault", "pgp", "hckms")
 _COMMENT = object()
-_MAX_ENTRIES = 20
-"""Keys of one kind that are tried: each may be a program or a service."""
+_MAX_ENTRIES, _MAX_GROUPS, _MAX_TRIED = 20, 10, 40
+"""Keys of one kind, groups, and keys of programs and services that are tried for one file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class SopsOpener:
     ) -> None:
         """`files` by the authentication code (`mac_of`) of the manifests that came out of them.
 
-        `others` opens entries of other kinds by their name in the file (`pgp`, `kms`, `hc_vault`).
+        `others` opens entries of other kinds by their name in the file, such as `pgp` and `gcp_kms`.
         """
         self._files = files
         self._keys = tuple(keys)
@@ -127,38 +129,93 @@ def _documents(path: str, data: bytes) -> list[dict[str, Any]]:
 def _data_key(
     path: str, metadata: Mapping[str, Any], keys: tuple[Identity, ...], others: Mapping[str, KeyOpener]
 ) -> bytes:
-    if metadata.get("key_groups") or metadata.get("shamir_threshold"):
-        raise _refused(path, "its key is shared between groups, which is not followed here")
-    recipients = _entries(metadata, "age")
-    problems = []
-    for item in recipients:
-        try:
-            key = opened(str(item.get("enc")), keys)
-        except AgeError as error:
-            raise _refused(path, str(error)) from error
-        if key is not None:
-            return _whole(path, key)
-    for kind, opener in others.items():
-        for item in _entries(metadata, kind):
+    opens = _Opens(path, keys, others)
+    shared, threshold = metadata.get("key_groups"), metadata.get("shamir_threshold") or 0
+    if not isinstance(threshold, int) or not isinstance(shared or [], list):
+        raise _refused(path, "how its key is shared cannot be read")
+    if not shared or any(metadata.get(kind) for kind in ("age", *_OTHERS)):
+        if threshold > 1:
+            raise _refused(path, f"its key is shared between {threshold} groups, and one is there")
+        found = opens.group(metadata)
+    elif len(shared) == 1:
+        found = opens.group(shared[0])
+    else:
+        return _together(path, shared, max(threshold, 2), opens)
+    if found is None:
+        raise opens.refused("")
+    return _whole(path, found)
+
+
+def _together(path: str, shared: list[Any], threshold: int, opens: _Opens) -> bytes:
+    """The key, of which every group has a part; `threshold` of them are enough."""
+    parts: list[bytes] = []
+    for group in shared[:_MAX_GROUPS]:
+        part = opens.group(group)
+        if part is not None:
+            parts.append(part)
+        if len(parts) == threshold:
+            break
+    if len(parts) < threshold:
+        raise opens.refused(f"{threshold} of its {len(shared)} key groups are needed, and {len(parts)} opened; ")
+    try:
+        return _whole(path, combined(parts))
+    except ValueError as error:
+        raise _refused(path, str(error)) from error
+
+
+@dataclass(slots=True)
+class _Opens:
+    """What opens entries, and what it met on the way."""
+
+    path: str
+    keys: tuple[Identity, ...]
+    others: Mapping[str, KeyOpener]
+    problems: list[str] = field(default_factory=list)
+    recipients: list[str] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
+    left: int = _MAX_TRIED
+
+    def group(self, entries: Any) -> bytes | None:
+        """What the first entry that is for us holds: the key, or a part of it."""
+        if not isinstance(entries, Mapping):
+            raise _refused(self.path, "a group of its keys cannot be read")
+        self.kinds += [name for name in _OTHERS if entries.get(name) and name not in self.kinds]
+        for item in _entries(entries, "age"):
+            self.recipients.append(str(item.get("recipient"))[:80])
             try:
-                key = opener(item)
-            except KeyNotOpenedError as error:
-                problems.append(str(error)[:500])
-                continue
+                key = opened(str(item.get("enc")), self.keys)
+            except AgeError as error:
+                raise _refused(self.path, str(error)) from error
             if key is not None:
-                return _whole(path, key)
-    if problems:
-        raise _refused(path, "; ".join(problems[:3]), "give a key that may open it, or `sops updatekeys`")
-    if not recipients:
-        named = [name for name in _OTHERS if metadata.get(name)]
-        known = ", ".join(("age", *others))
-        raise _refused(path, f"it is encrypted for {', '.join(named) or 'nobody'}, and here is what opens {known}")
-    told = ", ".join([str(item.get("recipient"))[:80] for item in recipients][:5])
-    raise _refused(
-        path,
-        f"no key that is known here opens it; it is encrypted for {told}",
-        "name the file of the key in SOPS_AGE_KEY_FILE, or give it in SOPS_AGE_KEY",
-    )
+                return key
+        for kind, opener in self.others.items():
+            for item in _entries(entries, kind):
+                self.left -= 1
+                if self.left < 0:
+                    raise _refused(self.path, f"it has more than {_MAX_TRIED} keys, and none of those opens it")
+                try:
+                    key = opener(item)
+                except KeyNotOpenedError as error:
+                    self.problems.append(str(error)[:500])
+                    continue
+                if key is not None:
+                    return key
+        return None
+
+    def refused(self, told: str) -> CannotDecideError:
+        """Why nothing opens it."""
+        if self.problems:
+            said = told + "; ".join(self.problems[:3])
+            return _refused(self.path, said, "give a key that may open it, or `sops updatekeys`")
+        if not self.recipients:
+            known = ", ".join(("age", *self.others))
+            named = ", ".join(self.kinds) or "nobody"
+            return _refused(self.path, f"{told}it is encrypted for {named}, and here is what opens {known}")
+        return _refused(
+            self.path,
+            f"{told}no key that is known here opens it; it is encrypted for {', '.join(self.recipients[:5])}",
+            "name the file of the key in SOPS_AGE_KEY_FILE, or give it in SOPS_AGE_KEY",
+        )
 
 
 def _entries(metadata: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
