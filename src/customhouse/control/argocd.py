@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from customhouse.control.outside import mount_folder
+from customhouse.control.outside_names import of_argo
 from customhouse.control.rendering_owned import listed, local, mapping, text
 from customhouse.core.application import (
     Application,
@@ -82,12 +84,14 @@ def _normal(address: str) -> str:
 def _source(source: Mapping[str, Any], remotes: Sequence[str]) -> ApplicationSource:
     path, url = local(source.get("path")), text(source.get("repoURL"))
     ours = not remotes or any(same_repository(url, remote) for remote in remotes)
+    asked = of_argo(source)
     return ApplicationSource(
         url,
         text(source.get("path")) if path is None else path,
         text(source.get("targetRevision")),
         text(source.get("chart")),
-        path is not None and not source.get("chart") and ours,
+        path is not None and asked is None and ours,
+        "" if asked is None else mount_folder(asked),
     )
 
 

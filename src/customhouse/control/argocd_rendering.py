@@ -9,6 +9,8 @@ from typing import Any
 
 from customhouse.control.argocd import cluster_of, sources_of
 from customhouse.control.folders import files_below
+from customhouse.control.outside import Both, Mount, Outside
+from customhouse.control.outside_names import of_argo
 from customhouse.control.rendering import CHART, Sight
 from customhouse.control.rendering_jsonnet import imports_anything
 from customhouse.control.rendering_kustomize import kustomization_in
@@ -47,6 +49,10 @@ class _Source:
     namespace: str
     cluster: str
     files: Mapping[str, bytes]
+    mount: Mount | None = None
+    """What was fetched and holds the folder; `files` are then those."""
+    tree: Mapping[str, bytes] | None = None
+    """The files of the repository, where `files` are others."""
 
     def part(self, name: str) -> tuple[Mapping[str, Any], str]:
         """One of its mappings, and the pointer to it."""
@@ -54,32 +60,45 @@ class _Source:
 
 
 def application_roots(
-    item: Declaration, spec: Mapping[str, Any], files: Mapping[str, bytes], sight: Sight
+    item: Declaration, spec: Mapping[str, Any], files: Mapping[str, bytes], sight: Sight, outside: Outside
 ) -> Iterator[Owned]:
     """The roots of one Application. Raises DeclarationError, at the field, for what is said and not followed."""
+    for one, references in _placed(item, spec, files, sight, outside):
+        path = one.path
+        if joined(path, CHART) in one.files:
+            yield _chart(one, references)
+        elif kustomization_in(path, one.files) is not None:
+            yield _kustomization(one)
+        elif one.part("helm")[0] or one.part("kustomize")[0]:
+            raise refused(item, f"{one.pointer}/path", f"{path or '.'} holds neither a chart nor a kustomization")
+        elif not files_below(one.files, path):
+            sight.elsewhere[item.locate(f"{one.pointer}/path"), path] = None
+        else:
+            yield from _directory(one)
+
+
+def _placed(
+    item: Declaration, spec: Mapping[str, Any], files: Mapping[str, bytes], sight: Sight, outside: Outside
+) -> Iterator[tuple[_Source, Mapping[str, Mapping[str, Any]]]]:
+    """The sources with a folder, each with what `$ref` may name; what is not here is noted."""
     given = sources_of(spec)
     namespace, cluster = text(mapping(spec.get("destination")).get("namespace")), cluster_of(spec)
     references = {text(source.get("ref")): source for _, source in given if source.get("ref")}
     for pointer, source in given:
         if source.get("plugin") is not None:
             raise refused(item, f"{pointer}/plugin", "a plugin renders this, and no plugin is run here")
-        if source.get("chart"):
-            sight.elsewhere[item.locate(f"{pointer}/chart"), f"the chart {source['chart']}"] = None
-            continue
-        path = local(source.get("path"))
-        if path is None:
-            continue
-        one = _Source(item, pointer, source, path, namespace, cluster, files)
-        if joined(path, CHART) in files:
-            yield _chart(one, references)
-        elif kustomization_in(path, files) is not None:
-            yield _kustomization(one)
-        elif source.get("helm") or source.get("kustomize"):
-            raise refused(item, f"{pointer}/path", f"{path or '.'} holds neither a chart nor a kustomization")
-        elif not files_below(files, path):
-            sight.elsewhere[item.locate(f"{pointer}/path"), path] = None
-        else:
-            yield from _directory(one)
+        asked, path = of_argo(source), local(source.get("path"))
+        if asked is not None:
+            at = f"{pointer}/chart" if source.get("chart") else f"{pointer}/repoURL"
+            found = outside.mount(item, at, asked)
+            if isinstance(found, str):
+                named = f"the chart {source['chart']}" if source.get("chart") else asked.source
+                sight.elsewhere[item.locate(at), f"{named} ({found})"] = None
+                continue
+            place = found.folder if source.get("chart") or path is None else joined(found.folder, path or ".")
+            yield _Source(item, pointer, source, place, namespace, cluster, found.files, found, files), references
+        elif path is not None:
+            yield _Source(item, pointer, source, path, namespace, cluster, files), references
 
 
 def _directory(source: _Source) -> Iterator[Owned]:
@@ -101,7 +120,13 @@ def _directory(source: _Source) -> Iterator[Owned]:
             yield _jsonnet(source, f"{place}/jsonnet", mapping(directory.get("jsonnet")), name)
         elif name.endswith(_READ) and _SKIPPED not in files[name]:
             plain.append(name)
-    if plain:
+    if plain and source.mount is not None:
+        # Files of the tree were read once and for all; these are read by the program that puts them together.
+        made = {"resources": [name[len(prefix) :] for name in plain]}
+        yield Owned(
+            item, "kustomize", source.path, source.namespace, synthetic=made, cluster=source.cluster, mount=source.mount
+        )
+    elif plain:
         yield Owned(item, "plain", source.path, source.namespace, files=tuple(plain), cluster=source.cluster)
 
 
@@ -139,6 +164,7 @@ def _jsonnet(source: _Source, pointer: str, given: Mapping[str, Any], name: str)
         arguments=tuple(arguments),
         libraries=tuple(libraries),
         cluster=source.cluster,
+        mount=source.mount,
     )
 
 
@@ -184,6 +210,7 @@ def _glob(item: Declaration, pointer: str, pattern: Any) -> re.Pattern[str] | No
 
 def _chart(source: _Source, references: Mapping[str, Mapping[str, Any]]) -> Owned:
     item, path, files = source.item, source.path, source.files
+    files = files if source.tree is None else Both(source.tree, files)
     helm, place = source.part("helm")
     only(item, place, helm, _HELM)
     values = []
@@ -224,6 +251,7 @@ def _chart(source: _Source, references: Mapping[str, Mapping[str, Any]]) -> Owne
         tuple(by_file),
         crds=not helm.get("skipCrds"),
         cluster=source.cluster,
+        mount=source.mount,
     )
 
 
@@ -273,6 +301,7 @@ def _kustomization(source: _Source) -> Owned:
         overrides=overrides,
         components=tuple(components),
         cluster=source.cluster,
+        mount=source.mount,
     )
 
 

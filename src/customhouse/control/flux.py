@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from customhouse.control.argocd import same_repository
+from customhouse.control.outside import mount_folder
+from customhouse.control.outside_names import of_release, of_repository, source_object
 from customhouse.control.rendering_owned import listed, local, mapping, text
 from customhouse.core.application import (
     Application,
@@ -33,14 +36,17 @@ def flux_kustomization(
     spec = mapping(item.manifest.get("spec"))
     decryption = mapping(spec.get("decryption"))
     provider = text(decryption.get("provider"))
-    named = _found(item, mapping(spec.get("sourceRef")), everything)
+    named = source_object(item, mapping(spec.get("sourceRef")), everything)
     path = local(spec.get("path") or "./")
     namespace = text(spec.get("targetNamespace"))
+    source = _source(named, str(spec.get("path") or "./") if path is None else path, path is not None, remotes)
+    if named is not None and named.ref.kind == "OCIRepository" and path is not None:
+        source = replace(source, fetched=mount_folder(of_repository(named)))
     return Application(
         item.ref,
         item.location,
         Engine.FLUX,
-        (_source(named, str(spec.get("path") or "./") if path is None else path, path is not None, remotes),),
+        (source,),
         Destination(cluster_of(spec), namespace, override=bool(namespace)),
         SyncPolicy(
             prune=spec.get("prune") is True,
@@ -65,15 +71,24 @@ def flux_kustomization(
 def helm_release(item: Declaration, everything: Iterable[Declaration], remotes: Sequence[str] = ()) -> Application:
     """What a HelmRelease says."""
     spec = mapping(item.manifest.get("spec"))
+    everything = tuple(everything)
     chart = mapping(mapping(spec.get("chart")).get("spec"))
-    reference = mapping(spec.get("chartRef")) or mapping(chart.get("sourceRef"))
-    named = _found(item, reference, everything)
+    reference = mapping(spec.get("chartRef"))
+    if reference.get("kind") == "HelmChart":
+        made = source_object(item, reference, everything)
+        chart = {} if made is None else mapping(made.manifest.get("spec"))
+    if reference.get("kind") != "OCIRepository":
+        reference = mapping(chart.get("sourceRef")) or reference
+    named = source_object(item, reference, everything)
     inside = text(reference.get("kind")) in ("GitRepository", "Bucket", "ExternalArtifact")
     path = local(chart.get("chart")) if inside else None
     source = _source(named, path or "", path is not None, remotes)
     if path is None:
         version = text(chart.get("version")) or source.revision
-        source = ApplicationSource(source.url, "", version, text(chart.get("chart")) or text(reference.get("name")))
+        asked = of_release(item, everything)
+        below = "" if asked is None else mount_folder(asked)
+        name = text(chart.get("chart")) or text(reference.get("name"))
+        source = ApplicationSource(source.url, "", version, name, fetched=below)
     namespace = text(spec.get("targetNamespace"))
     detection = mapping(spec.get("driftDetection"))
     return Application(
@@ -113,15 +128,6 @@ def cluster_of(spec: Mapping[str, Any]) -> str:
         if name:
             return name
     return ""
-
-
-def _found(item: Declaration, reference: Mapping[str, Any], everything: Iterable[Declaration]) -> Declaration | None:
-    wanted = (text(reference.get("kind")), text(reference.get("namespace")) or item.ref.namespace)
-    for other in everything:
-        same = (other.ref.kind, other.ref.namespace) == wanted and other.ref.name == reference.get("name")
-        if same and other.scene in (item.scene, ""):
-            return other
-    return None
 
 
 def _source(named: Declaration | None, path: str, inside: bool, remotes: Sequence[str]) -> ApplicationSource:

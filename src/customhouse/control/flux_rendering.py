@@ -9,6 +9,8 @@ from typing import Any
 from customhouse.control.flux import cluster_of, release_of
 from customhouse.control.flux_substitute import NAME
 from customhouse.control.folders import files_below
+from customhouse.control.outside import Both, Mount, Outside
+from customhouse.control.outside_names import of_release, of_repository, source_object
 from customhouse.control.rendering import CHART, Sight
 from customhouse.control.rendering_kustomize import kustomization_in
 from customhouse.control.rendering_owned import (
@@ -33,14 +35,19 @@ def kustomization_roots(
     files: Mapping[str, bytes],
     everything: tuple[Declaration, ...],
     sight: Sight,
+    outside: Outside,
 ) -> Iterator[Owned]:
     """The root of one Kustomization. Raises DeclarationError, at the field, for what is said and not followed."""
     path = local(spec.get("path") or "./")
     source = spec.get("sourceRef")
     if path is not None and isinstance(source, Mapping) and source.get("kind") == "ExternalArtifact":
         path = _copied_from(path, str(source.get("name")), _beside(item, everything))
+    mount, reason = _artifact(item, mapping(source), everything, outside)
+    if mount is not None:
+        path, files = None if path is None else joined(mount.folder, path or "."), mount.files
     if path is None or not files_below(files, path):
-        sight.elsewhere[item.locate("/spec/path"), str(spec.get("path") or "./")] = None
+        named = f"{spec.get('path') or './'} ({reason})" if reason else str(spec.get("path") or "./")
+        sight.elsewhere[item.locate("/spec/path"), named] = None
         return  # of another repository
     overrides: dict[str, Any] = {
         name: spec[name] for name in ("namePrefix", "nameSuffix", "patches", "images") if spec.get(name)
@@ -60,15 +67,15 @@ def kustomization_roots(
     if kustomization_in(path, files) is not None:
         yield Owned(
             item, "kustomize", path, namespace, overrides=overrides, components=components, substitute=variables,
-            cluster=cluster,
+            cluster=cluster, mount=mount,
         )  # fmt: skip
         return
     resources = sorted(_resources(path, files))
-    if overrides or components or variables is not None:
+    if overrides or components or variables is not None or mount is not None:
         # Flux writes a kustomization of all manifests below the folder where there is none; so does this.
         yield Owned(
             item, "kustomize", path, namespace, overrides=overrides, components=components,
-            synthetic={"resources": resources}, substitute=variables, cluster=cluster,
+            synthetic={"resources": resources}, substitute=variables, cluster=cluster, mount=mount,
         )  # fmt: skip
         return
     folders = {joined(path, name) for name in resources if joined(path, name) not in files}
@@ -77,6 +84,17 @@ def kustomization_roots(
     plain = tuple(joined(path, name) for name in resources if joined(path, name) in files)
     if plain:
         yield Owned(item, "plain", path, files=plain, cluster=cluster)
+
+
+def _artifact(
+    item: Declaration, source: Mapping[str, Any], everything: tuple[Declaration, ...], outside: Outside
+) -> tuple[Mount | None, str]:
+    """The artifact of the OCIRepository that a Kustomization names, or why it is not here."""
+    named = source_object(item, source, everything) if source.get("kind") == "OCIRepository" else None
+    if named is None:
+        return None, ""
+    found = outside.mount(item, "/spec/sourceRef", of_repository(named))
+    return (None, found) if isinstance(found, str) else (found, "")
 
 
 def _beside(item: Declaration, everything: tuple[Declaration, ...]) -> tuple[Declaration, ...]:
@@ -164,28 +182,60 @@ def release_roots(
     files: Mapping[str, bytes],
     everything: tuple[Declaration, ...],
     sight: Sight,
+    outside: Outside,
 ) -> Iterator[Owned]:
     """The chart of one HelmRelease. Raises DeclarationError, at the field, for what is said and not followed."""
-    chart = mapping(spec.get("chart"))
-    inner = mapping(chart.get("spec"))
+    chart, made = mapping(spec.get("chart")), None
+    if mapping(spec.get("chartRef")).get("kind") == "HelmChart":
+        made = source_object(item, mapping(spec.get("chartRef")), everything)
+    inner = mapping(chart.get("spec")) if made is None else mapping(made.manifest.get("spec"))
     source = mapping(inner.get("sourceRef"))
-    if not source or source.get("kind") in ("HelmRepository", "OCIRepository"):
+    path: str | None
+    mount: Mount | None = None
+    asked, pointer = of_release(item, everything), "/spec/chart" if chart else "/spec/chartRef"
+    if asked is not None:
+        found = outside.mount(item, pointer, asked)
+        if isinstance(found, str):
+            named = inner.get("chart") or mapping(spec.get("chartRef")).get("name")
+            sight.elsewhere[item.locate(pointer), f"the chart {named} ({found})"] = None
+            return
+        mount, path = found, found.folder
+        if joined(path, CHART) not in mount.files:
+            raise refused(item, pointer, f"{asked} is no chart")
+        files = Both(files, mount.files)
+    elif not source or source.get("kind") in ("HelmRepository", "OCIRepository"):
         named = inner.get("chart") or mapping(spec.get("chartRef")).get("name")
-        sight.elsewhere[item.locate("/spec/chart" if chart else "/spec/chartRef"), f"the chart {named}"] = None
+        sight.elsewhere[item.locate(pointer), f"the chart {named}"] = None
         return
-    path = local(inner.get("chart"))
-    if path is None or joined(path, CHART) not in files:
-        sight.elsewhere[item.locate("/spec/chart/spec/chart"), f"the chart {inner.get('chart')}"] = None
-        return  # of another repository
+    else:
+        path = local(inner.get("chart"))
+        if path is None or joined(path, CHART) not in files:
+            sight.elsewhere[item.locate("/spec/chart/spec/chart"), f"the chart {inner.get('chart')}"] = None
+            return  # of another repository
     if spec.get("postRenderers"):
         raise refused(
             item, "/spec/postRenderers", "post-renderers are not followed here", "put the patch into the chart"
         )
+    values = _values_files(item, inner, files, mount)
+    inline = [*_values_from(item, spec, _beside(item, everything), sight)]
+    if isinstance(spec.get("values"), Mapping):
+        inline.append(spec["values"])
+    namespace = text(spec.get("targetNamespace")) or item.ref.namespace
+    yield Owned(
+        item, "helm", path, namespace, release_of(item, spec), values, tuple(inline),
+        crds=mapping(spec.get("install")).get("crds") != "Skip", cluster=cluster_of(spec), mount=mount,
+    )  # fmt: skip
+
+
+def _values_files(
+    item: Declaration, chart: Mapping[str, Any], files: Mapping[str, bytes], mount: Mount | None
+) -> tuple[str, ...]:
+    """Of the tree, or of what was fetched: then they are named from the chart's own folder, and lie in it."""
     values = []
-    for index, name in enumerate(listed(inner.get("valuesFiles"))):
-        found = local(name)
-        if found is None or found not in files:
-            if inner.get("ignoreMissingValuesFiles") is True and found is not None:
+    for index, name in enumerate(listed(chart.get("valuesFiles"))):
+        found = local(name) if mount is None else local(joined(mount.folder, str(name)))
+        if found is None or found not in files or (mount is not None and found not in mount.files):
+            if chart.get("ignoreMissingValuesFiles") is True and found is not None:
                 continue
             raise refused(
                 item,
@@ -193,14 +243,7 @@ def release_roots(
                 f"the values file {str(name)[:200]!r} is not in this tree",
             )
         values.append(found)
-    inline = [*_values_from(item, spec, _beside(item, everything), sight)]
-    if isinstance(spec.get("values"), Mapping):
-        inline.append(spec["values"])
-    namespace = text(spec.get("targetNamespace")) or item.ref.namespace
-    yield Owned(
-        item, "helm", path, namespace, release_of(item, spec), tuple(values), tuple(inline),
-        crds=mapping(spec.get("install")).get("crds") != "Skip", cluster=cluster_of(spec),
-    )  # fmt: skip
+    return tuple(values)
 
 
 def _values_from(

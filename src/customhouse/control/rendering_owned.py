@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from customhouse.control import yaml_nodes
+from customhouse.control.outside import Mount
 from customhouse.control.yaml_values import Reader
 from customhouse.core.errors import DeclarationError
 from customhouse.core.resource import Declaration
@@ -39,6 +40,8 @@ class Owned:
     libraries: tuple[str, ...] = ()
     substitute: Mapping[str, str] | None = None
     cluster: str = ""
+    mount: Mount | None = None
+    """What was fetched and holds the folder; None for a folder of the tree."""
 
     @property
     def scene(self) -> str:

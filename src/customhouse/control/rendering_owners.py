@@ -14,12 +14,14 @@ from customhouse.control.argocd_rendering import application_roots
 from customhouse.control.argocd_sets import Made, NotHereError, applications_of
 from customhouse.control.flux import HELM, KUSTOMIZE
 from customhouse.control.flux_rendering import kustomization_roots, release_roots
+from customhouse.control.outside import Outside
+from customhouse.control.outside_names import SOURCES
 from customhouse.control.rendering import Sight
 from customhouse.control.rendering_owned import Owned
 from customhouse.core.resource import Declaration
 
 OWNERS = frozenset({"Application", "ApplicationSet", "HelmRelease", "Kustomization"})
-HELPERS = frozenset({"ArtifactGenerator", "ConfigMap", "Secret"})
+HELPERS = frozenset({"ArtifactGenerator", "ConfigMap", "Secret"}) | SOURCES
 """What owners may refer to."""
 
 
@@ -28,26 +30,28 @@ def owned(
     files: Mapping[str, bytes],
     sight: Sight | None = None,
     kinds: Collection[str] = OWNERS,
+    outside: Outside | None = None,
 ) -> Iterator[Owned]:
     """What the Applications, Kustomizations and HelmReleases among `declarations` have rendered out of `files`.
 
-    What they name and `files` do not hold is noted in `sight`: it is of another repository, and is not judged.
+    What they name and neither `files` nor `outside` hold is noted in `sight`: it is of another repository, and is not
+    judged.
 
     Raises DeclarationError, at the field, for one that names a local folder and says something that is not followed.
     """
     everything = tuple(declarations)
-    sight = sight or Sight()
+    sight, outside = sight or Sight(), outside or Outside()
     for item in everything:
         spec = item.manifest.get("spec")
         if not isinstance(spec, Mapping) or item.ref.kind not in kinds:
             continue
         match item.ref.api_version.rpartition("/")[0], item.ref.kind:
             case (group, "Application") if group == GROUP:
-                yield from application_roots(item, spec, files, sight)
+                yield from application_roots(item, spec, files, sight, outside)
             case (group, "Kustomization") if group == KUSTOMIZE:
-                yield from kustomization_roots(item, spec, files, everything, sight)
+                yield from kustomization_roots(item, spec, files, everything, sight, outside)
             case (group, "HelmRelease") if group == HELM:
-                yield from release_roots(item, spec, files, everything, sight)
+                yield from release_roots(item, spec, files, everything, sight, outside)
 
 
 def made(

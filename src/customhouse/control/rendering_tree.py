@@ -19,6 +19,8 @@ from customhouse._kit import progress
 from customhouse.control import yaml_nodes
 from customhouse.control.flux_substitute import SubstitutionError, keeps_variables, substitute
 from customhouse.control.folders import Folders
+from customhouse.control.lockfile import LOCK
+from customhouse.control.outside import Both, Outside
 from customhouse.control.render import Found, as_declarations, is_visible
 from customhouse.control.rendering import (
     CHART,
@@ -49,6 +51,7 @@ from customhouse.core.resource import Declaration, Location, Rendering, Resource
 
 _PLAIN = (".yaml", ".yml", ".json")
 _SETTINGS = "customhouse.yaml"
+_ASIDE = (_SETTINGS, LOCK)
 _ROUNDS = 10
 _SOURCE = re.compile(r"(?m)^# Source: (\S.*)$")
 
@@ -70,18 +73,21 @@ def render_tree(
     scenes: Mapping[str, str] | None = None,
     targets: Collection[str] = (),
     readings: Readings | None = None,
+    outside: Outside | None = None,
 ) -> tuple[Declaration, ...]:
     """Every object that a tree declares. `files` is the whole tree (bytes are read when asked for).
 
     `folders` limits what is looked at (none: everywhere); what a root there refers to may lie elsewhere. `aside` are
     files, and folders with a `/` at their end, that are no Declarations. `sight` is filled with what was looked at.
     `scenes` names folders that belong to clusters of their own (`scenes_of`); those of `targets` are always apart.
-    `readings` is what plain files of other revisions read to: those that are the same are not read again.
+    `readings` is what plain files of other revisions read to: those that are the same are not read again. `outside` is
+    what the tree has from registries, by digest.
     Raises DeclarationError for what cannot be read or is refused, CannotDecideError for a program that is missing or
     was stopped.
     """
     tree = _Tree(files, renderer, folders, aside, entries, default_namespace, sight=sight or Sight(), scenes=scenes)
     tree.targets = tuple(targets)
+    tree.bring(outside or Outside())
     return tree.declarations(readings or Readings())
 
 
@@ -147,7 +153,6 @@ class _Tree:
             and not any(name == other or (other.endswith("/") and name.startswith(other)) for other in aside)
         ]
         self._forest = Forest(files)
-        self._sources = Sources(files)
         self._scenes = Scenes(self._names, scenes or {})
         self._outputs: dict[str, Output] = {}
         self._done: set[tuple[str, ResourceRef | None, str]] = set()
@@ -160,6 +165,12 @@ class _Tree:
         self._pinned: set[tuple[str, str]] = set()
         self._values: set[str] = set()
         self.targets: tuple[str, ...] = ()
+        self.bring(Outside())
+
+    def bring(self, outside: Outside) -> None:
+        """Have something from elsewhere."""
+        self._outside = outside
+        self._sources = Sources(Both(self._files, outside.files))
 
     def declarations(self, readings: Readings) -> tuple[Declaration, ...]:
         # 1. What is not plain.
@@ -173,7 +184,7 @@ class _Tree:
         plain = [
             name
             for name in sorted(self._names)
-            if name.endswith(_PLAIN) and name != _SETTINGS and name not in taken and not _in_any(name, charts)
+            if name.endswith(_PLAIN) and name not in _ASIDE and name not in taken and not _in_any(name, charts)
         ]
         for name, (read, complete) in readings.of(self._files, plain):
             scene = self._scenes.of(name) or (name if _in_any(name, areas) else "")
@@ -274,11 +285,11 @@ class _Tree:
             declared = as_declarations(owners, self._namespace, so_far=True, targets=self.targets)
             more = list(self._made(declared))
             # Applications first: they say to which namespace the files belong that others refer to.
-            for item in owned(declared, self._tree, self._sight, ("Application",)):
+            for item in owned(declared, self._tree, self._sight, ("Application",), self._outside):
                 more.extend(self._render_owned(item, found))
             others = [item for item in [*found, *more] if _kind(item) in (*HELPERS, *OWNERS)]
             declared = as_declarations(others, self._namespace, so_far=True, targets=self.targets)
-            for item in owned(declared, self._tree, self._sight, ("HelmRelease", "Kustomization")):
+            for item in owned(declared, self._tree, self._sight, ("HelmRelease", "Kustomization"), self._outside):
                 more.extend(self._render_owned(item, found))
             if not more:
                 return found
@@ -306,7 +317,7 @@ class _Tree:
         changed = item.tool == "helm" or item.overrides or item.components or item.synthetic is not None
         changed = changed or item.substitute is not None
         self._sight.roots.setdefault(key, str(item.owner.ref) if changed else "")
-        self._values |= {*item.values, *(path for _, path in item.file_parameters)}
+        self._values |= set(self._named_by(item))
         if (job.digest, root.owner, item.scene) in self._done:
             return []
         if item.synthetic is not None:
@@ -317,12 +328,18 @@ class _Tree:
         return [*(self._helm(job, root) if item.tool == "helm" else self._kustomize(job, root))]
 
     def _job(self, item: Owned) -> Job:
+        files, forest = self._files, self._forest
+        if item.mount is not None:
+            # What was fetched refers to nothing of the tree; the values files of its owner may lie there.
+            files, forest = item.mount.files, Forest(item.mount.files)
         if item.tool == "jsonnet":
             entry = RenderEntry(item.path, namespace=item.namespace, libraries=item.libraries)
-            return jsonnet_job(self._files, entry, item.arguments)
+            return jsonnet_job(files, entry, item.arguments)
         if item.tool == "helm":
+            if item.mount is not None:
+                files = {**{name: self._files[name] for name in self._named_by(item) if name not in files}, **files}
             return helm_job(
-                self._files,
+                files,
                 item.path,
                 release=item.release,
                 namespace=item.namespace,
@@ -333,14 +350,19 @@ class _Tree:
                 crds=item.crds,
             )
         return kustomize_job(
-            self._forest,
-            self._files,
+            forest,
+            files,
             item.path,
             overrides=item.overrides,
             components=item.components,
             synthetic=item.synthetic,
             namespace=item.namespace,
         )
+
+    @staticmethod
+    def _named_by(item: Owned) -> tuple[str, ...]:
+        """The files that an object adds to a chart."""
+        return (*item.values, *(path for _, path in item.file_parameters))
 
     def _claimed(self, item: Owned, root: _Root, found: list[Found]) -> list[Found]:
         """Plain files that an object has applied: theirs is its namespace where they name none, and its cluster."""
@@ -408,8 +430,9 @@ class _Tree:
         if ran is None:
             return
         output, rendering = ran
-        folder = root.path
-        closure = () if kustomization_in(folder, self._files) is None else self._forest.closure(folder)
+        folder, mount = root.path, None if root.item is None else root.item.mount
+        files, forest = (self._files, self._forest) if mount is None else (mount.files, Forest(mount.files))
+        closure = () if kustomization_in(folder, files) is None else forest.closure(folder)
         for value in objects_in(root.finished(output.data, job), job):
             origin = take_origin(value)
             file = _in_tree(origin.get("path")) or _in_tree(origin.get("configuredIn")) or job.file
@@ -436,7 +459,7 @@ class _Tree:
         for part in re.split(r"(?m)^---[ \t]*$", output.data.decode("utf-8", "replace")):
             sources = _SOURCE.findall(part)
             template = posixpath.join(root.path, sources[-1].partition("/")[2]) if sources else job.file
-            template = template if template in self._files else job.file
+            template = template if template in self._files or template in self._outside.files else job.file
             for value in objects_in(part.encode(), job):
                 places = TemplatePlaces(self._sources, template)
                 yield self._found(root, Found(value, Location(template), places, job.namespace, rendering))

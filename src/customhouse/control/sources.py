@@ -7,11 +7,12 @@ never applied in part, since what a part leaves out would be pruned.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from customhouse.control.argocd import GROUP, argo_application
 from customhouse.control.flux import HELM, KUSTOMIZE, flux_kustomization, helm_release
+from customhouse.control.lockfile import COMMAND
 from customhouse.core.application import Application, Engine, SourceSet
 from customhouse.core.resource import Declaration, ResourceRef
 
@@ -30,7 +31,11 @@ def applications(declared: Iterable[Declaration], remotes: Sequence[str] = ()) -
                 found.append(flux_kustomization(item, everything, remotes))
             case (group, "HelmRelease") if group == HELM:
                 found.append(helm_release(item, everything, remotes))
-    return tuple(map(_whole, found))
+    roots: dict[ResourceRef, set[str]] = {}
+    for item in everything:
+        if item.owner is not None and item.rendering is not None:
+            roots.setdefault(item.owner, set()).add(item.rendering.root)
+    return tuple(_whole(one, roots.get(one.ref, ())) for one in found)
 
 
 def source_sets(declared: Iterable[Declaration], remotes: Sequence[str] = ()) -> tuple[SourceSet, ...]:
@@ -83,13 +88,17 @@ def in_order(found: Iterable[Application]) -> tuple[tuple[Application, ...], Map
     }
 
 
-def _whole(item: Application) -> Application:
+def _whole(item: Application, roots: Collection[str]) -> Application:
+    """With what is wrong with it. `roots` are those that its objects were rendered from."""
     if item.problem:
         return item
     for source in item.sources:
-        if source.chart:
-            named = f"the chart {source.chart} of {source.url or 'elsewhere'} is not in this tree"
-            return replace(item, problem=f"{named}; `helm pull --untar` it into the repository, where it is judged")
+        if source.fetched and any(root.startswith(source.fetched) for root in roots):
+            continue
+        if source.chart or source.fetched:
+            what = f"the chart {source.chart}" if source.chart else source.path or "what lies there"
+            named = f"{what} of {source.url or 'elsewhere'} is not in this tree"
+            return replace(item, problem=f"{named}: `{COMMAND}` tells why, and names it by digest")
         if not source.here and (source.path or not _only_values(item)):
             named = f"{source.path or '.'} of {source.url or 'elsewhere'}"
             listed = "`sources.repositories` lists its other addresses"

@@ -32,6 +32,8 @@ class ApplicationSource:
     chart: str = ""
     here: bool = False
     """Whether what it names lies in the tree that was read; what does not is not judged, and is said (`Sight`)."""
+    fetched: str = ""
+    """Below which folder what it names in a registry is seen once it was fetched; empty for a Git repository."""
 
 
 @dataclass(frozen=True, slots=True)
