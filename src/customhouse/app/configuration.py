@@ -14,6 +14,7 @@ from customhouse._kit.money import Money
 from customhouse.app.admission_rules import AdmissionSpec, Scheduling, bad_expiry, schedulings
 from customhouse.app.audit_spec import AuditSpec
 from customhouse.app.evaluation_plans import PlanEntry, entries_of
+from customhouse.app.extender_spec import Interruption, interruptions_of
 from customhouse.app.forge_settings import ForgeSpec
 from customhouse.app.ledger_spec import LedgerSpec, ledger_of
 from customhouse.app.metrics_spec import MetricsSpec
@@ -122,6 +123,8 @@ class Configuration:
     region: str = "us-east-1"
     price_book: str | None = None
     price_max_age_days: int = 180
+    interruptions: tuple[Interruption, ...] = ()
+    """How often spot machines are expected to be taken away."""
     budgets: tuple[BudgetSpec, ...] = ()
     autonomy: str = "propose"
     minimum_windows: int = 60
@@ -224,6 +227,7 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
         region=prices.get("region", default.region),
         price_book=prices.get("book"),
         price_max_age_days=prices.get("maxAgeDays", default.price_max_age_days),
+        interruptions=interruptions_of(prices.get("interruptions") or (), checker.fail),
         budgets=_budgets(document),
         autonomy=optimiser.get("autonomy", default.autonomy),
         minimum_windows=optimiser.get("minimumWindows", default.minimum_windows),

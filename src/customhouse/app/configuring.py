@@ -165,6 +165,7 @@ def as_document(configuration: Configuration) -> dict[str, Any]:
             "region": configuration.region,
             "book": configuration.price_book,
             "maxAgeDays": configuration.price_max_age_days,
+            "interruptions": [item.to_json() for item in configuration.interruptions],
         },
         "budgets": [_budget(budget) for budget in configuration.budgets],
         "optimiser": {

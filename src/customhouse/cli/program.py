@@ -43,6 +43,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "verify": ("verify:verify", "Verify a custody export offline."),
     "report": ("report:report", "Write compliance reports about releases."),
     "ledger": ("ledger:ledger", "Verify and prove the ledger."),
+    "schedule": ("schedule:schedule", "Place pods by tier and price: the scheduler's extender."),
     "optimise": ("optimise:optimise", "Recommend and propose right sizes."),
 }
 

@@ -1,7 +1,8 @@
 """A certificate authority and serving certificates of our own, for a webhook that nobody gave any.
 
 ECDSA P-256. The authority lives ten years and is renewed two years before its end; both authorities are trusted while
-they overlap. A serving certificate lives 90 days and is renewed after 60. Private keys are written with mode 0600.
+they overlap. A serving certificate lives 90 days and is renewed after 60. A client's lives a year, since it is carried
+by hand to where it is used, and is renewed after ten months. Private keys are written with mode 0600.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ AUTHORITY_RENEWAL = timedelta(days=730)
 SERVING_LIFE = timedelta(days=90)
 SERVING_RENEWAL = timedelta(days=30)
 """How long before its end a certificate is replaced."""
+CLIENT_LIFE = timedelta(days=365)
+CLIENT_RENEWAL = timedelta(days=60)
 _SKEW = timedelta(minutes=5)
 """Clocks of the API server's machines may stand behind."""
 
@@ -57,6 +60,25 @@ def ensure_serving(folder: Path, names: Sequence[str], now: datetime) -> tuple[S
             f"what is in the folder is no certificate of ours: {error}", where=str(folder), hint="remove the folder"
         ) from error
     return files, True
+
+
+def ensure_client(folder: Path, name: str, now: datetime) -> ServingFiles:
+    """Make, or renew when it is due, what a client of that server shows: `client.crt` and `client.key`.
+
+    Raises StateError as `ensure_serving`, which has to be called before.
+    """
+    files = ServingFiles(folder / "client.crt", folder / "client.key", folder / "ca.crt")
+    try:
+        authority, key, renewed = _authority(folder, files.authorities, now)
+        if renewed or not _good(files, (name,), authority, now, CLIENT_RENEWAL):
+            _issue(files, (name,), authority, key, now, ExtendedKeyUsageOID.CLIENT_AUTH)
+    except OSError as error:
+        raise StateError(f"cannot be written: {error.strerror}", where=str(error.filename or folder)) from error
+    except ValueError as error:
+        raise StateError(
+            f"what is in the folder is no certificate of ours: {error}", where=str(folder), hint="remove the folder"
+        ) from error
+    return files
 
 
 def expiry(pem: bytes, where: str = "certificate") -> datetime:
@@ -102,7 +124,13 @@ def _authority(folder: Path, bundle: Path, now: datetime) -> tuple[x509.Certific
     return made, key, True
 
 
-def _good(files: ServingFiles, names: Sequence[str], authority: x509.Certificate, now: datetime) -> bool:
+def _good(
+    files: ServingFiles,
+    names: Sequence[str],
+    authority: x509.Certificate,
+    now: datetime,
+    renewal: timedelta = SERVING_RENEWAL,
+) -> bool:
     if not files.certificate.exists() or not files.key.exists():
         return False
     found = x509.load_pem_x509_certificate(files.certificate.read_bytes())
@@ -111,7 +139,7 @@ def _good(files: ServingFiles, names: Sequence[str], authority: x509.Certificate
     return (
         said == set(names)
         and found.issuer == authority.subject
-        and found.not_valid_before_utc <= now < found.not_valid_after_utc - SERVING_RENEWAL
+        and found.not_valid_before_utc <= now < found.not_valid_after_utc - renewal
     )
 
 
@@ -121,7 +149,9 @@ def _issue(
     authority: x509.Certificate,
     authority_key: ec.EllipticCurvePrivateKey,
     now: datetime,
+    purpose: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH,
 ) -> None:
+    life = SERVING_LIFE if purpose == ExtendedKeyUsageOID.SERVER_AUTH else CLIENT_LIFE
     key = ec.generate_private_key(ec.SECP256R1())
     made = (
         x509.CertificateBuilder()
@@ -130,10 +160,10 @@ def _issue(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _SKEW)
-        .not_valid_after(min(now + SERVING_LIFE, authority.not_valid_after_utc))
+        .not_valid_after(min(now + life, authority.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(sign_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         .add_extension(x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
         .sign(authority_key, hashes.SHA256())

@@ -1,0 +1,98 @@
+"""What a node costs an hour, for the scheduler's extender: from the price book in force, with what it could not price.
+
+1. The machine's own price, of its cloud (`spec.providerID`, else customhouse.yaml's) and region (its label, else
+   customhouse.yaml's), on-demand or spot as the node is.
+2. Where the book does not have the machine: its vCPUs, GiB and accelerators at the region's unit rates; all of them
+   must have one.
+3. Spot costs what work on it costs: with the interruptions that customhouse.yaml expects (`prices.interruptions`).
+4. Nothing else: a node without a price is scored without one, never as if it were free.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from fractions import Fraction
+
+from customhouse.app.extender_spec import interruption_factor
+from customhouse.app.governance import Governance
+from customhouse.core.devices import labelled_part, mig_part
+from customhouse.core.errors import PriceError
+from customhouse.execution.extender_nodes import CPU, MEMORY, NodeFacts
+from customhouse.observability.prices import ON_DEMAND, PREEMPTIBLE
+from customhouse.observability.rates import GIB, VCPU, RateCard
+
+_GIB = 2**30
+_Key = tuple[str, str, str, bool, str | None, tuple[tuple[str, int], ...], str]
+
+
+class NodePrices:
+    """Prices of one generation. Keeps what it found: nodes of a pool are alike."""
+
+    def __init__(self, governing: Governance, now: datetime) -> None:
+        self._governing = governing
+        self._known: dict[_Key, float | None] = {}
+        configuration = governing.configuration
+        self.warning = ""
+        """Why prices should not be relied on: they are old, or the book has none for the region."""
+        try:
+            stale = governing.book.staleness(
+                configuration.provider, configuration.region, now, configuration.price_max_age_days
+            )
+            self.warning = stale.warning or ""
+        except PriceError as error:
+            self.warning = str(error)
+
+    @property
+    def unpriced(self) -> int:
+        """How many sorts of nodes have no price."""
+        return sum(price is None for price in self._known.values())
+
+    def __call__(self, node: NodeFacts) -> float | None:
+        """Pico-units of the currency an hour, a statistic for comparing nodes; None without a price, or an old one."""
+        if self.warning:
+            return None
+        shape = tuple(
+            sorted((name, node.amounts[name]) for name in (CPU, MEMORY, *node.devices) if name in node.amounts)
+        )
+        product = node.labels.get("nvidia.com/gpu.product", "")
+        key = (node.provider, node.region, node.machine, node.spot, node.accelerator, shape, product)
+        if key not in self._known:
+            if len(self._known) > 10_000:
+                self._known.clear()
+            try:
+                self._known[key] = self._price(node)
+            except PriceError:  # a cloud or region that the book does not have
+                self._known[key] = None
+        return self._known[key]
+
+    def _price(self, node: NodeFacts) -> float | None:
+        configuration = self._governing.configuration
+        book = self._governing.book
+        place = (node.provider or configuration.provider, node.region or configuration.region)
+        book.require(*place)
+        factor = interruption_factor(configuration.interruptions, node.machine) if node.spot else 1.0
+        for pricing in (PREEMPTIBLE, ON_DEMAND) if node.spot else (ON_DEMAND,):
+            rate = book.machine(*place, node.machine, pricing) if node.machine else None
+            if rate is not None:
+                return float(rate.per_hour.pico) * factor
+        card = RateCard(book, *place, spot=node.spot)
+        total = Fraction(0)
+        for unit, quantity in _units(node):
+            rate = card.rate(unit) if quantity is not None else None
+            if rate is None or quantity is None:
+                return None
+            total += rate.per_hour.pico * quantity
+        return float(total) * factor if total else None
+
+
+def _units(node: NodeFacts) -> list[tuple[str, Fraction | None]]:
+    """Unit → how much of it a node has; None where a part of an accelerator cannot be told."""
+    units: list[tuple[str, Fraction | None]] = [
+        (VCPU, Fraction(node.amounts.get(CPU, 0), 1000)),
+        (GIB, Fraction(node.amounts.get(MEMORY, 0), _GIB)),
+    ]
+    for device in node.devices:
+        name = node.class_of(device)
+        part = mig_part(device, name) if "/mig-" in device else labelled_part({"nodeSelector": node.labels})
+        units.append((name, None if part is None else part * node.amounts[device]))
+    return units

@@ -1,0 +1,18 @@
+"""`customhouse schedule`: one module a verb, `cli/schedule_<verb>.py`, imported when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+
+from customhouse.cli.verbs import Verbs
+
+VERBS: Mapping[str, tuple[str, str]] = {
+    "serve": ("schedule_serve:serve", "Answer kube-scheduler: which nodes a tier forbids, and which is worth most."),
+}
+
+
+@click.group(cls=Verbs, verbs=VERBS)
+def schedule() -> None:
+    """Scheduling: the right GPU at the right price."""

@@ -1,0 +1,172 @@
+"""The decisions of the scheduler's extender: which nodes a pod's tier forbids, and which of the others is worth most.
+
+`filter` only takes away what a tier's rules forbid, never what is full: counting is the scheduler's own work, on newer
+knowledge. `prioritise` asks for money: what a pod's share of a node costs an hour, with what stays idle beside it. The
+scheduler takes whole numbers from 0 to 10, so nodes are ranked: the cheapest get 10, the next price 9, and so on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from customhouse.core.devices import UNKNOWN_ACCELERATOR, is_accelerator
+from customhouse.execution.extender_nodes import Cost, NodeFacts, NodeState, Occupancy
+
+HIGHEST = 10
+"""MaxExtenderPriority of k8s.io/kube-scheduler/extender/v1."""
+IDLE_WEIGHT = 0.5
+"""What an idle part of a node counts, beside 1 for the part that the pod takes: half is usually taken by the next."""
+_MOST_SHAPES = 64
+_Kept = TypeVar("_Kept")
+
+
+@dataclass(frozen=True, slots=True)
+class TierPlacing:
+    """What a tier says about nodes. `gpu_classes` None: any; `dedicated` and `reserved` are (label, value)."""
+
+    name: str
+    gpu_classes: tuple[str, ...] | None = None
+    spot: str = "allowed"
+    dedicated: tuple[str, str] | None = None
+    reserved: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PodNeeds:
+    """One pod as it is placed: what it asks for (`extender_nodes.requests_of`) and under which tier's rules."""
+
+    uid: str
+    amounts: Mapping[str, int]
+    tier: TierPlacing
+    shape: tuple[tuple[str, int], ...] = field(init=False)
+    devices: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(sorted(self.amounts.items())))
+        object.__setattr__(self, "devices", tuple(name for name, _ in self.shape if is_accelerator(name)))
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered:
+    """The nodes that are left, in the order in which they were named, and why each of the others is not."""
+
+    left: tuple[str, ...]
+    forbidden: Mapping[str, str]
+    """By the tier: no eviction would change that."""
+    unknown: Mapping[str, str]
+    """Not seen here: a moment later they may be."""
+
+
+Price = Callable[[NodeFacts], float | None]
+"""What a node costs an hour, in any one unit; None where nobody knows."""
+
+
+class Placer:
+    """Decides by what an `Occupancy` knows."""
+
+    def __init__(self, occupancy: Occupancy, price: Price) -> None:
+        self._occupancy = occupancy
+        self.price = price
+
+    def filter(self, pod: PodNeeds, names: Sequence[str]) -> Filtered:
+        """Take away the nodes that the pod's tier forbids."""
+        left: list[str] = []
+        barred: dict[str, str] = {}
+        unknown: dict[str, str] = {}
+        key = (pod.tier, pod.devices)
+        with self._occupancy.lock:
+            nodes = self._occupancy.nodes
+            for name in names:
+                state = nodes.get(name)
+                if state is None:
+                    unknown[name] = "this node has not been seen yet, so whether the tier allows it is not known"
+                    continue
+                reason = state.verdicts.get(key)
+                if reason is None:
+                    reason = forbidden(state.facts, pod.devices, pod.tier)
+                    _keep(state.verdicts, key, reason)
+                if reason:
+                    barred[name] = reason
+                else:
+                    left.append(name)
+        return Filtered(tuple(left), barred, unknown)
+
+    def prioritise(self, pod: PodNeeds, names: Sequence[str]) -> list[tuple[str, int]]:
+        """A score from 0 to `HIGHEST` for each node; the best one is kept for this pod until it is seen bound."""
+        with self._occupancy.lock:
+            self._occupancy.expire()
+            costs = {name: self._cost(pod, state) for name, state in self._occupancy.known(names).items()}
+            ranks = {cost: max(HIGHEST - rank, 0) for rank, cost in enumerate(sorted(set(costs.values())))}
+            scores = [(name, ranks[costs[name]] if name in costs else 0) for name in names]
+            if costs:
+                # Of equals the scheduler draws one: whichever it takes, the watch will say.
+                best = min(costs, key=lambda name: (costs[name], name))
+                self._occupancy.assume(pod.uid, best, pod.amounts)
+        return scores
+
+    def spared(self, pod: PodNeeds, names: Iterable[str]) -> frozenset[str]:
+        """The nodes on which nothing may be evicted for the pod, since it may not run there."""
+        return frozenset(set(names) - set(self.filter(pod, tuple(names)).left))
+
+    def _cost(self, pod: PodNeeds, state: NodeState) -> Cost:
+        key = (pod.shape, pod.tier.spot)
+        known = state.costs.get(key)
+        if known is None:
+            known = cost(pod, state, self.price(state.facts))
+            _keep(state.costs, key, known)
+        return known
+
+
+def _keep(memory: dict[object, _Kept], key: object, value: _Kept) -> None:
+    """Who asks chooses the shapes, so what was worked out is forgotten when there are more."""
+    if len(memory) >= _MOST_SHAPES:
+        memory.clear()
+    memory[key] = value
+
+
+def forbidden(node: NodeFacts, devices: Sequence[str], tier: TierPlacing) -> str:
+    """Why a tier forbids a node to a pod that asks for these devices; empty where it does not."""
+    if tier.spot == "forbidden" and node.spot:
+        return f"tier {tier.name} forbids spot capacity"
+    if tier.spot == "required" and not node.spot:
+        return f"tier {tier.name} runs on spot capacity alone"
+    if tier.dedicated is not None and node.labels.get(tier.dedicated[0]) != tier.dedicated[1]:
+        return f"tier {tier.name} runs on nodes with {tier.dedicated[0]}={tier.dedicated[1]} alone"
+    for label, value in tier.reserved:
+        if node.labels.get(label) == value:
+            return f"nodes with {label}={value} are kept for another tier than {tier.name}"
+    if tier.gpu_classes is not None:
+        for device in devices:
+            name = node.class_of(device)
+            if name == UNKNOWN_ACCELERATOR:
+                return (
+                    f"the node does not say of which class its {device} is, and tier {tier.name} may not use every one"
+                )
+            if name not in tier.gpu_classes:
+                allowed = ", ".join(tier.gpu_classes) or "none"
+                return f"tier {tier.name} may not use {name} (allowed: {allowed})"
+    return ""
+
+
+def cost(pod: PodNeeds, state: NodeState, price: float | None) -> Cost:
+    """What the pod costs on the node, for an order among nodes.
+
+    1. The share of the node that it takes from others: its largest part of anything that the node has.
+    2. What stays idle beside it then: accelerators where it asks for some, else the lesser used of CPU and memory.
+    3. price × (share + `IDLE_WEIGHT` × idle). A node without a price comes after all that have one; among those the
+       share and the idle part decide alone.
+    4. Before any money: a pod that needs no accelerator goes where there is none, while there is room. Beside one that
+       is in use now it would hold the CPUs that the next user of it needs.
+    5. At the same money spot is taken, where the tier allows it: what needs on-demand capacity has no choice.
+    """
+    amounts, used = state.facts.amounts, state.used
+    share = max((number / amounts[name] for name, number in pod.amounts.items() if amounts.get(name)), default=0.0)
+    measured = pod.devices or ("cpu", "memory")
+    taken = [(used.get(name, 0) + pod.amounts.get(name, 0)) / amounts[name] for name in measured if amounts.get(name)]
+    idle = 1.0 - min(1.0, max(taken, default=0.0))
+    rough = share + IDLE_WEIGHT * idle
+    blocking = bool(state.facts.devices) and not pod.devices
+    kept = pod.tier.spot != "forbidden" and not state.facts.spot
+    return blocking, price is None, round(rough * (1.0 if price is None else price), 9), kept

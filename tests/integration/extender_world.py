@@ -1,0 +1,190 @@
+"""A cluster to schedule in: KWOK nodes of three clouds, a second real kube-scheduler, and our extender beside it.
+
+Nodes carry a taint of their own, so that what other tests run keeps away from them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kubernetes_plane import ControlPlane, KubernetesError
+
+CONFIGURATION = """
+apiVersion: customhouse.dev/v1
+prices:
+  provider: aws
+  region: us-east-1
+policy: {requireSignedCommits: false}
+tiers:
+  namespaces:
+    "*": [batch, standard, critical-inference]
+"""
+GI = 2**30
+# Instance type, labels beside those of every node, accelerators: as the three clouds' own controllers label them.
+_T4, _H100 = {"nvidia.com/gpu.product": "Tesla-T4"}, {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
+ON_DEMAND_T4 = ("g4dn.xlarge", {"karpenter.sh/capacity-type": "on-demand", **_T4}, 1)
+SPOT_T4 = ("g4dn.xlarge", {"karpenter.sh/capacity-type": "spot", **_T4}, 1)
+SPOT_A10G = ("g5.12xlarge", {"eks.amazonaws.com/capacityType": "SPOT", "nvidia.com/gpu.product": "NVIDIA-A10G"}, 4)
+ON_DEMAND_H100 = ("p5.48xlarge", {"karpenter.sh/capacity-type": "on-demand", **_H100}, 8)
+SPOT_H100 = ("p5.48xlarge", {"kubernetes.azure.com/scalesetpriority": "spot", **_H100}, 8)
+ON_DEMAND_CPU = ("m7i.2xlarge", {"eks.amazonaws.com/capacityType": "ON_DEMAND"}, 0)
+SPOT_CPU = ("m7i.2xlarge", {"cloud.google.com/gke-spot": "true"}, 0)
+SORTS = (ON_DEMAND_T4, SPOT_T4, SPOT_A10G, ON_DEMAND_H100, SPOT_H100, ON_DEMAND_CPU, SPOT_CPU)
+
+
+@dataclass
+class ExtenderWorld:
+    """Processes of one test. `name` is the scheduler's name, and the taint of its nodes."""
+
+    plane: ControlPlane
+    folder: Path
+    scheduler: Path
+    name: str = field(default_factory=lambda: f"extended-{secrets.token_hex(3)}")
+    nodes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    url: str = ""
+    _running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def add_nodes(self, sorts: Sequence[tuple[str, Mapping[str, str], int]], count: int) -> None:
+        """So many nodes, of the sorts in turn."""
+        for number in range(count):
+            machine, labels, devices = sorts[number % len(sorts)]
+            self.add_node(f"{self.name}-{number:04d}", machine, labels, devices)
+
+    def add_node(self, name: str, machine: str, labels: Mapping[str, str], devices: int) -> None:
+        """One node, ready at once."""
+        amounts = {"cpu": str(16 * (devices or 1)), "memory": f"{64 * (devices or 1)}Gi", "pods": "110"}
+        if devices:
+            amounts["nvidia.com/gpu"] = str(devices)
+        node = {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {
+                "name": name,
+                "labels": {
+                    "type": "kwok",
+                    "kubernetes.io/hostname": name,
+                    "node.kubernetes.io/instance-type": machine,
+                    "topology.kubernetes.io/region": "us-east-1",
+                    **labels,
+                },
+                "annotations": {"kwok.x-k8s.io/node": "fake"},
+            },
+            "spec": {
+                "providerID": f"aws:///us-east-1a/{name}",
+                "taints": [{"key": "world", "value": self.name, "effect": "NoSchedule"}],
+            },
+            "status": {
+                "allocatable": amounts,
+                "capacity": amounts,
+                "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
+            },
+        }
+        self.nodes[name] = self.plane.call("POST", "/api/v1/nodes", node)
+
+    def pod(self, namespace: str, name: str, tier: str, resources: Mapping[str, str], **spec: Any) -> dict[str, Any]:
+        """Create a pod for this scheduler."""
+        manifest = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "labels": {"customhouse.dev/tier": tier}},
+            "spec": {
+                "schedulerName": self.name,
+                "tolerations": [{"key": "world", "operator": "Equal", "value": self.name, "effect": "NoSchedule"}],
+                "containers": [
+                    {"name": "main", "image": "pause", "resources": {"requests": resources, "limits": resources}}
+                ],
+                **spec,
+            },
+        }
+        created: dict[str, Any] = self.plane.call("POST", f"/api/v1/namespaces/{namespace}/pods", manifest)
+        return created
+
+    def where(self, namespace: str) -> dict[str, str]:
+        """Pod → its node, empty while it has none."""
+        found = self.plane.call("GET", f"/api/v1/namespaces/{namespace}/pods")
+        return {item["metadata"]["name"]: item["spec"].get("nodeName", "") for item in found["items"]}
+
+    def placed(self, namespace: str, seconds: float = 120) -> dict[str, str]:
+        """The same, once every pod has a node."""
+        self.plane.until(lambda: all(self.where(namespace).values()), seconds)
+        return self.where(namespace)
+
+    # processes
+    def command(self, *arguments: str) -> list[str]:
+        """`schedule serve` of this world."""
+        (self.folder / "customhouse.yaml").write_text(CONFIGURATION)
+        program = str(Path(sys.executable).with_name("customhouse"))
+        command = [program, "schedule", "serve", "--state", str(self.folder / "state")]
+        command += ["--config", str(self.folder / "customhouse.yaml"), "--kubeconfig", str(self.plane.kubeconfig)]
+        return [*command, *arguments]
+
+    def start_extender(self, port: int = 0, log: str = "extender.log") -> subprocess.Popen[bytes]:
+        """Start the extender and wait until it is ready."""
+        path = self.folder / log
+        with path.open("wb") as out:
+            child = subprocess.Popen(self.command("--port", str(port)), stdout=out, stderr=out, cwd=self.folder)
+        self._running.append(child)
+        found = self.plane.until(lambda: re.search(r"extender on (https://\S+);", self._alive(child, path)))
+        self.url = found[1]
+        self.plane.until(lambda: self.get("/readyz")[0] == 200)
+        return child
+
+    def _alive(self, child: subprocess.Popen[bytes], log: Path) -> str:
+        text = log.read_text(errors="replace")
+        if child.poll() is not None:
+            raise RuntimeError(f"the extender ended with {child.returncode}: {text[-2000:]}")
+        return text
+
+    def configuration(self) -> dict[str, Any]:
+        """What `--print-configuration` says, for the port that it has."""
+        command = self.command("--print-configuration", "--url", self.url, "--scheduler-name", self.name)
+        text = subprocess.run(command, capture_output=True, check=True, cwd=self.folder).stdout
+        document: dict[str, Any] = json.loads(text)
+        document["clientConnection"] = {"kubeconfig": str(self.plane.kubeconfig), "qps": 500, "burst": 1000}
+        document["leaderElection"] = {"leaderElect": False}
+        return document
+
+    def start_scheduler(self) -> None:
+        """Start the second scheduler with the printed configuration."""
+        place = self.folder / "scheduler.json"
+        place.write_text(json.dumps(self.configuration()))
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        with (self.folder / "scheduler.log").open("wb") as log:
+            command = [str(self.scheduler), f"--config={place}", f"--secure-port={port}", "-v=2"]
+            self._running.append(subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder))
+
+    def get(self, path: str) -> tuple[int, str]:
+        """GET without a client certificate."""
+        import ssl
+        import urllib.error
+        import urllib.request
+
+        context = ssl.create_default_context(cafile=str(self.folder / "state" / "extender" / "ca.crt"))
+        try:
+            with urllib.request.urlopen(self.url + path, context=context, timeout=30) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def stop(self) -> None:
+        """End the processes, and take the nodes away."""
+        for child in reversed(self._running):
+            if child.poll() is None:
+                child.kill()
+            child.wait()
+        for name in self.nodes:
+            try:
+                self.plane.call("DELETE", f"/api/v1/nodes/{name}")
+            except KubernetesError as error:
+                if error.status != 404:
+                    raise
