@@ -17,12 +17,17 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
+_FINE = bytes([9, 10, *range(32, 127)])
 _STEERING = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]|\r(?!\n)")
 """What moves a terminal's cursor, colours, hides or turns round: never meant by anybody whose words are shown."""
 
 
 def harmless(text: str) -> str:
     """The text with what steers a terminal replaced: the words of others cannot rewrite what is said."""
+    # Nearly all of a long text is of these, and to take them out is ten times as fast as to look at each.
+    rest = text.encode("utf-8", "surrogatepass").translate(None, _FINE).decode("utf-8", "surrogatepass")
+    if not rest or ("\r" not in rest and not _STEERING.search(rest)):
+        return text
     return _STEERING.sub("\ufffd", text)
 
 

@@ -44,8 +44,11 @@ def trace(
     REFERENCE is a digest or its beginning, a commit, a resource (name, namespace/name), a pod, a charge, a decision, a
     name that people use, kind:name, an entry (entry:12), rows of a dataset (NAME#rows=100-200), or a file.
     """
+    import gc
+
     from customhouse.app.custody import Asked, Walk
 
+    gc.set_threshold(50_000, 50, 50)  # a trace is made of what stays until it is written
     asked = Asked(reference, Walk(up=up or not down, down=down or not up, depth=depth), repo, data, full)
     if file is not None:
         from customhouse.app.custody import export_to

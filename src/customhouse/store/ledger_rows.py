@@ -263,7 +263,11 @@ def _insert(connection: Connection, rows: Sequence[tuple[int, str, bytes, bytes]
 
 def size_of(connection: Connection) -> int:
     """How many entries there are, in the transaction of a connection."""
-    last = connection.execute(select(func.max(ledger_entries.c.position))).scalar()
+    return size_by(connection.execute(select(func.max(ledger_entries.c.position))).scalar())
+
+
+def size_by(last: int | None) -> int:
+    """How many entries there are by the number of the last one. Raises StateError for one that cannot be."""
     if last is not None and not -1 <= last < _MOST_ENTRIES:
         raise StateError(f"an entry has the number {last}", hint="restore a backup")
     return 0 if last is None else int(last) + 1

@@ -9,15 +9,17 @@ from sqlalchemy import select, text
 from customhouse._kit.hashtree import HASH_BYTES
 from customhouse.core.errors import StateError
 from customhouse.store.engine import Database
-from customhouse.store.ledger_rows import LedgerTable, size_of
+from customhouse.store.ledger_rows import LedgerTable, size_by
 from customhouse.store.schema import ledger_entries
 
 _A_QUERY = 500
 # A row a hash through a driver costs more than all else that a proof takes: one text a tile.
 _JOINED = {
-    "sqlite": "SELECT group_concat(h, '') FROM (SELECT hex(leaf_hash) AS h FROM ledger_entries"
+    "sqlite": "SELECT group_concat(h, ''), (SELECT max(position) FROM ledger_entries) FROM"
+    " (SELECT hex(leaf_hash) AS h FROM ledger_entries"
     " WHERE position >= :start AND position < :end ORDER BY position)",
-    "postgresql": "SELECT string_agg(encode(leaf_hash, 'hex'), '' ORDER BY position) FROM ledger_entries"
+    "postgresql": "SELECT string_agg(encode(leaf_hash, 'hex'), '' ORDER BY position),"
+    " (SELECT max(position) FROM ledger_entries) FROM ledger_entries"
     " WHERE position >= :start AND position < :end",
 }
 
@@ -55,9 +57,9 @@ class ScatteredReader:
             query = _JOINED.get(connection.dialect.name)
             if level or query is None:
                 return self._table.hashes(level, start, end)
-            # How many there are is asked first: whoever appends meanwhile adds to what is read, and nothing is missed.
-            there = max(0, min(end, size_of(connection)) - start)
-            joined = connection.execute(text(query), {"start": start, "end": start + there}).scalar()
+            # One statement sees one state: whoever appends meanwhile is in both answers or in neither.
+            joined, last = connection.execute(text(query), {"start": start, "end": end}).one()
+            there = max(0, min(end, size_by(last)) - start)
         data = bytes.fromhex(joined or "")
         if len(data) != HASH_BYTES * there:
             raise StateError("leaf hashes are missing", where=self._database.where, hint="restore a backup")

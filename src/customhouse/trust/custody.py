@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 from customhouse._kit.clock import from_rfc3339, to_rfc3339
@@ -25,6 +26,8 @@ from customhouse.core.errors import UsageError
 from customhouse.core.evidence import Evidence, EvidenceKind
 from customhouse.core.ledger import Entry
 from customhouse.trust.provenance import dependencies
+
+_BY_ENDS = attrgetter("source", "target", "kind")
 
 CLAIM = "claim"
 """The kind of an Entry that passes on what somebody else says: what rests on such entries alone is not proved."""
@@ -204,9 +207,10 @@ class _Draft:
         self.evidence: dict[int, str] = {}
 
     def add(self, node: Node, index: int | None = None) -> None:
-        self._nodes[node.id] = _merge(self._nodes.get(node.id), node)
+        name = node.id
+        self._nodes[name] = _merge(self._nodes.get(name), node)
         if index is not None:
-            self._sources.setdefault(node.id, set()).add(index)
+            self._sources.setdefault(name, set()).add(index)
 
     def connect(self, link: Link, index: int | None = None) -> None:
         self._links.add(link)
@@ -220,7 +224,7 @@ class _Draft:
     def graph(self) -> Graph:
         downstream: dict[str, list[Link]] = {}
         upstream: dict[str, list[Link]] = {}
-        for link in sorted(self._links):
+        for link in sorted(self._links, key=_BY_ENDS):
             downstream.setdefault(link.source, []).append(link)
             upstream.setdefault(link.target, []).append(link)
         return Graph(
@@ -237,6 +241,12 @@ class _Draft:
 def _merge(before: Node | None, node: Node) -> Node:
     if before is None:
         return node
+    if (
+        node.digest in ("", before.digest)
+        and (node.time is None or (before.time is not None and before.time <= node.time))
+        and before.aliases[: len(node.aliases)] == node.aliases
+    ):
+        return before  # nothing new, which is said of most things most of the time
     times = [at for at in (before.time, node.time) if at is not None]
     aliases = tuple(dict.fromkeys([*before.aliases, *node.aliases]))
     return replace(before, digest=before.digest or node.digest, time=min(times, default=None), aliases=aliases)

@@ -13,13 +13,14 @@ import hmac
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.digest import is_digest
 from customhouse.core.errors import TamperError, UsageError
 from customhouse.core.ledger import Entry, Receipt
 from customhouse.trust.custody import Graph, Link, Node, NodeKind
+from customhouse.trust.entry_text import entry_text
 from customhouse.trust.keys import PublicKey
 from customhouse.trust.ledger import parse_entry
 from customhouse.trust.merkle import leaf_hash, verify_inclusion
@@ -27,6 +28,7 @@ from customhouse.trust.note import open_checkpoint
 
 MIN_PREFIX = 4
 _MOST_SHOWN = 8
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _WORKLOAD = frozenset(
     {
         NodeKind.DEPLOYMENT,
@@ -161,7 +163,7 @@ def proof_json(receipt: Receipt, item: Entry) -> dict[str, Any]:
     """One inclusion proof, complete enough to be checked without the ledger (hashes in base64)."""
     return {
         "index": receipt.index,
-        "entry": item.to_bytes().decode(),
+        "entry": entry_text(item),
         "leaf_hash": base64.b64encode(receipt.leaf_hash).decode(),
         "proof": [base64.b64encode(step).decode() for step in receipt.proof],
         "checkpoint": receipt.checkpoint.note,
@@ -304,13 +306,15 @@ def _one_thing(reference: str, found: Sequence[Node]) -> tuple[str, ...]:
 def _in_order(known: Graph, reached: set[str], passed: set[Link]) -> list[str]:
     """Causes before effects; among equals the older, then the id. A cycle (which is odd) is broken by age."""
     waiting = dict.fromkeys(reached, 0)
+    following: dict[str, list[str]] = {}
     for link in passed:
         if link.source != link.target:
             waiting[link.target] += 1
+            following.setdefault(link.source, []).append(link.target)
 
-    def age(node: str) -> tuple[str, str]:
+    def age(node: str) -> tuple[bool, datetime, str]:
         at = known.nodes[node].time
-        return ("~" if at is None else to_rfc3339(at), node)
+        return (at is None, at or _NEVER, node)
 
     order: list[str] = []
     ready = [age(node) for node, count in waiting.items() if count == 0]
@@ -318,12 +322,12 @@ def _in_order(known: Graph, reached: set[str], passed: set[Link]) -> list[str]:
     while waiting:
         if not ready:  # only a cycle is left
             ready.append(min(age(node) for node in waiting))
-        _, node = heapq.heappop(ready)
+        node = heapq.heappop(ready)[-1]
         order.append(node)
         del waiting[node]
-        for link in known.downstream.get(node, ()):
-            if link in passed and link.target in waiting:
-                waiting[link.target] -= 1
-                if waiting[link.target] == 0:
-                    heapq.heappush(ready, age(link.target))
+        for target in following.get(node, ()):
+            if target in waiting:
+                waiting[target] -= 1
+                if waiting[target] == 0:
+                    heapq.heappush(ready, age(target))
     return order

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from customhouse._kit.hashtree import (
     EMPTY_ROOT,
@@ -30,6 +31,7 @@ __all__ = [
     "TiledTree",
     "consistency_proof",
     "inclusion_proof",
+    "inclusion_proofs",
     "leaf_hash",
     "node_hash",
     "range_root",
@@ -181,6 +183,39 @@ def _path(index: int, start: int, end: int, node: NodeReader) -> list[bytes]:
             start = middle
     siblings.reverse()
     return siblings
+
+
+def inclusion_proofs(
+    leaves: Mapping[int, bytes], size: int, node: NodeReader
+) -> tuple[bytes, dict[int, tuple[bytes, ...]]]:
+    """The root of D[size] by these leaves and by `node` for all others, and PATH(index, D[size]) of each of them.
+
+    Every hash of a path is part of how the root was come by: if that is the right root, each path leads to it, and
+    `verify_inclusion` has nothing to find. What the paths share is hashed once.
+    Raises ValueError unless 0 ≤ index < size.
+    """
+    wanted = sorted(leaves)
+    if wanted and not 0 <= wanted[0] <= wanted[-1] < size:
+        raise ValueError(f"leaves {wanted[0]} to {wanted[-1]} are not in a tree of {size}")
+    paths: list[list[bytes]] = [[] for _ in wanted]
+
+    def covered(start: int, end: int, first: int, last: int) -> bytes:
+        """MTH(D[start:end]), in which are wanted[first:last]."""
+        if first == last:
+            return range_root(start, end, node)
+        if end - start == 1:
+            return leaves[start]
+        middle = start + _split(end - start)
+        cut = bisect_left(wanted, middle, first, last)
+        left, right = covered(start, middle, first, cut), covered(middle, end, cut, last)
+        for number in range(first, cut):
+            paths[number].append(right)
+        for number in range(cut, last):
+            paths[number].append(left)
+        return node_hash(left, right)
+
+    top = covered(0, size, 0, len(wanted)) if size else EMPTY_ROOT
+    return top, {index: tuple(path) for index, path in zip(wanted, paths, strict=True)}
 
 
 def consistency_proof(old: int, new: int, node: NodeReader) -> tuple[bytes, ...]:

@@ -10,11 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection
 
 from customhouse.core.errors import StateError
 from customhouse.core.ledger import Checkpoint, Entry
-from customhouse.store import Store, ledger_scattered, open_store
+from customhouse.store import Store, open_store
 from customhouse.store.ledger_scattered import ScatteredReader
 from killed_writer import acknowledged_before_the_kill
 
@@ -91,22 +90,6 @@ def test_checkpoints_are_kept_in_order_and_cannot_contradict(store: Store) -> No
         store.ledger.save_checkpoint(Checkpoint("o", 5, b"\0" * 32, "other"))
     with pytest.raises(StateError, match="not there"):
         store.ledger.save_checkpoint(Checkpoint("o", 6, b"\0" * 32, "other"))
-
-
-def test_hashes_are_read_while_somebody_appends(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between the question how many there are and the hashes another process may append: nothing is missing then."""
-    store.ledger.append(entries(0, 10))
-    reader, asked = ScatteredReader(store.database, store.ledger), ledger_scattered.size_of
-
-    def grown(connection: Connection) -> int:
-        size = asked(connection)
-        with open_store(Path(store.place)) as other:
-            other.ledger.append(entries(other.ledger.size(), other.ledger.size() + 5))
-        return size
-
-    monkeypatch.setattr(ledger_scattered, "size_of", grown)
-    assert len(reader.hashes(0, 0, 256)) == 32 * 10
-    assert store.ledger.size() == 15
 
 
 def test_hashes_never_seem_to_be_missing_beside_a_writer(store: Store) -> None:

@@ -252,3 +252,12 @@ def test_a_long_history_is_traced_without_delay() -> None:
     found = trace(known, "step:10000")
     assert time.process_time() - started < 5
     assert [node.id for node in found.nodes] == [node.id for node in chain]
+
+
+def test_of_two_things_the_older_one_is_shown_first_by_parts_of_a_second_too() -> None:
+    whole, half = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 1, 0, 0, 0, 500_000, tzinfo=UTC)
+    data = Node("dataset", "d")
+    runs = [Node("training-run", "b", time=whole), Node("training-run", "a", time=half)]
+    links = [Link.between(data, run, "input-of") for run in runs]
+    found = trace(graph([(0, entry("x", "k", whole, "up", nodes=[data, *runs], links=links))]), "d")
+    assert [node.name for node in found.nodes] == ["d", "b", "a"]
