@@ -33,7 +33,7 @@ from customhouse.app.stopwatch import Stopwatch
 from customhouse.app.tiering import judged_environment
 from customhouse.app.tiering import judged_tier as tier_of
 from customhouse.control.diff import changes
-from customhouse.control.rendering import Sight
+from customhouse.control.rendering import Fetched, Sight
 from customhouse.control.rollout_plan import plan_of
 from customhouse.control.scenes import aligned, by_scene
 from customhouse.core.beside import beside
@@ -112,6 +112,8 @@ class Judgement:
     facts: Sequence[Facts]
     cost: CostReport
     declarations: tuple[Declaration, ...]
+    fetched: tuple[Fetched, ...] = ()
+    """What of it came from registries, by digest."""
 
     @property
     def verdict(self) -> Verdict:
@@ -163,7 +165,12 @@ class Clearance:
         before, after = ([item] if item is not None else [] for item in governance)
         sight = Sight()
         declared = declarations_of(
-            question.tree, question.head, governing.configuration.paths, governing.configuration.render, sight
+            question.tree,
+            question.head,
+            governing.configuration.paths,
+            governing.configuration.render,
+            sight,
+            trusted=governing.configuration.trusted_registries,
         )
         require_placed(question.tree, question.head, declared)
         base, declared = aligned(question.base, declared)
@@ -215,7 +222,7 @@ class Clearance:
                 decisions = [*foreign.decide(decisions, found, declared, governing.waivers, now)]
         finally:
             desk.close()
-        return Judgement(question, revision, found, tuple(decisions), facts, report, declared)
+        return Judgement(question, revision, found, tuple(decisions), facts, report, declared, sight.fetched)
 
     def _desk(self, question: Question, stopwatch: Stopwatch | None = None) -> Desk:
         governing = question.governing

@@ -40,7 +40,8 @@ def estimate(settings: Settings, paths: Sequence[str]) -> CostReport:
     Raises DeclarationError, PriceError and UsageError.
     """
     asked = question(settings, GateRequest(paths=tuple(paths)), spend=False)
-    declared = declarations_of(asked.tree, asked.head, ())
+    trusted = asked.governing.configuration.trusted_registries
+    declared = declarations_of(asked.tree, asked.head, (), trusted=trusted)
     found = changes((), declared, None, Actor(ActorKind.PERSON, asked.author))
     check_readable(found)
     if any(item.ref.scene for item in declared):

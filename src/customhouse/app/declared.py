@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from weakref import WeakKeyDictionary
 
-from customhouse.app import wiring
-from customhouse.app.configuration import FILE
+from customhouse.app import wiring, wiring_outside
+from customhouse.app.configuration import FILE, Configuration
 from customhouse.app.governance import read_configuration, set_aside
 from customhouse.app.sources import SourceTree
 from customhouse.app.surroundings import surroundings
+from customhouse.control.lockfile import LOCK, read_lock
+from customhouse.control.outside import Outside
 from customhouse.control.rendering import RenderEntry, Sight
 from customhouse.control.rendering_memory import Readings
 from customhouse.control.rendering_tree import render_tree
@@ -24,17 +26,23 @@ def declarations_of(
     paths: Sequence[str],
     entries: Sequence[RenderEntry] = (),
     sight: Sight | None = None,
+    *,
+    trusted: Sequence[str] | None = None,
+    outside: Outside | None = None,
 ) -> tuple[Declaration, ...]:
     """The Declarations of a revision, in the folders that the base configuration names (none named: everywhere).
 
     Kustomizations, charts and what else customhouse.yaml names under `render` come as the real programs render them.
     `entries` are those of the base: a change cannot take a root out of sight by no longer naming it.
-    `sight` is filled with what was looked at.
+    `sight` is filled with what was looked at. What a registry has is what the revision names by digest, from registries
+    that it trusts; `trusted` are those that who judges it trusts, and from no other one anything is fetched;
+    `outside` is what there is instead.
     """
     files = surroundings(tree.files(revision))
     data = tree.read(revision, FILE)
     own = None if data is None else read_configuration(data)
-    return render_tree(
+    outside = outside or _outside(tree, revision, own, trusted)
+    declared = render_tree(
         files,
         wiring.renderer(),
         folders=paths,
@@ -45,7 +53,21 @@ def declarations_of(
         scenes={} if own is None else own.scenes,
         targets=() if own is None else tuple(own.targets),
         readings=_readings_of(tree),
+        outside=outside,
     )
+    if sight is not None:
+        sight.fetched = outside.fetched
+    return declared
+
+
+def _outside(tree: SourceTree, revision: str, own: Configuration | None, trusted: Sequence[str] | None) -> Outside:
+    """What a revision has from elsewhere: by its own lock file, and from registries that it trusts itself.
+
+    So it is the same whoever asks; that a change brings a registry along is found by who judges it.
+    """
+    lock = tree.read(revision, LOCK)
+    known = {} if lock is None else read_lock(lock)
+    return Outside(known, () if own is None else own.trusted_registries, wiring_outside.fetcher, trusted)
 
 
 def require_placed(tree: SourceTree, revision: str, declared: Sequence[Declaration]) -> None:

@@ -191,7 +191,9 @@ class _Scan:
     def _elsewhere(self, changed: Collection[str]) -> Iterator[FoundFile]:
         """What Argo CD and Flux objects have rendered that is not here."""
         for place, what in self._sight.elsewhere:
-            if not self._before.known or place.file in changed:
+            # What a change of another file takes away (a line of the lock file) is new too.
+            new = (place, what) not in self._before.sight.elsewhere
+            if not self._before.known or place.file in changed or new:
                 said = f"named at line {place.line} and is not in these files: it is neither rendered nor judged"
                 yield FoundFile(
                     place.file, "unjudged", f"{what[:200]} is {said}", bytes_digest(what.encode()), place.line

@@ -23,6 +23,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "cost": ("cost:cost", "Estimate, report and forecast what workloads cost."),
     "adopt": ("adopt:adopt", "Let Customhouse manage a cluster that it has observed."),
     "plan": ("plan:plan", "Show what the target needs to reach a revision."),
+    "sources": ("sources:sources", "Say by digest which charts and artifacts of registries are meant."),
     "sync": ("sync:sync", "Bring the target to what is declared, once."),
     "status": ("status:status", "Show what runs, its health and its drift."),
     "history": ("status:history", "Show the releases of a workload."),

@@ -11,13 +11,13 @@ What is fetched is named by digest in Git: by the object itself, or by the lock 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from customhouse.control import yaml_nodes
 from customhouse.control.lockfile import COMMAND, LOCK, Key, Locked, is_trusted, place_of
-from customhouse.control.rendering import CHART
+from customhouse.control.rendering import CHART, Fetched
 from customhouse.control.yaml_values import Reader
 from customhouse.core.errors import CannotDecideError, DeclarationError
 from customhouse.core.resource import Declaration, Location
@@ -87,16 +87,6 @@ class Fetcher(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """What was fetched for an object, for whoever tells of it."""
-
-    name: str
-    source: str
-    version: str
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
 class Mount:
     """A folder of the tree that holds what was fetched; `files` by their whole paths."""
 
@@ -112,7 +102,7 @@ class Outside:
         self,
         lock: Mapping[Key, Locked] | None = None,
         trusted: Sequence[str] = (),
-        fetcher: Fetcher | None = None,
+        fetcher: Callable[[], Fetcher] | None = None,
         allowed: Sequence[str] | None = None,
     ) -> None:
         self._lock, self._trusted, self._allowed = lock or {}, trusted, allowed
@@ -120,6 +110,8 @@ class Outside:
         self._mounts: dict[tuple[str, str], Mount] = {}
         self.files: dict[str, bytes] = {}
         """Everything that was fetched so far, by its path in the tree."""
+        self.asked: dict[Asked, tuple[Declaration, str]] = {}
+        """What was asked for so far, each with an object that names it and the pointer."""
 
     @property
     def fetched(self) -> tuple[Fetched, ...]:
@@ -133,6 +125,7 @@ class Outside:
         Raises DeclarationError and CannotDecideError, at the object or the line of the lock file (steps 2 and 3).
         """
         # 1. What it is by digest.
+        self.asked.setdefault(asked, (item, pointer))
         if asked.problem:
             return asked.problem
         place = asked.place
@@ -166,12 +159,12 @@ class Outside:
         if self._fetcher is None:
             raise CannotDecideError(f"nothing is fetched here, and {place} is not in this tree", where=str(where))
         try:
-            content = self._fetcher.content(pin)
+            content = self._fetcher().content(pin)
         except CannotDecideError as error:
             raise type(error)(error.message, where=f"{where}: {error.where}", hint=error.hint) from error
         name = place.rpartition("/")[2]
         if content.is_chart:
-            name, own = _chart_of(content.files, where)
+            name, own = chart_of(content.files, where)
             if line is not None and _plain(own) != _plain(line.resolved):
                 raise DeclarationError(f"it says {line.resolved}, and the chart is {name} {own}", where=str(where))
             version = own
@@ -212,7 +205,7 @@ def mount_folder(asked: Asked) -> str:
     return f"{FETCHED}/{asked.place.replace(':', '_')}/" if asked.place and not asked.problem else ""
 
 
-def _chart_of(files: Mapping[str, bytes], where: Location) -> tuple[str, str]:
+def chart_of(files: Mapping[str, bytes], where: Location) -> tuple[str, str]:
     """The name and version that a chart says of itself. Raises DeclarationError."""
     value: Any = None
     if CHART in files:

@@ -87,6 +87,16 @@ class Output:
     program: Program
 
 
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What was fetched for an object, for whoever tells of it: its name, from where, and which bytes."""
+
+    name: str
+    source: str
+    version: str
+    digest: str
+
+
 @dataclass(slots=True)
 class Sight:
     """What of a tree was judged and through what: filled while it is rendered, for whoever asks what was left out."""
@@ -97,6 +107,8 @@ class Sight:
     """(tool, folder) of each root → whose changes are put on top of it; empty for a root as it stands."""
     elsewhere: dict[tuple[Location, str], None] = field(default_factory=dict)
     """Where an object names something to render that is not in this tree, and what it names."""
+    fetched: tuple[Fetched, ...] = ()
+    """What came from registries, by digest."""
 
 
 class Renderer(Protocol):

@@ -34,6 +34,7 @@ from customhouse.trust.oci import (
 __all__ = ["Credentials", "OciRegistry", "Reference"]
 MAX_BLOB = 256 * 1024 * 1024
 MAX_REFERRERS = 500
+MAX_TAGS = 20_000
 _MAX_PAGES = 20
 _DOCKER_HUB = "registry-1.docker.io"
 _NO_API = (400, 404, 405, 501)
@@ -108,6 +109,22 @@ class OciRegistry:
         """The layers of the manifest with this digest. Raises ArtifactError, also for an index."""
         where = f"{self._host}/{repository}@{digest}"
         return listed(read_json(self.manifest(repository, digest), where), "layers", where)
+
+    def tags(self, repository: str) -> tuple[str, ...]:
+        """The tags of a repository. Raises ArtifactError, also for more than MAX_TAGS."""
+        where = f"{self._host}/{repository}"
+        found: list[str] = []
+        path: str | None = "tags/list"
+        for _ in range(MAX_TAGS):
+            if path is None:
+                return tuple(found)
+            answer = self._call("GET", repository, path, max_bytes=MAX_MANIFEST)
+            listed_tags = read_json(self._expect(answer, repository, "tags/list", 200).body, where).get("tags") or []
+            if not isinstance(listed_tags, list) or len(found) + len(listed_tags) > MAX_TAGS:
+                raise ArtifactError(f"no list of at most {MAX_TAGS} tags", where=where)
+            found += [tag for tag in listed_tags if isinstance(tag, str)]
+            path = self._next(answer, repository, "tags/list")
+        raise ArtifactError("its list of tags has no end", where=where)
 
     def referrers(self, repository: str, digest: str) -> tuple[Descriptor, ...]:
         """What refers to a manifest (signatures, SBOMs, attestations); none is an empty tuple. Raises ArtifactError."""
@@ -264,15 +281,14 @@ class OciRegistry:
             raise ArtifactError(f"more than {MAX_REFERRERS} referrers", where=where)
         return found
 
-    def _next(self, answer: Answer, repository: str) -> str | None:
+    def _next(self, answer: Answer, repository: str, under: str = "referrers/") -> str | None:
         """The path of the next page (RFC 8288), of this repository alone."""
         place, _, relation = answer.headers.get("link", "").partition(">")
         if 'rel="next"' not in relation.replace("'", '"'):
             return None
         url = self._joined(answer, place.strip().removeprefix("<"))
-        start = f"{self._root}/{repository}/referrers/"
-        if not url.startswith(start):
-            raise ArtifactError(f"the next page of referrers is at {shown(url)}", where=f"{self._host}/{repository}")
+        if not url.startswith(f"{self._root}/{repository}/{under}"):
+            raise ArtifactError(f"the next page is at {shown(url)}", where=f"{self._host}/{repository}")
         return url.removeprefix(f"{self._root}/{repository}/")
 
     def _checked(self, repository: str, path: str, digest: str, max_bytes: int) -> bytes:

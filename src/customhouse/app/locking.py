@@ -1,0 +1,218 @@
+"""Locking: which digest each chart and artifact that a work tree names by version or tag has now, for Git to say.
+
+The one place where a registry is asked what a tag means. What is found is fetched and read before it is written down,
+so that what a review approves can be had; lines that nothing asks for any more are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from customhouse._kit.clock import to_rfc3339
+from customhouse._kit.digest import bytes_digest, same_digest
+from customhouse.app import wiring, wiring_outside
+from customhouse.app.configuration import FILE
+from customhouse.app.declared import declarations_of
+from customhouse.app.fetching import CachedFetcher, archive_of
+from customhouse.app.governance import read_configuration
+from customhouse.app.settings import Settings
+from customhouse.control.lockfile import LOCK, Key, Locked, is_trusted, place_of, read_lock, write_lock
+from customhouse.control.outside import Asked, Outside, Pin, chart_of
+from customhouse.control.unpacking import MAX_ARCHIVE
+from customhouse.control.version_ranges import fits, newest, version_of
+from customhouse.core.errors import ArtifactError, CustomhouseError, UsageError
+from customhouse.core.resource import Declaration, Location
+from customhouse.trust.oci import Reference
+
+_ROUNDS = 10
+"""A chart may hold objects that name further charts, and so on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What became of one thing that is named: `locked`, `updated`, `kept`, `pinned` (by the object), or `problem`."""
+
+    asked: Asked
+    where: str
+    state: str
+    before: Locked | None = None
+    after: Locked | None = None
+    problem: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"source","chart","asked","where","state","before","after","problem"}`; versions with their digests."""
+        return {
+            "source": self.asked.source,
+            "chart": self.asked.chart,
+            "asked": self.asked.version or self.asked.tag or self.asked.digest,
+            "where": self.where,
+            "state": self.state,
+            "before": _said(self.before),
+            "after": _said(self.after),
+            "problem": self.problem,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LockOutcome:
+    """The rows, the lines that went, and whether the file differs from what was there."""
+
+    rows: tuple[Row, ...]
+    gone: tuple[Locked, ...]
+    changed: bool
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that is named is there by digest."""
+        return not any(row.problem for row in self.rows)
+
+
+def lock(
+    settings: Settings, repo: str, *, update: bool = False, only: Sequence[str] = (), check: bool = False
+) -> LockOutcome:
+    """Bring customhouse.lock.yaml of a work tree up to date. With `check` nothing is written.
+
+    `update` asks again for what is locked already; `only` names parts of addresses that are asked for again. Raises
+    UsageError, ConfigError, DeclarationError; what cannot be resolved is a row with its problem.
+    """
+    root = Path(repo)
+    if not root.is_dir():
+        raise UsageError(f"{repo} is no folder", hint="--repo names a work tree: the file is written into it")
+    tree = wiring.work_tree(settings, root)
+    data = tree.read("worktree", FILE)
+    trusted = () if data is None else read_configuration(data).trusted_registries
+    written = tree.read("worktree", LOCK)
+    before = dict({} if written is None else read_lock(written))
+    locking = _Locking(settings, trusted, before, update=update, only=tuple(only))
+    for _ in range(_ROUNDS):
+        outside = Outside(locking.lines, trusted, wiring_outside.fetcher)
+        declarations_of(tree, "worktree", (), outside=outside)
+        if not locking.resolve(outside.asked):
+            break
+    kept = {row.after.key: row.after for row in locking.rows.values() if row.after is not None}
+    gone = tuple(line for key, line in sorted(before.items()) if key not in {one.key for one in locking.rows})
+    # What could not be resolved keeps the line that it had: nobody asked for it to go.
+    kept |= {
+        row.before.key: row.before for row in locking.rows.values() if row.after is None and row.before is not None
+    }
+    made = write_lock(kept.values())
+    changed = bool(kept or before) and made != written
+    if changed and not check:
+        (root / LOCK).write_bytes(made)
+    return LockOutcome(tuple(locking.rows.values()), gone, changed)
+
+
+class _Locking:
+    def __init__(
+        self,
+        settings: Settings,
+        trusted: Sequence[str],
+        before: Mapping[Key, Locked],
+        *,
+        update: bool,
+        only: Sequence[str],
+    ) -> None:
+        self._means = wiring_outside.means(settings)
+        self._settings, self._trusted, self._before = settings, trusted, before
+        self._update, self._only = update, only
+        # What is asked for again need not be there any more as it was locked.
+        self.lines = {key: line for key, line in before.items() if not self._is_due(line)}
+        self.rows: dict[Asked, Row] = {}
+
+    def resolve(self, asked: Mapping[Asked, tuple[Declaration, str]]) -> bool:
+        """Look up what was not yet; whether a line is another one now."""
+        changed = False
+        for one, (item, pointer) in asked.items():
+            if one in self.rows:
+                continue
+            row = self._row(one, str(item.locate(pointer)))
+            self.rows[one] = row
+            if row.after is not None and row.after != self.lines.get(one.key):
+                self.lines[one.key] = row.after
+                changed = True
+        return changed
+
+    def _row(self, asked: Asked, where: str) -> Row:
+        line = self._before.get(asked.key)
+        if asked.problem or not asked.place:
+            return Row(asked, where, "problem", problem=asked.problem or f"{asked.source[:200]!r} is no address")
+        if asked.digest:
+            return Row(asked, where, "pinned")
+        if line is not None and not self._is_due(asked):
+            return Row(asked, where, "kept", line, line)
+        try:
+            found = self._resolved(asked)
+        except CustomhouseError as error:
+            return Row(asked, where, "problem", line, problem=str(error))
+        if line is not None and (line.digest, line.url) == (found.digest, found.url):
+            return Row(asked, where, "kept", line, line)
+        return Row(asked, where, "locked" if line is None else "updated", line, found)
+
+    def _is_due(self, asked: Asked | Locked) -> bool:
+        named = any(part in f"{asked.source} {asked.chart}" for part in self._only)
+        return named if self._only else self._update
+
+    def _resolved(self, asked: Asked) -> Locked:
+        """By digest, as the registry has it now; fetched, and read. Raises UsageError, ArtifactError."""
+        self._require_trusted(asked.place)
+        if asked.chart:
+            return self._of_repository(asked)
+        reference = Reference.parse(asked.source)
+        registry = wiring.registry(self._settings, reference.host)
+        resolved = asked.tag
+        if asked.version:
+            exact = version_of(asked.version) is not None and fits(asked.version, asked.version)
+            exact = exact and asked.version.count(".") >= 2
+            tag = asked.version.replace("+", "_")
+            if not exact or registry.tagged(reference.repository, tag) is None:
+                offered = {name.replace("_", "+"): name for name in registry.tags(reference.repository)}
+                version = newest(asked.version, offered)
+                if version is None:
+                    raise ArtifactError(f"no tag of it is {asked.version}", where=asked.source)
+                tag = offered[version]
+            resolved = tag.replace("_", "+")
+        digest = registry.resolve(reference.repository, asked.tag or tag)
+        return self._checked(asked, Locked(asked.source, resolved, digest, 0, "", asked.version, asked.tag))
+
+    def _of_repository(self, asked: Asked) -> Locked:
+        offered = {one.version: one for one in wiring_outside.charts(self._settings).offered(asked.source, asked.chart)}
+        version = newest(asked.version, offered)
+        if version is None:
+            raise ArtifactError(f"no version of {asked.chart} is {asked.version}", where=asked.source)
+        found = offered[version]
+        self._require_trusted(place_of(found.url))
+        data = wiring_outside.charts(self._settings).archive(found.url)
+        digest = bytes_digest(data)
+        if found.digest and not same_digest(digest, found.digest):
+            raise ArtifactError(f"the index says {found.digest}, and {digest} came", where=found.url)
+        return self._checked(asked, Locked(asked.source, version, digest, 0, asked.chart, asked.version, "", found.url))
+
+    def _checked(self, asked: Asked, line: Locked) -> Locked:
+        """With its size; what it holds is what was asked for. Raises ArtifactError, DeclarationError."""
+        pin = Pin(line.url or line.source, line.digest, asked.layer)
+        data, _ = archive_of(self._means, pin)
+        content = CachedFetcher(lambda: self._means).content(pin)
+        if content.is_chart:
+            place = Location(f"{line.url or line.source}")
+            name, version = chart_of(content.files, place)
+            wanted = asked.chart or asked.source.rpartition("/")[2]
+            if asked.version and (name != wanted or not fits(asked.version, version)):
+                raise ArtifactError(
+                    f"it holds the chart {name} {version}, and {wanted} {asked.version} was asked for", where=str(place)
+                )
+        now = to_rfc3339(wiring.clock().now())
+        return replace(line, size=min(len(data), MAX_ARCHIVE), locked=f"{now[:19]}Z")
+
+    def _require_trusted(self, place: str) -> None:
+        if not is_trusted(place, self._trusted):
+            raise UsageError(
+                f"{place or 'its address'} is not under policy.trustedRegistries of {FILE}",
+                hint="have it added there, by a change of its own: only what the base revision trusts is fetched",
+            )
+
+
+def _said(line: Locked | None) -> dict[str, Any] | None:
+    return None if line is None else {"version": line.resolved, "digest": line.digest, "size": line.size}
