@@ -19,6 +19,7 @@ from customhouse._kit.clock import Clock, to_rfc3339
 from customhouse._kit.frozen import quickly_made
 from customhouse._kit.money import Money, total
 from customhouse.app.admission_context import AdmissionContext, Recorded, key_of
+from customhouse.app.admission_declared import Unrecorded
 from customhouse.app.admission_likeness import Form, forms, is_form, keys_in_git
 from customhouse.app.admission_mutation import mutation
 from customhouse.app.admission_objects import (
@@ -106,6 +107,7 @@ class Admission:
         self._evidence: dict[tuple[str, str], tuple[datetime, tuple[Evidence, ...]]] = {}
         self._believed = context.governing.believed
         self._forms: dict[int, tuple[Form, ...]] = {}
+        self._unrecorded = Unrecorded(context, self._unaltered)
         self._states: tuple[datetime, tuple[BudgetImpact, ...]] | None = None
         self._book: tuple[BookRef, int, Any] | None = None
         self._surroundings: Surroundings | None = None
@@ -179,7 +181,7 @@ class Admission:
         before = declaration_of(review.ref, review.old) if review.operation != "CREATE" else None
         if after is not None and before is not None and unchanged(before, after):
             return Outcome(Answer(True), "unchanged")
-        if after is not None and (recorded := self._recorded(after, before)) is not None:
+        if after is not None and (recorded := self._recorded(after, before, now)) is not None:
             return self._judged_as_recorded(recorded, now)
         change = Change(_OPERATIONS[review.operation], review.ref, before, after, None, _actor(review))
         if after is not None and review.user in self._spec.controllers:
@@ -203,15 +205,22 @@ class Admission:
         return replace(told, answer=said, decision=None, digest="")
 
     # 2
-    def _recorded(self, after: Declaration, before: Declaration | None) -> Recorded | None:
-        found = self._context.recorded.get(key_of(after.ref))
-        if found is None:
-            return None
-        key = id(found)
-        if key not in self._forms:
-            self._forms[key] = forms(found, self._governing)
-        seen = project(after.manifest, after.ref)
-        return found if any(is_form(form, after, seen, before) for form in self._forms[key]) else None
+    def _recorded(self, after: Declaration, before: Declaration | None, now: datetime) -> Recorded | None:
+        key = key_of(after.ref)
+        for found in (self._context.recorded.get(key), self._unrecorded.of(key, now)):
+            if found is None:
+                continue
+            if id(found) not in self._forms:
+                self._forms[id(found)] = forms(found, self._governing)
+            seen = project(after.manifest, after.ref)
+            if any(is_form(form, after, seen, before) for form in self._forms[id(found)]):
+                return found
+        return None
+
+    def _unaltered(self, change: Change, now: datetime) -> Facts:
+        """The Facts of what is declared and stays so; budgets were asked when it was allowed."""
+        evidence, cost = tuple(self._filed(change, now)), self._costs(change)
+        return build_facts(change, self._facts_context(change, now, evidence, cost, ()))
 
     def _judged_as_recorded(self, recorded: Recorded, now: datetime) -> Outcome:
         import orjson
@@ -252,9 +261,7 @@ class Admission:
         return result
 
     def _anew(self, change: Change, artifact: Mapping[str, Any], now: datetime) -> list[dict[str, Any]]:
-        found = tuple(self._filed(change, now))
-        cost = self._costs(change)
-        document = build_facts(change, self._facts_context(change, now, found, cost, ())).document
+        document = self._unaltered(change, now).document
         same = (item for item in document["artifacts"] if item["digest"] == artifact["digest"])
         return next((list(item["evidence"]) for item in same), [])
 

@@ -6,7 +6,7 @@ filed in the repository. Nothing here is fetched while a review waits: a miss is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +20,13 @@ from customhouse.app.evidence_index import FOLDER as EVIDENCE
 from customhouse.app.evidence_index import STAMP
 from customhouse.app.gatekeeping import spend_of
 from customhouse.app.governance import Governance, governance
-from customhouse.app.memory import Memory
+from customhouse.app.in_force import in_force
+from customhouse.app.memory import FOUNDING, Memory
 from customhouse.app.settings import Settings
+from customhouse.control.source import Commits
+from customhouse.core.change import Revision, SignatureState
 from customhouse.core.decision import Point
-from customhouse.core.errors import CannotDecideError, TamperError
+from customhouse.core.errors import CannotDecideError, ConfigError, CustomhouseError, TamperError
 from customhouse.core.ports import DecisionLog
 from customhouse.core.resource import Declaration, ResourceRef
 from customhouse.trust.attestation import FOLDER
@@ -58,6 +61,12 @@ class AdmissionContext:
     evidence: Mapping[str, bytes] = field(default_factory=dict)
     asked: frozenset[str] = frozenset()
     """What (`host/repository@digest`) the local index knows the attached statements of, be it none."""
+    allowed: Revision | None = None
+    """The revision in force, where it is known that it was allowed."""
+    target: str = ""
+    """Which of several targets this cluster is; empty where there is one, or where that is not known."""
+    alerts: tuple[str, ...] = ()
+    """What whoever runs this should know of what it rests on."""
     partial: frozenset[str] = frozenset()
     """The digests of which not everything that is there was read: what is missing might speak against them."""
 
@@ -98,7 +107,7 @@ def key_of(ref: ResourceRef) -> Key:
 
 
 def load_context(settings: Settings, repo: str | None) -> AdmissionContext:
-    """Read a generation: of the state that `up` keeps when there is one, of a repository's HEAD, or of `--config`.
+    """Read a generation: of the revision of a repository that is in force, or of `--config`.
 
     Raises ConfigError, PolicyError, PriceError and SourceError that name the file: such a generation is not taken over.
     """
@@ -109,25 +118,62 @@ def load_context(settings: Settings, repo: str | None) -> AdmissionContext:
         context = AdmissionContext(governing, spend_of(settings, governing), evidence=evidence, partial=partial)
         return _with_index(context, settings)
     objects = wiring.commits(settings, repo)
-    if not wiring.has_store(settings):
-        revision = objects.resolve("HEAD")
-        governing = governance(objects, revision, settings.config, wiring.shelf(settings))
-        declared = governing.configuration.placing.anywhere(
-            declarations_of(objects, revision, governing.configuration.paths)
-        )
-        spend = spend_of(settings, governing, objects)
-        filed = objects.files(revision, f"{FOLDER}/")
-        return _with_index(AdmissionContext(governing, spend, revision, declared, {}, filed), settings)
-    with wiring.store(settings) as opened:
-        deployed = Memory(opened.state).deployed
-        revision = objects.resolve("HEAD") if deployed is None else deployed.revision
-        governing = governance(objects, revision, settings.config, wiring.shelf(settings))
-        paths = governing.configuration.paths if deployed is None else deployed.paths
-        declared = governing.configuration.placing.anywhere(declarations_of(objects, revision, paths))
-        recorded = dict(_recorded(opened.decisions, declared)) if deployed is not None else {}
+    if wiring.has_store(settings):
+        with wiring.store(settings) as opened:
+            return _with_index(_of_repository(settings, objects, opened), settings)
+    return _with_index(_of_repository(settings, objects, None), settings)
+
+
+def _of_repository(settings: Settings, objects: Commits, opened: Store | None) -> AdmissionContext:
+    """Of the revision that is in force (`app.in_force`); a newer one that was denied rules nothing."""
+    found = in_force(settings, objects, opened)
+    governing = governance(objects, found.revision, settings.config, wiring.shelf(settings))
     spend = spend_of(settings, governing, objects)
+    alerts = (found.unsure,) if found.unsure else ()
+    if found.revision is None or not found.declares:
+        evidence = {} if found.revision is None else objects.files(found.revision, f"{FOLDER}/")
+        return AdmissionContext(governing, spend, found.revision, evidence=evidence, alerts=alerts)
+    revision = found.revision
+    paths = governing.configuration.paths if found.paths is None else found.paths
+    declared = _declared(governing.configuration, declarations_of(objects, revision, paths), found.target)
+    allowed = None if found.unsure else _allowed(objects, governing, revision)
+    recorded = {} if opened is None or allowed is None else dict(_recorded(opened.decisions, declared))
     filed = objects.files(revision, f"{FOLDER}/")
-    return _with_index(AdmissionContext(governing, spend, revision, declared, recorded, filed), settings)
+    return AdmissionContext(
+        governing, spend, revision, declared, recorded, filed, allowed=allowed, target=found.target, alerts=alerts
+    )
+
+
+def _declared(configuration: Configuration, declared: Sequence[Declaration], target: str) -> tuple[Declaration, ...]:
+    """What is declared for the cluster that is judged. Raises ConfigError for a target that there is not."""
+    placing = configuration.placing
+    if not target:
+        return placing.anywhere(declared)
+    if target not in placing.targets:
+        known = ", ".join(placing.targets) or "none"
+        raise ConfigError(
+            f"no target is called {target!r}; customhouse.yaml has: {known}",
+            where=FILE,
+            hint="--target (CUSTOMHOUSE_TARGET) names one of `targets`; leave it out where there is one `target`",
+        )
+    return placing.there(declared, target)
+
+
+def _allowed(objects: Commits, governing: Governance, revision: str) -> Revision:
+    """The revision in force, as a Change names it. It was allowed: that it descends was seen then.
+
+    A commit may take the key away that it was signed with, so the keys of its parent, which judged it, count too.
+    """
+    found = objects.revision(
+        revision, allowed_signers=governing.allowed_signers, last_deployed=None, gpg_keys=governing.gpg_keys
+    )
+    if found.signature is SignatureState.VERIFIED or not found.parents:
+        return found
+    try:
+        base = governance(objects, found.parents[0])
+    except CustomhouseError:  # a parent that was refused, or that a shallow clone has not
+        return found
+    return objects.revision(revision, allowed_signers=base.allowed_signers, last_deployed=None, gpg_keys=base.gpg_keys)
 
 
 def _with_index(context: AdmissionContext, settings: Settings) -> AdmissionContext:
@@ -160,6 +206,8 @@ def state_of(settings: Settings, repo: str | None, opened: Store | None) -> str:
     Cheap enough for every second; the content is judged by `load_context`. `opened` is the store of `--state`, if any.
     """
     parts = [_stamp(settings.state / EVIDENCE / STAMP)]
+    if settings.allowed is not None:
+        parts.append(_stamp(settings.allowed))
     if settings.config is not None:
         parts.extend(_stamp(path) for path in _named(settings.config))
     if repo is not None:
@@ -170,7 +218,8 @@ def state_of(settings: Settings, repo: str | None, opened: Store | None) -> str:
             parts.extend(_stamp(item) for item in sorted(refs.rglob("*")) if item.is_file())
         if opened is not None:
             deployed = Memory(opened.state).deployed
-            parts.append("" if deployed is None else f"{deployed.revision} {deployed.governed_by}")
+            founding = opened.state.get(FOUNDING) if deployed is None else ""
+            parts.append(f"{founding}" if deployed is None else f"{deployed.revision} {deployed.governed_by}")
     return "\n".join(parts)
 
 

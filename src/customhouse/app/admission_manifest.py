@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from customhouse._kit.reading import absent
 from customhouse.app.governance import governance
+from customhouse.app.in_force import ruling_revision
 from customhouse.app.settings import Settings
 from customhouse.core.errors import TargetError, UsageError
 from customhouse.trust.certificates_serving import ServingFiles
@@ -72,8 +73,9 @@ def configurations(
     if repo is None:
         governing = governance(None, None, settings.config, wiring.shelf(settings))
     else:
-        objects = wiring.commits(settings, repo)
-        governing = governance(objects, objects.resolve("HEAD"), settings.config, wiring.shelf(settings))
+        # What a denied commit would exempt stays judged.
+        objects, found = ruling_revision(settings, repo)
+        governing = governance(objects, found.revision, settings.config, wiring.shelf(settings))
     exempt = list(governing.configuration.admission.exempt_namespaces)
     return (
         _object(

@@ -134,8 +134,9 @@ def _generation(settings: Settings, repo: str | None, meeting: str, number: int,
         "bundle": admission.bundle_digest,
         "revision": context.revision,
         "workers": workers,
-        "alerts": list(context.governing.alerts),
-        "floating": context.governing.floating,
+        "alerts": [*context.alerts, *context.governing.alerts],
+        # Of a repository elsewhere nothing tells that it moved: it is asked as often as a bundle's source.
+        "floating": context.governing.floating or (repo is not None and "://" in repo),
     }
     channel = _meet(meeting, {**hello, **told})
 

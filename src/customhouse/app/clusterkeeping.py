@@ -14,7 +14,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from customhouse._kit.clock import Clock
 from customhouse._kit.digest import bytes_digest
+from customhouse.app.in_force import Allowed
 from customhouse.app.leading import LeadersCluster
+from customhouse.app.noting import Noting
 from customhouse.app.target_spec import MANAGE, ClusterSpec
 from customhouse.app.unsealing import UnsealingCluster
 from customhouse.control.conducting import ALONE, Among, Conducted, conduct
@@ -22,13 +24,13 @@ from customhouse.control.convergence import Conduct, Convergence
 from customhouse.control.reconcilers import status_of
 from customhouse.control.rounds import Found, ObjectDrift, Round
 from customhouse.control.sealed import Opener
-from customhouse.control.source import Repository
+from customhouse.control.source import History, Repository
 from customhouse.control.sources import applications
 from customhouse.control.stages import IGNORE, ignored_fields
 from customhouse.control.tracked import ForeignInventoryError, Inventories
 from customhouse.core.application import Engine, ReconcilerStatus
 from customhouse.core.cluster import Cluster
-from customhouse.core.errors import ConfigError, TargetError
+from customhouse.core.errors import ConfigError, SourceError, TargetError
 from customhouse.core.plan import Health, LiveObject
 from customhouse.core.ports import StateStore
 from customhouse.core.resource import Declaration, Manifest, ResourceRef
@@ -119,6 +121,12 @@ class ClusterKeeping:
         """Begins to stand for election; None where nobody else can be there."""
         self.resign: Callable[[], None] = lambda: None
         self._leadership: Leadership | None = None
+        self.unlike: Callable[[str, str], str] = lambda _found, _own: ""
+        """Why one commit is no part of the history of another (`strange_history`)."""
+        self.noting: Noting | None = None
+        self.allowed: Allowed | None = None
+        """What is noted for the webhook in this cluster."""
+        self._revision = ""
         self.opener_for: Callable[[Sequence[Declaration]], Opener | None] = lambda _: None
         self._cluster = UnsealingCluster(LeadersCluster(cluster, self._leads))
         self._sight, self._state, self._clock = sight, state, clock
@@ -134,6 +142,7 @@ class ClusterKeeping:
     def keep(self, desired: Sequence[Declaration], spec: ClusterSpec, revision: str) -> Kept:
         """One step. Raises TargetError (the API is out of reach) and StateError; the next call goes on from there."""
         self.identify(revision)
+        self._revision = revision
         try:
             return self._keep(desired, spec)
         except ForeignInventoryError:
@@ -151,6 +160,11 @@ class ClusterKeeping:
         found = self._converging(spec)
         if spec.mode == MANAGE and self.stand is not None and self._leadership is None:
             self._leadership = self.stand()  # not before the inventory is seen to be nobody else's
+        found.inventory.revision = self._revision
+        if found.conduct.writes:
+            found.inventory.follow()
+        if self.noting is not None and self.allowed is not None and (found.conduct.writes or spec.mode != MANAGE):
+            self.noting.note(self.allowed)
         if not self._sure and self._clock.monotonic() - self._looked_at >= _UNSURE_S:
             self._declared = ()
         if len(desired) != len(self._declared) or not all(map(is_, desired, self._declared)):
@@ -189,6 +203,8 @@ class ClusterKeeping:
         )
         if self._convergence is None or self._convergence.conduct != conduct:
             inventory = Inventories(self._cluster, self._state, "kubernetes", self.source, repository=self._repository)
+            inventory.revision = self._revision
+            inventory.unlike = lambda found: self.unlike(found, self._revision)
             made = Convergence(self._cluster, self._sight, inventory, self._clock, conduct)
             self._cluster.discover()  # of all questions this one is the soonest to say that the API is away
             made.load()
@@ -205,6 +221,8 @@ class ClusterKeeping:
         if not due and (self._passed or not found.settled or found.waiting()):
             return
         self._passed_at, self._passed = now, True
+        if self.noting is not None:
+            self.noting.forget()
         rooms = {ref.name for ref in self._refs.values() if ref.kind == "Namespace"}
         self.strangers = self._sight.look_again(rooms)
         if self.conducted.by:
@@ -259,6 +277,8 @@ class ClusterKeeping:
         said = [f"the API does not answer: {made.unanswered}"] if made.unanswered else []
         if self._leadership is not None and self._leadership.problem:
             said.append(f"it cannot stand for election: {self._leadership.problem}")
+        if self.noting is not None and self.noting.problem:
+            said.append(self.noting.problem)
         said += found.unfit[:_TOLD]
         said += [f"{ref} is left alone: {why}" for ref, why in list(self.conducted.held.items())[:_TOLD]]
         if found.blocked:
@@ -427,6 +447,22 @@ def identity_of(branch: str, first_commit: str) -> str:
     The branch is part of it: two branches of one repository that say the same `target.source` are two inventories.
     """
     return f"{branch}@{first_commit}"
+
+
+def strange_history(source: History, found: str, own: str) -> str:
+    """Why what was applied from the commit `found` is not for who deploys `own` to replace; empty where it is.
+
+    A commit that is unknown, or on another way, is that of a fork, or of a history that was rewritten since.
+    """
+    try:
+        whole = re.fullmatch(r"[0-9a-f]{40,64}", found) is not None  # a name would mean what it means here
+        if whole and (found == own or source.is_ancestor(found, own)):
+            return ""
+        if whole and source.is_ancestor(own, found):
+            return f"which comes after {own[:12]!r}, the last one that is allowed here"
+    except SourceError:  # unknown here
+        pass
+    return f"which is not in the history of {own[:12]!r} (a fork, or history was rewritten)"
 
 
 def source_name(given: str, location: str, branch: str, first_commit: str, target: str = "") -> str:

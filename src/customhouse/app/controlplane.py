@@ -119,8 +119,9 @@ class ControlPlane:
         specs = self.governing().configuration.clusters
         if not specs or not isinstance(self.target, ClusterTarget | SeveralTargets):
             return None
-        where = (self.location, self.branch, self.settings.state)
-        return keepers_of(self.target, specs, self.source, self.store.state, self.clock, where, (self.heard, self.wake))
+        where, told = (self.location, self.branch, self.settings.state), (self.heard, self.wake)
+        state, noted_in = self.store.state, self.settings.allowed_in
+        return keepers_of(self.target, specs, self.source, state, self.clock, where, told, noted_in=noted_in)
 
     # life
     def start(self) -> None:

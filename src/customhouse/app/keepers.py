@@ -20,12 +20,17 @@ from customhouse.app.clusterkeeping import (
     ClusterKeeping,
     Kept,
     addresses,
+    identity_of,
     inventory_name,
     live_applications,
     repository_identity,
+    strange_history,
 )
 from customhouse.app.governance import Governance
+from customhouse.app.in_force import Allowed
 from customhouse.app.leading import candidate
+from customhouse.app.memory import DEPLOYED
+from customhouse.app.noting import Noting
 from customhouse.app.several_targets import Asked, Member, SeveralTargets
 from customhouse.app.target_spec import ClusterSpec
 from customhouse.app.wiring_health import Judging
@@ -124,6 +129,9 @@ class Keepers:
         self._unplaced: dict[int, tuple[Declaration, Declaration]] = {}
         self._live: dict[ResourceRef, LiveObject] = {}
         self._strangers: tuple[Stranger, ...] = ()
+        self.allowed: Callable[[str], Allowed | None] = lambda _: None
+        """What is noted for webhooks of a deployed revision."""
+        self._noted: tuple[str, Allowed | None] | None = None
 
     # what is known
     @property
@@ -216,6 +224,9 @@ class Keepers:
         remotes = addresses(location, sources.repositories)
         begun = []
         made = Kept()
+        if self._noted is None or self._noted[0] != revision:
+            self._noted = (revision, self.allowed(revision))
+        allowed = self._noted[1]
         for name, item in self._keepers.items():
             spec, part = specs[name], parts[name]
             if item.work is not None:
@@ -228,6 +239,7 @@ class Keepers:
             item.keeping.reconciled_by, item.keeping.remotes = sources.reconciled_by, remotes
             item.keeping.among = replace(item.keeping.among, guests=dict.fromkeys(item.guests, ""))
             item.judging.by(governing.health)
+            item.keeping.allowed = None if allowed is None else replace(allowed, target=name)
             if self._single is not None:
                 item.keeping.opener_for = opener_for
                 return item.keeping.keep(part, spec, revision)
@@ -334,10 +346,13 @@ def keepers_of(
     clock: Clock,
     where: tuple[str, str, Path],
     told: tuple[Callable[[], None], Callable[[], None]],
+    *,
+    noted_in: str = "",
 ) -> Keepers:
     """A keeper for each cluster of a target. `where`: address and branch of the repository, the state's folder.
 
-    `told`: what is called at news of a cluster, and when a step may go on. Raises SourceError and ConfigError.
+    `told`: what is called at news of a cluster, and when a step may go on. `noted_in`: the ConfigMap in which the last
+    allowed commit is noted for webhooks. Raises SourceError and ConfigError.
     """
     location, branch, folder = where
     heard, wake = told
@@ -351,6 +366,8 @@ def keepers_of(
         member.sight.on_news = heard
         identify = partial(repository_identity, source, own, branch)
         keeping = ClusterKeeping(member.cluster, member.sight, own, clock, called, identify)
+        keeping.unlike = partial(strange_history, source)
+        keeping.noting = Noting(member.cluster, noted_in) if noted_in else None
         keeping.resign = member.resign
         keeping.stand = partial(member.stand, NAMESPACE, f"customhouse-{called}", identity, lambda _: wake())
         found[name] = _Keeper(name, keeping, Judging(member.judge_by))
@@ -358,7 +375,18 @@ def keepers_of(
         if name:
             keeper.keeping.among = Among(name, tuple(other for other in members if other != name))
             keeper.keeping.look = partial(_looked, keeper, {other: member.cluster for other, member in members.items()})
-    return Keepers(found, placing, wake)
+    made = Keepers(found, placing, wake)
+    if noted_in:
+        made.allowed = partial(_allowed, source, state, branch)
+    return made
+
+
+def _allowed(source: Repository, state: StateStore, branch: str, revision: str) -> Allowed | None:
+    """What is noted of the deployed revision. Raises SourceError."""
+    value = state.get(DEPLOYED)
+    if value is None or value["revision"] != revision:
+        return None
+    return Allowed(revision, tuple(value["paths"]), identity_of(branch, source.first_commit(revision)))
 
 
 def _looked(

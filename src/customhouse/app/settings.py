@@ -30,6 +30,10 @@ class Settings:
     """Whether the state was asked for by name (a flag, or the environment): `gate` records only then."""
     store: str = field(default="", repr=False)
     """The URL of a database server that holds the store instead of a file in `state`; it may hold a password."""
+    allowed: Path | None = None
+    """CUSTOMHOUSE_ALLOWED: the file that says which commit was allowed last (`app.in_force`)."""
+    target: str = ""
+    """CUSTOMHOUSE_TARGET: which of several `targets` the cluster that is judged or audited is; empty: not known."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The process environment: adapters pick out what the programs that they start may see."""
 
@@ -37,6 +41,11 @@ class Settings:
     def opa(self) -> str:
         """CUSTOMHOUSE_OPA: the address of an Open Policy Agent that somebody else runs on this machine; or empty."""
         return self.environment.get("CUSTOMHOUSE_OPA", "")
+
+    @property
+    def allowed_in(self) -> str:
+        """CUSTOMHOUSE_ALLOWED_IN: the ConfigMap of customhouse-system that `up` notes the last allowed commit in."""
+        return self.environment.get("CUSTOMHOUSE_ALLOWED_IN", "")
 
     @property
     def workspace(self) -> Path:
@@ -57,7 +66,7 @@ def read_settings(
     config: str | None = None,
     repo: str | None = None,
 ) -> Settings:
-    """Combine flags (None: not given) with CUSTOMHOUSE_STATE, _STORE, _ENGINE, _CONFIG and NO_COLOR.
+    """Combine flags (None: not given) with CUSTOMHOUSE_STATE, _STORE, _ENGINE, _CONFIG, _ALLOWED, _TARGET and NO_COLOR.
 
     Where no state directory is named, a local repository that has one (`customhouse init` makes it) brings its own;
     otherwise it is that of the working directory.
@@ -79,6 +88,8 @@ def read_settings(
         config=Path(file) if file else None,
         state_named=bool(state or os.environ.get("CUSTOMHOUSE_STATE")),
         store=_store(os.environ),
+        allowed=Path(note) if (note := os.environ.get("CUSTOMHOUSE_ALLOWED")) else None,
+        target=os.environ.get("CUSTOMHOUSE_TARGET", ""),
         environment=dict(os.environ),
     )
 

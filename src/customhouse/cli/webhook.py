@@ -15,6 +15,12 @@ NAMES = ("customhouse-webhook.customhouse-system.svc", "localhost", "127.0.0.1")
 
 @click.command()
 @click.option("--repo", help="Repository whose Declarations and rules hold: a path or a URL.")
+@click.option(
+    "--allowed",
+    metavar="FILE",
+    help="Which commit of --repo was allowed last, as `up` notes it (CUSTOMHOUSE_ALLOWED); no other one rules.",
+)
+@click.option("--target", metavar="NAME", help="Which of several `targets` this cluster is (CUSTOMHOUSE_TARGET).")
 @click.option("--host", default="0.0.0.0", show_default=True, help="Address to listen on.")  # noqa: S104
 @click.option("--port", type=int, default=8443, show_default=True, help="Port; 0: a free one.")
 @click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes that judge.")
@@ -42,6 +48,8 @@ NAMES = ("customhouse-webhook.customhouse-system.svc", "localhost", "127.0.0.1")
 @common
 def webhook(
     repo: str | None,
+    allowed: str | None,
+    target: str | None,
     host: str,
     port: int,
     workers: int,
@@ -61,11 +69,16 @@ def webhook(
     """Answer AdmissionReviews over TLS: /validate, /mutate and /validate-image, with /healthz, /readyz and /metrics."""
     import json
     import sys
+    from dataclasses import replace
 
     from customhouse.app.admission_certificates import Certificates
     from customhouse.app.admission_manifest import apply_configurations, given_files, printed
     from customhouse.app.wiring import clock
 
+    if allowed or target:
+        settings = replace(
+            settings, allowed=Path(allowed) if allowed else settings.allowed, target=target or settings.target
+        )
     if keep_applied:
         authorities = Path(ca) if ca else settings.state / "webhook" / "ca.crt"
         return _keep_applied(settings, repo, (authorities, url, kubeconfig), port)

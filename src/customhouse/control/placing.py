@@ -101,6 +101,10 @@ class Placing:
                     found[item.ref] = None
         return tuple(item for item in found.values() if item is not None)
 
+    def there(self, declared: Sequence[Declaration], target: str) -> tuple[Declaration, ...]:
+        """What one of the targets is to have, as that cluster knows it. Raises DeclarationError as `split` does."""
+        return tuple(map(unplaced, self.split(declared)[target]))
+
     def checked(self, declared: Sequence[Declaration]) -> tuple[Declaration, ...]:
         """The same, if each object has its target. Raises DeclarationError as `split` does."""
         for part in self.split(declared).values():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,8 @@ NAMESPACE = "customhouse-system"
 LABEL = "customhouse.dev/inventory"
 OWNER = "customhouse.dev/repository"
 """The annotation that says whose an inventory is: two repositories may say the same `target.source` (a copied file)."""
+FOLLOWED = "customhouse.dev/followed"
+"""The label of the ConfigMap that says from which commit a source's objects were applied last, and its key for that."""
 SCHEMA = "customhouse.dev/tracked/v1"
 _CHUNK = 200
 _PREFIX = "tracked/"
@@ -74,6 +76,11 @@ class Inventories:
     ) -> None:
         self.target, self.source, self.namespace = target, source, namespace
         self.repository = repository
+        self.revision = ""
+        """The commit that is applied from here; empty where nothing is (a plan)."""
+        self.unlike: Callable[[str], str] = lambda _: ""
+        """Why a commit is no part of the history that is followed here; empty for one that is (or is `revision`)."""
+        self._followed = ""
         self._cluster = cluster
         self._store = store
         self._chunks: dict[int, set[Key]] = defaultdict(set)
@@ -97,6 +104,7 @@ class Inventories:
         then nothing may be deleted, nor applied.
         """
         own = list(self._own())
+        self.look()
         for key in self._rows():
             document = self._store.get(key)
             self._take(int(key.rpartition("/")[2]), _stored(document, key))
@@ -154,11 +162,13 @@ class Inventories:
             f"is {ours!r}): nothing is applied or deleted",
             where=f"ConfigMap {self.namespace}/{found[0]['metadata']['name']}",
             hint="give this repository a target.source of its own; or hand the inventory over, when that one is given "
-            f"up: kubectl -n {self.namespace} annotate --overwrite configmap {names} {OWNER}={ours}",
+            f"up: kubectl -n {self.namespace} annotate --overwrite configmap {names} {OWNER}={ours} && "
+            f"kubectl -n {self.namespace} delete --ignore-not-found configmap followed-{self.source}",
         )
 
     def others(self) -> dict[Key, tuple[str, str]]:
         """The objects of other sources: (source, uid) of each, as the cluster has it now. Raises TargetError."""
+        self.look()
         found: dict[Key, tuple[str, str]] = {}
         for manifest in self._listed():
             source = _note(manifest, LABEL)
@@ -171,8 +181,54 @@ class Inventories:
             found.update({key_of(entry.ref): (source, entry.uid) for entry in entries})
         return found
 
-    def _listed(self) -> Sequence[Manifest]:
-        for listed in self._cluster.list([_MAPS], Scope(self.namespace, LABEL)):
+    def look(self) -> None:
+        """See that what was applied last under this source's name was applied from the history that is followed here.
+
+        A fork has the same first commit, and whoever rewrote a branch has it too: what the one applied, the other does
+        not declare, and would delete. Raises ForeignInventoryError.
+        """
+        if not self.revision:
+            return
+        for manifest in self._listed(FOLLOWED):
+            if _note(manifest, LABEL) == self.source:
+                self._followed = str((manifest.get("data") or {}).get("revision", ""))
+                why = "" if self._followed == self.revision else self.unlike(self._followed)
+                if why:
+                    raise self._elsewhere(why)
+                return
+        self._followed = ""
+
+    def _elsewhere(self, why: str) -> ForeignInventoryError:
+        name = f"followed-{self.source}"
+        return ForeignInventoryError(
+            f"the objects of the source {self.source!r} were applied last from the commit {self._followed[:12]!r}, "
+            f"{why}: nothing is applied or deleted",
+            where=f"ConfigMap {self.namespace}/{name}",
+            hint="give a copy of a repository a target.source of its own; if this one is to take over (history was "
+            "rewritten on purpose, the other `up` has ended), what it does not declare will be deleted, within the "
+            f"budget: kubectl -n {self.namespace} delete configmap {name}",
+        )
+
+    def follow(self) -> None:
+        """Write down from which commit is applied, before anything is. Raises TargetError, ForeignInventoryError."""
+        if self._followed == self.revision:
+            return
+        self.look()
+        if self._followed != self.revision:
+            self._write([self._followed_map()], f"ConfigMap followed-{self.source}")
+            self._followed = self.revision
+
+    def _followed_map(self) -> Manifest:
+        metadata = {
+            "name": f"followed-{self.source}",
+            "namespace": self.namespace,
+            "labels": {FOLLOWED: "v1"},
+            "annotations": {LABEL: self.source, **({OWNER: self.repository} if self.repository else {})},
+        }
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"revision": self.revision}}
+
+    def _listed(self, label: str = LABEL) -> Sequence[Manifest]:
+        for listed in self._cluster.list([_MAPS], Scope(self.namespace, label)):
             if listed.problem:
                 raise TargetError(f"the inventories cannot be read: {listed.problem}", where=self.namespace)
             return listed.objects
@@ -219,20 +275,24 @@ class Inventories:
     def restore(self) -> None:
         """Write again what somebody took out of the cluster or altered there."""
         held = {chunk: text for chunk, text, _ in self._own()}
+        self.look()
         for chunk in self._chunks:
             if self._written.get(chunk, "") != held.get(chunk, ""):
                 self._changed.add(chunk)
         self._written = held
 
     def _publish(self, texts: Mapping[int, str]) -> None:
-        changes = [Apply(self._map(chunk, text), force=True) for chunk, text in texts.items()]
+        self._write([self._map(chunk, text) for chunk, text in texts.items()], self.namespace)
+        self._written.update(texts)
+
+    def _write(self, manifests: Sequence[Manifest], where: str) -> None:
+        changes = [Apply(manifest, force=True) for manifest in manifests]
         answers = self._cluster.write(changes)
         if any(answer.refusal is Refusal.NO_NAMESPACE for answer in answers):
             made = self._cluster.write([Apply(_namespace(self.namespace))])
             _must(made, self.namespace)
             answers = self._cluster.write(changes)
-        _must(answers, self.namespace)
-        self._written.update(texts)
+        _must(answers, where)
 
     def _map(self, chunk: int, text: str) -> Manifest:
         metadata = {

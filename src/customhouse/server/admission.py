@@ -62,6 +62,7 @@ class Front:
         self, settings: Settings, listening: Listening, certificates: Certificates, clock: Clock, tell: Tell
     ) -> None:
         self._listening, self._certificates, self._clock, self._tell = listening, certificates, clock, tell
+        self._note = settings.allowed
         self._folder = tempfile.TemporaryDirectory(prefix="customhouse-webhook-")  # mode 0700
         self._place = Path(self._folder.name) / "meeting"
         self._nursery = Nursery(settings, listening.repo, self._place, workers=listening.workers, dry=listening.dry)
@@ -102,9 +103,12 @@ class Front:
         self._stop, self._ready = asyncio.Event(), loop.create_future()
         meeting = await loop.create_unix_server(self._evaluators.meeting, str(self._place))
         self._nursery.clerk()
-        self._load()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
+        await self._allowed()
+        if self._stop.is_set():
+            return
+        self._load()
         try:
             problem = await asyncio.wait_for(self._ready, FIRST_LOAD_S)
         except TimeoutError:
@@ -129,6 +133,15 @@ class Front:
             while self._evaluators.clerk is not None and self._clock.monotonic() < deadline:
                 await asyncio.sleep(0.02)
             meeting.close()
+
+    async def _allowed(self) -> None:
+        """Wait until `up` has allowed a first commit, where it says so in a note: before that nothing is in force."""
+        assert self._stop is not None  # noqa: S101 - made before
+        if self._note is not None and not self._note.exists():
+            self._tell("waiting", {"for": str(self._note)})
+        while self._note is not None and not self._note.exists() and not self._stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), 0.5)
 
     def _reread(self) -> None:
         """SIGHUP: somebody does not want to wait for the next look."""
