@@ -14,7 +14,7 @@ from typing import Any
 
 from customhouse._kit.clock import Clock, FixedClock, from_rfc3339, to_rfc3339
 from customhouse._kit.digest import bytes_digest
-from customhouse.app import journal, wiring
+from customhouse.app import fetchednotes, journal, wiring
 from customhouse.app.admitted import write_admitted
 from customhouse.app.clearance import Clearance, Judgement, Question, Spend
 from customhouse.app.configuration import FILE
@@ -161,7 +161,7 @@ class Following:
         except Exception as error:  # noqa: BLE001 - the gate stays shut, and what serves goes on, whatever it trips over
             return self._put_off(commit, author, _as_refusal(error))
         reasons = _denials(judgement, revision)
-        entries: list[Entry] = []
+        entries: list[Entry] = [*fetchednotes.entries(judgement, at)]
         for start in range(0, len(judgement.decisions), _AT_ONCE):
             # Facts of thousands of changes are not read at once; a part that is recorded again adds nothing.
             some = slice(start, start + _AT_ONCE)

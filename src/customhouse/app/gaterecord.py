@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from customhouse.app import journal, wiring
+from customhouse.app import fetchednotes, journal, wiring
 from customhouse.app.clearance import Judgement
 from customhouse.app.memory import GATES_ONLY
 from customhouse.app.settings import Settings
@@ -27,7 +27,7 @@ def enter(settings: Settings, judgement: Judgement) -> None:
         ledger = wiring.ledger(settings, opened, write=True)
         for decision, facts in zip(judgement.decisions, judgement.facts, strict=True):
             opened.decisions.record(decision, facts.document)
-        entries = list(_entries(judgement))
+        entries = [*_entries(judgement), *fetchednotes.entries(judgement, wiring.clock().now())]
         if entries:
             ledger.append(entries)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -97,13 +97,14 @@ def gate(
         if output == "json":
             from customhouse.cli.findings import decisions_json
 
-            write_json(decisions_json(judgement.decisions, judgement.cost))
+            write_json(decisions_json(judgement.decisions, judgement.cost) | _fetched_json(judgement))
         else:
             write_text(rendered(judgement, output, width, settings.colour), coloured=settings.colour)
     governing = judgement.question.governing
     rules = [rule.id for rule in governing.bundle.rules] if governing.waivers else []  # reading them takes time
     slips = misnamed(governing.waivers, rules, judgement.decisions)
-    for line in (*notices(governing.alerts, judgement.decisions), *slips):
+    fetched = _fetched_notes(judgement) if judgement.fetched else ()
+    for line in (*fetched, *notices(governing.alerts, judgement.decisions), *slips):
         talk(settings, line)
     count = len(judgement.changes)
     talk(settings, f"{judgement.verdict.value}: {count} {'change' if count == 1 else 'changes'}")
@@ -120,7 +121,8 @@ def rendered(judgement: Judgement, form: str, width: int | None, colour: bool) -
     if form == "markdown":
         from customhouse.cli.report_markdown import decisions_markdown
 
-        return decisions_markdown(decisions, cost, judgement.revision.id if judgement.revision else None)
+        commit = judgement.revision.id if judgement.revision else None
+        return decisions_markdown(decisions, cost, commit, _fetched_notes(judgement) if judgement.fetched else ())
     if form == "sarif":
         from customhouse.app.gatekeeping import rules_of
         from customhouse.cli.report_sarif import decisions_sarif
@@ -137,8 +139,23 @@ def rendered(judgement: Judgement, form: str, width: int | None, colour: bool) -
     from customhouse.cli.findings import decisions_json, decisions_text
 
     if form == "json":
-        return json_text(decisions_json(decisions, cost))
+        return json_text(decisions_json(decisions, cost) | _fetched_json(judgement))
     return decisions_text(decisions, cost, width=width or 160, colour=colour)
+
+
+def _fetched_notes(judgement: Judgement) -> tuple[str, ...]:
+    from customhouse.app.fetchednotes import notes
+
+    return notes(judgement)
+
+
+def _fetched_json(judgement: Judgement) -> dict[str, Any]:
+    """What came from registries, where anything did."""
+    found = [
+        {"name": one.name, "source": one.source, "version": one.version, "digest": one.digest}
+        for one in judgement.fetched
+    ]
+    return {"fetched": found} if found else {}
 
 
 def _report_files(reports: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -36,11 +36,15 @@ def undecided_markdown(message: str, where: str, hint: str) -> str:
 
 
 def decisions_markdown(
-    decisions: Sequence[Decision], cost_report: CostReport | None = None, commit: str | None = None
+    decisions: Sequence[Decision],
+    cost_report: CostReport | None = None,
+    commit: str | None = None,
+    fetched: Sequence[str] = (),
 ) -> str:
     """The comment of a pull request. Text from the repository is escaped: it can bring no link, image or mention.
 
-    `commit` is the one that was judged, so that a reader sees whether the comment is about what is there now.
+    `commit` is the one that was judged, so that a reader sees whether the comment is about what is there now; `fetched`
+    are sentences about charts of registries.
     """
     verdict = overall(decisions)
     found = rows(decisions)
@@ -62,6 +66,8 @@ def decisions_markdown(
         if kept < len(shown):
             lines.append(f"| | | | {len(shown) - kept} more findings: run `customhouse gate` | |")
         lines.append("")
+    if fetched:
+        lines += [*(f"- {escaped(sentence[:MAX_CELL])}" for sentence in fetched[:MAX_ROWS]), ""]
     if cost_report is not None:
         lines += _markdown_cost(cost_report)
     digests = {

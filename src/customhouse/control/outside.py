@@ -177,7 +177,7 @@ class Outside:
             raise CannotDecideError(f"two archives begin with the digest {shown}", where=str(where))
         files = {f"{folder}/{path}": data for path, data in content.files.items()}
         self.files |= files
-        return Mount(folder, files, Fetched(name, pin.source, version, pin.digest))
+        return Mount(folder, files, Fetched(name, pin.source, version, pin.digest, folder))
 
 
 class Both(Mapping[str, bytes]):

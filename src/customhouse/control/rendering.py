@@ -89,12 +89,13 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What was fetched for an object, for whoever tells of it: its name, from where, and which bytes."""
+    """What was fetched, for whoever tells of it: its name, from where, which bytes, and where in the tree it is seen."""
 
     name: str
     source: str
     version: str
     digest: str
+    folder: str
 
 
 @dataclass(slots=True)
