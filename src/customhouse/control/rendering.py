@@ -89,7 +89,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What was fetched, for whoever tells of it: its name, from where, which bytes, and where in the tree it is seen."""
+    """What was fetched, for whoever tells of it: its name, from where, which bytes, and where it is seen."""
 
     name: str
     source: str
