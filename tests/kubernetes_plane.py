@@ -46,6 +46,8 @@ class ControlPlane:
     server: str
     token: str
     crds: Path
+    etcd: str = ""
+    """Where its etcd takes clients, also by HTTP."""
     _children: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -90,10 +92,14 @@ class ControlPlane:
         return name
 
     def install_crds(self, *names: str) -> None:
-        """Apply the CRDs of these projects (`kserve`, `kueue` …: scripts/parts.d/crds/list) and wait until served."""
+        """Apply the CRDs of these projects (scripts/parts.d/crds/list) and wait until served; `keda/FILE`: that one."""
         import yaml
 
-        files = [file for name in names for file in sorted((self.crds / name).glob("*.yaml"))]
+        files = [
+            file
+            for name in names
+            for file in sorted(self.crds.glob(f"{name}.yaml" if "/" in name else f"{name}/*.yaml"))
+        ]
         read = [document for file in files for document in yaml.load_all(file.read_text(), yaml.CSafeLoader)]
         wanted = [item for item in read if item and item.get("kind") == "CustomResourceDefinition"]
         place = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -146,6 +152,7 @@ def start_control_plane(folder: Path, programs: Mapping[str, Path], files: Path)
     _make_keys(folder)
     (folder / "audit.json").write_text(json.dumps(_AUDIT))
     client, peer = (f"http://127.0.0.1:{port}" for port in ports[1:3])
+    plane.etcd = client
     try:
         plane.start(
             programs["etcd"],

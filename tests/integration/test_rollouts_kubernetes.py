@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from control_repository import git
+from deploy_rendering import controller_file
 from up_world import UpWorld
 
 from kubernetes_plane import ControlPlane, KubernetesError
@@ -82,12 +83,16 @@ def rollout(namespace: str, version: int, annotations: dict[str, str], strategy:
 
 
 class Shop(UpWorld):
-    """The repository, the cluster, and traffic that is counted as the live Rollout shares it."""
+    """The repository, the cluster, and traffic that is counted as the live Rollout shares it.
+
+    `up` has the rights that `deploy/` gives its controller, and no others.
+    """
 
     def __init__(self, root: Path, plane: ControlPlane, prometheus: str, namespace: str) -> None:
         self.plane, self.namespace, self.touched = plane, namespace, 0
         self.place = f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts/score"
-        rules = RULES.replace("KUBECONFIG", str(plane.kubeconfig)).replace("PROMETHEUS", prometheus)
+        ours = controller_file(plane, Path(__file__).resolve().parents[2], root / "kubeconfig")
+        rules = RULES.replace("KUBECONFIG", str(ours)).replace("PROMETHEUS", prometheus)
         super().__init__(root, rules)
 
     def live(self) -> Any:

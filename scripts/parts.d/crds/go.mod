@@ -22,4 +22,5 @@ require (
 	github.com/bitnami-labs/sealed-secrets v0.40.0
 	github.com/open-policy-agent/gatekeeper/v3 v3.23.1
 	github.com/kyverno/kyverno v1.13.4
+	sigs.k8s.io/secrets-store-csi-driver v1.4.8
 )
