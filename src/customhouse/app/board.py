@@ -170,16 +170,14 @@ class Board:
         """What is declared costs this much in a full month, in all and for each budget."""
         known = self._monthly
         if known is None or known[0] is not governing or known[1] is not declared:
-            shares = tuple(
-                monthly_total(
-                    governing,
-                    (item for item in declared if budget.covers(item.ref, labels_of(item))),
-                    known=self._known_costs[budget.name],
-                )
-                for budget in governing.budgets
-            )
             whole = monthly_total(governing, declared, known=self._known_costs[""])
-            known = self._monthly = (governing, declared, whole, shares)
+            shares = []
+            for budget in governing.budgets:
+                covered = [item for item in declared if budget.covers(item.ref, labels_of(item))]
+                everything = len(covered) == len(declared)
+                costs = self._known_costs[budget.name]
+                shares.append(whole if everything else monthly_total(governing, covered, known=costs))
+            known = self._monthly = (governing, declared, whole, tuple(shares))
         return known[2], known[3]
 
 

@@ -329,6 +329,8 @@ class ControlPlane:
     def _note_deployments(self, desired: Sequence[Declaration], done: set[ResourceRef], revision: str) -> None:
         """Record what was handed to the target: now (`done`), or before a kill that came before the record."""
         waiting = self.memory.all(PENDING)
+        if not done and all(value["noted"] for value in waiting.values()):
+            return
         now = self.clock.now()
         documents: dict[str, Any] = {}
         entries = list[Entry]()

@@ -166,7 +166,7 @@ class Following:
             # Facts of thousands of changes are not read at once; a part that is recorded again adds nothing.
             some = slice(start, start + _AT_ONCE)
             judged = list(zip(judgement.decisions[some], judgement.facts[some], strict=True))
-            books.decisions.record_all((decision, facts.document) for decision, facts in judged)
+            books.decisions.record_all((decision, facts.canonical) for decision, facts in judged)
             for decision, facts in judged:
                 entries.extend(journal.judged(revision, decision, facts))
         if reasons:

@@ -72,7 +72,8 @@ def founded(revision: str, configuration_digest: str, at: datetime) -> Entry:
 def judged(revision: Revision, decision: Decision, facts: Facts) -> Iterator[Entry]:
     """The Decision on one Change of a commit, and all that it rests on: artifacts, evidence, bundle, waivers."""
     commit = commit_node(revision.id)
-    made = Node.of(NodeKind.DECISION, decision.digest, time=decision.decided_at)
+    digest = decision.digest
+    made = Node.of(NodeKind.DECISION, digest, time=decision.decided_at)
     nodes, links = [commit, made], [Link.between(commit, made, LinkKind.JUDGED_BY)]
     rests: list[Link] = []
     for artifact in facts.document["artifacts"]:
@@ -88,7 +89,7 @@ def judged(revision: Revision, decision: Decision, facts: Facts) -> Iterator[Ent
     waivers = sorted({finding.waiver for finding in decision.findings if finding.waiver})
     rests += [Link(f"{NodeKind.WAIVER}:{name}", made.id, LinkKind.JUDGED_UNDER) for name in waivers]
     # The same commit judged again later (history was moved back to it) is another judgement.
-    key = f"decision:{revision.id}:{decision.resource}:{decision.point.value}:{decision.digest[7:19]}"
+    key = f"decision:{revision.id}:{decision.resource}:{decision.point.value}:{digest[7:19]}"
     fits = len(nodes) + len(links) + len(rests) <= _MOST_LINKS
     yield entry(
         "decision",
@@ -97,7 +98,7 @@ def judged(revision: Revision, decision: Decision, facts: Facts) -> Iterator[Ent
         revision.author,
         nodes=nodes[:_MOST_LINKS],
         links=[*links[:_MOST_LINKS], *(rests if fits else ())],
-        body={**decision_body(decision), "signer": revision.signer},
+        body={**decision_body(decision, digest=digest), "signer": revision.signer},
     )
     more = [] if fits else [*links[_MOST_LINKS:], *rests]
     for number, start in enumerate(range(0, len(more), _MOST_LINKS)):
@@ -107,14 +108,17 @@ def judged(revision: Revision, decision: Decision, facts: Facts) -> Iterator[Ent
         yield entry("decision-basis", basis, decision.decided_at, revision.author, links=part, body=body)
 
 
-def decision_body(decision: Decision, at: str = "") -> dict[str, Any]:
-    """What every Entry of a Decision says of it, wherever it was made; `at` begins the sentence for people."""
+def decision_body(decision: Decision, at: str = "", *, digest: str = "") -> dict[str, Any]:
+    """What every Entry of a Decision says of it, wherever it was made; `at` begins the sentence for people.
+
+    `digest` is the Decision's, where it has been worked out already.
+    """
     reason = next((finding.message for finding in decision.findings if finding.waiver is None), "every rule is met")
     return {
         "text": f"{at}{decision.verdict.value} {decision.resource}: {reason}"[:1000],
         "verdict": decision.verdict.value,
         "resource": decision.resource.to_json(),
-        "decision": decision.digest,
+        "decision": digest or decision.digest,
         "facts": decision.facts_digest,
         "bundle": decision.bundle_digest,
         "rules": sorted({finding.rule for finding in decision.findings}),

@@ -64,7 +64,8 @@ class Memory:
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
-        self._kept: dict[str, Any] | None = None
+        self._kept: dict[str, dict[str, Any]] | None = None
+        """By the first part of the key."""
 
     @property
     def deployed(self) -> Deployed | None:
@@ -86,6 +87,10 @@ class Memory:
 
     def put(self, values: Mapping[str, Any]) -> None:
         """Store documents in one transaction; None deletes. Raises StateError: then none is stored."""
+        if self._kept is not None:  # most of what a commit takes away was never there
+            values = {key: value for key, value in values.items() if value is not None or not self._is_absent(key)}
+            if not values:
+                return
         try:
             self._store.put(values)
         except BaseException:
@@ -95,29 +100,38 @@ class Memory:
             for key, value in values.items():
                 if not key.startswith(_OWN):
                     continue
+                part = self._kept[_part(key)]
                 if value is None:
-                    self._kept.pop(key, None)
+                    part.pop(key, None)
                 else:
-                    self._kept[key] = json.loads(json.dumps(value))  # as a restart would read it
+                    part[key] = json.loads(json.dumps(value))  # as a restart would read it
 
     def get(self, key: str) -> Any:
         """One document."""
-        return self._own().get(key) if key.startswith(_OWN) else self._store.get(key)
+        return self._own()[_part(key)].get(key) if key.startswith(_OWN) else self._store.get(key)
 
     def all(self, prefix: str) -> dict[str, Any]:
         """Every document under a prefix, by key."""
         if prefix.startswith(_OWN):
-            return {key: value for key, value in sorted(self._own().items()) if key.startswith(prefix)}
+            part = self._own()[_part(prefix)]
+            return {key: part[key] for key in sorted(part) if key.startswith(prefix)}
         return {key: self._store.get(key) for key in self._store.keys(prefix)}
 
     def keys(self, prefix: str) -> Sequence[str]:
         """The keys under a prefix."""
         return tuple(self.all(prefix)) if prefix.startswith(_OWN) else self._store.keys(prefix)
 
-    def _own(self) -> dict[str, Any]:
+    def _own(self) -> dict[str, dict[str, Any]]:
         if self._kept is None:
-            self._kept = {key: self._store.get(key) for prefix in _OWN for key in self._store.keys(prefix)}
+            self._kept = {part: {key: self._store.get(key) for key in self._store.keys(part)} for part in _OWN}
         return self._kept
+
+    def _is_absent(self, key: str) -> bool:
+        return key.startswith(_OWN) and key not in self._own()[_part(key)]
+
+
+def _part(key: str) -> str:
+    return key[: key.index("/") + 1]
 
 
 def key_of(prefix: str, ref: ResourceRef) -> str:

@@ -21,6 +21,8 @@ class Outbox:
         self._memory = memory
         self._ledger = ledger
         self._waiting: list[str] = list(memory.get(OUTBOX) or ())
+        self._entries: list[Entry] | None = None if self._waiting else []
+        """What waits, where it was put by this process: else it is read when it is delivered."""
         self.delivered = 0
         """How many entries were brought to the ledger so far."""
 
@@ -36,14 +38,18 @@ class Outbox:
         waiting = [*self._waiting, *(entry.to_bytes().decode() for entry in entries)]
         self._memory.put({**documents, OUTBOX: waiting})
         self._waiting = waiting
+        if self._entries is not None:
+            self._entries += entries
 
     def deliver(self) -> None:
         """Write what waits to the ledger. Raises StateError: then it waits on."""
         if self._waiting:
-            self._ledger.append([parse_entry(text.encode()) for text in self._waiting])
+            if self._entries is None:
+                self._entries = [parse_entry(text.encode()) for text in self._waiting]
+            self._ledger.append(self._entries)
             self._memory.put({OUTBOX: None})
             self.delivered += len(self._waiting)
-            self._waiting = []
+            self._waiting, self._entries = [], []
 
     def commit(self, documents: Mapping[str, Any], entries: Sequence[Entry] = ()) -> None:
         """`put`, then `deliver`."""

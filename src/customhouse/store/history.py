@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from customhouse._kit.canonical import Canonical
 from customhouse._kit.clock import from_rfc3339
 from customhouse._kit.digest import json_digest
 from customhouse.core.decision import Decision
@@ -50,7 +51,8 @@ class DecisionTable:
                 "facts_digest": decision.facts_digest,
             }
             rows.append(row)
-            documents.append({"digest": decision.facts_digest, "document": dump(document)})
+            written = document.text.decode() if isinstance(document, Canonical) else dump(document)
+            documents.append({"digest": decision.facts_digest, "document": written})
         if not rows:
             return
         with self._database.write() as connection:

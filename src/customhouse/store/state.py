@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 
 from customhouse.store.engine import Database
 from customhouse.store.rows import dump, insert_new, load
@@ -27,12 +27,12 @@ class DocumentTable:
     def put(self, values: Mapping[str, Any]) -> None:
         """Store several at once; None deletes. Raises StateError for what JSON does not have, storing nothing."""
         texts = [{"key": key, "value": dump(value)} for key, value in values.items() if value is not None]
-        gone = [key for key, value in values.items() if value is None]
+        gone = [{"gone": key} for key, value in values.items() if value is None]
         with self._database.write() as connection:
             if texts:
                 connection.execute(insert_new(documents, connection.dialect.name, replace=("value",)), texts)
-            for key in gone:
-                connection.execute(delete(documents).where(documents.c.key == key))
+            if gone:
+                connection.execute(delete(documents).where(documents.c.key == bindparam("gone")), gone)
 
     def keys(self, prefix: str) -> Sequence[str]:
         """The keys that start with a prefix, sorted by code point (in Python: databases have collations)."""

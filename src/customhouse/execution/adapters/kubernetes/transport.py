@@ -27,6 +27,7 @@ from customhouse.core.errors import TargetError
 from customhouse.execution.adapters.kubernetes.credentials import Credentials, Identity, tls_context
 from customhouse.execution.adapters.kubernetes.errors import ApiError, UnreachableError, api_error
 from customhouse.execution.adapters.kubernetes.kubeconfig import Access
+from customhouse.execution.adapters.kubernetes.lane import Lane, NotSentError, Reply, TooLongError
 from customhouse.execution.adapters.kubernetes.pace import Pace
 from customhouse.execution.adapters.kubernetes.retries import DEADLINE_S, REQUEST_S, UNKNOWN_S, Tries
 
@@ -56,8 +57,10 @@ class Answer:
 class _Session:
     """The connections of one client certificate, and how many requests are on them."""
 
-    def __init__(self, tls: ssl.SSLContext | bool) -> None:
+    def __init__(self, tls: ssl.SSLContext | bool, access: Access) -> None:
         self.users = 0
+        secure = None if isinstance(tls, bool) else tls
+        self.lane = None if access.proxy else Lane(access.server, secure, access.server_name, _guard)
         self.http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=tls, socket_factory=_socket),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -71,6 +74,8 @@ class _Session:
 
     async def end(self) -> None:
         """Cut them all."""
+        if self.lane is not None:
+            self.lane.close()
         if isinstance(self.http.connector, aiohttp.TCPConnector):
             await self.http.connector.close(abort_ssl=True)
         await self.http.close()
@@ -127,7 +132,7 @@ class Transport:
                 # Connections carry the old certificate; what is under way on them is answered there.
                 self._retired.append(self._session)
             self._identity = identity
-            self._session = _Session(tls)
+            self._session = _Session(tls, self._access)
             await self._sweep()
             return self._session
 
@@ -241,19 +246,56 @@ class Transport:
         body: bytes | None,
         largest: int,
     ) -> Answer:
+        reply = None
+        if body is not None and len(body) <= _LARGE:
+            reply = await self._quickly(method, path, parameters, headers, body, largest)
+        if reply is not None:
+            self._reached = True
+            return self._answer(path, reply.status, reply.body, reply.header("retry-after"), reply.all("warning"))
         async with self._ask(method, path, parameters, headers, body) as response:
             self._reached = True
             data = await _body(response, self._where(path), largest)
-            if response.status < 500 and response.status not in (401, 429):
-                self._answered_at = self._clock.monotonic()
-            if not 200 <= response.status < 300:
-                raise api_error(response.status, data, self._where(path), response.headers.get("Retry-After"))
-            warned = response.headers.getall("Warning", ())
+            told = response.headers
+            return self._answer(path, response.status, data, told.get("Retry-After"), told.getall("Warning", ()))
+
+    def _answer(self, path: str, status: int, data: bytes, later: str | None, warned: Sequence[str]) -> Answer:
+        if status < 500 and status not in (401, 429):
+            self._answered_at = self._clock.monotonic()
+        if not 200 <= status < 300:
+            raise api_error(status, data, self._where(path), later)
         try:
             value = orjson.loads(data)
         except ValueError as error:
-            raise ApiError("the answer is not JSON", status=response.status, where=self._where(path)) from error
+            raise ApiError("the answer is not JSON", status=status, where=self._where(path)) from error
         return Answer(value, _warnings(warned) if warned else ())
+
+    async def _quickly(
+        self,
+        method: str,
+        path: str,
+        parameters: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        body: bytes,
+        largest: int,
+    ) -> Reply | None:
+        """The answer by the short way; None where a request has to take the long one."""
+        session = await self._open()
+        if session.lane is None:
+            return None
+        told = [item for item in self._headers if item[0] != "Accept-Encoding"] + list((headers or {}).items())
+        query = _query(*parameters.items()) if parameters else ""
+        request = session.lane.written(method, path + query, told, body)
+        if request is None:
+            return None
+        session.users += 1
+        try:
+            return await session.lane.ask(request, CONNECT_S, largest)
+        except TooLongError as error:
+            raise ApiError(str(error), status=200, where=self._where(path)) from error
+        finally:
+            session.users -= 1
+            if self._retired:
+                await self._sweep()
 
     async def lines(
         self, path: str, parameters: Mapping[str, str], *, silence_s: Callable[[], float], longest: int
@@ -303,7 +345,8 @@ class Transport:
         if isinstance(error, ssl.SSLCertVerificationError):
             raise self._distrust(error) from error
         said, hint = _said(error), "is the API up, and its address right?"
-        sent = not isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError))
+        unsent = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, NotSentError)
+        sent = not isinstance(error, unsent)
         if isinstance(error, TimeoutError):
             said, hint = "no answer in time", ""
         elif isinstance(error, aiohttp.ClientHttpProxyError):
@@ -352,11 +395,15 @@ def _socket(address: tuple[Any, ...]) -> socket.socket:
     """A socket whose peer's silence is noticed by the system, where it can do that."""
     family, kind, protocol = address[:3]
     made = socket.socket(family, kind, protocol)
+    _guard(made)
+    return made
+
+
+def _guard(made: socket.socket) -> None:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _KEEPALIVE.items():
         if (option := getattr(socket, name, None)) is not None:
             made.setsockopt(socket.IPPROTO_TCP, option, value)
-    return made
 
 
 def _said(error: BaseException) -> str:
