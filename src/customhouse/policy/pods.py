@@ -68,7 +68,7 @@ def project_workload(manifest: Manifest, ref: ResourceRef) -> dict[str, Any] | N
         "replicas_bounded": all(one.bounded for one in own),
         "models": [model for one in found if apart for model in _models(one)],
         "frameworks": frameworks(manifest, found),
-        "pods": [_pod(manifest, one) for one in found],
+        "pods": [_pod(manifest, one, given=one.found or row is None or not row.light) for one in found],
     }
 
 
@@ -109,7 +109,7 @@ def _models(one: PodSet) -> Iterator[dict[str, Any]]:
         }
 
 
-def _pod(manifest: Manifest, one: PodSet) -> dict[str, Any]:
+def _pod(manifest: Manifest, one: PodSet, *, given: bool) -> dict[str, Any]:
     pod, pointer = one.pod, one.pointer
     context = mapping(pod, "securityContext", pointer)
     place = f"{pointer}/securityContext"
@@ -135,6 +135,8 @@ def _pod(manifest: Manifest, one: PodSet) -> dict[str, Any]:
         "runtime_class": text(pod, "runtimeClassName", pointer, None),
         "priority_class": text(pod, "priorityClassName", pointer, None),
         "node_selector": {str(key): str(value) for key, value in mapping(pod, "nodeSelector", pointer).items()},
+        # The kind has fields for it. Where it has none, its controller says it, and its pods are judged for themselves.
+        "security_given": given,
         "security": {
             **_identity(context, place),
             "fs_group": number(context, "fsGroup", place, None),

@@ -306,3 +306,20 @@ def test_documented_defaults_are_filled_in():
 def test_an_unknown_kind_changes_with_its_spec():
     widget = {**KINDS[-1], "metadata": {"name": "x"}}
     assert project(widget)["spec"] != project({**widget, "spec": {"size": 2}})["spec"]
+
+
+def test_a_kind_that_cannot_say_how_its_pods_are_secured_is_told_from_those_that_do_not():
+    graph = {
+        "apiVersion": "serving.kserve.io/v1alpha1",
+        "kind": "InferenceGraph",
+        "metadata": {"name": "chain"},
+        "spec": {"resources": {"requests": {"cpu": "1"}}, "nodes": {}},
+    }
+    (router,) = project(graph)["workload"]["pods"]
+    assert router["security_given"] is False
+    hidden = {"template": {"spec": {"containers": [{"name": "a", "image": "b"}]}}}
+    said = {one["component"]: one["security_given"] for one in project({**graph, "other": hidden})["workload"]["pods"]}
+    assert said.pop("router") is False
+    assert list(said.values()) == [True], "a pod template where none belongs is judged"
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": {"containers": [{"name": "a"}]}}
+    assert [one["security_given"] for one in project(pod)["workload"]["pods"]] == [True]

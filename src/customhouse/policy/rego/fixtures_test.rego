@@ -55,6 +55,7 @@ pod := {
 	"runtime_class": null,
 	"priority_class": null,
 	"node_selector": {},
+	"security_given": true,
 	"security": {
 		"run_as_non_root": true,
 		"run_as_user": null,

@@ -66,6 +66,10 @@ effective(pod, container, field) := container.security[field] if {
 	container.security[field] == null
 }
 
+# Whether the object can say how its pods are secured. Where it cannot (the router of an InferenceGraph), its controller
+# does, and the pods that it makes are judged themselves: what is not said is no finding.
+secured(pod) if not pod.security_given == false
+
 # A function and not a rule: the embedded engine evaluates rules ahead of the guards of those that use them.
 shown(items, empty) := empty if count(items) == 0
 

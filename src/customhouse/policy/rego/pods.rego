@@ -26,6 +26,7 @@ findings contains lib.error("security", "container-root", pointer, message, fix)
 	some container in pod.containers
 	lib.effective(pod, container, "run_as_non_root") != true
 	lib.effective(pod, container, "run_as_user") == null
+	lib.secured(pod)
 	message := sprintf("The %s may run as root: runAsNonRoot is not true.", [trim_prefix(lib.called(container), "the ")])
 	fix := "Set securityContext.runAsNonRoot: true on the pod or the container."
 	pointer := security_pointer(container)
@@ -62,6 +63,7 @@ findings contains lib.error("security", "container-privilege-escalation", pointe
 	some pod in lib.pods
 	some container in pod.containers
 	container.security.allow_privilege_escalation != false
+	lib.secured(pod)
 	message := sprintf("The %s may gain privileges: allowPrivilegeEscalation is not false.", [trim_prefix(lib.called(container), "the ")])
 	fix := "Set securityContext.allowPrivilegeEscalation: false."
 	pointer := security_pointer(container)
@@ -82,6 +84,7 @@ findings contains lib.error("security", "container-capabilities", pointer, messa
 	some container in pod.containers
 	dropped := container.security.capabilities_drop
 	not "ALL" in dropped
+	lib.secured(pod)
 	message := sprintf("The %s does not drop all Linux capabilities.", [trim_prefix(lib.called(container), "the ")])
 	fix := "Set securityContext.capabilities.drop: [ALL]."
 	pointer := security_pointer(container)
@@ -112,6 +115,7 @@ findings contains lib.error("security", "container-seccomp", pointer, message, f
 	some container in pod.containers
 	profile := lib.effective(pod, container, "seccomp")
 	not profile in own_profiles
+	lib.secured(pod)
 	message := sprintf("The %s runs without a seccomp profile (%s).", [
 		trim_prefix(lib.called(container), "the "),
 		shown_profile(profile),
@@ -139,6 +143,7 @@ shown_profile(profile) := profile if profile != null
 findings contains lib.error("security", "pod-token-mounted", pointer, message, fix) if {
 	some pod in lib.pods
 	pod.automount_token != false
+	lib.secured(pod)
 	message := "The pod is given a token for the API server: automountServiceAccountToken is not false."
 	fix := "Set automountServiceAccountToken: false on the pod."
 	pointer := pod.pointer

@@ -141,3 +141,41 @@ test_pod_token_mounted_fires if {
 test_pod_token_mounted_is_silent_without_one if {
 	count(pods.findings) == 0 with input as fixtures.facts
 }
+
+unsaid := {
+	"automount_token": null,
+	"security": {"run_as_non_root": null, "run_as_user": null, "seccomp": null},
+	"containers": [object.union(
+		fixtures.container,
+		{"security": {
+			"run_as_non_root": null,
+			"run_as_user": null,
+			"seccomp": null,
+			"privileged": false,
+			"allow_privilege_escalation": null,
+			"read_only_root": false,
+			"capabilities_add": [],
+			"capabilities_drop": [],
+		}},
+	)],
+}
+
+test_what_a_kind_cannot_say_is_no_finding if {
+	count(pods.findings) > 4 with input as fixtures.with_pod(unsaid)
+	count(pods.findings) == 0 with input as fixtures.with_pod(object.union(unsaid, {"security_given": false}))
+}
+
+test_what_it_does_say_is_judged if {
+	found := pods.findings with input as fixtures.with_pod({
+		"security_given": false,
+		"host_network": true,
+		"containers": [object.union(fixtures.container, {"security": {"run_as_user": 0, "privileged": true}})],
+	})
+	fixtures.rules(found) == {"pod-host-namespace", "container-root", "container-privileged"}
+}
+
+test_facts_that_do_not_tell_whether_it_can_are_judged if {
+	untold := object.union(object.remove(fixtures.pod, ["security_given"]), {"automount_token": null})
+	found := pods.findings with input as fixtures.with_workload({"pods": [untold]})
+	fixtures.rules(found) == {"pod-token-mounted"}
+}
