@@ -14,6 +14,7 @@ from pathlib import Path
 from customhouse._kit.clock import Clock
 from customhouse._kit.digest import tree
 from customhouse._kit.money import total
+from customhouse.app.absent import require_present
 from customhouse.app.artifacts import Volumes
 from customhouse.app.configuration import CURRENCY, FILE
 from customhouse.app.declared import declarations_of, labels_of, require_placed
@@ -173,6 +174,7 @@ class Clearance:
             trusted=governing.configuration.trusted_registries,
         )
         require_placed(question.tree, question.head, declared)
+        require_present(question.base, declared, sight)
         base, declared = aligned(question.base, declared)
         question = replace(question, base=base)
         # 3. The changes.

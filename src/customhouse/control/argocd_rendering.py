@@ -72,7 +72,7 @@ def application_roots(
         elif one.part("helm")[0] or one.part("kustomize")[0]:
             raise refused(item, f"{one.pointer}/path", f"{path or '.'} holds neither a chart nor a kustomization")
         elif not files_below(one.files, path):
-            sight.elsewhere[item.locate(f"{one.pointer}/path"), path] = None
+            sight.miss(item, f"{one.pointer}/path", path)
         else:
             yield from _directory(one)
 
@@ -93,7 +93,7 @@ def _placed(
             found = outside.mount(item, at, asked)
             if isinstance(found, str):
                 named = f"the chart {source['chart']}" if source.get("chart") else asked.source
-                sight.elsewhere[item.locate(at), f"{named} ({found})"] = None
+                sight.miss(item, at, f"{named} ({found})")
                 continue
             place = found.folder if source.get("chart") or path is None else joined(found.folder, path or ".")
             yield _Source(item, pointer, source, place, namespace, cluster, found.files, found, files), references

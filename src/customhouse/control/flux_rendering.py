@@ -47,7 +47,7 @@ def kustomization_roots(
         path, files = None if path is None else joined(mount.folder, path or "."), mount.files
     if path is None or not files_below(files, path):
         named = f"{spec.get('path') or './'} ({reason})" if reason else str(spec.get("path") or "./")
-        sight.elsewhere[item.locate("/spec/path"), named] = None
+        sight.miss(item, "/spec/path", named)
         return  # of another repository
     overrides: dict[str, Any] = {
         name: spec[name] for name in ("namePrefix", "nameSuffix", "patches", "images") if spec.get(name)
@@ -197,7 +197,7 @@ def release_roots(
         found = outside.mount(item, pointer, asked)
         if isinstance(found, str):
             named = inner.get("chart") or mapping(spec.get("chartRef")).get("name")
-            sight.elsewhere[item.locate(pointer), f"the chart {named} ({found})"] = None
+            sight.miss(item, pointer, f"the chart {named} ({found})")
             return
         mount, path = found, found.folder
         if joined(path, CHART) not in mount.files:
@@ -205,12 +205,12 @@ def release_roots(
         files = Both(files, mount.files)
     elif not source or source.get("kind") in ("HelmRepository", "OCIRepository"):
         named = inner.get("chart") or mapping(spec.get("chartRef")).get("name")
-        sight.elsewhere[item.locate(pointer), f"the chart {named}"] = None
+        sight.miss(item, pointer, f"the chart {named}")
         return
     else:
         path = local(inner.get("chart"))
         if path is None or joined(path, CHART) not in files:
-            sight.elsewhere[item.locate("/spec/chart/spec/chart"), f"the chart {inner.get('chart')}"] = None
+            sight.miss(item, "/spec/chart/spec/chart", f"the chart {inner.get('chart')}")
             return  # of another repository
     if spec.get("postRenderers"):
         raise refused(

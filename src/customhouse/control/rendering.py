@@ -21,7 +21,7 @@ from customhouse._kit.canonical import canonical_json
 from customhouse.control.rendering_jsonnet import imports_of
 from customhouse.control.rendering_kustomize import Forest
 from customhouse.core.errors import DeclarationError
-from customhouse.core.resource import Location
+from customhouse.core.resource import Declaration, Location, ResourceRef
 
 TREE, OURS = "tree", "ours"
 """The two folders of a job's workplace: the copy of the tree's files, and what the job itself adds."""
@@ -108,8 +108,16 @@ class Sight:
     """(tool, folder) of each root → whose changes are put on top of it; empty for a root as it stands."""
     elsewhere: dict[tuple[Location, str], None] = field(default_factory=dict)
     """Where an object names something to render that is not in this tree, and what it names."""
+    missing: dict[ResourceRef, tuple[Location, str]] = field(default_factory=dict)
+    """The objects among these that name a folder, chart or artifact."""
     fetched: tuple[Fetched, ...] = ()
     """What came from registries, by digest."""
+
+    def miss(self, item: Declaration, pointer: str, what: str) -> None:
+        """Note that what an object names at a pointer is not here."""
+        place = item.locate(pointer)
+        self.elsewhere[place, what] = None
+        self.missing.setdefault(item.ref, (place, what))
 
 
 class Renderer(Protocol):
