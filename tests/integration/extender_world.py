@@ -53,9 +53,11 @@ class ExtenderWorld:
     url: str = ""
     _running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def add_nodes(self, sorts: Sequence[tuple[str, Mapping[str, str], int]], count: int) -> None:
-        """So many nodes, of the sorts in turn."""
-        for number in range(count):
+    def add_nodes(
+        self, sorts: Sequence[tuple[str, Mapping[str, str], int]], count: int, start: int = 0, step: int = 1
+    ) -> None:
+        """So many nodes, of the sorts in turn; every `step`th of them from `start`."""
+        for number in range(start, count, step):
             machine, labels, devices = sorts[number % len(sorts)]
             self.add_node(f"{self.name}-{number:04d}", machine, labels, devices)
 
@@ -153,10 +155,10 @@ class ExtenderWorld:
         document["leaderElection"] = {"leaderElect": False}
         return document
 
-    def start_scheduler(self) -> None:
+    def start_scheduler(self, *, extended: bool = True) -> None:
         """Start the second scheduler with the printed configuration."""
         place = self.folder / "scheduler.json"
-        place.write_text(json.dumps(self.configuration()))
+        place.write_text(json.dumps({**self.configuration(), **({} if extended else {"extenders": []})}))
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         with (self.folder / "scheduler.log").open("wb") as log:
@@ -176,13 +178,13 @@ class ExtenderWorld:
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
 
-    def stop(self) -> None:
+    def stop(self, *, nodes: bool = True) -> None:
         """End the processes, and take the nodes away."""
         for child in reversed(self._running):
             if child.poll() is None:
                 child.kill()
             child.wait()
-        for name in self.nodes:
+        for name in self.nodes if nodes else ():
             try:
                 self.plane.call("DELETE", f"/api/v1/nodes/{name}")
             except KubernetesError as error:

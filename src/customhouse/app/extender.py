@@ -1,7 +1,7 @@
 """The scheduler's extender as a use case: which rules and prices hold, and what one call is answered.
 
-Rules and prices are those of the last allowed commit (`--state` of an `up`), of a repository's HEAD, or of `--config`,
-as the admission webhook reads them. A newer state that cannot be read is told, and the one before goes on.
+Rules and prices are those of the revision that is in force (`app.in_force`), or of `--config`, as the admission webhook
+reads them. A newer state that cannot be read is told, and the one before goes on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from customhouse.app.admission_context import state_of
 from customhouse.app.extender_prices import NodePrices
 from customhouse.app.extender_wire import filter_result, preemption_result, priorities, read_arguments
 from customhouse.app.governance import Governance, governance
-from customhouse.app.memory import Memory
+from customhouse.app.in_force import InForce, in_force
 from customhouse.app.settings import Settings
 from customhouse.app.tiering import TIER, judged_tier
 from customhouse.core.errors import CustomhouseError, DeclarationError
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 BLIND_S = 60.0
 """A watch that has failed for so long tells of another cluster: from then on nothing is answered."""
+ASKED_AGAIN_S = 300.0
 Tell = Callable[[str, dict[str, Any]], None]
 
 
@@ -42,6 +43,8 @@ class Generation:
     governing: Governance
     prices: NodePrices
     revision: str | None
+    unsure: str = ""
+    """Why nobody knows whether that revision was allowed."""
     _tiers: dict[tuple[str, str | None], TierPlacing] = field(default_factory=dict, compare=False, repr=False)
 
     def tier(self, pod: Manifest) -> TierPlacing:
@@ -69,7 +72,7 @@ class Extending:
 
     def __init__(self, settings: Settings, repo: str | None, clock: Clock, tell: Tell) -> None:
         self._settings, self._repo, self._clock, self._tell = settings, repo, clock, tell
-        self._seen = ""
+        self._seen, self._read_at = "", 0.0
         self._stops: list[Callable[[], None]] = []
         self.occupancy = Occupancy(clock)
         self.problem = ""
@@ -98,7 +101,10 @@ class Extending:
         try:
             with self._store() as opened:
                 seen = self._state(opened)
-            if seen == self._seen:
+            # Of a repository elsewhere nothing tells that it moved.
+            far = self._repo is not None and "://" in self._repo
+            due = far and self._clock.monotonic() - self._read_at > ASKED_AGAIN_S
+            if seen == self._seen and not due:
                 return
             self._seen = seen
             generation = self._read(self.generation.number + 1)
@@ -108,7 +114,7 @@ class Extending:
             self._refuse(f"{type(error).__name__}: {error}")
         else:
             self.generation, self.problem = generation, ""
-            self.occupancy.forget_verdicts()
+            self._placer.forget()
 
     def _refuse(self, problem: str) -> None:
         if problem != self.problem:
@@ -124,22 +130,21 @@ class Extending:
 
     def _read(self, number: int) -> Generation:
         """Read what holds now. Raises ConfigError, PriceError or SourceError."""
-        revision: str | None = None
+        self._read_at = self._clock.monotonic()
         with self._store() as opened:
             self._seen = self._state(opened)
-            if self._repo is None:
-                governing = governance(None, None, self._settings.config, wiring.shelf(self._settings))
-            else:
-                objects = wiring.commits(self._settings, self._repo)
-                deployed = Memory(opened.state).deployed if opened is not None else None
-                revision = objects.resolve("HEAD") if deployed is None else deployed.revision
-                governing = governance(objects, revision, self._settings.config, wiring.shelf(self._settings))
+            objects = None if self._repo is None else wiring.commits(self._settings, self._repo)
+            standing = InForce(None) if objects is None else in_force(self._settings, objects, opened)
+            governing = governance(objects, standing.revision, self._settings.config, wiring.shelf(self._settings))
         prices = NodePrices(governing, self._clock.now())
-        fields = {"generation": number, "revision": revision, "prices": prices.warning or "current"}
-        self._tell("generation", fields)
+        self._tell(
+            "generation", {"generation": number, "revision": standing.revision, "prices": prices.warning or "current"}
+        )
         if prices.warning:
             self._tell("prices-not-used", {"problem": prices.warning})
-        return Generation(number, governing, prices, revision)
+        if standing.unsure:
+            self._tell("rules-not-sure", {"problem": standing.unsure})
+        return Generation(number, governing, prices, standing.revision, standing.unsure)
 
     # calls
     def ready(self) -> str:

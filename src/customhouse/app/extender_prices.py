@@ -22,7 +22,6 @@ from customhouse.observability.prices import ON_DEMAND, PREEMPTIBLE
 from customhouse.observability.rates import GIB, VCPU, RateCard
 
 _GIB = 2**30
-_Key = tuple[str, str, str, bool, str | None, tuple[tuple[str, int], ...], str]
 
 
 class NodePrices:
@@ -30,7 +29,7 @@ class NodePrices:
 
     def __init__(self, governing: Governance, now: datetime) -> None:
         self._governing = governing
-        self._known: dict[_Key, float | None] = {}
+        self._known: dict[object, float | None] = {}
         configuration = governing.configuration
         self.warning = ""
         """Why prices should not be relied on: they are old, or the book has none for the region."""
@@ -51,11 +50,7 @@ class NodePrices:
         """Pico-units of the currency an hour, a statistic for comparing nodes; None without a price, or an old one."""
         if self.warning:
             return None
-        shape = tuple(
-            sorted((name, node.amounts[name]) for name in (CPU, MEMORY, *node.devices) if name in node.amounts)
-        )
-        product = node.labels.get("nvidia.com/gpu.product", "")
-        key = (node.provider, node.region, node.machine, node.spot, node.accelerator, shape, product)
+        key = node.sort
         if key not in self._known:
             if len(self._known) > 10_000:
                 self._known.clear()

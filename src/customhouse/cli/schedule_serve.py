@@ -15,6 +15,11 @@ NAMES = ("customhouse-extender.customhouse-system.svc", "localhost", "127.0.0.1"
 
 @click.command()
 @click.option("--repo", help="Repository whose rules and prices hold: a path or a URL.")
+@click.option(
+    "--allowed",
+    metavar="FILE",
+    help="Which commit of --repo was allowed last, as `up` notes it (CUSTOMHOUSE_ALLOWED); no other one rules.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=int, default=8444, show_default=True, help="Port; 0: a free one.")
 @click.option("--name", "names", multiple=True, metavar="DNS", help="Names in the certificate; default the Service's.")
@@ -35,6 +40,7 @@ NAMES = ("customhouse-extender.customhouse-system.svc", "localhost", "127.0.0.1"
 @common
 def serve(
     repo: str | None,
+    allowed: str | None,
     host: str,
     port: int,
     names: tuple[str, ...],
@@ -55,11 +61,14 @@ def serve(
     """
     import json
     import sys
+    from dataclasses import replace
 
     from customhouse.app.admission_manifest import given_files
     from customhouse.app.extender_configuration import certificates_of, scheduler_configuration
     from customhouse.app.wiring import clock
 
+    if allowed:
+        settings = replace(settings, allowed=Path(allowed))
     time = clock()
     given = given_files(cert, key, ca)
     clients = Path(client_ca) if client_ca else None

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from customhouse.core.devices import UNKNOWN_ACCELERATOR, is_accelerator
-from customhouse.execution.extender_nodes import Cost, NodeFacts, NodeState, Occupancy
+from customhouse.execution.extender_nodes import Group, NodeFacts, NodeState, Occupancy
 
 HIGHEST = 10
 """MaxExtenderPriority of k8s.io/kube-scheduler/extender/v1."""
 IDLE_WEIGHT = 0.5
 """What an idle part of a node counts, beside 1 for the part that the pod takes: half is usually taken by the next."""
 _MOST_SHAPES = 64
-_Kept = TypeVar("_Kept")
+_MOST_GROUPS = 20_000
+Cost = tuple[bool, bool, float, bool]
+"""(it stands in the way of accelerators, it has no price, money, on-demand where spot would do): the least is best."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,13 @@ class Placer:
     def __init__(self, occupancy: Occupancy, price: Price) -> None:
         self._occupancy = occupancy
         self.price = price
+        self._costs: dict[object, dict[Group, Cost]] = {}
+        """By what is asked for, then by what nodes have in common: most of a cluster is alike."""
+
+    def forget(self) -> None:
+        """Prices are others now. Verdicts stay: they are kept by the rules themselves."""
+        with self._occupancy.lock:
+            self._costs.clear()
 
     def filter(self, pod: PodNeeds, names: Sequence[str]) -> Filtered:
         """Take away the nodes that the pod's tier forbids."""
@@ -85,8 +93,9 @@ class Placer:
                     continue
                 reason = state.verdicts.get(key)
                 if reason is None:
-                    reason = forbidden(state.facts, pod.devices, pod.tier)
-                    _keep(state.verdicts, key, reason)
+                    if len(state.verdicts) >= _MOST_SHAPES:  # who asks chooses them
+                        state.verdicts.clear()
+                    reason = state.verdicts[key] = forbidden(state.facts, pod.devices, pod.tier)
                 if reason:
                     barred[name] = reason
                 else:
@@ -97,7 +106,7 @@ class Placer:
         """A score from 0 to `HIGHEST` for each node; the best one is kept for this pod until it is seen bound."""
         with self._occupancy.lock:
             self._occupancy.expire()
-            costs = {name: self._cost(pod, state) for name, state in self._occupancy.known(names).items()}
+            costs = self._of(pod, names)
             ranks = {cost: max(HIGHEST - rank, 0) for rank, cost in enumerate(sorted(set(costs.values())))}
             scores = [(name, ranks[costs[name]] if name in costs else 0) for name in names]
             if costs:
@@ -110,20 +119,26 @@ class Placer:
         """The nodes on which nothing may be evicted for the pod, since it may not run there."""
         return frozenset(set(names) - set(self.filter(pod, tuple(names)).left))
 
-    def _cost(self, pod: PodNeeds, state: NodeState) -> Cost:
+    def _of(self, pod: PodNeeds, names: Sequence[str]) -> dict[str, Cost]:
+        """The cost of the pod on each node that is known."""
         key = (pod.shape, pod.tier.spot)
-        known = state.costs.get(key)
-        if known is None:
-            known = cost(pod, state, self.price(state.facts))
-            _keep(state.costs, key, known)
-        return known
-
-
-def _keep(memory: dict[object, _Kept], key: object, value: _Kept) -> None:
-    """Who asks chooses the shapes, so what was worked out is forgotten when there are more."""
-    if len(memory) >= _MOST_SHAPES:
-        memory.clear()
-    memory[key] = value
+        if key not in self._costs and len(self._costs) >= _MOST_SHAPES:
+            self._costs.clear()
+        kept = self._costs.setdefault(key, {})
+        if len(kept) > _MOST_GROUPS:
+            kept.clear()
+        found: dict[str, Cost] = {}
+        nodes = self._occupancy.nodes
+        for name in names:
+            state = nodes.get(name)
+            if state is None:
+                continue
+            group = state.group
+            known = kept.get(group)
+            if known is None:
+                known = kept[group] = cost(pod, state, self.price(state.facts))
+            found[name] = known
+        return found
 
 
 def forbidden(node: NodeFacts, devices: Sequence[str], tier: TierPlacing) -> str:

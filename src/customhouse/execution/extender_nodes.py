@@ -7,7 +7,7 @@ moment ago is bound a moment later, and the next one is asked for in between. An
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,8 +30,8 @@ _MACHINE = ("node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-typ
 _CLOUDS = {"aws": "aws", "gce": "gcp", "azure": "azure"}
 """The scheme of `spec.providerID`, and what price books call that cloud."""
 _MOST_PENDING = 5_000
-Cost = tuple[bool, bool, float, bool]
-"""(it stands in the way of accelerators, it has no price, money, on-demand where spot would do): the least is best."""
+Group = tuple[object, tuple[tuple[str, int], ...]]
+"""What two nodes have in common that are worth the same to any pod: their sort, and what is taken of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,13 @@ class NodeFacts:
     machine: str = ""
     problem: str = ""
     """What of it cannot be read."""
+
+    @property
+    def sort(self) -> object:
+        """What nodes have in common that differ in their name alone, as far as money goes."""
+        product = self.labels.get("nvidia.com/gpu.product", "")
+        amounts = tuple(sorted(self.amounts.items()))
+        return self.provider, self.region, self.machine, self.spot, self.accelerator, product, amounts
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -158,21 +165,21 @@ def _mapping(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 @dataclass(slots=True)
 class NodeState:
-    """A node, and what is taken of it. The two dictionaries keep what was worked out; a change forgets it."""
+    """A node, and what is taken of it. Verdicts and group are kept until something changes."""
 
     facts: NodeFacts
     used: dict[str, int] = field(default_factory=dict)
     pods: dict[str, Mapping[str, int]] = field(default_factory=dict)
     """Uid → what it takes."""
     verdicts: dict[object, str] = field(default_factory=dict)
-    costs: dict[object, Cost] = field(default_factory=dict)
+    _group: Group | None = None
 
     def put(self, uid: str, amounts: Mapping[str, int]) -> None:
         """A pod takes so much of it."""
         self.remove(uid)
         self.pods[uid] = amounts
         _add(self.used, amounts)
-        self.costs.clear()
+        self._group = None
 
     def remove(self, uid: str) -> None:
         """A pod takes nothing of it any more."""
@@ -180,7 +187,21 @@ class NodeState:
         if gone is not None:
             for name, number in gone.items():
                 self.used[name] -= number
-            self.costs.clear()
+            self._group = None
+
+    def take(self, facts: NodeFacts) -> None:
+        """It says something else of itself."""
+        self.facts = facts
+        self.verdicts.clear()
+        self._group = None
+
+    @property
+    def group(self) -> Group:
+        """See `Group`."""
+        if self._group is None:
+            used = tuple(sorted([item for item in self.used.items() if item[1]]))
+            self._group = (self.facts.sort, used)
+        return self._group
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,9 +284,7 @@ class Occupancy:
             for uid, amounts in self._homeless.pop(facts.name, {}).items():
                 state.put(uid, amounts)
         elif state.facts != facts:  # most of what a node says is that it is still there
-            state.facts = facts
-            state.verdicts.clear()
-            state.costs.clear()
+            state.take(facts)
         return facts.name
 
     def _lose(self, name: str) -> None:
@@ -336,17 +355,6 @@ class Occupancy:
         with self.lock:
             for uid in [uid for uid, (_, until) in self._where.items() if until is not None and until <= now]:
                 self._remove(uid)
-
-    def forget_verdicts(self) -> None:
-        """Rules or prices are others now."""
-        with self.lock:
-            for state in self.nodes.values():
-                state.verdicts.clear()
-                state.costs.clear()
-
-    def known(self, names: Iterable[str]) -> dict[str, NodeState]:
-        """The nodes that are known, of those named. Call it with `lock` held."""
-        return {name: state for name in names if (state := self.nodes.get(name)) is not None}
 
     @property
     def synced(self) -> bool:

@@ -189,7 +189,7 @@ class ExtenderFace:
             lines = [
                 f"cluster: {problem or 'known'}",
                 f"revision: {generation.revision or 'none'}",
-                f"rules: {self._extending.problem or 'current'}",
+                f"rules: {self._extending.problem or generation.unsure or 'current'}",
                 f"prices: {generation.prices.warning or 'current'}",
                 f"certificate ends: {self._certificates.ends.isoformat()}",
             ]

@@ -1,0 +1,147 @@
+"""The extender beside a real kube-scheduler: tiers are kept, money is asked, and nothing waits for it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from extender_world import ON_DEMAND_CPU, ON_DEMAND_H100, ON_DEMAND_T4, SORTS, SPOT_CPU, SPOT_T4, ExtenderWorld
+
+if TYPE_CHECKING:
+    from kubernetes_plane import ControlPlane
+
+pytestmark = [pytest.mark.part("kubernetes"), pytest.mark.part("kube-scheduler")]
+GPU = {"cpu": "2", "memory": "8Gi", "nvidia.com/gpu": "1"}
+PLAIN = {"cpu": "2", "memory": "8Gi"}
+
+
+@pytest.fixture
+def world(kubernetes: ControlPlane, find_part: Callable[[str], Path], tmp_path: Path) -> Iterator[ExtenderWorld]:
+    made = ExtenderWorld(kubernetes, tmp_path, find_part("kube-scheduler"))
+    yield made
+    made.stop()
+
+
+def labels(world: ExtenderWorld, node: str) -> Mapping[str, str]:
+    found: Mapping[str, str] = world.nodes[node]["metadata"]["labels"]
+    return found
+
+
+def is_spot(found: Mapping[str, str]) -> bool:
+    return "spot" in {value.lower() for value in found.values()} or found.get("cloud.google.com/gke-spot") == "true"
+
+
+def ask(world: ExtenderWorld, path: str, body: bytes, *, known: bool = True) -> tuple[int, bytes]:
+    folder = world.folder / "state" / "extender"
+    context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
+    if known:
+        context.load_cert_chain(folder / "client.crt", folder / "client.key")
+    connection = http.client.HTTPSConnection(world.url.removeprefix("https://"), context=context, timeout=60)
+    try:
+        connection.request("POST", path, body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def said(world: ExtenderWorld, namespace: str, name: str) -> str:
+    """What the scheduler says of a pod that it found no node for."""
+    status = world.plane.call("GET", f"/api/v1/namespaces/{namespace}/pods/{name}").get("status", {})
+    found = [item for item in status.get("conditions", ()) if item["type"] == "PodScheduled"]
+    return str(found[0].get("message", "")) if found else ""
+
+
+def test_pods_go_where_their_tier_may_and_where_it_is_cheap(world: ExtenderWorld) -> None:
+    world.add_nodes(SORTS, 28)
+    child = world.start_extender()
+    world.start_scheduler()
+    room = world.plane.namespace("extended")
+    # 1. A tier's rules hold, and the cheapest of what is left is taken.
+    for number in range(4):
+        for tier in ("batch", "standard", "critical-inference"):
+            world.pod(room, f"{tier}-gpu-{number}", tier, GPU)
+            world.pod(room, f"{tier}-cpu-{number}", tier, PLAIN)
+    for name, node in world.placed(room).items():
+        found = labels(world, node)
+        tier = name.rsplit("-", 2)[0]
+        assert is_spot(found) or tier != "batch", name
+        assert not is_spot(found) or tier != "critical-inference", name
+        if "-cpu-" in name:  # there is room on machines without accelerators
+            assert "nvidia.com/gpu.product" not in found, name
+        elif tier != "critical-inference":
+            assert "H100" not in found["nvidia.com/gpu.product"], name
+    # 2. What no node is left for waits, and its events say which rule that is.
+    world.pod(room, "spotless", "batch", {**GPU, "cpu": "1"}, nodeSelector={"karpenter.sh/capacity-type": "on-demand"})
+    world.plane.until(lambda: "tier batch runs on spot capacity alone" in said(world, room, "spotless"))
+    # 3. Killed in the middle: every pod still gets a node.
+    for number in range(20):
+        world.pod(room, f"late-{number}", "standard", {"cpu": "100m", "memory": "64Mi"})
+        if number == 10:
+            child.kill()
+    world.plane.call("DELETE", f"/api/v1/namespaces/{room}/pods/spotless?gracePeriodSeconds=0")
+    world.placed(room)
+
+
+def test_nobody_is_evicted_from_a_node_that_the_pod_may_not_use(world: ExtenderWorld) -> None:
+    """Without the preempt verb the scheduler would evict what runs on the spot node, and then not use it."""
+    classes = "/apis/scheduling.k8s.io/v1/priorityclasses"
+    for name, value in (("spot", 10), ("own", 20), ("serve", 1000)):
+        body = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "value": value}
+        world.plane.apply(f"{classes}/{world.name}-{name}", {**body, "metadata": {"name": f"{world.name}-{name}"}})
+    for name, sort in (("own", ON_DEMAND_T4), ("spot", SPOT_T4)):
+        world.add_node(f"{world.name}-{name}", *sort)
+    world.start_extender()
+    world.start_scheduler()
+    room = world.plane.namespace("evicting")
+    # Training fills both nodes; what runs on the spot node is worth less, so it would be evicted first.
+    for name in ("own", "spot"):
+        spec = {"priorityClassName": f"{world.name}-{name}", "terminationGracePeriodSeconds": 0}
+        world.pod(room, name, "standard", GPU, nodeName=f"{world.name}-{name}", **spec)
+    world.pod(room, "serve", "critical-inference", GPU, priorityClassName=f"{world.name}-serve")
+    world.plane.until(lambda: world.where(room).get("serve"), 120)
+    assert world.where(room) == {"serve": f"{world.name}-own", "spot": f"{world.name}-spot"}
+
+
+def test_only_the_scheduler_is_answered_and_nonsense_ends_nothing(world: ExtenderWorld) -> None:
+    for name, sort in (("own", ON_DEMAND_CPU), ("spot", SPOT_CPU), ("h100", ON_DEMAND_H100)):
+        world.add_node(f"{world.name}-{name}", *sort)
+    world.start_extender()
+    names = [*world.nodes, "nobody-has-seen-this"]
+    pod: dict[str, Any] = {"metadata": {"namespace": "x", "name": "p"}, "spec": {"containers": []}}
+    body = json.dumps({"Pod": pod, "NodeNames": names}).encode()
+    assert ask(world, "/filter", body, known=False)[0] == 403
+    for nonsense in (
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"Pod":{}}',
+        b'{"Pod":{"metadata":{},"spec":{}},"NodeNames":[1]}',
+        b"[" * 99999,
+    ):
+        status, text = ask(world, "/filter", nonsense)
+        assert status == 400, nonsense[:80]
+        assert text
+    assert ask(world, "/preempt", body)[0] == 400
+    assert ask(world, "/elsewhere", body)[0] == 404
+    # A pod that cannot be read goes nowhere.
+    broken = {**pod, "spec": {"containers": [{"resources": {"requests": {"cpu": "many"}}}]}}
+    status, text = ask(world, "/filter", json.dumps({"pod": broken, "nodenames": names}).encode())
+    found = json.loads(text)
+    assert (status, found["NodeNames"]) == (200, [])
+    assert all("cannot be read" in reason for reason in found["FailedAndUnresolvableNodes"].values())
+    # A label alone grants no tier: this namespace may ask for it, a tier that nobody defined is judged as `standard`.
+    for asked, left in (("no-such-tier", 2), ("critical-inference", 2), ("batch", 1)):
+        pod["metadata"]["labels"] = {"customhouse.dev/tier": asked}
+        pod["spec"] = {"containers": [{"resources": {"requests": {"cpu": "1"}}}]}
+        answer = json.loads(ask(world, "/filter", json.dumps({"Pod": pod, "NodeNames": names}).encode())[1])
+        assert len(answer["NodeNames"]) == left + (asked == "no-such-tier"), asked
+        assert set(answer["FailedNodes"]) == {"nobody-has-seen-this"}
+    assert world.get("/readyz")[0] == 200
+    assert 'path="/filter",status="403"} 1' in world.get("/metrics")[1]
