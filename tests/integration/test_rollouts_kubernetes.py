@@ -7,79 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from control_repository import git
 from deploy_rendering import controller_file
+from rollout_world import CANARY, PATIENT, RULES, declared, template
 from up_world import UpWorld
 
 from kubernetes_plane import ControlPlane, KubernetesError
 from prometheus_server import free_port, prometheus_of
 
-RULES = """\
-apiVersion: customhouse.dev/v1
-target:
-  kind: kubernetes
-  kubeconfig: KUBECONFIG
-  mode: manage
-metrics:
-  prometheus: PROMETHEUS
-tiers:
-  definitions:
-    standard:
-      requiredEvidence: []
-      requiredImageEvidence: []
-policy:
-  requireSignedCommits: false
-  trustedRegistries: [registry.example]
-optimiser:
-  autonomy: observe
-prices:
-  maxAgeDays: 3650
-"""
-CANARY = {
-    "customhouse.dev/rollout": "canary",
-    "customhouse.dev/rollout-steps": "25,50",
-    "customhouse.dev/rollout-analysis": "min-requests=200, min-labelled=0, latency-ratio=5",
-}
-PATIENT = {**CANARY, "customhouse.dev/rollout-analysis": "min-requests=100000000, min-labelled=0"}
 
-
-def rollout(namespace: str, version: int, annotations: dict[str, str], strategy: dict[str, Any]) -> str:
-    labels = {
-        "app": "score",
-        **{f"customhouse.dev/{name}": "x" for name in ("owner", "team", "project", "cost-centre")},
-    }
-    container = {
-        "name": "score",
-        "image": f"registry.example/score@sha256:{version:064x}",
-        "ports": [{"containerPort": 8080}],
-        "readinessProbe": {"httpGet": {"path": "/", "port": 8080}},
-        "livenessProbe": {"httpGet": {"path": "/", "port": 8080}},
-        "resources": {
-            "requests": {"cpu": "10m", "memory": "16Mi"},
-            "limits": {"cpu": "10m", "memory": "16Mi"},
-        },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-    }
-    pod = {
-        "containers": [container],
-        "automountServiceAccountToken": False,
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
-    }
-    spec = {
-        "replicas": 4,
-        "selector": {"matchLabels": {"app": "score"}},
-        "template": {"metadata": {"labels": labels}, "spec": pod},
-        "strategy": strategy,
-    }
-    metadata = {"name": "score", "namespace": namespace, "labels": labels, "annotations": annotations}
-    return yaml.safe_dump(
-        {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": metadata, "spec": spec}, sort_keys=False
-    )
+def rollout(namespace: str, version: int, annotations: dict[str, str]) -> str:
+    """Of four replicas, whose steps are Customhouse's to choose."""
+    spec = {"replicas": 4, "selector": {"matchLabels": {"app": "score"}}, "template": template(version)}
+    return declared("argoproj.io/v1alpha1", "Rollout", namespace, {**spec, "strategy": {"canary": {}}}, annotations)
 
 
 class Shop(UpWorld):
@@ -197,8 +137,7 @@ def test_a_good_canary_is_promoted_and_a_bad_one_goes_back_in_the_cluster_and_in
     world, traffic = shop
 
     def serve(version: int, annotations: dict[str, str] = CANARY) -> str:
-        declared = rollout(world.namespace, version, annotations, {"canary": {}})
-        return world.push({"score.yaml": declared}, f"Serve {version}")
+        return world.push({"score.yaml": rollout(world.namespace, version, annotations)}, f"Serve {version}")
 
     serve(1)
     world.start()

@@ -29,7 +29,8 @@ from customhouse.app.metering import Metering
 from customhouse.app.outbox import Outbox
 from customhouse.app.reconciled import reconciled
 from customhouse.app.rollingback import write_revert
-from customhouse.app.rollout_signals import Signals, asked_signals, worth_telling
+from customhouse.app.rollout_looks import services_beside, signals_of
+from customhouse.app.rollout_signals import worth_telling
 from customhouse.app.rollouts import Held, Moved, Rollouts
 from customhouse.app.settings import Settings
 from customhouse.app.several_targets import SeveralTargets
@@ -384,16 +385,14 @@ class ControlPlane:
 
     # 4
     def _walk(self) -> None:
-        self.changes += self.rollouts.land(self.target.read, self.clock.now())
+        if self.rollouts.land(self.target.read, self.clock.now(), partial(services_beside, self.target)):
+            self.changes += 1
+            self.wake()
         walks = self.rollouts.walks()
         unknown: Mapping[ResourceRef, str] = {}
         if walks:
-            signals = Signals(tuple(self.target.observe()), self.live)
-            spec, now = self.governing().configuration.metrics, self.clock.now()
-            if isinstance(self.target, SeveralTargets):
-                signals = self.target.signals(walks, spec, now)
-            elif isinstance(self.target, ClusterTarget):
-                signals = asked_signals(self.target.cluster, walks, spec, now)
+            spec = self.governing().configuration.metrics
+            signals = signals_of(self.target, self.live, walks, spec, self.clock.now())
             if self.keeping is not None:
                 signals = signals.without([ref for ref in walks if not self.keeping.applied(ref)])
             unknown = signals.unknown
@@ -404,7 +403,7 @@ class ControlPlane:
         for hold in self.rollouts.held().values():
             if not hold.reverted:
                 self._revert(hold)
-        told = worth_telling(unknown, walks, self.clock.now())
+        told = worth_telling({**unknown, **self.rollouts.waiting()}, walks, self.clock.now())
         if told:
             raise TargetError("; ".join(told))
 

@@ -26,6 +26,7 @@ GATES_ONLY = "gate/only"
 ROLLOUT = "rollout/"
 HELD = "held/"
 LANDING = "landing/"
+LANE = "lane/"
 PENDING = "pending/"
 REMOVING = "removing/"
 RELEASE = "release/"
@@ -52,7 +53,7 @@ class Deployed:
         return {"revision": self.revision, "paths": list(self.paths), "governed_by": self.governed_by}
 
 
-_OWN = ("control/", ROLLOUT, HELD, LANDING, PENDING, REMOVING, JOB)
+_OWN = ("control/", ROLLOUT, HELD, LANDING, LANE, PENDING, REMOVING, JOB)
 """What only the one control plane of a state writes, so that it may be kept in memory."""
 
 

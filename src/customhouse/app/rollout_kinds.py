@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from customhouse.app.landings import by_kserve, revisions
+from customhouse.app.rollout_plain import is_deployment, is_plain
 from customhouse.control.rollout import RolloutState, overlay
 from customhouse.control.rollout_plan import ROLLOUT
 from customhouse.core.errors import DeclarationError
@@ -16,6 +17,7 @@ from customhouse.execution.health import health
 from customhouse.execution.health.revisions import MODE, one_deployment
 from customhouse.execution.kserve import inference_status, weighted_inference
 from customhouse.execution.objects import release_of
+from customhouse.execution.plain_traffic import deployment_release
 from customhouse.execution.traffic import (
     TrafficStatus,
     rollout_release,
@@ -39,11 +41,15 @@ def walked_release(manifest: Manifest) -> str | None:
     """The digest of what runs, of a kind that is walked; None for anything else. Raises DeclarationError."""
     if manifest.get("kind") == "InferenceService":
         return release_of(manifest)
+    if is_plain(manifest):
+        return deployment_release(manifest)
     return rollout_release(manifest) if is_rollout(manifest) else None
 
 
 def stable_release(manifest: Manifest) -> str | None:
-    """The same of what runs before a change; a Rollout that was not ours yet can be compared with all the same."""
+    """The same of what runs before a change; what was not ours to roll out yet can be compared with all the same."""
+    if is_deployment(manifest):
+        return deployment_release(manifest)
     return rollout_release(manifest) if _is_rollout(manifest) else walked_release(manifest)
 
 
@@ -91,6 +97,8 @@ def course_of(live: LiveObject, stable: Manifest, after: Manifest, serves: str =
 
 def comparable(live: LiveObject) -> bool:
     """Whether there is a version to be compared with; on KServe one that has had all of the traffic."""
+    if is_deployment(live.manifest):  # one that does not serve at all would keep its own cure waiting
+        return bool(live.status.get("availableReplicas"))
     mode = one_deployment({**live.manifest, "status": live.status})
     return not by_kserve(live) or bool(mode) or revisions(live).shared
 

@@ -14,6 +14,7 @@ from customhouse.app import wiring_metrics
 from customhouse.app.metrics_spec import MetricsSpec
 from customhouse.app.rollout_argo import Sight, argo_sight
 from customhouse.app.rollout_kinds import seen_in_cluster, traffic_of
+from customhouse.app.rollout_plain import plain_sight, second_of
 from customhouse.app.rollouts import Walk
 from customhouse.core.cluster import Cluster
 from customhouse.core.errors import TargetError
@@ -98,7 +99,8 @@ def cluster_signals(
 ) -> Signals:
     """Look at every rollout once. Raises TargetError when the cluster does not answer."""
     refs = tuple(walks)
-    found = dict(zip(refs, cluster.get(refs), strict=True))
+    asked = (*refs, *(second_of(ref) for ref in refs if ref.kind == "Deployment"))
+    found = dict(zip(asked, cluster.get(asked), strict=True))
     live: dict[ResourceRef, LiveObject] = {}
     observations: list[Observation] = []
     unknown: dict[ResourceRef, str] = {}
@@ -108,7 +110,10 @@ def cluster_signals(
         if manifest is None:
             unknown[ref] = "it is not in the cluster"
             continue
-        sight = _sight(ref, walk, manifest, now)
+        if ref.kind == "Deployment":
+            sight = plain_sight(ref, found[second_of(ref)], walk.state)
+        else:
+            sight = _sight(ref, walk, manifest, now)
         live[ref] = sight.live
         if sight.promoted:
             promoted[ref] = sight.promoted

@@ -14,7 +14,7 @@ from typing import Any
 
 from customhouse.app import journal
 from customhouse.app.landings import Landing, landing_of
-from customhouse.app.memory import HELD, LANDING, ROLLOUT, Memory, key_of, ref_of
+from customhouse.app.memory import HELD, LANDING, LANE, ROLLOUT, Memory, key_of, ref_of
 from customhouse.app.rollout_argo import UNMARKED, Marks, marks_of
 from customhouse.app.rollout_kinds import (
     Course,
@@ -25,6 +25,8 @@ from customhouse.app.rollout_kinds import (
     walked,
     walked_release,
 )
+from customhouse.app.rollout_plain import Lane, PlainCourse, Read, Services, is_plain, lay_out, looked_at
+from customhouse.app.rollout_scene import Scene, scenes_of
 from customhouse.control.rollback import is_rollback
 from customhouse.control.rollout import (
     Move,
@@ -147,6 +149,14 @@ class Rollouts:
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
         self._shaped: tuple[Sequence[Declaration], Any, tuple[Declaration, ...]] | None = None
+        self._scenes: tuple[Sequence[Declaration], Mapping[ResourceRef, Scene]] | None = None
+        self._courses: dict[ResourceRef, PlainCourse] = {}
+        """Of plain Deployments, what each is to be, as of the last shape."""
+
+    def lanes(self) -> dict[ResourceRef, Lane]:
+        """What is remembered of plain Deployments that are rolled out step by step."""
+        found = (Lane.from_json(value) for value in self._memory.all(LANE).values())
+        return {item.ref: item for item in found}
 
     def landings(self) -> dict[ResourceRef, Landing]:
         """What is on its way without a walk (KServe)."""
@@ -155,16 +165,38 @@ class Rollouts:
 
     def unfinished(self) -> frozenset[ResourceRef]:
         """What is not to be called promoted yet, however healthy it is."""
-        return frozenset((*self.walks(), *self.landings()))
+        busy = (ref for ref, lane in self.lanes().items() if lane.busy)
+        return frozenset((*self.walks(), *self.landings(), *busy))
 
-    def land(self, read: Callable[[Sequence[ResourceRef]], Mapping[ResourceRef, LiveObject]], now: datetime) -> bool:
-        """Look at the landings once, if there are any; whether one came to its end."""
+    def land(self, read: Read, now: datetime, services: Services = lambda _: ()) -> bool:
+        """Look at what is on its way once, if there is any; whether anything about it is otherwise now.
+
+        Raises TargetError when the API does not tell.
+        """
         landings = self.landings()
         live = read(list(landings)) if landings else {}
         ended = [ref for ref, item in landings.items() if ref in live and item.landed(live[ref], now)]
         if ended:
             self._memory.put({key_of(LANDING, ref): None for ref in ended})
-        return bool(ended)
+        return self._keep_lanes(read, now, services) or bool(ended)
+
+    def _keep_lanes(self, read: Read, now: datetime, services: Services) -> bool:
+        lanes, walks, changed = self.lanes(), self.walks(), {}
+        for ref, course in self._courses.items():
+            lane, walk = lanes.get(ref, Lane(ref)), walks.get(ref)
+            if walk is None and not lane.busy and lane.apart == course.scene.weighted:
+                continue  # it runs one version, and nothing is prepared for another
+            found = looked_at(lane, course, read, services, None if walk is None else walk.state, now)
+            if found != lane:
+                changed[key_of(LANE, ref)] = found.to_json()
+        if changed:
+            self._memory.put(changed)
+        return bool(changed)
+
+    def waiting(self) -> dict[ResourceRef, str]:
+        """Why plain Deployments do not have the share that their step is to give them."""
+        walks = self.walks()
+        return {ref: lane.why for ref, lane in self.lanes().items() if lane.why and ref in walks}
 
     def walks(self) -> dict[ResourceRef, Walk]:
         """The canaries in progress."""
@@ -193,9 +225,11 @@ class Rollouts:
         """
         documents: dict[str, Any] = {}
         walks = []
-        walking, held, landings = self.walks(), self.held(), self.landings()
+        walking, held, landings, lanes = self.walks(), self.held(), self.landings(), self.lanes()
         for change in changes:
             key = key_of(ROLLOUT, change.ref)
+            if change.ref in lanes:
+                documents[key_of(LANE, change.ref)] = _lane_after(change, lanes[change.ref])
             documents[key] = documents[key_of(HELD, change.ref)] = documents[key_of(LANDING, change.ref)] = None
             if change.operation is not Operation.UPDATE or change.before is None or change.after is None:
                 continue
@@ -217,6 +251,8 @@ class Rollouts:
             walk = _start(change.after, stable, live is not None and comparable(live), commit, now)
             if walk is not None and live is not None and walk.state.candidate not in known_good:
                 rates = (rate(change.ref, change.after.manifest), rate(change.ref, stable))
+                if change.ref in lanes:
+                    documents[key_of(LANE, change.ref)] = lanes[change.ref].begun().to_json()
                 marks = marks_of(live) if change.ref.kind == "Rollout" else UNMARKED
                 course = course_of(live, stable, change.after.manifest, _serving(hold, current))
                 walk = replace(walk, rates=rates, course=course, marks=marks)
@@ -249,15 +285,17 @@ class Rollouts:
 
         The same answer, not an equal one, as long as nothing changes: who asks looks at nothing again then.
         """
-        walks, held, landings = self.walks(), self.held(), self.landings()
-        state = (walks, held, landings)
+        walks, held, landings, lanes = self.walks(), self.held(), self.landings(), self.lanes()
+        state = (walks, held, landings, lanes)
         if self._shaped is not None and self._shaped[0] is declarations and self._shaped[1] == state:
             return self._shaped[2]
         result = []
         for declaration in declarations:
             walk, hold = walks.get(declaration.ref), held.get(declaration.ref)
             landing, manifest = landings.get(declaration.ref), declaration.manifest
-            if hold is not None and walked_release(manifest) == hold.release:
+            if is_plain(manifest):
+                pass  # laid out below
+            elif hold is not None and walked_release(manifest) == hold.release:
                 manifest = weighted_inference(manifest, 0) if hold.routed else unwalked(hold.stable)
             elif walk is not None and walked_release(manifest) == walk.state.candidate:
                 manifest = walked(manifest, walk.state, walk.course)
@@ -268,6 +306,17 @@ class Rollouts:
             result.append(declaration if manifest is declaration.manifest else replace(declaration, manifest=manifest))
         same = all(one is other for one, other in zip(result, declarations, strict=True))
         shaped = tuple(declarations) if same else tuple(result)
+        plain = [item for item in declarations if is_plain(item.manifest)]
+        if self._scenes is None or self._scenes[0] is not declarations:
+            self._scenes = (declarations, scenes_of(plain, declarations))
+        scenes, self._courses = self._scenes[1], {}
+        placed = {item.ref: item for item in shaped} if plain else {}
+        for item in plain:
+            ref = item.ref
+            lane = lanes.get(ref, Lane(ref))
+            self._courses[ref] = _plain_course(item, walks.get(ref), held.get(ref), lane, scenes[ref])
+            lay_out(self._courses[ref], lane, placed)
+        shaped = tuple(placed.values()) if plain else shaped
         self._shaped = (declarations, state, shaped)
         return shaped
 
@@ -296,7 +345,10 @@ class Rollouts:
                 following = replace(walk, state=state)
             if following != walk or verdict.move is not Move.WAIT:
                 elsewhere = ref in (promoted or {})
-                moved.append(Moved(following, verdict, self._documents(ref, following, verdict), elsewhere))
+                documents = self._documents(ref, following, verdict)
+                if ref.kind == "Deployment":
+                    documents |= self._lane_decided(ref, following, now)
+                moved.append(Moved(following, verdict, documents, elsewhere))
         return tuple(moved)
 
     def _look(
@@ -305,16 +357,33 @@ class Rollouts:
         state = walk.state
         if live is not None and live.health.status is HealthStatus.DEGRADED:
             return abort(state, f"the new release does not become ready: {live.health.message}")
+        why, told = self._lane_of(state)
+        late = (now - state.started_at).total_seconds() >= state.plan.max_duration_s
+        if why and late:  # it has not even been tried, whatever its numbers would be
+            return abort(state, f"it has not got so far within {state.plan.max_duration_s:g} s: {why}")
         if not known:
             return state, RolloutVerdict(Move.WAIT, state.weight, "inconclusive: its numbers are not known")
         candidate = arm_stats(observations, state.candidate, state.resource, walk.rates[0])
         stable = arm_stats(observations, state.stable, state.resource, walk.rates[1])
         following, verdict = advance(state, candidate, stable, now)
-        ready = live is not None and live.health.status is HealthStatus.HEALTHY
+        ready = live is not None and live.health.status is HealthStatus.HEALTHY and not why
         if verdict.move in (Move.STEP, Move.PROMOTE) and not ready:
             # However little a plan asks to be seen: what does not run yet is given no more traffic.
-            return state, replace(verdict, move=Move.WAIT, reason="the new release is not ready yet")
+            return state, replace(verdict, move=Move.WAIT, reason=why or "the new release is not ready yet")
+        if told and verdict.move is not Move.WAIT:
+            verdict = replace(verdict, reason=f"{verdict.reason}; {told}")
+            following = replace(following, reason=verdict.reason if following.reason else "")
         return following, verdict
+
+    def _lane_of(self, state: RolloutState) -> tuple[str, str]:
+        """Of a plain Deployment, why it has not got its share (empty: it has), and how replicas make that share."""
+        course = self._courses.get(state.resource)
+        if state.resource.kind != "Deployment" or course is None:
+            return "", ""
+        lane = self.lanes().get(state.resource, Lane(state.resource))
+        if lane.clear == state.candidate and lane.share == state.weight:
+            return lane.why, course.told()
+        return lane.why or "the new release is not ready yet", ""
 
     def _documents(self, ref: ResourceRef, walk: Walk, verdict: RolloutVerdict) -> dict[str, Any]:
         key = key_of(ROLLOUT, ref)
@@ -327,9 +396,43 @@ class Rollouts:
             return {key: None}
         return {key: walk.to_json()}
 
+    def _lane_decided(self, ref: ResourceRef, walk: Walk, now: datetime) -> dict[str, Any]:
+        """What is left to be done for a plain Deployment after the decision; nothing before it."""
+        lane, state = self.lanes().get(ref, Lane(ref)), walk.state
+        if state.phase is RolloutPhase.PROMOTED:
+            lane = lane.promoted(state.candidate, state.plan.drain_s)
+        elif state.phase is RolloutPhase.ROLLED_BACK:
+            course = self._courses.get(ref)
+            lane = lane.aborted(None if course is None else course.second, state.plan.drain_s, now)
+        else:
+            return {}
+        return {key_of(LANE, ref): lane.to_json()}
+
     def reverted(self, hold: Held, outcome: str) -> dict[str, Any]:
         """The document that remembers the revert commit (or why there is none)."""
         return {key_of(HELD, hold.ref): replace(hold, reverted=outcome).to_json()}
+
+
+def _plain_course(
+    declaration: Declaration, walk: Walk | None, hold: Held | None, lane: Lane, scene: Scene
+) -> PlainCourse:
+    """Which version of a plain Deployment serves, and which one stands beside it with which weight."""
+    manifest, release = declaration.manifest, walked_release(declaration.manifest)
+    if hold is not None and release == hold.release:
+        return PlainCourse(declaration, hold.stable, lane.bad if lane.leaving else None, 0, scene)
+    if walk is not None and release == walk.state.candidate:
+        return PlainCourse(declaration, walk.stable, manifest, walk.state.weight, scene)
+    if lane.landing and lane.landing == release:
+        return PlainCourse(declaration, manifest, manifest, lane.share, scene)
+    return PlainCourse(declaration, manifest, (lane.bad or manifest) if lane.leaving else None, lane.share, scene)
+
+
+def _lane_after(change: Change, lane: Lane) -> dict[str, Any] | None:
+    """A lane after a change of its Deployment that begins no walk; None: there is none any more."""
+    if change.after is None or not is_plain(change.after.manifest):
+        return None
+    kept = not lane.landing or _release(change.after) == lane.landing
+    return (lane if kept else lane.begun()).to_json()
 
 
 def _arrival(walk: Walk, course: Course, live: LiveObject | None, now: datetime) -> tuple[Walk, RolloutVerdict]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from customhouse.app import journal
 from customhouse.app.memory import ref_of
-from customhouse.app.rollout_kinds import is_rollout, walked_release
+from customhouse.app.rollout_kinds import walked_release
 from customhouse.core.change import Revision
 from customhouse.core.decision import Decision
 from customhouse.core.errors import DeclarationError
@@ -27,7 +27,7 @@ def release_name(declaration: Declaration) -> str:
             return job_run(declaration.manifest).digest
         except DeclarationError:
             return declaration.digest  # a cluster runs every form of Job; the local target refuses it itself
-    return (walked_release(declaration.manifest) if is_rollout(declaration.manifest) else None) or declaration.digest
+    return walked_release(declaration.manifest) or declaration.digest
 
 
 def require_local(declaration: Declaration) -> None:
@@ -65,7 +65,7 @@ def concluded(value: Mapping[str, Any], phase: RolloutPhase, reason: str, now: d
         at=now,
         reason=reason,
     )
-    if ref.kind not in ("InferenceService", "Rollout"):
+    if ref.kind not in ("InferenceService", "Rollout", "Deployment"):
         return record, []
     entry = journal.rolled(ref, value["release"], value["revision"], phase.value, reason or "healthy", now)
     return record, [entry]

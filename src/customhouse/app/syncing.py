@@ -61,7 +61,7 @@ def sync(settings: Settings, repo: str, branch: str, seconds: float, key: Path |
 
 
 def _settled(plane: ControlPlane) -> bool:
-    if not plane.head or plane.memory.judged != plane.head or plane.rollouts.walks():
+    if not plane.head or plane.memory.judged != plane.head or plane.rollouts.unfinished():
         return False
     if plane.memory.deployed is None:
         return True

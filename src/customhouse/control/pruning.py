@@ -27,6 +27,7 @@ from customhouse.control.rounds import Round
 from customhouse.control.stages import Stage, Wanted, stage_of
 from customhouse.control.tracked import Inventories, Tracked
 from customhouse.core.cluster import ApiKind, Cluster, Delete, Manager, Refusal, Scope, Written, managers_of
+from customhouse.core.release import candidate_name
 from customhouse.core.resource import Manifest, ResourceRef
 from customhouse.core.sight import Key, Sight, key_of, live_key
 
@@ -172,7 +173,9 @@ class Pruning:
         fresh = [key for key in leaving if key not in self._asked]
         if not fresh:
             return ""
-        refs = [self._orphans[key] for key in leaving]
+        # What a rollout put beside a declared object leaves with it, by no commit that could be a mistake.
+        beside = {(item.ref.kind, item.ref.namespace, candidate_name(item.ref.name)) for item in wanted.values()}
+        refs = [ref for key in leaving if not _is_beside(ref := self._orphans[key], beside)]
         return too_many(refs, bool(wanted), len(self._inventory.entries), budget_percent)
 
     def _delete(self, keys: Sequence[Key], made: Round) -> None:
@@ -275,6 +278,10 @@ class Pruning:
     def _is_ours(self, key: Key, item: Manifest) -> bool:
         entry = self._inventory.entries.get(key)
         return entry is not None and entry.uid == item["metadata"].get("uid") and not entry.keep
+
+
+def _is_beside(ref: ResourceRef, beside: Collection[tuple[str, str, str]]) -> bool:
+    return ref.kind in ("Deployment", "Service") and (ref.kind, ref.namespace, ref.name) in beside
 
 
 # 3

@@ -22,8 +22,8 @@ ANALYSIS = PREFIX + "rollout-analysis"
 KEEP = PREFIX + "rollout-keep"
 """Put on a manifest while all of the traffic is on trial: `stable` keeps the version before running, to go back to."""
 CANARY, BLUE_GREEN = "canary", "blue-green"
-WALKED = (("serving.kserve.io", "InferenceService"), ("argoproj.io", "Rollout"))
-"""The kinds that are walked: KServe's and Argo Rollouts'."""
+WALKED = (("serving.kserve.io", "InferenceService"), ("argoproj.io", "Rollout"), ("apps", "Deployment"))
+"""The kinds that are walked: KServe's, Argo Rollouts' and plain Deployments."""
 _NUMBER = re.compile(r"\+?(\d{1,9}(?:\.\d{1,9})?)\s*(%?)")
 _MAX_TEXT = 1024
 
@@ -55,6 +55,8 @@ class RolloutPlan:
     """How much of the accuracy may be lost, as a share; None: only log-loss is judged."""
     drift: float | None = None
     """Tolerated distance between what the two predict on the same traffic, 0 to 1; None: not judged."""
+    drain_s: float = 10.0
+    """How long a plain Deployment that has no traffic any more is left to answer what it was asked."""
     way: str = CANARY
     """`blue-green`: steps are 0 (the candidate runs beside the stable version, unasked) and 100 (it has everything)."""
 
@@ -100,12 +102,15 @@ def plan_of(manifest: Manifest) -> RolloutPlan | None:
     if kind not in (CANARY, BLUE_GREEN):
         raise _bad(ROLLOUT, where, f"{str(kind)[:40]!r} is not a way to roll out", "write canary or blue-green")
     if (group_of(manifest), manifest.get("kind")) not in WALKED:
-        raise _bad(ROLLOUT, where, "only an InferenceService or a Rollout can be canaried", "take the annotation away")
+        kinds = "an InferenceService, a Rollout or a Deployment"
+        raise _bad(ROLLOUT, where, f"only {kinds} can be canaried", "take the annotation away")
     if manifest["kind"] == "Rollout":
         _check_rollout(manifest, kind, where)
     elif _predictor_share(manifest) is not None:
         problem = "spec.predictor.canaryTrafficPercent says a share too, which would hold again once it is promoted"
         raise _bad(ROLLOUT, where, problem, "keep one of the two")
+    elif manifest["kind"] == "Deployment":
+        _check_deployment(manifest, where)
     values = _analysis(annotations.get(ANALYSIS, ""), where)
     if kind == BLUE_GREEN:
         if STEPS in annotations:
@@ -131,6 +136,19 @@ def _check_rollout(manifest: Manifest, kind: str, where: str) -> None:
         raise _bad(ROLLOUT, where, "a Rollout is walked as a canary alone", "write canary, and spec.strategy.canary")
     if not isinstance(spec, Mapping) or not isinstance(spec.get("template"), Mapping):
         raise _bad(ROLLOUT, where, "the Rollout has no spec.template of its own", "declare it in place of workloadRef")
+
+
+def _check_deployment(manifest: Manifest, where: str) -> None:
+    """Its replicas are shared between two, and it is replaced one by one once that is decided."""
+    spec = manifest.get("spec")
+    if not isinstance(spec, Mapping) or not isinstance(spec.get("template"), Mapping):
+        raise _bad(ROLLOUT, where, "the Deployment has no spec.template", "declare it")
+    replicas = spec.get("replicas")
+    if type(replicas) is not int or replicas < 1:
+        raise _bad(ROLLOUT, where, "spec.replicas does not say how many are shared", "declare 1 or more")
+    strategy = spec.get("strategy")
+    if isinstance(strategy, Mapping) and strategy.get("type") == "Recreate":
+        raise _bad(ROLLOUT, where, "spec.strategy.type Recreate ends all replicas at once", "write RollingUpdate")
 
 
 def group_of(manifest: Manifest) -> str:
@@ -219,6 +237,7 @@ _KEYS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "min-step": ("min_step_s", _seconds),
     "max-duration": ("max_duration_s", _seconds),
     "on-timeout": ("on_timeout", _end),
+    "drain": ("drain_s", _seconds),
     "false-abort": ("false_abort", _probability),
     "error-increase": ("error_increase", _share),
     "latency-quantile": ("latency_quantile", _quantile),

@@ -35,3 +35,15 @@ class Release:
     phase: RolloutPhase
     at: datetime
     reason: str = ""
+
+
+_CANDIDATE = "-candidate"
+
+
+def candidate_name(name: str) -> str:
+    """What a rollout calls the object that it puts beside a declared one, within the length that a label may have.
+
+    >>> candidate_name("score")
+    'score-candidate'
+    """
+    return f"{name[: 63 - len(_CANDIDATE)].rstrip('-.')}{_CANDIDATE}"

@@ -6,9 +6,7 @@ Pure functions object → object; the caller applies them. Each way is that of t
 - Argo `Rollout`: its steps are the one weight that is asked for and a pause without end, so that the controller goes
   there and waits; with the one step to 100 it goes all the way. The template of the stable ReplicaSet brings the
   stable version back at once (the controller skips the steps of a rollback to it);
-- Gateway API `HTTPRoute`: the weights of two backends of the same rule;
-- plain Deployments behind one Service: replicas in the wanted ratio for a canary, the Service's selector pinned to the
-  `pod-template-hash` of one of the two for blue-green.
+- plain Deployments, Services and `HTTPRoute`s: `execution.plain_traffic`.
 
 What is not ready is never given traffic: a Service routes to ready pods only, the controllers look themselves, and
 `TrafficStatus.ready` is what a caller asks before the next weight.
@@ -16,18 +14,17 @@ What is not ready is never given traffic: a Service routes to ready pods only, t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from customhouse._kit.digest import json_digest
 from customhouse.core.errors import DeclarationError
+from customhouse.core.release import candidate_name
 from customhouse.core.resource import PREFIX, Manifest
 
 TRACK = PREFIX + "track"
 """Label of the pods of a second Deployment: `candidate`."""
-_HASH = "pod-template-hash"
-_REVISION = "deployment.kubernetes.io/revision"
 _PLACEMENT = ("generation", "resourceVersion", "uid", "creationTimestamp", "managedFields", "ownerReferences")
 
 
@@ -146,50 +143,20 @@ def _rollout_weights(status: Mapping[str, Any], spec: Mapping[str, Any], candida
 
 
 # Gateway API
-def weighted_route(manifest: Manifest, stable: str, candidate: str, percent: int) -> Manifest:
-    """An HTTPRoute that gives `percent` to the Service `candidate` and the rest to `stable`, in every rule of both.
-
-    Other backends, filters and matches stay as they are. Raises DeclarationError when no rule names both.
-    """
-    _check(percent)
-    spec = _mapping(manifest, "spec")
-    rules, found = [], False
-    for rule in _objects(spec.get("rules")):
-        backends = [dict(item) for item in _objects(rule.get("backendRefs"))]
-        names = [item.get("name") if _is_service(item) else None for item in backends]
-        if stable in names and candidate in names:
-            found = True
-            for item, name in zip(backends, names, strict=True):
-                if name in (stable, candidate):
-                    item["weight"] = percent if name == candidate else 100 - percent
-            rules.append({**rule, "backendRefs": backends})
-        else:
-            rules.append(dict(rule))
-    if not found:
-        raise DeclarationError(
-            f"no rule has both {stable} and {candidate} as backends",
-            where="/spec/rules",
-            hint="name both Services in backendRefs of one rule; the weights are put in",
-        )
-    return {**manifest, "spec": {**spec, "rules": rules}}
-
-
-def route_status(live: Manifest, stable: str, candidate: str) -> TrafficStatus:
-    """Of an HTTPRoute: its weights, and whether every parent has accepted it as it is now."""
-    weights: dict[str, int] = {}
-    for rule in _objects(_mapping(live, "spec").get("rules")):
-        names = {str(item.get("name")): item.get("weight", 1) for item in _objects(rule.get("backendRefs"))}
-        if stable in names and candidate in names:
-            weights = {stable: int(names[stable]), candidate: int(names[candidate])}
+def route_status(live: Manifest) -> TrafficStatus:
+    """Of an HTTPRoute: whether every Gateway that it names has taken it in as it is now."""
     generation = _mapping(live, "metadata").get("generation")
     parents = _objects(_mapping(live, "status").get("parents"))
     conditions = [item for parent in parents for item in _objects(parent.get("conditions"))]
-    current = bool(conditions) and all(item.get("observedGeneration") == generation for item in conditions)
-    bad = [item for item in conditions if item.get("status") != "True"]
+    judged = [item for item in conditions if item.get("type") in ("Accepted", "ResolvedRefs")]
+    current = bool(judged) and all(item.get("observedGeneration") == generation for item in judged)
+    bad = [item for item in judged if item.get("status") != "True"]
     message = "; ".join(str(item.get("message") or item.get("reason")) for item in bad)
-    if not conditions:
-        message = "no Gateway has accepted the route"
-    return TrafficStatus(current, current and not bad, stable, candidate, weights, message=message)
+    if not judged:
+        message = "no Gateway has accepted it"
+    elif not current:
+        message = message or "its Gateway has not taken it in as it is now"
+    return TrafficStatus(current, current and not bad, message=message)
 
 
 # plain Deployments and a Service
@@ -222,13 +189,12 @@ def second_deployment(declared: Manifest, replicas: int) -> Manifest:
     template = _mapping(spec, "template")
     pods, selector = _mapping(template, "metadata"), _mapping(spec, "selector")
     track = {TRACK: "candidate"}
-    name = str(metadata.get("name", ""))
-    short = name[: 63 - len("-candidate")].rstrip("-.")
+    name = candidate_name(str(metadata.get("name", "")))
     kept = {key: value for key, value in metadata.items() if key not in _PLACEMENT}
     return {
         "apiVersion": declared["apiVersion"],
         "kind": declared["kind"],
-        "metadata": {**kept, "name": f"{short}-candidate", "labels": {**_mapping(metadata, "labels"), **track}},
+        "metadata": {**kept, "name": name, "labels": {**_mapping(metadata, "labels"), **track}},
         "spec": {
             **spec,
             "replicas": replicas,
@@ -236,31 +202,6 @@ def second_deployment(declared: Manifest, replicas: int) -> Manifest:
             "template": {**template, "metadata": {**pods, "labels": {**_mapping(pods, "labels"), **track}}},
         },
     }
-
-
-def template_hash(deployment: Manifest, replica_sets: Sequence[Manifest]) -> str:
-    """The `pod-template-hash` of a live Deployment's ReplicaSet; empty while it does not serve whole."""
-    if not deployment_status(deployment).ready:
-        return ""
-    metadata = _mapping(deployment, "metadata")
-    wanted = _mapping(metadata, "annotations").get(_REVISION)
-    for item in replica_sets:
-        its = _mapping(item, "metadata")
-        owned = any(owner.get("uid") == metadata.get("uid") for owner in _objects(its.get("ownerReferences")))
-        if owned and wanted is not None and _mapping(its, "annotations").get(_REVISION) == wanted:
-            return _text(_mapping(its, "labels"), _HASH)
-    return ""
-
-
-def pinned_service(service: Manifest, template: str) -> Manifest:
-    """A Service that routes only to the pods of one `pod-template-hash`; empty: to all it selects."""
-    spec = _mapping(service, "spec")
-    selector = {key: value for key, value in _mapping(spec, "selector").items() if key != _HASH}
-    if not selector:
-        raise DeclarationError(
-            "the Service selects nothing", where="/spec/selector", hint="name the labels of the Deployment's pods"
-        )
-    return {**service, "spec": {**spec, "selector": {**selector, _HASH: template} if template else selector}}
 
 
 def deployment_status(live: Manifest) -> TrafficStatus:
@@ -276,10 +217,6 @@ def deployment_status(live: Manifest) -> TrafficStatus:
 def _observed(live: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
     seen, generation = status.get("observedGeneration"), _mapping(live, "metadata").get("generation")
     return isinstance(seen, int) and isinstance(generation, int) and seen == generation
-
-
-def _is_service(backend: Mapping[str, Any]) -> bool:
-    return (backend.get("kind", "Service"), backend.get("group", "")) == ("Service", "")
 
 
 def _check(percent: int | None) -> None:

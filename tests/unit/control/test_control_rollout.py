@@ -415,7 +415,7 @@ def test_annotations_that_are_no_mapping_are_refused():
     ("manifest", "annotation", "says"),
     [
         (declared(rollout="blue"), "rollout", "'blue' is not a way to roll out"),
-        (service({"customhouse.dev/rollout": "canary"}, kind="Deployment"), "rollout", "only an InferenceService"),
+        (service({"customhouse.dev/rollout": "canary"}, kind="StatefulSet"), "rollout", "only an InferenceService"),
         (service({"customhouse.dev/rollout-steps": "10"}), "rollout-steps", "has no effect without"),
         (declared("50,10"), "rollout-steps", "does not rise"),
         (declared("0,10"), "rollout-steps", "does not rise"),

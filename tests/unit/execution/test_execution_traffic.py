@@ -9,18 +9,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from customhouse.core.errors import DeclarationError
+from customhouse.execution.plain_traffic import (
+    RELEASE,
+    candidate_deployment,
+    candidate_service,
+    deployment_release,
+    routed_services,
+    selects,
+    shared_route,
+    strangers_among,
+    tracked_deployment,
+    tracked_service,
+)
 from customhouse.execution.traffic import (
     TRACK,
     deployment_status,
-    pinned_service,
     replica_split,
     rollout_release,
     rollout_status,
     route_status,
     second_deployment,
     stepped_rollout,
-    template_hash,
-    weighted_route,
 )
 
 
@@ -86,22 +95,40 @@ def backend(name: str, **more: Any) -> dict[str, Any]:
     return {"name": name, "port": 80, **more}
 
 
-def test_a_route_shares_between_two_backends_and_leaves_the_others_alone() -> None:
+def test_a_route_gives_a_part_of_what_its_service_has_and_leaves_the_others_alone() -> None:
     other = {"backendRefs": [backend("other")], "filters": [{"type": "RequestMirror"}]}
-    both = {"backendRefs": [backend("new"), backend("old", weight=1), backend("third", weight=7)]}
-    route = {"kind": "HTTPRoute", "metadata": {"generation": 1}, "spec": {"rules": [other, both]}}
-    found = weighted_route(route, "old", "new", 30)
+    elsewhere = backend("old", namespace="far")
+    both = {"backendRefs": [backend("old", weight=3), backend("third", weight=7), elsewhere]}
+    route = {"kind": "HTTPRoute", "metadata": {"generation": 1, "namespace": "n"}, "spec": {"rules": [other, both]}}
+    assert routed_services(route) == {"other", "old", "third"}
+    found = shared_route(route, {"old"}, 30)
     assert found["spec"]["rules"][0] == other
-    weights = [item.get("weight") for item in found["spec"]["rules"][1]["backendRefs"]]
-    assert weights == [30, 70, 7]
-    assert "weight" not in both["backendRefs"][0]
-    with pytest.raises(DeclarationError, match="no rule has both"):
-        weighted_route(route, "old", "missing", 30)
-    accepted = {"parents": [{"conditions": [{"type": "Accepted", "status": "True", "observedGeneration": 1}]}]}
-    assert route_status({**found, "status": accepted}, "old", "new").ready
-    assert not route_status(found, "old", "new").ready
-    late = {"parents": [{"conditions": [{"type": "Accepted", "status": "True", "observedGeneration": 0}]}]}
-    assert not route_status({**found, "status": late}, "old", "new").ready
+    weights = {
+        (item["name"], item.get("namespace", "")): item.get("weight")
+        for item in found["spec"]["rules"][1]["backendRefs"]
+    }
+    assert weights == {("old", ""): 210, ("old-candidate", ""): 90, ("third", ""): 700, ("old", "far"): 100}
+    assert both["backendRefs"][0]["weight"] == 3
+
+    def weighed(percent: int, *backends: dict[str, Any]) -> list[int]:
+        one = shared_route({**route, "spec": {"rules": [{"backendRefs": list(backends)}]}}, {"old"}, percent)
+        return [item["weight"] for item in one["spec"]["rules"][0]["backendRefs"]]
+
+    assert weighed(1, backend("old", weight=1_000_000)) == [990_000, 10_000], "the API allows no more"
+    assert weighed(50, backend("old", weight=0), backend("third")) == [0, 0, 100]
+
+
+def test_a_route_is_ready_when_every_gateway_has_taken_it_in_as_it_is_now() -> None:
+    def said(*conditions: dict[str, Any]) -> Any:
+        return route_status({"metadata": {"generation": 2}, "status": {"parents": [{"conditions": list(conditions)}]}})
+
+    accepted = {"type": "Accepted", "status": "True", "observedGeneration": 2}
+    assert said(accepted).ready
+    assert said(accepted, {"type": "vendor.example/Programmed", "status": "False"}).ready, "no condition of the API"
+    assert said(accepted | {"observedGeneration": 1}).message == "its Gateway has not taken it in as it is now"
+    unresolved = {"type": "ResolvedRefs", "status": "False", "observedGeneration": 2, "message": "no Service old"}
+    assert (said(accepted, unresolved).ready, said(accepted, unresolved).message) == (False, "no Service old")
+    assert route_status({"metadata": {"generation": 2}}).message == "no Gateway has accepted it"
 
 
 @given(total=st.integers(1, 200), percent=st.integers(0, 100))
@@ -137,21 +164,39 @@ def test_the_second_deployment_keeps_every_label_and_never_selects_the_first_one
     assert found["spec"]["replicas"] == 1
 
 
-def replica_set(uid: str, revision: str, template: str) -> dict[str, Any]:
-    metadata = {"labels": {"pod-template-hash": template}, "ownerReferences": [{"uid": uid}]}
-    return {"metadata": {**metadata, "annotations": {"deployment.kubernetes.io/revision": revision}}}
+def test_a_service_is_for_one_of_the_two_and_the_other_gets_one_inside_the_cluster() -> None:
+    ports = [{"port": 80, "nodePort": 30080}]
+    spec = {"selector": {"app": "x"}, "ports": ports, "type": "LoadBalancer", "clusterIP": "10.0.0.7"}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x", "namespace": "n"}, "spec": spec}
+    assert tracked_service(service, "stable")["spec"]["selector"] == {"app": "x", TRACK: "stable"}
+    found = candidate_service(service)
+    assert found["metadata"] == {"name": "x-candidate", "namespace": "n"}
+    assert found["spec"] == {"selector": {"app": "x", TRACK: "candidate"}, "ports": [{"port": 80}], "type": "ClusterIP"}
+    assert candidate_service({**service, "spec": {**spec, "clusterIP": "None"}})["spec"]["clusterIP"] == "None"
+    pods = deployment(**READY)
+    assert selects(service, pods)
+    assert selects(tracked_service(service, "stable"), pods), "our own label aside"
+    assert not selects({**service, "spec": {"selector": {"app": "y"}}}, pods)
+    assert not selects({**service, "spec": {}}, pods), "a Service without a selector has endpoints of its own"
+    assert strangers_among([service, found], {"x"}, pods) == ("x-candidate",)
 
 
-def test_a_service_is_pinned_only_to_what_serves_whole() -> None:
-    sets = [replica_set("u1", "1", "old"), replica_set("u2", "2", "alien"), replica_set("u1", "2", "new")]
-    assert template_hash(deployment(**READY), sets) == "new"
-    for missing in ({"availableReplicas": 1}, {"observedGeneration": 1}, {"updatedReplicas": 1}):
-        live = deployment(**{**READY, **missing})
-        assert not deployment_status(live).ready
-        assert template_hash(live, sets) == ""
-    service = {"kind": "Service", "spec": {"selector": {"app": "x"}, "ports": []}}
-    pinned = pinned_service(service, "new")
-    assert pinned["spec"]["selector"] == {"app": "x", "pod-template-hash": "new"}
-    assert pinned_service(pinned, "") == service
-    with pytest.raises(DeclarationError, match="selects nothing"):
-        pinned_service({"kind": "Service", "spec": {}}, "new")
+def test_our_own_marks_are_no_part_of_a_release() -> None:
+    declared = deployment()
+    marked = tracked_deployment(declared, label=True)
+    assert deployment_release(marked) == deployment_release(declared)
+    assert marked["metadata"]["annotations"][RELEASE] == deployment_release(declared)
+    assert marked["spec"]["template"]["metadata"]["labels"][TRACK] == "stable"
+    assert TRACK not in tracked_deployment(declared, label=False)["spec"]["template"]["metadata"]["labels"]
+    declared["metadata"]["annotations"] = {"customhouse.dev/rollout": "canary", "a": "b"}
+    found = candidate_deployment(declared, 3)
+    assert found["metadata"]["annotations"] == {"a": "b", RELEASE: deployment_release(declared)}
+    assert found["spec"]["replicas"] == 3
+    with pytest.raises(DeclarationError, match="no pod template"):
+        deployment_release({"kind": "Deployment", "spec": {}})
+
+
+@pytest.mark.parametrize("missing", [{"availableReplicas": 1}, {"observedGeneration": 1}, {"updatedReplicas": 1}])
+def test_a_deployment_is_ready_when_it_serves_whole(missing: dict[str, int]) -> None:
+    assert deployment_status(deployment(**READY)).ready
+    assert not deployment_status(deployment(**{**READY, **missing})).ready
