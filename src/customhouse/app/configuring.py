@@ -16,6 +16,7 @@ from customhouse.app.configuration import FILE, BudgetSpec, Configuration, schem
 from customhouse.app.governance import read_configuration, read_document
 from customhouse.app.provenance_rules import provenance_document
 from customhouse.app.settings import Settings
+from customhouse.app.storage_rules import storage_json
 from customhouse.app.vulnerability_limits import limits_document
 from customhouse.control.rendering import RenderEntry
 from customhouse.core.errors import UsageError
@@ -177,6 +178,10 @@ def as_document(configuration: Configuration) -> dict[str, Any]:
         "ledger": configuration.ledger.to_json() if configuration.ledger.witnesses else None,
         "admission": configuration.admission.to_json(),
         "audit": configuration.audit.to_json(),
+        "models": None if configuration.models is None else configuration.models.to_json(),
+        "data": {"storage": storage_json(configuration.storage)},
+        "health": {"argocd": configuration.health} if configuration.health else None,
+        "metrics": configuration.metrics.to_json(),
         "alerts": {"alertmanager": configuration.alertmanager} if configuration.alertmanager else None,
     }
     return {name: _without_none(value) for name, value in document.items() if value is not None}

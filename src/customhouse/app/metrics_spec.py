@@ -36,3 +36,7 @@ class MetricsSpec:
     def parse(cls, document: Mapping[str, Any]) -> MetricsSpec:
         """From a checked document."""
         return cls(document.get("prometheus") or "", {**QUERIES, **(document.get("queries") or {})})
+
+    def to_json(self) -> dict[str, Any]:
+        """As customhouse.yaml says it, with every query that is asked."""
+        return {"prometheus": self.prometheus or None, "queries": dict(self.queries)}

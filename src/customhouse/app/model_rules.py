@@ -63,6 +63,16 @@ class ModelPolicy:
             },
         }
 
+    def to_json(self) -> dict[str, Any]:
+        """As customhouse.yaml says it, names in small letters as they are compared."""
+        licences = {"allowed": _written(self.allowed), "denied": _written(self.denied)}
+        sources = {"allowed": self.sources, "denied": self.refused_sources}
+        return {
+            "licences": {key: value for key, value in licences.items() if value is not None},
+            "sources": {key: list(value) for key, value in sources.items() if value is not None},
+            "bases": {"required": self.bases_required, "pinned": self.bases_pinned, "licensed": self.bases_licensed},
+        }
+
     def refused(self, place: str) -> str:
         """Why a model may not come from there; empty when it may."""
         if _leads_elsewhere(place):
@@ -120,6 +130,15 @@ def _names(given: Any, place: str, fail: Fail) -> Names:
         else:
             _require_known(name, text, at, fail)
     return Names(tuple(dict.fromkeys(names)), tuple(dict.fromkeys(prefixes)))
+
+
+def _written(names: Names | None) -> list[str] | None:
+    """Without what a LicenseRef stands for besides: it is no name of SPDX's, and comes with it again."""
+    if names is None:
+        return None
+    plain = [name for name in names.names if _is_known(name.partition(" with ")[0]) or name.startswith(_OWN)]
+    begins = [start for start in names.prefixes if f"{_OWN}{start}" not in names.prefixes]
+    return [*plain, *(f"{start}*" for start in begins)]
 
 
 def _beginning(text: str, at: str, fail: Fail) -> list[str]:

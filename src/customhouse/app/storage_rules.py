@@ -16,3 +16,16 @@ def storage_of(document: Mapping[str, Any]) -> StorageStatements:
         for name, said in (given.get("classes") or {}).items()
     }
     return StorageStatements(classes, given.get("providerKeys", False))
+
+
+def storage_json(stated: StorageStatements) -> dict[str, Any]:
+    """As customhouse.yaml says it."""
+    classes = {
+        name: {
+            key: value
+            for key, value in (("encrypted", one.encrypted), ("accessControlled", one.access_controlled))
+            if value is not None
+        }
+        for name, one in stated.classes.items()
+    }
+    return {"providerKeys": stated.provider_keys, "classes": classes}
