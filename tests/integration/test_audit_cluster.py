@@ -504,7 +504,7 @@ def test_the_control_plane_audits_when_its_governance_asks_for_it_and_ends_it_wh
     environment = {**world.settings.environment, "KUBECONFIG": str(world.plane.kubeconfig)}
     asked = AuditSpec(every_minutes=60)
     plane: Any = SimpleNamespace(settings=replace(world.settings, environment=environment), location=None)
-    plane.governing = lambda: SimpleNamespace(configuration=SimpleNamespace(audit=asked))
+    plane.governing = lambda: SimpleNamespace(configuration=SimpleNamespace(audit=asked, clusters={}))
     watch = AuditWatch(plane)
     watch.step()
     try:

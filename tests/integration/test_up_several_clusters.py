@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -137,6 +139,12 @@ def world(tmp_path: Path, kubernetes: ControlPlane, other: ControlPlane) -> Iter
     made.close()
 
 
+def metrics(world: TwoClusters) -> list[str]:
+    url = re.findall(r"dashboard: (\S+);", world.said())[-1]
+    with urllib.request.urlopen(f"{url}metrics", timeout=60) as answer:
+        return str(answer.read().decode()).splitlines()
+
+
 def test_each_cluster_gets_its_own_and_loses_its_own_alone(world: TwoClusters) -> None:
     places = {
         "clusters/east/one.yaml": settings_of("one", world.room, "east"),
@@ -146,7 +154,11 @@ def test_each_cluster_gets_its_own_and_loses_its_own_alone(world: TwoClusters) -
         "apps/here.yaml": settings_of("here", world.room, "by environment"),
         "apps/there.yaml": settings_of("there", world.live, "by environment"),
     }
-    head = world.push(places, "for two clusters")
+    # A pod that nobody declares, in the one: the audit of that one alone sees it.
+    stray = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "stray", "namespace": world.room}}
+    stray |= {"spec": {"containers": [{"name": "x", "image": "elsewhere.example/x:1"}]}}
+    world.west.call("POST", f"/api/v1/namespaces/{world.room}/pods", stray)
+    head = world.push({**places, "customhouse.yaml": world.rules + "audit: {everyMinutes: 60}\n"}, "for two clusters")
     planned = json.loads(world.cli("plan", "--repo", str(world.remote), "-o", "json").stdout)
     assert {(item["target"], item["action"], item["resource"]["name"]) for item in planned["actions"]} == {
         *(("east", "create", name) for name in ("one", "same", "here")),
@@ -174,6 +186,13 @@ def test_each_cluster_gets_its_own_and_loses_its_own_alone(world: TwoClusters) -
     world.push({"clusters/west/one.yaml": None}, "west does without")
     world.until(lambda: world.both("one") == ("east", ""))
     assert world.both("same") == ("alike", "alike")
+
+    def broken(target: str) -> list[str]:
+        return [line for line in metrics(world) if f'target="{target}"' in line and f'namespace="{world.room}"' in line]
+
+    world.until(lambda: broken("west"))
+    world.until(lambda: any(line.startswith('customhouse_audit_complete{target="east"}') for line in metrics(world)))
+    assert broken("east") == []
 
     # An environment that goes to the other cluster takes its objects along, and leaves nothing behind.
     moved = world.rules.replace("target: west", "target: east")

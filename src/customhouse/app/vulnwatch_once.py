@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,16 @@ from customhouse.app.declared import declarations_of
 from customhouse.app.governance import Governance, governance
 from customhouse.app.settings import Settings
 from customhouse.app.vulnerability_inventory import Files, Running, files_of, inventory
-from customhouse.app.vulnerability_live import DEFAULT, ClusterWish, Pairs, key_of, live_now, undeclared, watched
+from customhouse.app.vulnerability_live import (
+    DEFAULT,
+    ClusterWish,
+    Pairs,
+    everywhere,
+    key_of,
+    live_now,
+    undeclared,
+    watched,
+)
 from customhouse.app.vulnwatch import Notice, Watch, place_of, touched
 from customhouse.core.resource import Declaration
 from customhouse.core.vulnerability import MAX_AGE_DAYS
@@ -47,7 +56,8 @@ def look_once(settings: Settings, repo: str, revision: str, db: str | None = Non
     scene = _scene(settings, repo, revision)
     governing = scene.governing
     opened = wish.opened(settings, governing.configuration)
-    live, unseen = ((), ()) if opened is None else live_now(opened)
+    seen, unseen = live_now(opened)
+    live = everywhere(seen)
     running = scene.running(undeclared(governing, scene.declared, live))
     now = wiring.clock().now()
     with wiring.advisories(settings, db) as store:
@@ -86,6 +96,7 @@ def keep_watching(
     scene: _Scene | None = None
     running: tuple[Running, ...] = ()
     pairs: Pairs = ()
+    seen: Mapping[str, tuple[Declaration, ...]] = {}
     unseen: tuple[str, ...] = ()
     ask_at, clock = 0.0, wiring.clock()
     engine = wiring.engine(settings)
@@ -98,11 +109,13 @@ def keep_watching(
         if anew or scene is None:
             scene = _scene(settings, repo, resolved)
         opened = wish.opened(settings, scene.governing.configuration)
-        if opened is not None and (anew or clock.monotonic() >= ask_at):
-            (live, unseen), ask_at = live_now(opened), clock.monotonic() + LIVE_S
-            if live:  # of a cluster that does not answer, what was seen last goes on being watched
-                found = undeclared(scene.governing, scene.declared, live)
-                anew, pairs = anew or key_of(found) != key_of(pairs), found
+        if opened and (anew or clock.monotonic() >= ask_at):
+            (found, unseen), ask_at = live_now(opened), clock.monotonic() + LIVE_S
+            # Of a cluster that does not answer, what was seen last goes on being watched.
+            seen = {name: items for name, items in {**seen, **found}.items() if name in opened}
+            if found:
+                besides = undeclared(scene.governing, scene.declared, everywhere(seen))
+                anew, pairs = anew or key_of(besides) != key_of(pairs), besides
         if anew:
             running = scene.running(pairs)
         chosen = running if anew else touched(running, fresh)
