@@ -9,6 +9,7 @@ import click
 from customhouse.cli.verbs import Verbs
 
 VERBS: Mapping[str, tuple[str, str]] = {
+    "simulate": ("schedule_simulate:simulate", "Place a list of pods on a list of nodes by a policy, and measure."),
     "serve": ("schedule_serve:serve", "Answer kube-scheduler: which nodes a tier forbids, and which is worth most."),
 }
 

@@ -1,0 +1,170 @@
+"""`schedule simulate`: a list of pods placed on a list of nodes by a policy, and what comes of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from customhouse._kit import progress
+from customhouse._kit.clock import Clock, SystemClock
+from customhouse._kit.money import Money
+from customhouse.app.scheduling_files import read_nodes, read_pods, read_prices
+from customhouse.app.wholefile import write_whole
+from customhouse.core.errors import UsageError
+from customhouse.execution.placement.arrivals import TooManyArrivalsError, arrivals
+from customhouse.execution.placement.room import Room
+from customhouse.execution.placement.simulation import POLICIES, Rules, Run, simulate
+from customhouse.execution.placement.workload import WHOLE, Node, Pod
+
+PLACEMENTS = ("arrival", "pod", "node", "gpus", "state")
+MOVES = ("arrival", "pod", "from", "from_gpus", "to", "to_gpus")
+CURVE = (0.25, 0.5, 0.75, 1.0, 1.3)
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """What `schedule simulate` is asked for; files are paths."""
+
+    nodes: str
+    pods: str
+    policy: str
+    seed: int = 42
+    demand: float = 1.3
+    ties: str = "drawn"
+    moves: float = 0.0
+    window: int = 0
+    prices: str | None = None
+    spot_percent: int = 0
+    dear: float | None = None
+
+
+def simulated(asked: Experiment, clock: Clock | None = None) -> tuple[dict[str, Any], Run]:
+    """The answer of `schedule simulate`, and the run it tells of. Raises UsageError."""
+    clock = clock or SystemClock()
+    if asked.policy not in POLICIES:
+        raise UsageError(f"no policy is called {asked.policy!r}", hint=f"one of {', '.join(POLICIES)}")
+    prices = read_prices(asked.prices) if asked.prices else None
+    nodes = read_nodes(asked.nodes, prices, asked.spot_percent)
+    pods = read_pods(asked.pods, spot=any(node.spot for node in nodes))
+    if not any(node.gpus for node in nodes):
+        raise UsageError("no node has a GPU", where=asked.nodes, hint="the demand is measured in GPUs: list GPU nodes")
+    try:
+        order = arrivals(nodes, pods, seed=asked.seed, demand=asked.demand, ties=asked.ties)
+    except TooManyArrivalsError as error:
+        raise UsageError(str(error), where=asked.pods, hint="lower --demand, or list pods that ask for more") from error
+    dear = asked.dear if asked.dear is not None else DEAR_WHEN_PRICED if prices else 0.0
+    rules = Rules(asked.policy, asked.seed, asked.moves, asked.window, dear)
+    begun = clock.monotonic()
+    run = simulate(order.nodes, pods, order.pods, rules, lambda done, all_: progress.tell("pods placed", done, all_))
+    seconds = clock.monotonic() - begun
+    return _answer(asked, run, seconds, nodes, pods), run
+
+
+DEAR_WHEN_PRICED = 0.2
+"""How much our policy weighs a price that it is given, in GPUs per doubled price; see docs/scheduling.md."""
+
+
+def _answer(asked: Experiment, run: Run, seconds: float, nodes: Sequence[Node], pods: Sequence[Pod]) -> dict[str, Any]:
+    placed = sum(place is not None for place in run.places)
+    capacity = sum(node.gpus for node in nodes) * WHOLE
+    given = sum(pod.shape.gpu_total for pod, place in zip(run.pods, run.places, strict=True) if place is not None)
+    cost = costs(run, nodes)
+    return {
+        "policy": asked.policy,
+        "seed": asked.seed,
+        "demand": asked.demand,
+        "gpu_allocation_percent": round(run.percent_at(asked.demand), 3),
+        "gpu_allocation_percent_at": {f"{at:g}": round(run.percent_at(at), 3) for at in CURVE if at <= asked.demand},
+        "unallocated_gpus": (capacity - given) / WHOLE,
+        "gpus": capacity // WHOLE,
+        "arrived": len(run.pods),
+        "placed": placed,
+        "failed": len(run.pods) - placed,
+        "moves": len(run.moves),
+        "seconds_per_decision": round(seconds / max(1, len(run.pods)), 9),
+        **cost,
+        "impossible": impossible(nodes, pods),
+    }
+
+
+def costs(run: Run, nodes: Sequence[Node]) -> dict[str, Any]:
+    """What the run's GPUs cost an hour at its end, in two readings, as decimal text; null where a price is missing.
+
+    `cost_per_hour`: of the parts of GPUs that pods hold. `cost_per_hour_of_nodes_in_use`: of every GPU of each node
+    that has a pod. `cost_per_allocated_gpu_hour` is the first by the GPUs that pods hold, over the whole run: each
+    arrival counts as one hour, so that it says what the pods paid while the cluster filled.
+    """
+    unpriced = sorted({node.model for node in nodes if node.gpus and node.price is None})
+    names = ("cost_per_hour", "cost_per_hour_of_nodes_in_use", "cost_per_allocated_gpu_hour")
+    if unpriced:
+        return {**dict.fromkeys(names), "unpriced": unpriced}
+    held = spent = held_hours = spent_hours = 0
+    used: set[int] = set()
+    for pod, place in zip(run.pods, run.places, strict=True):
+        if place is not None:
+            used.add(place.row)
+            held += pod.shape.gpu_total
+            spent += pod.shape.gpu_total * (run.nodes[place.row].price or 0)
+        held_hours += held
+        spent_hours += spent
+    standing = sum(run.nodes[row].gpus * (run.nodes[row].price or 0) for row in used)
+    each = None if not held_hours else _usd(spent_hours // held_hours)
+    return {**dict(zip(names, (_usd(spent // WHOLE), _usd(standing), each), strict=True)), "unpriced": []}
+
+
+def _usd(pico: int) -> str:
+    return Money(pico).rounded(6)
+
+
+def impossible(nodes: Sequence[Node], pods: Sequence[Pod]) -> int:
+    """How many of the listed pods no node has room for, even when all are empty."""
+    import numpy as np
+
+    room = Room(nodes)
+    fits: dict[Any, bool] = {}
+    for pod in pods:
+        if pod.shape not in fits:
+            fits[pod.shape] = bool(room.fits(pod.shape, np.flatnonzero(room.allowed(pod.shape))).any())
+    return sum(not fits[pod.shape] for pod in pods)
+
+
+def write_placements(run: Run, path: str) -> None:
+    """One row an arrival: where the pod is at the end of the run, or that it failed; GPUs by number, `;` between."""
+    rows = (
+        (i, pod.name, run.nodes[place.row].name, ";".join(map(str, place.gpus)), "placed")
+        if place is not None
+        else (i, pod.name, "", "", "failed")
+        for i, (pod, place) in enumerate(zip(run.pods, run.places, strict=True))
+    )
+    _write(path, PLACEMENTS, rows)
+
+
+def write_moves(run: Run, path: str) -> None:
+    """One row a moved pod: the arrival for which it made room, from where and to where it went."""
+    _write(
+        path,
+        MOVES,
+        (
+            (
+                arrival,
+                run.pods[moved].name,
+                run.nodes[move.old.row].name,
+                ";".join(map(str, move.old.gpus)),
+                run.nodes[move.new.row].name,
+                ";".join(map(str, move.new.gpus)),
+            )
+            for arrival, moved, move in run.moves
+        ),
+    )
+
+
+def _write(path: str, columns: Sequence[str], rows: Any) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    write_whole(Path(path), text.getvalue().encode())

@@ -1,0 +1,195 @@
+"""The files of `schedule simulate`: nodes, pods and prices of GPUs, read with limits; an error names file and line."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from customhouse._kit.money import Money, MoneyError
+from customhouse.core.errors import UsageError
+from customhouse.execution.placement.workload import (
+    MOST_CPU_MILLI,
+    MOST_GPUS,
+    MOST_MEMORY_MIB,
+    WHOLE,
+    Node,
+    Pod,
+    Shape,
+)
+
+MOST_BYTES = 128 << 20
+MOST_NODES = 50_000
+MOST_PODS = 1_000_000
+MOST_MODELS = 1_000
+_LONGEST_NAME = 253
+"""Of a Kubernetes object."""
+_INTERRUPTIBLE = frozenset({"BE", "BESTEFFORT"})
+"""Values of `qos` of pods that may run on spot capacity: best effort."""
+_CAPACITY = {"": False, "on-demand": False, "spot": True}
+
+Prices = Mapping[str, tuple[Money, Money | None]]
+"""Model → what one of its GPUs costs an hour, on demand and, where it is known, as spot capacity."""
+
+
+class _Row:
+    """One line of a table, with the place for an error."""
+
+    def __init__(self, path: str, line: int, cells: Mapping[str, str]) -> None:
+        self._path, self._line, self._cells = path, line, cells
+
+    def text(self, column: str) -> str:
+        """The cell, stripped; empty where the table does not have the column."""
+        return self._cells.get(column, "").strip()
+
+    def name(self, column: str) -> str:
+        """A name that is not empty."""
+        text = self.text(column)
+        if not text or len(text) > _LONGEST_NAME:
+            raise self.wrong(f"{column} is empty or longer than {_LONGEST_NAME} characters", "give each row a name")
+        return text
+
+    def count(self, column: str, most: int) -> int:
+        """A whole number from 0 to `most`."""
+        text = self.text(column)
+        if not (text.isascii() and text.isdigit()) or len(text) > 18:
+            raise self.wrong(f"{column} is {text[:40]!r}, not a whole number from 0 on", f"write {column} in digits")
+        if int(text) > most:
+            raise self.wrong(f"{column} is {text}; more than {most:,} is no machine's", "check the unit of the column")
+        return int(text)
+
+    def wrong(self, message: str, hint: str) -> UsageError:
+        """The error about this row."""
+        return UsageError(message, where=f"{self._path}:{self._line}", hint=hint)
+
+
+def _rows(path: str, needed: Sequence[str], most: int) -> Iterator[_Row]:
+    try:
+        with Path(path).open("rb") as stream:
+            data = stream.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise UsageError(error.strerror or str(error), where=path, hint="name a CSV file that can be read") from error
+    if len(data) > MOST_BYTES:
+        raise UsageError(f"larger than {MOST_BYTES >> 20} MiB", where=path, hint="give a smaller list")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise UsageError("not UTF-8 text", where=f"{path}:{line}", hint="save the table as CSV in UTF-8") from error
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = [cell.strip() for cell in next(reader, [])]
+        missing = [column for column in needed if column not in header]
+        if missing:
+            raise UsageError(
+                f"the columns {', '.join(missing)} are missing", where=f"{path}:1", hint=f"it needs {','.join(needed)}"
+            )
+        if len(set(header)) != len(header):
+            raise UsageError("a column is named twice", where=f"{path}:1", hint="name each column once")
+        for count, cells in enumerate(reader):
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                raise UsageError(
+                    f"{len(cells)} cells under {len(header)} columns",
+                    where=f"{path}:{reader.line_num}",
+                    hint="each row needs one cell a column",
+                )
+            if count >= most:
+                raise UsageError(
+                    f"more than {most:,} rows", where=f"{path}:{reader.line_num}", hint="give a shorter list"
+                )
+            yield _Row(path, reader.line_num, dict(zip(header, cells, strict=True)))
+    except csv.Error as error:
+        raise UsageError(f"no CSV: {error}", where=f"{path}:{reader.line_num}", hint='quote cells with "') from error
+
+
+def read_nodes(path: str, prices: Prices | None = None, spot_percent: int = 0) -> list[Node]:
+    """Nodes: `sn` (or `name`), cpu_milli, memory_mib, gpu, model; may have `capacity` (`spot` or `on-demand`).
+
+    `spot_percent`: so many of a hundred nodes are spot, told by the SHA-256 of their names. Raises UsageError.
+    """
+    nodes: list[Node] = []
+    names: set[str] = set()
+    for row in _rows(path, ("cpu_milli", "memory_mib", "gpu", "model"), MOST_NODES):
+        name = row.name("sn") if row.text("sn") else row.name("name")
+        if name in names:
+            raise row.wrong(f"a node {name!r} stands above already", "give each node a name of its own")
+        names.add(name)
+        gpus, model = row.count("gpu", MOST_GPUS), row.text("model")
+        if bool(gpus) != bool(model):
+            raise row.wrong(
+                f"gpu is {gpus} and model is {model!r}", "a node has GPUs and says their model, or has neither"
+            )
+        capacity = row.text("capacity").lower()
+        if capacity not in _CAPACITY:
+            raise row.wrong(f"capacity is {capacity[:40]!r}", "write spot or on-demand, or leave it empty")
+        node = Node(name, row.count("cpu_milli", MOST_CPU_MILLI), row.count("memory_mib", MOST_MEMORY_MIB), gpus, model)
+        spot = _CAPACITY[capacity] or (not capacity and _drawn_spot(name, spot_percent))
+        price = (prices or {}).get(model)
+        paid = None if price is None else price[1] if spot and price[1] is not None else price[0]
+        nodes.append(replace(node, spot=spot, price=None if paid is None else paid.pico))
+    if not nodes:
+        raise UsageError("no node is listed", where=path, hint="list at least one node below the header")
+    return nodes
+
+
+def _drawn_spot(name: str, percent: int) -> bool:
+    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % 100 < percent
+
+
+def read_pods(path: str, *, spot: bool) -> list[Pod]:
+    """Pods: name, cpu_milli, memory_mib, num_gpu, gpu_milli; may have gpu_spec (models joined by `|`) and qos.
+
+    `qos` is asked where some node is `spot` alone: pods that differ in nothing else are scored once. Raises UsageError.
+    """
+    pods: list[Pod] = []
+    names: set[str] = set()
+    shapes: dict[Shape, Shape] = {}
+    for row in _rows(path, ("name", "cpu_milli", "memory_mib", "num_gpu", "gpu_milli"), MOST_PODS):
+        name = row.name("name")
+        if name in names:
+            raise row.wrong(f"a pod {name!r} stands above already", "give each pod a name of its own")
+        names.add(name)
+        gpus, milli = row.count("num_gpu", MOST_GPUS), row.count("gpu_milli", WHOLE)
+        if bool(gpus) != bool(milli):
+            raise row.wrong(f"num_gpu is {gpus} and gpu_milli is {milli}", "either both are 0 or neither is")
+        if gpus > 1 and milli < WHOLE:
+            raise row.wrong(f"{gpus} GPUs of which {milli} thousandths each", "a part is of one GPU; several are whole")
+        shape = Shape(
+            row.count("cpu_milli", MOST_CPU_MILLI),
+            row.count("memory_mib", MOST_MEMORY_MIB),
+            gpus,
+            milli,
+            tuple(part for part in row.text("gpu_spec").split("|") if part) if gpus else (),
+            spot and row.text("qos").upper() in _INTERRUPTIBLE,
+        )
+        pods.append(Pod(name, shapes.setdefault(shape, shape)))
+    if not pods:
+        raise UsageError("no pod is listed", where=path, hint="list at least one pod below the header")
+    return pods
+
+
+def read_prices(path: str) -> Prices:
+    """Prices: model, usd_per_gpu_hour; may have spot_usd_per_gpu_hour. Raises UsageError."""
+    prices: dict[str, tuple[Money, Money | None]] = {}
+    for row in _rows(path, ("model", "usd_per_gpu_hour"), MOST_MODELS):
+        model = row.name("model")
+        if model in prices:
+            raise row.wrong(f"the model {model!r} stands above already", "give each model one price")
+        spot = row.text("spot_usd_per_gpu_hour")
+        prices[model] = _money(row, "usd_per_gpu_hour"), _money(row, "spot_usd_per_gpu_hour") if spot else None
+    return prices
+
+
+def _money(row: _Row, column: str) -> Money:
+    try:
+        amount = Money.parse(row.text(column))
+    except MoneyError as error:
+        raise row.wrong(str(error), f"write {column} as a decimal number of US dollars") from error
+    if amount.pico <= 0:
+        raise row.wrong(f"{column} is {row.text(column)[:40]}", "what has no price is left out; nothing is free")
+    return amount
