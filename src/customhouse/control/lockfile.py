@@ -65,7 +65,8 @@ def read_lock(data: bytes) -> Mapping[Key, Locked]:
     if not reads:
         return {}
     value, marks = reads[0].value, reads[0].marks
-    listed = (value.get("sources") or []) if isinstance(value, dict) and not set(value) - {"sources"} else None
+    listed = value.get("sources") if isinstance(value, dict) and not set(value) - {"sources"} else 0
+    listed = [] if listed is None else listed
     if len(reads) > 1 or not isinstance(listed, list):
         raise _wrong("a lock file is one document with a list `sources`", marks.get("", Location(LOCK)))
     if len(listed) > MAX_ENTRIES:
@@ -96,7 +97,7 @@ def place_of(address: str) -> str:
     """`host[:port]/path` of an address, as `policy.trustedRegistries` has prefixes of it; empty for what has none."""
     try:
         parts = urlsplit(address)
-        user, path = parts.username, parts.path.strip("/")
+        user, path = parts.username, parts.path.removeprefix("/").rstrip("/")
     except ValueError:
         return ""
     place = f"{parts.netloc.lower()}/{path}".rstrip("/")
