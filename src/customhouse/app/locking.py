@@ -139,11 +139,12 @@ class _Locking:
         line = self._before.get(asked.key)
         if asked.problem or not asked.place:
             return Row(asked, where, "problem", problem=asked.problem or f"{asked.source[:200]!r} is no address")
-        if asked.digest:
-            return Row(asked, where, "pinned")
-        if line is not None and not self._is_due(asked):
-            return Row(asked, where, "kept", line, line)
         try:
+            self._require_trusted(asked.place)
+            if asked.digest:
+                return Row(asked, where, "pinned")
+            if line is not None and not self._is_due(asked):
+                return Row(asked, where, "kept", line, line)
             found = self._resolved(asked)
         except CustomhouseError as error:
             return Row(asked, where, "problem", line, problem=str(error))
@@ -157,7 +158,6 @@ class _Locking:
 
     def _resolved(self, asked: Asked) -> Locked:
         """By digest, as the registry has it now; fetched, and read. Raises UsageError, ArtifactError."""
-        self._require_trusted(asked.place)
         if asked.chart:
             return self._of_repository(asked)
         reference = Reference.parse(asked.source)

@@ -94,6 +94,9 @@ def _placed(
             if isinstance(found, str):
                 named = f"the chart {source['chart']}" if source.get("chart") else asked.source
                 sight.miss(item, at, f"{named} ({found})")
+                values = [str(one) for one in listed(mapping(source.get("helm")).get("valueFiles"))]
+                said = (_value_file(one, "", references) for one in values if one.startswith("$"))
+                sight.values |= {name for name in said if name is not None and name in files}
                 continue
             place = found.folder if source.get("chart") or path is None else joined(found.folder, path or ".")
             yield _Source(item, pointer, source, place, namespace, cluster, found.files, found, files), references

@@ -110,6 +110,8 @@ class Sight:
     """Where an object names something to render that is not in this tree, and what it names."""
     missing: dict[ResourceRef, tuple[Location, str]] = field(default_factory=dict)
     """The objects among these that name a folder, chart or artifact."""
+    values: set[str] = field(default_factory=set)
+    """Files that are values of a chart which is not here: they are no objects."""
     fetched: tuple[Fetched, ...] = ()
     """What came from registries, by digest."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from customhouse.control import yaml_nodes
 from customhouse.control.render import expand, is_listed
-from customhouse.control.rendering import Job
+from customhouse.control.rendering import CHART, TREE, Job
 from customhouse.control.yaml_nodes import Limits
 from customhouse.control.yaml_quick import quick_documents
 from customhouse.control.yaml_values import Reader
@@ -70,3 +70,18 @@ def take_origin(value: dict[str, Any]) -> Mapping[str, Any]:
     except DeclarationError:
         return {}
     return read[0] if read and isinstance(read[0], dict) else {}
+
+
+def files_of_chart(job: Job) -> Iterator[str]:
+    """The files of a chart that Helm renders, and those of other folders; an object beside them is nothing to it."""
+    prefix = f"{job.root}/" if job.root else ""
+    for name in job.files:
+        first = name.removeprefix(prefix).partition("/")[0]
+        if first in ("templates", "crds", "charts", CHART) or not name.startswith(prefix):
+            yield name
+
+
+def in_tree(path: Any) -> str | None:
+    """`../tree/base/web.yaml`, as Kustomize counts from our outer folder, as a path of the tree."""
+    prefix = f"../{TREE}/"
+    return path[len(prefix) :] if isinstance(path, str) and path.startswith(prefix) else None

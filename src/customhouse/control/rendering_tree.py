@@ -24,7 +24,6 @@ from customhouse.control.outside import Both, Outside
 from customhouse.control.render import Found, as_declarations, is_visible
 from customhouse.control.rendering import (
     CHART,
-    TREE,
     Job,
     Output,
     RenderEntry,
@@ -39,7 +38,7 @@ from customhouse.control.rendering import (
 )
 from customhouse.control.rendering_kustomize import NAMES, Forest, kustomization_in, roots_among
 from customhouse.control.rendering_memory import Readings
-from customhouse.control.rendering_output import declared_in, objects_in, take_origin
+from customhouse.control.rendering_output import declared_in, files_of_chart, in_tree, objects_in, take_origin
 from customhouse.control.rendering_owned import Owned, joined, refused
 from customhouse.control.rendering_owners import HELPERS, OWNERS, made, owned
 from customhouse.control.rendering_places import KustomizePlaces, Sources, TemplatePlaces, nowhere
@@ -208,8 +207,9 @@ class _Tree:
                 self._sight.roots["helm", chart] = ""
                 found.extend(self._helm(helm_job(self._files, chart), _Root(chart)))
         found = self._renamed(self._owned(found))
-        # 4. One set, without the values files that only an object named: they were read as plain ones.
-        found = [item for item in found if item.rendering is not None or item.location.file not in self._values]
+        # 4. One set, without the values files that only an object named and that are no objects by themselves.
+        values = self._values | self._sight.values
+        found = [item for item in found if item.location.file not in values or item.rendering or _is_object(item)]
         return as_declarations(with_rooms(found, self._namespace), self._namespace, targets=self.targets)
 
     def _kustomized(self, charts: Sequence[str]) -> list[str]:
@@ -418,7 +418,7 @@ class _Tree:
         if key in self._done:
             return None
         self._done.add(key)
-        self._sight.files |= job.files.keys() if job.tool != "helm" else set(_of_chart(job))
+        self._sight.files |= job.files.keys() if job.tool != "helm" else set(files_of_chart(job))
         if job.digest not in self._outputs:
             self._outputs[job.digest] = self._renderer.run(job)
         output = self._outputs[job.digest]
@@ -435,8 +435,8 @@ class _Tree:
         closure = () if kustomization_in(folder, files) is None else forest.closure(folder)
         for value in objects_in(root.finished(output.data, job), job):
             origin = take_origin(value)
-            file = _in_tree(origin.get("path")) or _in_tree(origin.get("configuredIn")) or job.file
-            plain = _in_tree(origin.get("path")) or ""
+            file = in_tree(origin.get("path")) or in_tree(origin.get("configuredIn")) or job.file
+            plain = in_tree(origin.get("path")) or ""
             places = KustomizePlaces(self._sources, value, plain, closure)
             yield self._found(root, Found(value, self._begin(file, value), places, job.namespace, rendering))
 
@@ -477,19 +477,8 @@ class _Tree:
             yield self._found(root, Found(value, Location(job.file), nowhere(job.file), job.namespace, rendering))
 
 
-def _of_chart(job: Job) -> Iterator[str]:
-    """The files of a chart that Helm renders, and those of other folders; an object beside them is nothing to it."""
-    prefix = f"{job.root}/" if job.root else ""
-    for name in job.files:
-        first = name.removeprefix(prefix).partition("/")[0]
-        if first in ("templates", "crds", "charts", CHART) or not name.startswith(prefix):
-            yield name
-
-
-def _in_tree(path: Any) -> str | None:
-    """`../tree/base/web.yaml`, as Kustomize counts from our outer folder, as a path of the tree."""
-    prefix = f"../{TREE}/"
-    return path[len(prefix) :] if isinstance(path, str) and path.startswith(prefix) else None
+def _is_object(item: Found) -> bool:
+    return isinstance(item.value, dict) and {"apiVersion", "kind"} <= item.value.keys()
 
 
 def _kind(item: Found) -> Any:

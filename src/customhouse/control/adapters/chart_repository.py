@@ -53,8 +53,8 @@ class ChartRepository:
             version, urls = item.get("version"), item.get("urls")
             if not isinstance(version, str) or not isinstance(urls, list) or not urls or not isinstance(urls[0], str):
                 continue
-            digest = str(item.get("digest") or "").removeprefix("sha256:")
-            digest = f"sha256:{digest}" if digest else ""
+            said = item.get("digest")
+            digest = f"sha256:{str(said).removeprefix('sha256:')}" if said not in (None, "") else ""
             if digest and not is_digest(digest):
                 raise ArtifactError(f"the digest of {chart} {version[:50]} is none", where=where)
             try:
