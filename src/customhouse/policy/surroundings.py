@@ -14,6 +14,7 @@ from customhouse.core.callers import Network
 from customhouse.core.devices import accelerator_class
 from customhouse.core.kinds import kind_of
 from customhouse.core.resource import Declaration, ResourceRef
+from customhouse.policy.references import References
 from customhouse.policy.storage import StorageIndex
 
 _SCRAPED = ("prometheus.io/scrape", "serving.kserve.io/enable-prometheus-scraping")
@@ -56,6 +57,7 @@ class Surroundings:
         self._pools: list[dict[str, Any]] = []
         self._storage = StorageIndex()
         self._network = Network()
+        self._references = References()
         for item in declarations:
             self._add(item.ref, item.manifest)
             self._storage.add(item)
@@ -64,6 +66,7 @@ class Surroundings:
     def _add(self, ref: ResourceRef, manifest: Mapping[str, Any]) -> None:
         group, namespace, spec = _group(ref), _namespace(ref), _mapping(manifest.get("spec"))
         self._names.add((namespace, ref.kind, ref.name))
+        self._references.add(ref, manifest)
         if (group, ref.kind) == ("networking.k8s.io", "NetworkPolicy"):
             self._policies.setdefault(namespace, []).append(spec)
         elif group == "rbac.authorization.k8s.io" and ref.kind in ("Role", "ClusterRole"):
@@ -101,7 +104,13 @@ class Surroundings:
             "node_pools": sorted(self._pools, key=lambda pool: str(pool["name"])),
             **self._storage.about(declaration),
             **self._callers(declaration, gone=gone),
+            **self._named_by(ref, gone=gone),
         }
+
+    def _named_by(self, ref: ResourceRef, *, gone: bool) -> dict[str, Any]:
+        """`named_by`, only of a deletion: what stays declared and sends its requests to what goes."""
+        found = self._references.of(ref) if gone else []
+        return {"named_by": found[:_MOST_TOLD]} if found else {}
 
     def _callers(self, declaration: Declaration, *, gone: bool) -> dict[str, Any]:
         """`callers`, only where those let in differ from those declared: of the workload, or of a policy's namespace.

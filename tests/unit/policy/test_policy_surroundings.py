@@ -236,3 +236,75 @@ def test_what_is_around_may_be_anything_and_is_never_a_crash(text):
         around = Surroundings([web, declared(bad)])
         assert around.about(web)["metrics"] in (True, False)
         assert around.about(declared(bad))["workloads"] in (0, 1)
+
+
+GRAPH = """apiVersion: serving.kserve.io/v1alpha1
+kind: InferenceGraph
+metadata: {name: chain, namespace: models}
+spec:
+  nodes:
+    root: {routerType: Sequence, steps: [{serviceName: first}, {nodeName: then}, {serviceUrl: "http://x"}]}
+    then: {routerType: Switch, steps: [{serviceName: second, condition: a}]}
+"""
+ROUTE = """apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: door, namespace: edge}
+spec:
+  rules:
+  - backendRefs: [{name: web, port: 80}, {name: first-predictor, namespace: models, port: 80}]
+  - backendRefs: [{name: pool, group: inference.networking.k8s.io, kind: InferencePool}]
+"""
+OLD_DOOR = """apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: old}
+spec:
+  defaultBackend: {service: {name: web, port: {number: 80}}}
+  rules: [{http: {paths: [{backend: {service: {name: api}}}, {backend: {resource: {kind: Bucket, name: web}}}]}}]
+"""
+BROKEN = """apiVersion: serving.kserve.io/v1alpha1
+kind: InferenceGraph
+metadata: {name: broken, namespace: models}
+spec: {nodes: {a: [], b: {steps: {}}, c: {steps: [1, {serviceName: [first]}, {serviceName: ""}]}}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: broken}
+spec: {defaultBackend: web, rules: [{http: []}, {http: {paths: [{backend: {service: web}}]}}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: broken, namespace: edge}
+spec: {rules: {backendRefs: [{name: web}]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind", "namespace", "name", "said"),
+    [
+        (
+            *("serving.kserve.io/v1beta1", "InferenceService", "models", "first"),
+            ["HTTPRoute edge/door", "InferenceGraph models/chain"],
+        ),
+        ("serving.kserve.io/v1beta1", "InferenceService", "models", "second", ["InferenceGraph models/chain"]),
+        ("serving.kserve.io/v1beta1", "InferenceService", "edge", "first", []),
+        ("example.com/v1", "InferenceService", "models", "second", []),
+        ("v1", "Service", "edge", "web", ["HTTPRoute edge/door"]),
+        ("v1", "Service", "default", "web", ["Ingress default/old"]),
+        ("v1", "Service", "", "api", ["Ingress default/old"]),
+        ("v1", "Service", "models", "first", []),
+        ("v1", "Service", "models", "first-predictor", ["HTTPRoute edge/door"]),
+        ("inference.networking.k8s.io/v1", "InferencePool", "edge", "pool", ["HTTPRoute edge/door"]),
+    ],
+)
+def test_who_sends_requests_to_what_goes_is_told_of_a_deletion_alone(api_version, kind, namespace, name, said):
+    around = index(GRAPH, ROUTE, OLD_DOOR, BROKEN)
+    manifest = {"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": namespace}}
+    assert around.about(declared(manifest), gone=True).get("named_by", []) == said
+    assert "named_by" not in around.about(declared(manifest))
+
+
+def test_a_route_to_a_service_that_is_declared_itself_does_not_hold_the_model_of_that_name():
+    service = "apiVersion: v1\nkind: Service\nmetadata: {name: first-predictor, namespace: models}\n"
+    model = "apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\nmetadata: {name: first, namespace: models}"
+    around = index(ROUTE, service)
+    assert "named_by" not in around.about(declared(yaml.safe_load(model)), gone=True)

@@ -29,6 +29,25 @@ default_deny_problem := "What else is declared is not known, so nobody can tell 
 }
 
 # METADATA
+# title: What requests are sent to stays
+# description: >-
+#   The change deletes a model's service, or a Service, that an InferenceGraph, a route of the Gateway API or an Ingress
+#   sends requests to by name, and that one stays declared: its callers would get errors. Judged at the gate and when
+#   somebody deletes in the cluster; what nobody declares is not looked for.
+# custom:
+#   id: network-backend-removed
+#   category: compliance
+#   severity: error
+#   tiers: "experiment: warning"
+#   fix: Take it out of what names it first, or in the same commit; name there what is to answer instead.
+findings contains lib.error("compliance", "network-backend-removed", "", message, fix) if {
+	input.change.operation == "delete"
+	some name in input.surroundings.named_by
+	message := sprintf("%s sends requests to it and stays: they would fail.", [name])
+	fix := sprintf("Take it out of %s first, or in the same commit; name there what is to answer instead.", [name])
+}
+
+# METADATA
 # title: A namespace with workloads denies egress by default
 # description: Without a default-deny for egress, code that was broken into can send what it finds to anywhere.
 # custom:

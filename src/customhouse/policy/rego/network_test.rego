@@ -159,3 +159,24 @@ test_network_callers_differ_names_the_workload_where_a_policy_changes if {
 test_network_callers_differ_is_silent_where_nothing_differs if {
 	count(network.findings) == 0 with input as fixtures.with_surroundings(fixtures.facts, {"callers": []})
 }
+
+routed := object.union(
+	fixtures.with_surroundings(fixtures.facts, {"named_by": ["HTTPRoute fraud/door", "InferenceGraph fraud/chain"]}),
+	{"change": {"operation": "delete", "before": fixtures.facts.change.after, "after": null}},
+)
+
+test_network_backend_removed_fires_for_each_that_would_be_left_behind if {
+	found := network.findings with input as routed
+	fixtures.rules(found) == {"network-backend-removed"}
+	{finding.message | some finding in found} == {
+		"HTTPRoute fraud/door sends requests to it and stays: they would fail.",
+		"InferenceGraph fraud/chain sends requests to it and stays: they would fail.",
+	}
+}
+
+test_network_backend_removed_is_silent_where_nothing_names_it_or_nothing_is_known if {
+	alone := object.union(routed, {"surroundings": {"named_by": []}})
+	count(network.findings) == 0 with input as alone
+	count(network.findings) == 0 with input as object.remove(routed, ["surroundings"])
+	count(network.findings) == 0 with input as object.union(fixtures.facts, {"surroundings": routed.surroundings})
+}
