@@ -97,7 +97,7 @@ class World:
         return status, said.out, said.err
 
     def gate(self, *words: str) -> tuple[int, dict[str, Any], str]:
-        status, out, err = self.run("gate", "-o", "json", *words)
+        status, out, err = self.run("gate", "--engine", "embedded", "-o", "json", *words)
         return status, json.loads(out) if out else {}, err
 
     @property
