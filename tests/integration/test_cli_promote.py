@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from customhouse.app.adopting import adopt
 from customhouse.app.promoting import Promoted, promote
 from customhouse.app.settings import read_settings
 from customhouse.app.wiring import STORE_FILE
-from customhouse.core.errors import UsageError
+from customhouse.core.errors import DeclarationError, UsageError
 from customhouse.core.release import Release, RolloutPhase
 from customhouse.store import open_store
 
@@ -56,8 +58,8 @@ class World:
         files = {f"{name}/fraud.yaml": service(name, *rest) for name, rest in versions.items()}
         write(self.clone, {**files, **more}, "Serve")
 
-    def promote(self, to: str, **more: object) -> Promoted:
-        return promote(read_settings(state=str(self.state)), str(self.remote), "main", "fraud", to, **more)  # type: ignore[arg-type]
+    def promote(self, to: str, name: str = "fraud", **more: object) -> Promoted:
+        return promote(read_settings(state=str(self.state)), str(self.remote), "main", name, to, **more)  # type: ignore[arg-type]
 
     def seen(self, found: Promoted, phase: RolloutPhase, reason: str = "") -> None:
         from customhouse.app.succession import release_name
@@ -204,3 +206,147 @@ def test_one_of_several_clusters_is_adopted_by_name_and_the_others_stay_observed
     assert text.count("mode: manage") == 2
     adopt(settings, str(world.remote), "main")
     assert git(world.remote, "show", "customhouse/adopt:customhouse.yaml").count("mode: manage") == 3
+
+
+def workload(image: str = "registry.example/fraud:0.0", more: str = "") -> str:
+    return f"""\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: fraud}}
+spec:
+  selector: {{matchLabels: {{app: fraud}}}}
+  template:
+    metadata: {{labels: {{app: fraud}}}}
+    spec:
+      containers:
+        - name: server
+          image: {image}
+{more}"""
+
+
+def changed(world: World, branch: str) -> dict[str, list[str]]:
+    """File → its lines that differ, without context."""
+    found: dict[str, list[str]] = {}
+    for line in git(world.remote, "diff", "-U0", "main", branch).splitlines():
+        if line.startswith("+++ b/"):
+            found[line[6:]] = lines = []
+        elif line[0] in "+-" and not line.startswith("---"):
+            lines.append(line)
+    return found
+
+
+NOTHING = {"dev/fraud.yaml": "# moved\n", "staging-1/fraud.yaml": "# moved\n", "prod/fraud.yaml": "# moved\n"}
+OLD, DIGEST = f"sha256:{'a' * 64}", f"sha256:{'d' * 64}"
+
+
+@pytest.mark.part("kustomize")
+@pytest.mark.parametrize(
+    ("dev", "staging", "lines"),
+    [
+        ("newTag: '1.10'", "newTag: '1.9' # ours", ["-    newTag: '1.9' # ours", "+    newTag: '1.10' # ours"]),
+        (f"digest: {DIGEST}", f"digest: {OLD}", [f"-    digest: {OLD}", f"+    digest: {DIGEST}"]),
+        (
+            f'newTag: "2"\n    digest: {DIGEST}',
+            'newTag: "1"',
+            ['-    newTag: "1"', '+    newTag: "2"', f"+    digest: {DIGEST}"],
+        ),
+        (
+            'newName: mirror.example/f\n    newTag: "2"',
+            'newTag: "1"',
+            ['-    newTag: "1"', '+    newTag: "2"', "+    newName: mirror.example/f"],
+        ),
+    ],
+)  # fmt: skip
+def test_the_images_of_a_kustomization_are_altered_where_they_are_written(
+    world: World, dev: str, staging: str, lines: list[str]
+) -> None:
+    head = "resources: [../base]\nnamespace: {}\nimages:\n  - name: registry.example/fraud\n    {}\n"
+    more = {
+        "base/kustomization.yaml": "resources: [fraud.yaml]\n",
+        "base/fraud.yaml": workload(),
+        "dev2/kustomization.yaml": head.format("dev", dev),
+        "staging/kustomization.yaml": "# staging\n" + head.format("staging-2", staging) + "# end\n",
+    }
+    world.push({}, {**NOTHING, **more})
+    found = world.promote("staging", unproved=True)
+    assert changed(world, found.branch) == {"staging/kustomization.yaml": lines}
+
+
+TEMPLATE = workload("{{ .Values.server.image.repository }}:{{ .Values.server.image.tag }}").replace(
+    "metadata: {name: fraud}",
+    'metadata:\n  name: fraud\n  namespace: "{{ .Values.at }}"\n'
+    '  annotations: {customhouse.dev/dataset: "{{ .Values.data }}"}',
+)
+CHART = {"chart/Chart.yaml": "apiVersion: v2\nname: fraud\nversion: 1.0.0\n", "chart/templates/fraud.yaml": TEMPLATE}
+
+
+def values(at: str, tag: str, data: str) -> str:
+    image = f"    repository: registry.example/fraud # here\n    tag: {tag}\n"
+    return f"at: {at}\nserver:\n  image:\n{image}data: {data}\n"
+
+
+def charted(world: World, **more: str) -> None:
+    """One chart, rendered once for each environment by the values of its HelmRelease."""
+    release = (
+        "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {{name: fraud, namespace: {0}}}\nspec:\n"
+        "  chart: {{spec: {{chart: ./chart, sourceRef: {{kind: GitRepository, name: here}}}}}}\n  values:\n{1}"
+    )
+    texts = {"dev": values("dev", '"1.10"', "data@v2"), "staging-1": values("staging-1", "1.9", "data@v1"), **more}
+    files = {
+        f"releases/{at}.yaml": release.format(at, "".join(f"    {line}\n" for line in text.splitlines()))
+        for at, text in texts.items()
+    }
+    git_here = (
+        "apiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\nmetadata: {{name: here, namespace: {0}}}\n"
+        "spec: {{url: {1}}}\n"
+    )
+    for at in texts:
+        files[f"releases/here-{at}.yaml"] = git_here.format(at, f"https://git.example/{world.remote.name}")
+    world.push({}, {**NOTHING, **CHART, **files})
+
+
+@pytest.mark.part("helm")
+def test_the_values_of_a_chart_are_altered_where_they_are_written(
+    world: World, find_part: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{find_part('helm').parent}:{os.environ['PATH']}")
+    charted(world)
+    found = world.promote("staging", unproved=True)
+    assert changed(world, found.branch) == {
+        "releases/staging-1.yaml": [
+            *("-        tag: 1.9", "-    data: data@v1"),
+            *('+        tag: "1.10"', "+    data: data@v2"),
+        ]
+    }
+    # What another workload of the chart shares is nothing that can be altered for one of them.
+    shared = TEMPLATE.replace("{name: fraud}", "{name: other}").replace("  name: fraud", "  name: other")
+    world.push({}, {"chart/templates/other.yaml": shared})
+    with pytest.raises(UsageError, match="changes it, and it alone"):
+        world.promote("staging", unproved=True)
+
+
+def test_a_charts_version_is_carried_between_releases_and_applications(world: World) -> None:
+    release = (
+        "kind: HelmRelease\napiVersion: helm.toolkit.fluxcd.io/v2\nmetadata: {{name: fraud, namespace: {0}}}\n"
+        'spec:\n  chart:\n    spec:\n      chart: {2}\n      version: "{1}" # pinned\n      sourceRef: {{kind: '
+        "HelmRepository, name: charts}}\n---\nkind: Application\napiVersion: argoproj.io/v1alpha1\n"
+        "metadata: {{name: fraud-{0}, namespace: argocd}}\nspec:\n  destination: {{namespace: {0}}}\n"
+        "  source: {{repoURL: 'https://charts.example', chart: fraud, targetRevision: {1}}}\n"
+    )
+    files = {
+        "dev.yaml": release.format("dev", "1.3.0", "fraud"),
+        "s.yaml": release.format("staging-1", "1.2.0", "fraud"),
+    }
+    world.push({}, {**NOTHING, **files})
+    refused = world.promote("staging", name="HelmRelease/fraud")
+    assert "never seen promoted in dev" in refused.refused
+    found = world.promote("staging", name="HelmRelease/fraud", unproved=True)
+    assert changed(world, found.branch) == {
+        "s.yaml": ['-      version: "1.2.0" # pinned', '+      version: "1.3.0" # pinned']
+    }
+    found = world.promote("staging", name="Application/fraud", unproved=True)
+    (lines,) = changed(world, found.branch).values()
+    assert [line.rpartition(" ")[2] for line in lines] == ["1.2.0}", '"1.3.0"}']
+    world.push({}, {"s.yaml": release.format("staging-1", "1.2.0", "another")})
+    with pytest.raises(DeclarationError, match="fetch different things"):
+        world.promote("staging", name="HelmRelease/fraud", unproved=True)

@@ -23,7 +23,8 @@ from customhouse.app.succession import release_name
 from customhouse.control.edit import edit
 from customhouse.control.overlay_patch import overlay_patch
 from customhouse.control.placing import bare
-from customhouse.control.promote import promotion
+from customhouse.control.promote import promotion, versions_of
+from customhouse.control.written import written
 from customhouse.core.errors import DeclarationError, UsageError
 from customhouse.core.forge import PullRequest
 from customhouse.core.proposal import FieldEdit
@@ -32,6 +33,13 @@ from customhouse.core.resource import Declaration
 from customhouse.policy.tiers import Environment
 
 _HISTORY = 1000
+_SOURCES = (
+    ("helm.toolkit.fluxcd.io", "HelmRelease"),
+    ("kustomize.toolkit.fluxcd.io", "Kustomization"),
+    ("argoproj.io", "Application"),
+    ("argoproj.io", "ApplicationSet"),
+)
+_WORKLOADS = ("InferenceService", "Rollout", "Deployment", "StatefulSet", "DaemonSet", "CronJob", "Job")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +95,16 @@ def promote(
     def outcome(files: Mapping[str, bytes]) -> Sequence[Declaration]:
         return declarations_of(_Edited(source, files), head, configuration.paths, configuration.render)
 
-    files = _proved(ours, theirs, declared, _ways(theirs, edits, partial(source.read, head)), outcome)
+    files = _proved(ours, theirs, declared, _ways(theirs, edits, source, head), outcome)
     commit = source.commit(head, target, files, message, identity=IDENTITY, signing_key=signing, replace=True)
     request, unopened = pull_request(settings, configuration, target, branch, message)
     return Promoted(target, commit, ours, theirs, edits, proof, "", request, unopened)
+
+
+def _renders(item: Declaration, theirs: Declaration) -> bool:
+    """An object that others are rendered by, whose own values or images were altered: what it makes is looked at."""
+    said = (item.ref.api_version.rpartition("/")[0], item.ref.kind)
+    return item.ref != theirs.ref and item.rendering is None and said in _SOURCES
 
 
 class _Edited:
@@ -123,34 +137,53 @@ def _proved(
             later = outcome(files)
         except DeclarationError:  # a patch that does not fit
             continue
-        moved = [item for item in later if was.get(item.ref) != item.digest]
-        same = [item.ref for item in moved] == [theirs.ref] and len(later) == len(declared)
-        if same and not promotion(ours, moved[0]):
+        moved = [item for item in later if was.get(item.ref) != item.digest and not _renders(item, theirs)]
+        now = next((item for item in moved if item.ref == theirs.ref), None)
+        # What comes with another version of a chart is that version's; anything else changes one object alone.
+        alone = bool(versions_of(theirs)) or (len(moved) == 1 and len(later) == len(declared))
+        if now is not None and alone and not promotion(ours, now):
             return files
     raise _shared(theirs, theirs.location.file)
 
 
 def _ways(
-    theirs: Declaration, edits: Sequence[FieldEdit], read: Callable[[str], bytes | None]
+    theirs: Declaration, edits: Sequence[FieldEdit], source: SourceTree, head: str
 ) -> Iterator[Mapping[str, bytes]]:
-    """Ways to write it, the plainest first: in its own lines; as a patch in its overlay, where others share them."""
+    """Ways to write it, the plainest first.
+
+    In its own lines; where a program rendered it, in the lines that the value comes from (a Kustomization's images, a
+    chart's values); as a patch in its overlay, where others share them.
+    """
     path = theirs.location.file
+    read = partial(source.read, head)
+    rendered = theirs.rendering is not None
+    elsewhere = list(written(theirs, edits, source.files(head))) if rendered else []
+    yield from (files for files, rest in elsewhere if not rest)
     text = read(path)
     if text is not None:
         try:
             yield {path: edit(text, bare(theirs.ref), edits, file=path)}
         except DeclarationError:
-            if theirs.rendering is None:
+            if not rendered:
                 raise
+    for files, rest in elsewhere:
+        beside = overlay_patch(theirs, rest, _over(files, read)) if rest else None
+        if beside is not None:
+            yield {**files, **beside}
     patch = overlay_patch(theirs, edits, read)
     if patch is not None:
         yield patch
 
 
+def _over(files: Mapping[str, bytes], read: Callable[[str], bytes | None]) -> Callable[[str], bytes | None]:
+    """What is read when some files are as they would be."""
+    return lambda path: files[path] if path in files else read(path)
+
+
 def _shared(theirs: Declaration, path: str) -> UsageError:
     return UsageError(
-        f"{theirs.ref} is rendered from {path}, and neither an edit there nor a patch in its overlay changes it, and "
-        "it alone",
+        f"{theirs.ref} is rendered from {path}, and neither an edit there, nor one of `images` or values where they "
+        "are written, nor a patch in its overlay changes it, and it alone",
         hint="declare images and models in the environment's own files",
     )
 
@@ -177,11 +210,11 @@ def _named(
     found = [
         item
         for item in declared
-        if item.ref.name == short
+        if short in _names(item, environment.name)
         and (not slash or item.ref.kind == kind)
-        and any(fnmatchcase(item.ref.namespace, pattern) for pattern in environment.namespaces)
+        and any(fnmatchcase(_namespace(item), pattern) for pattern in environment.namespaces)
         and target in (None, placing.of(item.ref, item.scene))
-        and item.ref.kind in ("InferenceService", "Rollout", "Deployment", "StatefulSet", "DaemonSet", "CronJob", "Job")
+        and (item.ref.kind in _WORKLOADS or (versions_of(item) and item.ref.kind == kind))
     ]
     if not found:
         where = f" in the cluster {target}" if target else ""
@@ -195,6 +228,22 @@ def _named(
             hint=f"name one as KIND/NAME: {', '.join(str(item.ref) for item in found)}",
         )
     return found[0]
+
+
+def _names(item: Declaration, environment: str) -> set[str]:
+    """Argo CD's Applications lie in one namespace, so their names tell environments apart: that part is left out."""
+    name = item.ref.name
+    if item.ref.kind != "Application":
+        return {name}
+    parts = {part for part in (environment, _namespace(item)) if part}
+    return {name, *(name.removesuffix(f"-{part}").removeprefix(f"{part}-") for part in parts)}
+
+
+def _namespace(item: Declaration) -> str:
+    spec = item.manifest.get("spec")
+    destination = spec.get("destination") if item.ref.kind == "Application" and isinstance(spec, Mapping) else None
+    said = destination.get("namespace") if isinstance(destination, Mapping) else None
+    return said if isinstance(said, str) else item.ref.namespace
 
 
 def _proof(settings: Settings, ours: Declaration, environment: str, *, unproved: bool) -> tuple[str, str]:

@@ -1,8 +1,9 @@
 """Promotion: what makes a release in one environment is put into the declaration of the next, field by field.
 
 What is carried: images of containers, models (storageUri, runtimeVersion) and the annotations that name a model's
-digest, its data and its training. What an environment has of its own (replicas, resources, tiers, addresses) stays.
-Evidence needs no carrying: it is found by the digest, which is the same.
+digest, its data and its training; of what fetches a chart or an artifact, its version. What an environment has of its
+own (replicas, resources, tiers, addresses) stays. Evidence needs no carrying: it is found by the digest, which is the
+same.
 """
 
 from __future__ import annotations
@@ -31,13 +32,19 @@ def promotion(source: Declaration, target: Declaration) -> tuple[FieldEdit, ...]
     if (source.ref.kind, source.ref.api_version) != (target.ref.kind, target.ref.api_version):
         raise DeclarationError(f"{source.ref} and {target.ref} are not of one kind", where=str(target.location))
     edits = []
-    for pointer in _pointers(source):
-        value, present = _at(source.manifest, pointer), _at(target.manifest, pointer)
+    fetches = versions_of(source)
+    if fetches and _names(source) != _names(target):
+        raise DeclarationError(
+            f"{source.ref} and {target.ref} fetch different things: {_names(source)} and {_names(target)}",
+            where=str(target.location),
+        )
+    for pointer in fetches or _pointers(source):
+        value, present = at(source.manifest, pointer), at(target.manifest, pointer)
         if value is _MISSING or value == present:
             continue
         if not isinstance(value, str) or not (present is _MISSING or isinstance(present, str)):
             raise DeclarationError(f"{pointer} is no text in both", where=str(source.location))
-        edits.append(FieldEdit(pointer, _scalar(value)))
+        edits.append(FieldEdit(pointer, scalar(value)))
     for name in _CARRIED:
         if name not in _annotations(source) and name in _annotations(target):
             raise DeclarationError(
@@ -46,6 +53,36 @@ def promotion(source: Declaration, target: Declaration) -> tuple[FieldEdit, ...]
                 hint="say it in both, or take it away: it is of another release",
             )
     return tuple(edits)
+
+
+def versions_of(declared: Declaration) -> tuple[str, ...]:
+    """Where an object says which version of a chart or an artifact it fetches; empty for what fetches none."""
+    spec = declared.manifest.get("spec")
+    match (declared.ref.api_version.rpartition("/")[0], declared.ref.kind):
+        case ("helm.toolkit.fluxcd.io", "HelmRelease"):
+            return ("/spec/chart/spec/version",)
+        case ("source.toolkit.fluxcd.io", "OCIRepository"):
+            return ("/spec/ref/digest", "/spec/ref/semver", "/spec/ref/tag")
+        case ("argoproj.io", "Application"):
+            several = spec.get("sources") if isinstance(spec, Mapping) else None
+            listed = range(len(several)) if isinstance(several, (list, tuple)) else ()
+            return tuple(f"/spec/sources/{number}/targetRevision" for number in listed) or (
+                "/spec/source/targetRevision",
+            )
+    return ()
+
+
+def _names(declared: Declaration) -> list[str]:
+    """What it fetches, without the version."""
+    spec = declared.manifest.get("spec")
+    spec = spec if isinstance(spec, Mapping) else {}
+    chart = at(spec, "/chart/spec/chart"), at(spec, "/chart/spec/sourceRef/name"), spec.get("url")
+    several = spec.get("sources")
+    sources = several if isinstance(several, (list, tuple)) else [spec.get("source")]
+    every = [
+        *chart, *(one.get(key) for one in sources if isinstance(one, Mapping) for key in ("repoURL", "chart"))
+    ]  # fmt: skip
+    return [one for one in every if isinstance(one, str)]
 
 
 def _pointers(source: Declaration) -> Iterator[str]:
@@ -68,7 +105,8 @@ def _annotations(declaration: Declaration) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _at(manifest: Any, pointer: str) -> Any:
+def at(manifest: Any, pointer: str) -> Any:
+    """What stands at a JSON pointer; a mark of its own, which is no text, where there is nothing."""
     for part in pointer.split("/")[1:]:
         key = part.replace("~1", "/").replace("~0", "~")
         if isinstance(manifest, Mapping) and key in manifest:
@@ -80,6 +118,6 @@ def _at(manifest: Any, pointer: str) -> Any:
     return manifest
 
 
-def _scalar(value: str) -> str:
+def scalar(value: str) -> str:
     """A text as YAML writes it."""
     return value if _PLAIN.fullmatch(value) and value.lower() not in _WORDS else json.dumps(value)
