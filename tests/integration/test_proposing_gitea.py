@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from control_repository import git, write
+from up_world import RULES as UP_RULES
+from up_world import UpWorld
 
 from conftest import parts_folder
 from customhouse.app.controlplane import ControlPlane
@@ -174,3 +176,47 @@ def _merge(gitea: GiteaServer, repository: str, pull: int) -> None:
             time.sleep(0.05)
         else:
             return
+
+
+class Followed(UpWorld):
+    """A repository that `up` follows, and that is mirrored to the forge now and then."""
+
+    def __init__(self, gitea: GiteaServer, root: Path) -> None:
+        found = Shop(gitea, root)
+        self.forge, self.pulls = found.forge, found.pulls
+        (root / "world").mkdir()
+        how = "rollback: pull-request, requiredReviews: 0"
+        more = f"forge: {{kind: gitea, repository: {found.where}, url: '{gitea.url}', {how}}}\n"
+        super().__init__(root / "world", UP_RULES + more)
+        self.mirror()
+
+    def mirror(self) -> None:
+        """Bring the forge up to date."""
+        git(self.remote, "push", "-q", "--force", self.forge, "refs/heads/*:refs/heads/*")
+
+
+def test_a_canary_that_goes_back_opens_a_pull_request_and_serves_the_old_one_until_it_is_merged(
+    gitea: GiteaServer, tmp_path: Path
+) -> None:
+    world = Followed(gitea, tmp_path)
+    try:
+        world.start(CUSTOMHOUSE_FORGE_TOKEN=gitea.tokens["ada"])
+        world.deployed(world.serve("v1"))
+        bad = world.serve("broken")
+        world.problem("score", "is held", "no pull request was opened", seconds=120)
+        world.mirror()  # it is asked again by itself
+        (pull,) = world.until(world.pulls, 120)
+        assert pull == ("customhouse/rollback/shop-score", "main", 'Revert "Serve broken"')
+        assert world.head == bad, "nobody's branch is written to"
+        world.until(lambda: "no pull request" not in world.overview().get("problem", ""), 120)
+        assert world.infer() == 200
+        where = f"ada/{tmp_path.name}"
+        (number,) = [int(item["number"]) for item in gitea.call("GET", f"/repos/{where}/pulls?state=open")]
+        _merge(gitea, where, number)
+        git(world.remote, "fetch", "-q", world.forge, "+main:main")
+        world.until(lambda: world.head != bad and world.overview().get("deployed") == world.head, 120)
+        world.until(lambda: not world.documents("held/"), 120)
+        assert world.infer() == 200
+        assert world.end() == 0
+    finally:
+        world.close()

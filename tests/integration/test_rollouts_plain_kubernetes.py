@@ -2,76 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from control_repository import git
-from rollout_traffic import Traffic
-from rollout_world import RULES, declared, template
-from up_world import UpWorld
+from rollout_shop import BLUE_GREEN, CANARY, DEPLOYMENTS, Shop, open_shop
+from rollout_traffic import ROUTES, Traffic
 
-from kubernetes_plane import ControlPlane, KubernetesError
-from prometheus_server import prometheus_of
+from kubernetes_plane import ControlPlane
 
 pytestmark = [pytest.mark.part("kubernetes"), pytest.mark.part("prometheus")]
-
-ANALYSIS = "min-requests=100, drain=1s, min-labelled=0, latency-ratio=3, latency-increase=20ms, error-increase=2%"
-CANARY = {
-    "customhouse.dev/rollout": "canary",
-    "customhouse.dev/rollout-steps": "25,50",
-    "customhouse.dev/rollout-analysis": ANALYSIS,
-}
-BLUE_GREEN = {"customhouse.dev/rollout": "blue-green", "customhouse.dev/rollout-analysis": ANALYSIS}
-DEPLOYMENTS = "/apis/apps/v1/namespaces/{}/deployments"
-
-
-def route(namespace: str) -> str:
-    """An HTTPRoute to the Service."""
-    spec = {"parentRefs": [{"name": "gateway"}], "rules": [{"backendRefs": [{"name": "score", "port": 80}]}]}
-    return declared("gateway.networking.k8s.io/v1", "HTTPRoute", namespace, spec, {})
-
-
-class Shop(UpWorld):
-    """The repository, a namespace of the cluster, and the requests."""
-
-    def __init__(self, root: Path, plane: ControlPlane, prometheus: str, namespace: str) -> None:
-        self.plane, self.namespace = plane, namespace
-        rules = RULES.replace("KUBECONFIG", str(plane.kubeconfig)).replace("PROMETHEUS", prometheus)
-        super().__init__(root, rules)
-
-    def deploy(self, version: int, annotations: dict[str, str], *, fits: bool = True, **more: Any) -> str:
-        """Push the Deployment and its Service at a version."""
-        pods = template(version)
-        pods["spec"]["nodeSelector"] = {"only": self.namespace if fits else "nowhere"}
-        spec = {"replicas": 4, "selector": {"matchLabels": {"app": "score"}}, "template": pods, **more}
-        service = {"selector": {"app": "score"}, "ports": [{"port": 80, "targetPort": 8080}]}
-        files: dict[str, str | None] = {
-            "score.yaml": declared("apps/v1", "Deployment", self.namespace, spec, annotations),
-            "service.yaml": declared("v1", "Service", self.namespace, service, {}),
-        }
-        return self.push(files, f"Serve {version}")
-
-    def deployment(self, name: str = "score") -> Any:
-        """The live one; empty while there is none."""
-        try:
-            return self.plane.call("GET", f"{DEPLOYMENTS.format(self.namespace)}/{name}")
-        except KubernetesError:
-            return {}
-
-    def settled(self, version: int) -> bool:
-        """Whether one version has all of the replicas, and nothing of another is left."""
-        found = self.deployment()
-        if not found or self.deployment("score-candidate"):
-            return False
-        status, image = found.get("status", {}), found["spec"]["template"]["spec"]["containers"][0]["image"]
-        seen = found["metadata"]["generation"] == status.get("observedGeneration")
-        whole = {status.get(name) for name in ("replicas", "updatedReplicas", "availableReplicas")} == {4}
-        return seen and whole and int(image.rpartition(":")[2], 16) == version
-
-    def message(self) -> str:
-        return git(self.remote, "log", "-1", "--format=%B", "main")
 
 
 @pytest.fixture
@@ -79,26 +20,13 @@ def shop(
     kubernetes: ControlPlane, find_part: Callable[[str], Path], tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[tuple[Shop, Traffic]]:
     routed = getattr(request, "param", "") == "routed"
-    kubernetes.install_crds("gateway-api")
-    namespace = kubernetes.namespace("plain")
-    capacity = {"cpu": "32", "memory": "256Gi", "pods": "500"}
-    metadata = {"name": f"node-{namespace}", "labels": {"type": "kwok", "only": namespace}}
-    status = {"capacity": capacity, "allocatable": capacity}
-    kubernetes.call("POST", "/api/v1/nodes", {"kind": "Node", "metadata": metadata, "status": status})
-    traffic = Traffic(kubernetes, namespace, routed=routed)
-    (tmp_path / "prometheus").mkdir()
-    with prometheus_of(find_part("prometheus"), tmp_path / "prometheus", traffic.text) as address:
-        world = Shop(tmp_path, kubernetes, address, namespace)
-        yield world, traffic
-        traffic.end()
-        world.close()
-    kubernetes.call("DELETE", f"/api/v1/namespaces/{namespace}")
+    with open_shop(kubernetes, find_part("prometheus"), tmp_path, routed=routed) as found:
+        yield found
 
 
 @pytest.mark.parametrize("shop", ["routed"], indirect=True)
 def test_a_canary_by_the_weights_of_an_http_route(shop: tuple[Shop, Traffic]) -> None:
     world, traffic = shop
-    world.push({"route.yaml": route(world.namespace)}, "Route")
     world.deploy(1, CANARY)
     world.start()
     world.until(lambda: world.settled(1), 120)
@@ -172,4 +100,53 @@ def test_blue_green_switches_to_what_is_whole_and_back(shop: tuple[Shop, Traffic
     assert traffic.answered[3]
     assert "at 100 %" in world.message()
     assert not traffic.failed
+    assert world.end() == 0
+
+
+@pytest.mark.parametrize("shop", ["routed"], indirect=True)
+def test_what_happens_to_a_walk_in_the_middle_is_put_right_told_or_ends_it(shop: tuple[Shop, Traffic]) -> None:
+    world, traffic = shop
+    patient = {**CANARY, "customhouse.dev/rollout-analysis": "min-requests=100000000, min-labelled=0, drain=1s"}
+    shares = {"score": 75, "score-candidate": 25}
+    at = f"{ROUTES.format(world.namespace)}/score"
+    world.deploy(1, CANARY)
+    world.start()
+    world.until(lambda: world.settled(1), 120)
+    traffic.begin()
+    world.deploy(2, patient)
+    world.until(lambda: traffic.routes() == shares and traffic.answered[2], 120)
+
+    # Somebody gives the new version everything.
+    merge = "application/merge-patch+json"
+    backends = [{"name": "score", "port": 80, "weight": 0}, {"name": "score-candidate", "port": 80, "weight": 100}]
+    world.plane.call("PATCH", at, {"spec": {"rules": [{"backendRefs": backends}]}}, content=merge)
+    world.until(lambda: any("HTTPRoute" in str(entry.body) for entry in world.entries("drift")), 120)
+    world.until(lambda: traffic.routes() == shares, 120)
+
+    # The process is killed, and the second Deployment taken away meanwhile: no share before it is ready again.
+    world.end(signal.SIGKILL)
+    world.plane.call("DELETE", f"{DEPLOYMENTS.format(world.namespace)}/score-candidate?propagationPolicy=Background")
+    world.plane.until(lambda: not world.deployment("score-candidate"))
+    traffic.pause()
+    world.start()
+    world.until(lambda: world.deployment("score-candidate").get("status", {}).get("availableReplicas"), 120)
+    world.until(lambda: traffic.routes() == shares, 120)
+    traffic.resume()
+
+    # A Service that is not declared would send requests to both.
+    services = f"/api/v1/namespaces/{world.namespace}/services"
+    spec = {"selector": {"app": "score"}, "ports": [{"port": 80}]}
+    world.plane.call("POST", services, {"metadata": {"name": "stranger"}, "spec": spec})
+    world.problem("Service stranger", "not declared here", seconds=120)
+    world.plane.call("DELETE", f"{services}/stranger")
+    world.until(lambda: "stranger" not in str(world.overview().get("problem")), 120)
+
+    # What never becomes ready goes back at its deadline, and is asked by nobody.
+    hasty = {**CANARY, "customhouse.dev/rollout-analysis": "min-requests=1, min-labelled=0, max-duration=3s, drain=1s"}
+    bad = world.deploy(3, hasty, fits=False)
+    world.until(lambda: world.head != bad, 240)
+    assert "within 3 s: the new release is not ready yet" in world.message()
+    world.until(lambda: world.overview().get("deployed") == world.head, 120)
+    assert not traffic.answered[3]
+    assert not traffic.failed, traffic.failed[:5]
     assert world.end() == 0

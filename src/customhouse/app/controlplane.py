@@ -28,7 +28,7 @@ from customhouse.app.memory import JOB, PENDING, REFUSED, REMOVING, Memory, key_
 from customhouse.app.metering import Metering
 from customhouse.app.outbox import Outbox
 from customhouse.app.reconciled import reconciled
-from customhouse.app.rollingback import write_revert
+from customhouse.app.rollingback import WAITS, propose_again, why_held, write_revert
 from customhouse.app.rollout_looks import services_beside, signals_of
 from customhouse.app.rollout_signals import worth_telling
 from customhouse.app.rollouts import Held, Moved, Rollouts
@@ -52,11 +52,12 @@ from customhouse.core.workload import workload
 __all__ = ["SOURCE", "ControlPlane", "release_name"]
 
 SOURCE = "git"
-_WAITS = "the revert waits to be merged on"
 _FETCH_S = 1.0
 _FETCH_MOST_S = 30.0
 _DISTANCE_S = 0.2
 """How often a remote on another machine is asked for news, and how seldom when it does not answer."""
+_PROPOSE_S = 15.0
+"""How soon a forge is asked again for a pull request that it did not open."""
 
 
 class ControlPlane:
@@ -110,7 +111,7 @@ class ControlPlane:
         """The traceback of the last failure that nobody expected."""
         self.changes = 0
         """Grows with everything that a reader of the board would want to know at once."""
-        self._fetch_at, self._fetch_pause = 0.0, 0.0
+        self._fetch_at, self._fetch_pause, self._propose_at = 0.0, 0.0, 0.0
         self.report: ReconcileReport | None = None
         self.live: Mapping[ResourceRef, LiveObject] = {}
         self._drifting: dict[ResourceRef, tuple[str, tuple[str, ...]]] = {}
@@ -184,7 +185,7 @@ class ControlPlane:
             except Exception as error:  # noqa: BLE001 - what serves must go on whatever one part trips over; it is told
                 self.fault = traceback.format_exc()
                 problems.append(f"internal error in {part.__name__.strip('_')}: {error!r}")
-        held = [f"{item.ref} is held: {_held(item)}" for item in self.rollouts.held().values()]
+        held = [f"{item.ref} is held: {why_held(item.reason, item.reverted)}" for item in self.rollouts.held().values()]
         refused = self.memory.get(REFUSED)
         if refused is not None and refused["revision"] == self.head:
             problems.append(refused["text"])
@@ -401,7 +402,8 @@ class ControlPlane:
             ):
                 self._move(moved)
         for hold in self.rollouts.held().values():
-            if not hold.reverted:
+            late = self.clock.monotonic() >= self._propose_at
+            if not hold.reverted or (late and hold.reverted.startswith(f"!{WAITS}")):
                 self._revert(hold)
         told = worth_telling({**unknown, **self.rollouts.waiting()}, walks, self.clock.now())
         if told:
@@ -436,14 +438,18 @@ class ControlPlane:
             self.following.head = self.source.fetch()
             done = (hold.commit, hold.ref)
             rules, key = self.governing().configuration, self.signing_key
-            made = write_revert(self.settings, rules, self.source, done, self.branch, message, key)
+            if hold.reverted:
+                made = propose_again(self.settings, rules, self.source, hold.ref, self.branch, message)
+            else:
+                made = write_revert(self.settings, rules, self.source, done, self.branch, message, key)
+            self._propose_at = self.clock.monotonic() + _PROPOSE_S
         except PushRejectedError:
             return  # somebody pushed meanwhile: the next step tries again on the new head
         except RevertConflictError as error:
             self.outbox.commit(self.rollouts.reverted(hold, f"!{error}"))
             return
         entry = journal.reverted(hold.ref, hold.commit, made.commit, self.clock.now())
-        waits = f"!{_WAITS} {made.branch}: {made.unopened}" if made.unopened else made.commit
+        waits = f"!{WAITS} {made.branch}: {made.unopened}" if made.unopened else made.commit
         self.outbox.commit(self.rollouts.reverted(hold, waits), [entry])
         self.wake()
 
@@ -491,10 +497,3 @@ class ControlPlane:
         """Write entries to the ledger; those whose key is there already are not written again."""
         if entries:
             self.ledger.append(entries)
-
-
-def _held(hold: Held) -> str:
-    conflict = hold.reverted.removeprefix("!") if hold.reverted.startswith("!") else ""
-    if conflict.startswith(_WAITS):
-        return f"{hold.reason}; {conflict}"
-    return f"{hold.reason}; no revert commit could be written: {conflict}" if conflict else hold.reason

@@ -23,6 +23,7 @@ from customhouse.core.release import Release, RolloutPhase
 from customhouse.core.resource import ResourceRef
 
 _HISTORY = 1000
+WAITS = "the revert waits to be merged on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +56,34 @@ def write_revert(
     spec = configuration.forge
     if not asked and (spec is None or spec.rollback != PULL_REQUEST):
         return Reverted(source.revert(commit, branch, message, identity=IDENTITY, signing_key=key), branch)
-    place = "-".join(filter(None, (ref.scene, ref.namespace, ref.name)))
-    own = f"customhouse/rollback/{re.sub('[^A-Za-z0-9.-]+', '-', place)}"
+    own = _own_branch(ref)
     made = source.revert(commit, branch, message, identity=IDENTITY, signing_key=key, onto=own)
     if made == source.branches(branch).get(branch):  # it is undone already
         return Reverted(made, branch)
     request, unopened = pull_request(settings, configuration, own, branch, message)
     return Reverted(made, own, request, unopened)
+
+
+def propose_again(
+    settings: Settings, configuration: Configuration, source: Repository, ref: ResourceRef, branch: str, message: str
+) -> Reverted:
+    """Ask once more for the pull request of a revert that is on its branch: the forge was away, or had not heard."""
+    own = _own_branch(ref)
+    request, unopened = pull_request(settings, configuration, own, branch, message)
+    return Reverted(source.branches(own).get(own, ""), own, request, unopened)
+
+
+def _own_branch(ref: ResourceRef) -> str:
+    place = "-".join(filter(None, (ref.scene, ref.namespace, ref.name)))
+    return f"customhouse/rollback/{re.sub('[^A-Za-z0-9.-]+', '-', place)}"
+
+
+def why_held(reason: str, reverted: str) -> str:
+    """Why a release is held, and what became of its revert: a commit, or `!` and why there is none."""
+    conflict = reverted.removeprefix("!") if reverted.startswith("!") else ""
+    if conflict.startswith(WAITS):
+        return f"{reason}; {conflict}"
+    return f"{reason}; no revert commit could be written: {conflict}" if conflict else reason
 
 
 def rollback(
