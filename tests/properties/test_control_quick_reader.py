@@ -12,6 +12,7 @@ from customhouse._kit.digest import json_digest
 from customhouse.control import yaml_nodes
 from customhouse.control.render import render
 from customhouse.control.yaml_nodes import Limits
+from customhouse.control.yaml_marks import MarksLater
 from customhouse.control.yaml_quick import quick_documents
 from customhouse.control.yaml_scalars import Json
 from customhouse.control.yaml_values import Reader
@@ -81,6 +82,16 @@ def agrees(text: str) -> bool:
     return True
 
 
+def one_by_one(text: str) -> None:
+    """A place that is asked for by itself is the one that the whole reader gives; where it gives none, there is none."""
+    asked = MarksLater("f", text.encode(), yaml_nodes.LIMITS, None)
+    reader = Reader("f", yaml_nodes.LIMITS)
+    for number, root in enumerate(yaml_nodes.compose(text, "f")):
+        marks = reader.read(root).marks
+        for pointer in [*marks, *(f"{known}/{more}" for known in marks for more in ("", "0", "00", "a", "~1"))]:
+            assert asked.place(number, pointer) == marks.get(pointer)
+
+
 def test_real_manifests_are_read_quickly_and_right(shared_data: Path) -> None:
     files = read = understood = 0
     for path in sorted((shared_data / "manifests").rglob("*.y*ml")):
@@ -124,7 +135,8 @@ def test_whatever_becomes_of_a_manifest_is_read_alike_or_not_at_all(steps: list[
     except DeclarationError:
         assert quick_documents(text) is None
     else:
-        agrees(text)
+        if agrees(text):
+            one_by_one(text)
 
 
 @pytest.mark.parametrize(
@@ -200,4 +212,5 @@ def test_places_are_the_same_when_they_are_asked_for() -> None:
     assert quick == slow
     for one, other in zip(quick, slow, strict=True):
         assert dict(one.marks) == dict(other.marks)
+    one_by_one(text)
     assert quick[0].locate("/spec/list/0/value").line == 25

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 
 from customhouse.control import yaml_nodes
 from customhouse.control.yaml_nodes import Limits
-from customhouse.control.yaml_values import Reader
+from customhouse.control.yaml_values import Reader, unescape
 from customhouse.core.resource import Location
 
 _KEPT = 8
@@ -23,6 +24,7 @@ class MarksLater:
         self._file, self._limits = file, limits
         self._data, self._again = data if again is None else None, again
         self._digest = hashlib.blake2b(data, digest_size=16).digest()
+        self._roots: list[yaml_nodes.Node] | None = None
         self._marks: list[Mapping[str, Location]] | None = None
 
     def of(self, number: int) -> Mapping[str, Location]:
@@ -30,26 +32,71 @@ class MarksLater:
         return _MarksOf(self, number)
 
     def marks(self, number: int) -> Mapping[str, Location]:
-        """Read now. A file that has changed since has no places any more."""
-        marks = self._marks
-        if marks is None:
-            marks = self._marks = self._read()
-            _recent.append(self)
-            while len(_recent) > _KEPT:
-                _recent.popleft().forget()
-        return marks[number] if number < len(marks) else {}
+        """All of them, read now. A file that has changed since has no places any more."""
+        if self._marks is None:
+            roots, reader = self._composed(), Reader(self._file, self._limits)
+            self._marks = [reader.read(root).marks for root in roots]
+        return self._marks[number] if number < len(self._marks) else {}
+
+    def place(self, number: int, pointer: str) -> Location | None:
+        """One of them: a finding asks for one or two of the hundreds that a file has."""
+        if self._marks is None:
+            roots = self._composed()
+            if number >= len(roots):
+                return None
+            with suppress(_NotPlainError):
+                return _found(roots[number], pointer, self._file)
+        return self.marks(number).get(pointer)
 
     def forget(self) -> None:
         """Drop what was read; it is read again when it is asked for."""
-        self._marks = None
+        self._marks = self._roots = None
 
-    def _read(self) -> list[Mapping[str, Location]]:
-        data = self._data if self._again is None else self._again()
-        if data is None or hashlib.blake2b(data, digest_size=16).digest() != self._digest:
-            return []
-        reader = Reader(self._file, self._limits)
-        text = yaml_nodes.decode(data, self._file, self._limits)
-        return [reader.read(root).marks for root in yaml_nodes.compose(text, self._file, self._limits)]
+    def _composed(self) -> list[yaml_nodes.Node]:
+        if self._roots is None:
+            data = self._data if self._again is None else self._again()
+            if data is None or hashlib.blake2b(data, digest_size=16).digest() != self._digest:
+                self._roots = []
+            else:
+                text = yaml_nodes.decode(data, self._file, self._limits)
+                self._roots = yaml_nodes.compose(text, self._file, self._limits)
+            _recent.append(self)
+            while len(_recent) > _KEPT:
+                _recent.popleft().forget()
+        return self._roots
+
+
+class _NotPlainError(Exception):
+    """An alias or a merge: the whole reader has to say where things are."""
+
+
+def _found(root: yaml_nodes.Node, pointer: str, file: str) -> Location | None:
+    """Where `Reader` says that a pointer leads: to its scalar, or to the key or dash that a collection stands at."""
+    first, *parts = pointer.split("/")
+    if first:
+        return None
+    node = place = root
+    for part in parts:
+        if isinstance(node, yaml_nodes.Sequence):
+            if not (part.isascii() and part.isdigit() and str(int(part[:9])) == part and int(part) < len(node.items)):
+                return None
+            node = place = node.items[int(part)]
+        elif isinstance(node, yaml_nodes.Mapping):
+            key = unescape(part)
+            for key_node, value_node in node.items:
+                if not isinstance(key_node, yaml_nodes.Scalar) or key_node.text == "<<":
+                    raise _NotPlainError
+                if key_node.text == key:
+                    node = value_node
+                    place = value_node if isinstance(value_node, yaml_nodes.Scalar) else key_node
+                    break
+            else:
+                return None
+        else:
+            return None
+        if isinstance(node, yaml_nodes.Alias):
+            raise _NotPlainError
+    return Location(file, place.line, place.column)
 
 
 class _MarksOf(Mapping[str, Location]):
@@ -59,10 +106,13 @@ class _MarksOf(Mapping[str, Location]):
         self._later, self._number = later, number
 
     def __getitem__(self, pointer: str) -> Location:
-        return self._later.marks(self._number)[pointer]
+        found = self._later.place(self._number, pointer)
+        if found is None:
+            raise KeyError(pointer)
+        return found
 
     def __contains__(self, pointer: object) -> bool:
-        return pointer in self._later.marks(self._number)
+        return isinstance(pointer, str) and self._later.place(self._number, pointer) is not None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._later.marks(self._number))
