@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from customhouse._kit.digest import json_digest
 from customhouse.control import yaml_nodes
 from customhouse.control.render import render
-from customhouse.control.yaml_nodes import Limits
 from customhouse.control.yaml_marks import MarksLater
+from customhouse.control.yaml_nodes import Limits
 from customhouse.control.yaml_quick import quick_documents
 from customhouse.control.yaml_scalars import Json
 from customhouse.control.yaml_values import Reader
@@ -83,7 +83,7 @@ def agrees(text: str) -> bool:
 
 
 def one_by_one(text: str) -> None:
-    """A place that is asked for by itself is the one that the whole reader gives; where it gives none, there is none."""
+    """A place that is asked for by itself is the one that the whole reader gives, or none where it gives none."""
     asked = MarksLater("f", text.encode(), yaml_nodes.LIMITS, None)
     reader = Reader("f", yaml_nodes.LIMITS)
     for number, root in enumerate(yaml_nodes.compose(text, "f")):
