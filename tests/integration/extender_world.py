@@ -51,6 +51,8 @@ class ExtenderWorld:
     name: str = field(default_factory=lambda: f"extended-{secrets.token_hex(3)}")
     nodes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     url: str = ""
+    account: Path | None = None
+    """A kubeconfig of the extender's own; an administrator's without."""
     _running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def add_nodes(
@@ -92,6 +94,12 @@ class ExtenderWorld:
         }
         self.nodes[name] = self.plane.call("POST", "/api/v1/nodes", node)
 
+    def ready(self) -> bool:
+        """Whether the taint of a new node (`not-ready`) is off all of them."""
+        found = self.plane.call("GET", "/api/v1/nodes")["items"]
+        mine = [item for item in found if item["metadata"]["name"] in self.nodes]
+        return all(len(item["spec"]["taints"]) == 1 for item in mine)
+
     def pod(self, namespace: str, name: str, tier: str, resources: Mapping[str, str], **spec: Any) -> dict[str, Any]:
         """Create a pod for this scheduler."""
         manifest = {
@@ -115,9 +123,14 @@ class ExtenderWorld:
         found = self.plane.call("GET", f"/api/v1/namespaces/{namespace}/pods")
         return {item["metadata"]["name"]: item["spec"].get("nodeName", "") for item in found["items"]}
 
+    def waiting(self, namespace: str) -> bool:
+        """Whether a pod has no node."""
+        query = "?fieldSelector=spec.nodeName%3D&limit=1"
+        return bool(self.plane.call("GET", f"/api/v1/namespaces/{namespace}/pods{query}")["items"])
+
     def placed(self, namespace: str, seconds: float = 120) -> dict[str, str]:
         """The same, once every pod has a node."""
-        self.plane.until(lambda: all(self.where(namespace).values()), seconds)
+        self.plane.until(lambda: not self.waiting(namespace), seconds)
         return self.where(namespace)
 
     # processes
@@ -126,7 +139,12 @@ class ExtenderWorld:
         (self.folder / "customhouse.yaml").write_text(CONFIGURATION)
         program = str(Path(sys.executable).with_name("customhouse"))
         command = [program, "schedule", "serve", "--state", str(self.folder / "state")]
-        command += ["--config", str(self.folder / "customhouse.yaml"), "--kubeconfig", str(self.plane.kubeconfig)]
+        command += [
+            "--config",
+            str(self.folder / "customhouse.yaml"),
+            "--kubeconfig",
+            str(self.account or self.plane.kubeconfig),
+        ]
         return [*command, *arguments]
 
     def start_extender(self, port: int = 0, log: str = "extender.log") -> subprocess.Popen[bytes]:

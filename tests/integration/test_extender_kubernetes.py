@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from deploy_rendering import account_file, applied, objects
 from extender_world import ON_DEMAND_CPU, ON_DEMAND_H100, ON_DEMAND_T4, SORTS, SPOT_CPU, SPOT_T4, ExtenderWorld
 
 if TYPE_CHECKING:
@@ -57,8 +58,14 @@ def said(world: ExtenderWorld, namespace: str, name: str) -> str:
     return str(found[0].get("message", "")) if found else ""
 
 
-def test_pods_go_where_their_tier_may_and_where_it_is_cheap(world: ExtenderWorld) -> None:
+def test_pods_go_where_their_tier_may_and_where_it_is_cheap(world: ExtenderWorld, repository_root: Path) -> None:
     world.add_nodes(SORTS, 28)
+    # With the rights that are shipped, and no others.
+    deploy = repository_root / "deploy" / "kustomize"
+    files = (deploy / "base/namespace.yaml", deploy / "components/extender/extender.yaml")
+    shipped = [item for file in files for item in objects(file.read_text())]
+    applied(world.plane, [item for item in shipped if item["kind"] not in ("Deployment", "PodDisruptionBudget")])
+    world.account = account_file(world.plane, "customhouse-extender", world.folder / "account")
     child = world.start_extender()
     world.start_scheduler()
     room = world.plane.namespace("extended")
@@ -79,6 +86,10 @@ def test_pods_go_where_their_tier_may_and_where_it_is_cheap(world: ExtenderWorld
     # 2. What no node is left for waits, and its events say which rule that is.
     world.pod(room, "spotless", "batch", {**GPU, "cpu": "1"}, nodeSelector={"karpenter.sh/capacity-type": "on-demand"})
     world.plane.until(lambda: "tier batch runs on spot capacity alone" in said(world, room, "spotless"))
+    asked = world.plane.asked("customhouse-extender")
+    assert {(item["verb"], item["objectRef"]["resource"]) for item in asked} <= {
+        (verb, resource) for verb in ("get", "list", "watch") for resource in ("nodes", "pods")
+    }
     # 3. Killed in the middle: every pod still gets a node.
     for number in range(20):
         world.pod(room, f"late-{number}", "standard", {"cpu": "100m", "memory": "64Mi"})

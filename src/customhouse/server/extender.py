@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import sys
@@ -26,6 +27,8 @@ LOOK_S = 3.0
 """How often is looked for newer rules and prices."""
 SWITCH_S = 0.0005
 """Python's default lets the thread that reads events hold off an answer for 5 ms at a time."""
+COLLECT = (50_000, 20, 50)
+"""How many new objects until Python looks for cycles: an answer makes thousands, and none of them is in one."""
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
 _TEXT, _JSON = "text/plain; charset=utf-8", "application/json"
 
@@ -79,6 +82,7 @@ class ExtenderFace:
         self._measures = Measures()
         self._stop: asyncio.Event | None = None
         self._unready = ""
+        self._settled = False
         self.port = 0
 
     def run(self, host: str, port: int, listening: Callable[[int], None]) -> None:
@@ -136,6 +140,13 @@ class ExtenderFace:
 
     def _say_readiness(self) -> None:
         found = self._extending.ready()
+        if not found and not self._settled:
+            # Rules, prices and the first state of the cluster stay: looking through them again and again is what would
+            # hold up an answer the longest.
+            self._settled = True
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(*COLLECT)
         if bool(found) != bool(self._unready):
             self._tell("not-ready" if found else "ready", {"problem": found})
         self._unready = found
