@@ -9,11 +9,13 @@ from customhouse._kit.digest import json_digest
 from customhouse.app import wiring
 from customhouse.app.controlplane import SOURCE
 from customhouse.app.declared import declarations_of
+from customhouse.app.gateword import gate_word
 from customhouse.app.governance import governance
 from customhouse.app.settings import Settings
 from customhouse.control import inventory as inventories
 from customhouse.control.plan import plan as plan_actions
 from customhouse.control.scenes import of_one_scene
+from customhouse.control.source import Commits
 from customhouse.core.plan import Health, HealthStatus, LiveObject
 from customhouse.core.resource import Declaration, ResourceRef
 
@@ -21,13 +23,17 @@ TARGET = "local"
 
 
 def plan(settings: Settings, repo: str, revision: str) -> dict[str, Any]:
-    """`{"revision","target","actions":[{"action","resource"}],"blocked"}`. Raises SourceError and UsageError.
+    """`{"revision","target","actions":[{"action","resource"}],"blocked","gate"}`. Raises SourceError and UsageError.
 
-    On a cluster each action has `fields` and a `note` too, all of it asked by dry runs; then TargetError is raised as
-    well.
+    `gate` is what the state has on record of the revision (`gate_word`), null without one. On a cluster each action
+    has `fields` and a `note` too, all of it asked by dry runs; then TargetError is raised as well.
     """
     objects = wiring.commits(settings, repo)
     commit = objects.resolve(revision)
+    return {**_plan(settings, repo, objects, commit), "gate": gate_word(settings, commit)}
+
+
+def _plan(settings: Settings, repo: str, objects: Commits, commit: str) -> dict[str, Any]:
     governing = governance(objects, commit, settings.config, wiring.shelf(settings))
     paths, roots = governing.configuration.paths, governing.configuration.render
     declared = declarations_of(objects, commit, paths, roots)

@@ -7,7 +7,8 @@ from typing import Any
 
 from customhouse._kit.clock import to_rfc3339
 from customhouse.app import wiring
-from customhouse.app.memory import RELEASE
+from customhouse.app.coming import on_their_way
+from customhouse.app.memory import RELEASE, Memory
 from customhouse.app.settings import Settings
 from customhouse.core.errors import UsageError
 from customhouse.core.release import Release
@@ -17,14 +18,15 @@ from customhouse.trust.custody_trace import proof_json
 
 
 def history(settings: Settings, name: str | None, limit: int) -> list[dict[str, Any]]:
-    """The releases of a workload (or of all), the newest first, each with what its Decision rested on.
+    """The releases of a workload (or of all), each with what its Decision rested on: those on their way, then the rest.
 
-    Raises TamperError for a Decision that is not what its digest says.
+    Each part has the newest first. Raises TamperError for a Decision that is not what its digest says.
     """
     with wiring.store(settings, create=False) as opened:
         judged: dict[str, Mapping[str, Any]] = {}
         rows = []
-        for item in opened.releases.history(name, limit):
+        coming = on_their_way(settings, Memory(opened.state), opened.decisions, name)
+        for item in [*coming, *opened.releases.history(name, limit)][:limit]:
             if item.decision and item.decision not in judged:
                 judged[item.decision] = _judged(opened.decisions.find(item.decision))
             known = opened.state.get(f"{RELEASE}{item.release}")

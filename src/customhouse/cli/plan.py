@@ -47,12 +47,24 @@ def _show(found: Mapping[str, Any], settings: Settings) -> None:
     write_table("", [*(["Target"] if "targets" in found else []), "Action", "Resource", ""], rows)
     short = found["revision"][:12]
     write_text(found["blocked"] or f"{plural(len(rows), 'action')} to reach {short}")
-    if rows:  # what follows from a revision that is denied is that nothing of this happens
-        talk(settings, f"whether the rules allow it: `customhouse gate --head {short}`")
+    if rows or found["gate"]:  # what follows from a revision that is denied is that nothing of this happens
+        talk(settings, _gate(found["gate"], short))
     observed = [item["name"] for item in found.get("targets", ()) if item["mode"] == "observe"]
     if observed or found.get("mode") == "observe":
         which = f"{', '.join(observed)}: observed" if observed else "this cluster is observed"
         talk(settings, f"{which}: nothing of it is done before `customhouse adopt` is merged")
+
+
+def _gate(said: Mapping[str, Any] | None, short: str) -> str:
+    if said is None:
+        return f"whether the rules allow it: `customhouse gate --head {short}`"
+    when = f" ({said['at'][:19]}Z)" if said["at"] else ""
+    if said["verdict"] == "undecided":
+        return f"the gate could not decide{when}: {said['text']}"
+    if said["verdict"] == "deny":
+        return f"the gate denies it{when}, so nothing of this is done: {said['text']}"
+    word = "it was allowed and is what is deployed" if said["deployed"] else f"the gate allows it{when}"
+    return f"{word}, with a warning: {said['text']}" if said["text"] else word
 
 
 def _value(value: object) -> str:

@@ -99,7 +99,10 @@ def _named(resource: Mapping[str, str]) -> str:
 @formats("json")
 @common
 def history(name: str | None, limit: int, output: str, settings: Settings) -> None:
-    """Show the releases of a workload: commit, author, reviewers, verdict, evidence, time and how it ended."""
+    """Show the releases of a workload: commit, author, reviewers, verdict, evidence, time and how it ended.
+
+    Those that are on their way come first, with what they wait for.
+    """
     from customhouse.app.records import history as releases
 
     found = releases(settings, name, limit)
