@@ -129,22 +129,7 @@ def as_document(configuration: Configuration) -> dict[str, Any]:
             }
             for item in configuration.environments
         },
-        "policy": {
-            "trustedRegistries": list(configuration.trusted_registries),
-            "requiredLabels": list(configuration.required_labels),
-            "requireSignedCommits": configuration.require_signed_commits,
-            "maxExceptionDays": configuration.max_exception_days,
-            "frameworks": {
-                name: _without_none({"min": low, "below": high})
-                for name, (low, high) in configuration.frameworks.items()
-            },
-            "bundle": configuration.bundle,
-            "bundles": [item.to_json() for item in configuration.bundles],
-            "canary": {} if configuration.canary is None else configuration.canary.to_json(),
-            "gatekeeper": configuration.gatekeeper,
-            "conftest": configuration.conftest,
-            "waivers": configuration.waivers,
-        },
+        "policy": _policy(configuration),
         "trust": {
             "allowedSigners": configuration.allowed_signers,
             "gpgKeys": list(configuration.gpg_keys),
@@ -185,6 +170,24 @@ def as_document(configuration: Configuration) -> dict[str, Any]:
         "alerts": {"alertmanager": configuration.alertmanager} if configuration.alertmanager else None,
     }
     return {name: _without_none(value) for name, value in document.items() if value is not None}
+
+
+def _policy(configuration: Configuration) -> dict[str, Any]:
+    return {
+        "trustedRegistries": list(configuration.trusted_registries),
+        "requiredLabels": list(configuration.required_labels),
+        "requireSignedCommits": configuration.require_signed_commits,
+        "maxExceptionDays": configuration.max_exception_days,
+        "frameworks": {
+            name: _without_none({"min": low, "below": high}) for name, (low, high) in configuration.frameworks.items()
+        },
+        "bundle": configuration.bundle,
+        "bundles": [item.to_json() for item in configuration.bundles],
+        "canary": {} if configuration.canary is None else configuration.canary.to_json(),
+        "gatekeeper": configuration.gatekeeper,
+        "conftest": configuration.conftest,
+        "waivers": configuration.waivers,
+    }
 
 
 def _target(configuration: Configuration) -> dict[str, Any]:
