@@ -64,8 +64,8 @@ def simulated(asked: Experiment, clock: Clock | None = None) -> tuple[dict[str, 
     return _answer(asked, run, seconds, nodes, pods), run
 
 
-DEAR_WHEN_PRICED = 0.2
-"""How much our policy weighs a price that it is given, in GPUs per doubled price; see docs/scheduling.md."""
+DEAR_WHEN_PRICED = 0.5
+"""How much our policy weighs a price that it is given: in fragments of a GPU, for a GPU of twice the mean price."""
 
 
 def _answer(asked: Experiment, run: Run, seconds: float, nodes: Sequence[Node], pods: Sequence[Pod]) -> dict[str, Any]:
@@ -92,28 +92,52 @@ def _answer(asked: Experiment, run: Run, seconds: float, nodes: Sequence[Node], 
 
 
 def costs(run: Run, nodes: Sequence[Node]) -> dict[str, Any]:
-    """What the run's GPUs cost an hour at its end, in two readings, as decimal text; null where a price is missing.
+    """What the run's GPUs cost an hour, in two readings, as decimal text; null where a price is missing.
 
-    `cost_per_hour`: of the parts of GPUs that pods hold. `cost_per_hour_of_nodes_in_use`: of every GPU of each node
-    that has a pod. `cost_per_allocated_gpu_hour` is the first by the GPUs that pods hold, over the whole run: each
-    arrival counts as one hour, so that it says what the pods paid while the cluster filled.
+    Held: the parts of GPUs that pods hold. In use: every GPU of each node that has a pod, as a bill has it where empty
+    nodes are given back. `cost_per_hour` (held) and `cost_per_hour_of_nodes_in_use` are at the end of the run;
+    `cost_per_allocated_gpu_hour` has both by the GPUs that pods hold, at points of the demand and as `mean` over the
+    run, in which each arrival counts as one hour: what was paid while the cluster filled.
     """
     unpriced = sorted({node.model for node in nodes if node.gpus and node.price is None})
     names = ("cost_per_hour", "cost_per_hour_of_nodes_in_use", "cost_per_allocated_gpu_hour")
     if unpriced:
         return {**dict.fromkeys(names), "unpriced": unpriced}
-    held = spent = held_hours = spent_hours = 0
+    now, hours = _Bill(), _Bill()
     used: set[int] = set()
-    for pod, place in zip(run.pods, run.places, strict=True):
+    points: dict[str, dict[str, str]] = {}
+    waiting = list(CURVE)
+    for i, (pod, place) in enumerate(zip(run.pods, run.places, strict=True)):
         if place is not None:
-            used.add(place.row)
-            held += pod.shape.gpu_total
-            spent += pod.shape.gpu_total * (run.nodes[place.row].price or 0)
-        held_hours += held
-        spent_hours += spent
-    standing = sum(run.nodes[row].gpus * (run.nodes[row].price or 0) for row in used)
-    each = None if not held_hours else _usd(spent_hours // held_hours)
-    return {**dict(zip(names, (_usd(spent // WHOLE), _usd(standing), each), strict=True)), "unpriced": []}
+            price = run.nodes[place.row].price or 0
+            now.held += pod.shape.gpu_total
+            now.spent += pod.shape.gpu_total * price
+            if place.row not in used:
+                used.add(place.row)
+                now.standing += run.nodes[place.row].gpus * WHOLE * price
+        hours.add(now)
+        while waiting and run.arrived[i] >= waiting[0] * 100:
+            points[f"{waiting.pop(0):g}"] = now.each()
+    ends = (_usd(now.spent // WHOLE), _usd(now.standing // WHOLE), {**points, "mean": hours.each()})
+    return {**dict(zip(names, ends, strict=True)), "unpriced": []}
+
+
+@dataclass(slots=True)
+class _Bill:
+    """Thousandths of GPUs that pods hold, and what they and the nodes in use cost (10⁻¹² of a dollar, thousandfold)."""
+
+    held: int = 0
+    spent: int = 0
+    standing: int = 0
+
+    def add(self, other: _Bill) -> None:
+        self.held += other.held
+        self.spent += other.spent
+        self.standing += other.standing
+
+    def each(self) -> dict[str, str]:
+        held = max(1, self.held)
+        return {"held": _usd(self.spent // held), "in_use": _usd(self.standing // held)}
 
 
 def _usd(pico: int) -> str:

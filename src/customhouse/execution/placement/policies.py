@@ -18,6 +18,9 @@ from customhouse.execution.placement.stream import GoRandom
 from customhouse.execution.placement.workload import WHOLE, Shape
 
 NOWHERE = -np.inf
+_RENEWED = 200
+_MOST_SCORES = 20_000_000
+"""Remembered scores, of all shapes: 320 MB. A list with more shapes is placed all the same, only more slowly."""
 _ALL_AGAIN = 0.5
 """When so much of the nodes has changed since a shape was last asked for, all are scored anew."""
 
@@ -27,6 +30,9 @@ class Scorer(Protocol):
 
     def scores(self, shape: Shape, rows: Array) -> tuple[Array, Array]:
         """For nodes that have room: the score of each, and the GPU that gives a part (-1: the pod takes no part)."""
+
+    def renew(self) -> bool:
+        """Asked every `_RENEWED` changes: whether nodes that have not changed are scored otherwise from now on."""
 
 
 @dataclass(slots=True)
@@ -46,14 +52,21 @@ class Chooser:
         self.room = room
         self._scorer = scorer
         self._seen: dict[Shape, _Seen] = {}
+        self._renewed = 0
 
     def view(self, shape: Shape) -> _Seen:
         """The scores of all nodes for the shape, as the nodes are now; `NOWHERE` where it has no room."""
         room = self.room
+        if len(room.changed) - self._renewed >= _RENEWED:
+            self._renewed = len(room.changed)
+            if self._scorer.renew():
+                self._seen.clear()
         seen = self._seen.get(shape)
         if seen is None:
             count = len(room.nodes)
             seen = _Seen(room.allowed(shape), np.full(count, NOWHERE), np.full(count, -1), len(room.changed))
+            while self._seen and (len(self._seen) + 1) * count > _MOST_SCORES:
+                del self._seen[next(iter(self._seen))]
             self._seen[shape] = seen
             rows = np.flatnonzero(seen.allowed)
         elif len(room.changed) - seen.upto > _ALL_AGAIN * len(room.nodes):
@@ -109,6 +122,10 @@ class BestFit:
     def __init__(self, room: Room) -> None:
         self._room = room
 
+    def renew(self) -> bool:
+        """See Scorer."""
+        return False
+
     def scores(self, shape: Shape, rows: Array) -> tuple[Array, Array]:
         """See Scorer."""
         room = self._room
@@ -127,6 +144,10 @@ class Fgd:
     def __init__(self, room: Room, common: Sequence[Typical]) -> None:
         self._room = room
         self._usable = Usable(room, common)
+
+    def renew(self) -> bool:
+        """See Scorer."""
+        return False
 
     def scores(self, shape: Shape, rows: Array) -> tuple[Array, Array]:
         """See Scorer."""

@@ -12,6 +12,8 @@ from customhouse.execution.placement.workload import WHOLE, Shape
 
 MOST_SHAPES = 12
 """Shapes of pods that are tried as the one to move; those with the least part of a GPU first."""
+_AGAIN = 40
+"""So many changes of nodes later, a shape for which no move was found is looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class Repacker:
         Of all pods that would make room it is one whose new place is worth most to the policy.
         """
         room = self._room
-        if self._hopeless.get(shape) == len(room.changed):
+        if len(room.changed) - self._hopeless.get(shape, -_AGAIN) < _AGAIN:
             return None
         best: tuple[float, int, int] | None = None
         found = self._placed.kinds(self._placed.making_room(room, shape, self._chooser.view(shape).allowed))
