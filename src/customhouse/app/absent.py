@@ -1,6 +1,6 @@
-"""What an Argo CD or Flux object had rendered and now names where it is not here: that is no deletion.
+"""What an Argo CD or Flux object had rendered and now names in a registry, not here: that is no deletion.
 
-A line of the lock file that goes, a registry that is no longer trusted, a folder of another repository: the objects
+A line of the lock file that goes, a registry that is no longer trusted, a chart in place of a folder: the objects
 are not declared any more, yet nobody said that they are to go. To delete them and to leave them are both guesses.
 """
 

@@ -72,7 +72,7 @@ def application_roots(
         elif one.part("helm")[0] or one.part("kustomize")[0]:
             raise refused(item, f"{one.pointer}/path", f"{path or '.'} holds neither a chart nor a kustomization")
         elif not files_below(one.files, path):
-            sight.miss(item, f"{one.pointer}/path", path)
+            sight.elsewhere[item.locate(f"{one.pointer}/path"), path] = None
         else:
             yield from _directory(one)
 

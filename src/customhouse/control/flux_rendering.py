@@ -47,7 +47,10 @@ def kustomization_roots(
         path, files = None if path is None else joined(mount.folder, path or "."), mount.files
     if path is None or not files_below(files, path):
         named = f"{spec.get('path') or './'} ({reason})" if reason else str(spec.get("path") or "./")
-        sight.miss(item, "/spec/path", named)
+        if reason or mount is not None:
+            sight.miss(item, "/spec/path", named)
+        else:
+            sight.elsewhere[item.locate("/spec/path"), named] = None
         return  # of another repository
     overrides: dict[str, Any] = {
         name: spec[name] for name in ("namePrefix", "nameSuffix", "patches", "images") if spec.get(name)
@@ -210,7 +213,7 @@ def release_roots(
     else:
         path = local(inner.get("chart"))
         if path is None or joined(path, CHART) not in files:
-            sight.miss(item, "/spec/chart/spec/chart", f"the chart {inner.get('chart')}")
+            sight.elsewhere[item.locate("/spec/chart/spec/chart"), f"the chart {inner.get('chart')}"] = None
             return  # of another repository
     if spec.get("postRenderers"):
         raise refused(

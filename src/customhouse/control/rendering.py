@@ -109,7 +109,7 @@ class Sight:
     elsewhere: dict[tuple[Location, str], None] = field(default_factory=dict)
     """Where an object names something to render that is not in this tree, and what it names."""
     missing: dict[ResourceRef, tuple[Location, str]] = field(default_factory=dict)
-    """The objects among these that name a folder, chart or artifact."""
+    """The objects among these that name a chart or artifact of a registry. A folder that is gone was emptied in Git."""
     values: set[str] = field(default_factory=set)
     """Files that are values of a chart which is not here: they are no objects."""
     fetched: tuple[Fetched, ...] = ()
