@@ -38,6 +38,12 @@ class ProgramError(Exception):
         self.stderr = stderr
 
 
+def without_core_files() -> None:
+    """For who holds values that are to be in memory alone: a crash of it or of what it starts leaves no file of that."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
     """A program that ended: exit status and what it wrote."""

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from customhouse._kit.process import without_core_files
 from customhouse.app.settings import Settings
 from customhouse.control.sealed import Opener, is_sealed, mac_of
 from customhouse.core.errors import CannotDecideError, ConfigError
@@ -36,6 +37,7 @@ def opener(settings: Settings, read: Callable[[str], bytes | None], declared: It
     sealed = {mac_of(item.manifest): item.location.file for item in declared if is_sealed(item.manifest)}
     if not sealed:
         return None
+    without_core_files()
     from customhouse.control.adapters.sops import SealedFile, SopsOpener
 
     def reader(path: str) -> Callable[[], bytes]:
@@ -153,6 +155,7 @@ def secret_provider(
     """
     from customhouse.execution.adapters import secrets
 
+    without_core_files()
     said = settings.environment
 
     def from_repository(namespace: str, name: str, key: str) -> str | None:
