@@ -39,7 +39,7 @@ class ProgramError(Exception):
 
 
 def without_core_files() -> None:
-    """For who holds values that are to be in memory alone: a crash of it or of what it starts leaves no file of that."""
+    """For who holds values that are to be in memory alone: a crash of it, or of what it starts, leaves no file."""
     _, hard = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
