@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from convergence_world import ConvergenceWorld, config_map, deployment
 
-from customhouse.control.convergence import Conduct
-from customhouse.control.tracked import OWNER, ForeignInventoryError, Tracked
-from customhouse.core.errors import StateError
+from customhouse._kit.clock import SystemClock
+from customhouse.control.convergence import Conduct, Convergence
+from customhouse.control.tracked import FOLLOWED, LABEL, OWNER, ForeignInventoryError, Inventories, Tracked
+from customhouse.core.errors import StateError, TargetError
 from customhouse.core.resource import ResourceRef
+from customhouse.execution.adapters.kubernetes.client import KubernetesCluster
+from customhouse.execution.adapters.kubernetes.kubeconfig import read_access
+from customhouse.execution.health import health
+from customhouse.execution.sightings import Sightings
 from kubernetes_plane import ControlPlane
 
 pytestmark = pytest.mark.part("kubernetes")
@@ -168,3 +174,91 @@ def test_an_inventory_belongs_to_the_repository_that_it_names_until_that_is_edit
         assert "mine3" not in other.versions("ConfigMap", place)
     finally:
         other.end()
+
+
+def test_rights_that_are_lost_never_read_as_nothing_being_there(
+    world: ConvergenceWorld, kubernetes: ControlPlane, tmp_path: Path
+) -> None:
+    place, rights = kubernetes.namespace("lost"), "/apis/rbac.authorization.k8s.io/v1"
+    accounts = f"{_NAMESPACES}/{world.home}/serviceaccounts"
+    kubernetes.call("POST", accounts, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "ours"}})
+    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    access = json.loads(kubernetes.kubeconfig.read_text())
+    access["users"][0]["user"] = {"token": kubernetes.call("POST", f"{accounts}/ours/token", asked)["status"]["token"]}
+    (tmp_path / "kubeconfig").write_text(json.dumps(access))
+    group = {"apiVersion": "rbac.authorization.k8s.io/v1"}
+
+    def grant(kind: str, path: str, verbs: list[str]) -> None:
+        metadata, rules = {"name": place}, [{"apiGroups": [""], "resources": ["configmaps"], "verbs": verbs}]
+        kubernetes.apply(
+            f"{path}{kind.lower()}s/{place}", {**group, "kind": kind, "metadata": metadata, "rules": rules}
+        )
+        ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": place}
+        bound = {"subjects": [{"kind": "ServiceAccount", "name": "ours", "namespace": world.home}], "roleRef": ref}
+        binding = {**group, "kind": f"{kind}Binding", "metadata": metadata, **bound}
+        kubernetes.apply(f"{path}{kind.lower()}bindings/{place}", binding)
+
+    everywhere, here = f"{rights}/", f"{rights}/namespaces/{world.home}/"
+    grant("ClusterRole", everywhere, ["get", "list", "watch", "create", "patch", "delete"])
+    grant("Role", here, ["list", "create", "patch"])
+
+    def refused(look: Callable[[], Any]) -> str:
+        try:
+            look()
+        except TargetError as error:
+            return str(error) if "forbidden" in str(error) else ""
+        return ""
+
+    def begin() -> None:
+        world.end()
+        world.cluster = KubernetesCluster(read_access([tmp_path / "kubeconfig"]), {}, SystemClock())
+        world.sight = Sightings(world.cluster, health, SystemClock())
+        inventory = Inventories(world.cluster, world.state, "test", world.source, world.home)
+        world.convergence = Convergence(world.cluster, world.sight, inventory, SystemClock(), world.conduct)
+        world.convergence.load()
+
+    maps = [config_map(f"c{number}", place) for number in range(4)]
+    kubernetes.until(lambda: not refused(begin))
+    world.declare(*maps)
+    world.settle()
+    one = ResourceRef("v1", "ConfigMap", place, "c0")
+    for again in (False, True):  # in the middle of its work, and after a restart
+        grant("ClusterRole", everywhere, ["create", "patch", "delete"])
+        kubernetes.until(lambda: refused(lambda: world.cluster.get([one])))
+        if again:
+            begin()
+        world.declare(*maps[:3])
+        kubernetes.until(lambda: refused(world.convergence.step))
+        assert len(world.convergence.inventory.entries) == 4
+    assert {f"c{number}" for number in range(4)} < world.versions("ConfigMap", place).keys()
+    grant("Role", here, ["create", "patch"])
+    kubernetes.until(lambda: refused(begin))
+    # With its rights it goes on where it was.
+    grant("Role", here, ["list", "create", "patch"])
+    grant("ClusterRole", everywhere, ["get", "list", "watch", "create", "patch", "delete"])
+    kubernetes.until(lambda: not refused(begin))
+    world.declare(*maps[:3])
+    world.until(lambda: "c3" not in world.versions("ConfigMap", place))
+
+
+def test_every_note_of_what_was_applied_last_counts_whatever_it_is_called(world: ConvergenceWorld) -> None:
+    inventory = world.convergence.inventory
+    inventory.revision = "a" * 40
+    inventory.unlike = lambda found: "" if found == "a" * 40 else "which is strange"
+    inventory.follow()
+    assert world.get("ConfigMap", world.home, "followed-repository")["data"] == {"revision": "a" * 40}
+    metadata = {"labels": {FOLLOWED: "v1"}, "annotations": {LABEL: "repository"}}
+    for name, data in (("another", {"revision": "b" * 40}), ("empty", None)):
+        note = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, **metadata}, "data": data}
+        created(world, world.home, note)
+        with pytest.raises(ForeignInventoryError, match="which is strange") as error:
+            inventory.others()
+        assert f"delete configmap {name}" in (error.value.hint or "")
+        world.delete("ConfigMap", world.home, name)
+    inventory.others()
+    # Somebody else's source is none of ours.
+    strange = {"name": "theirs", "labels": {FOLLOWED: "v1"}, "annotations": {LABEL: "theirs"}}
+    created(
+        world, world.home, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": strange, "data": {"revision": "c"}}
+    )
+    inventory.restore()

@@ -9,6 +9,7 @@ import click
 
 from customhouse.app.settings import Settings
 from customhouse.cli.output import common, talk, write_text
+from customhouse.core.errors import UsageError
 
 NAMES = ("customhouse-webhook.customhouse-system.svc", "localhost", "127.0.0.1")
 
@@ -78,6 +79,11 @@ def webhook(
     if allowed or target:
         settings = replace(
             settings, allowed=Path(allowed) if allowed else settings.allowed, target=target or settings.target
+        )
+    if settings.allowed is not None and repo is None:
+        raise UsageError(
+            "which commit is allowed says nothing without a repository",
+            hint="name it with --repo; --config alone (without --allowed, CUSTOMHOUSE_ALLOWED) knows of no commits",
         )
     if keep_applied:
         authorities = Path(ca) if ca else settings.state / "webhook" / "ca.crt"

@@ -189,19 +189,20 @@ class Inventories:
         """
         if not self.revision:
             return
-        for manifest in self._listed(FOLLOWED):
-            if _note(manifest, LABEL) == self.source:
-                self._followed = str((manifest.get("data") or {}).get("revision", ""))
-                why = "" if self._followed == self.revision else self.unlike(self._followed)
-                if why:
-                    raise self._elsewhere(why)
-                return
         self._followed = ""
+        for manifest in self._listed(FOLLOWED):
+            if _note(manifest, LABEL) != self.source:
+                continue
+            found = str((manifest.get("data") or {}).get("revision", ""))
+            why = "" if found == self.revision else self.unlike(found)
+            if why:
+                raise self._elsewhere(found, why, str(manifest["metadata"]["name"]))
+            if manifest["metadata"]["name"] == f"followed-{self.source}":
+                self._followed = found
 
-    def _elsewhere(self, why: str) -> ForeignInventoryError:
-        name = f"followed-{self.source}"
+    def _elsewhere(self, found: str, why: str, name: str) -> ForeignInventoryError:
         return ForeignInventoryError(
-            f"the objects of the source {self.source!r} were applied last from the commit {self._followed[:12]!r}, "
+            f"the objects of the source {self.source!r} were applied last from the commit {found[:12]!r}, "
             f"{why}: nothing is applied or deleted",
             where=f"ConfigMap {self.namespace}/{name}",
             hint="give a copy of a repository a target.source of its own; if this one is to take over (history was "
@@ -232,7 +233,7 @@ class Inventories:
             if listed.problem:
                 raise TargetError(f"the inventories cannot be read: {listed.problem}", where=self.namespace)
             return listed.objects
-        return ()
+        raise TargetError("the inventories cannot be read: nothing was answered", where=self.namespace)
 
     def put(self, entry: Tracked) -> None:
         """Add or replace one; `save` makes it last."""
