@@ -65,7 +65,6 @@ def main() -> int:
         try:
             with ThreadPoolExecutor(8) as pool:
                 list(pool.map(lambda start: world.add_nodes(SORTS, given.nodes, start, 8), range(8)))
-            plane.until(world.ready, 600)
             return measure(world, given.pods, without=given.without)
         finally:
             world.stop(nodes=False)

@@ -170,11 +170,22 @@ class ExtenderWorld:
         text = subprocess.run(command, capture_output=True, check=True, cwd=self.folder).stdout
         document: dict[str, Any] = json.loads(text)
         document["clientConnection"] = {"kubeconfig": str(self.plane.kubeconfig), "qps": 500, "burst": 1000}
+        document["extenders"][0]["httpTimeout"] = (
+            "60s"  # what is shown is what it answers, not how fast this machine is
+        )
         document["leaderElection"] = {"leaderElect": False}
         return document
 
+    def pools(self) -> str:
+        """What `schedule pools -o yaml` prints, with the extender's own rights."""
+        command = [*self.command("--after", "0", "-o", "yaml")]
+        command[command.index("serve")] = "pools"
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=self.folder)
+        return done.stdout
+
     def start_scheduler(self, *, extended: bool = True) -> None:
-        """Start the second scheduler with the printed configuration."""
+        """Start the second scheduler with the printed configuration, once the nodes may be used."""
+        self.plane.until(self.ready, 600)
         place = self.folder / "scheduler.json"
         place.write_text(json.dumps({**self.configuration(), **({} if extended else {"extenders": []})}))
         with socket.create_server(("127.0.0.1", 0)) as free:

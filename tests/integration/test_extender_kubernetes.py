@@ -86,6 +86,15 @@ def test_pods_go_where_their_tier_may_and_where_it_is_cheap(world: ExtenderWorld
     # 2. What no node is left for waits, and its events say which rule that is.
     world.pod(room, "spotless", "batch", {**GPU, "cpu": "1"}, nodeSelector={"karpenter.sh/capacity-type": "on-demand"})
     world.plane.until(lambda: "tier batch runs on spot capacity alone" in said(world, room, "spotless"))
+    # A GPU that the cluster has not got leads to a node pool, which its API takes.
+    world.pod(room, "elsewhere", "critical-inference", GPU, nodeSelector={"nvidia.com/gpu.product": "NVIDIA-L4"})
+    world.plane.until(lambda: said(world, room, "elsewhere"))
+    world.plane.install_crds("karpenter")
+    pools = {item["metadata"]["name"]: item for item in objects(world.pools())}
+    pool = pools["critical-inference-l4-on-demand"]
+    assert pool["spec"]["limits"] == {"nvidia.com/gpu": "1"}
+    made = f"/apis/karpenter.sh/v1/nodepools/{pool['metadata']['name']}"
+    assert world.plane.apply(made, pool, dry_run=True)["spec"]["template"]["spec"]["requirements"]
     asked = world.plane.asked("customhouse-extender")
     assert {(item["verb"], item["objectRef"]["resource"]) for item in asked} <= {
         (verb, resource) for verb in ("get", "list", "watch") for resource in ("nodes", "pods")
@@ -95,7 +104,8 @@ def test_pods_go_where_their_tier_may_and_where_it_is_cheap(world: ExtenderWorld
         world.pod(room, f"late-{number}", "standard", {"cpu": "100m", "memory": "64Mi"})
         if number == 10:
             child.kill()
-    world.plane.call("DELETE", f"/api/v1/namespaces/{room}/pods/spotless?gracePeriodSeconds=0")
+    for name in ("spotless", "elsewhere"):
+        world.plane.call("DELETE", f"/api/v1/namespaces/{room}/pods/{name}?gracePeriodSeconds=0")
     world.placed(room)
 
 

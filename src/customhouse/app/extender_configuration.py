@@ -24,6 +24,18 @@ WEIGHT = 10
 """Of the extender's 0 to 10, beside the sum of the scheduler's own scores: one rank is 100 points, as much as the whole
 of a plugin of weight 1."""
 
+# By default the scheduler spreads pods, which is the contrary of packing.
+_PACKING = {
+    "scoringStrategy": {
+        "type": "MostAllocated",
+        "resources": [
+            {"name": "cpu", "weight": 1},
+            {"name": "memory", "weight": 1},
+            {"name": "nvidia.com/gpu", "weight": 5},
+        ],
+    }
+}
+
 
 def certificates_of(
     settings: Settings, names: Sequence[str], given: ServingFiles | None, clients: Path | None, now: datetime
@@ -54,7 +66,7 @@ def scheduler_configuration(
         "kind": "KubeSchedulerConfiguration",
         **({"clientConnection": {"kubeconfig": kubeconfig}} if kubeconfig else {}),
         "percentageOfNodesToScore": 100,
-        "profiles": [{"schedulerName": name}],
+        "profiles": [{"schedulerName": name, "pluginConfig": [{"name": "NodeResourcesFit", "args": _PACKING}]}],
         "extenders": [
             {
                 "urlPrefix": url,
