@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -72,7 +73,8 @@ spec:
     trusted = f"policy:\n  trustedRegistries: ['{registry.host}/charts']\n"
     world.push({"customhouse.yaml": world.rules.replace("policy:\n", trusted)}, "Trust the registry")
     world.put("other", "stays")
-    world.start(PATH=f"{helm.parent}{os.pathsep}{os.environ['PATH']}")
+    path = f"{helm.parent}{os.pathsep}{os.environ['PATH']}"
+    world.start(PATH=path)
     world.until(lambda: world.overview().get("deployed"))
     world.push({"release.yaml": release, "customhouse.lock.yaml": write_lock([first]).decode()}, "Web 1.0.0")
     world.until(lambda: world.text("web") == "1.0.0", 120)
@@ -82,14 +84,18 @@ spec:
     told = [entry.body["text"] for entry in world.entries("fetched")]
     assert told == ["rendered from elsewhere: web 1.0.0", "rendered from elsewhere: web 1.1.0"]
 
-    # The registry goes: what is here stays, and is healed. Then the line goes: that cannot be decided.
+    # The registry goes: what somebody edits is put right without it. Then the line goes: that cannot be decided.
     registry.stop()
-    path = f"/api/v1/namespaces/{world.namespace}/configmaps/web?fieldManager=kubectl-edit"
-    world.plane.call("PATCH", path, {"data": {"text": "mine"}}, content="application/merge-patch+json")
+    place = f"/api/v1/namespaces/{world.namespace}/configmaps/web?fieldManager=kubectl-edit"
+    world.plane.call("PATCH", place, {"data": {"text": "mine"}}, content="application/merge-patch+json")
     world.until(lambda: world.text("web") == "1.1.0")
     world.push({"customhouse.lock.yaml": write_lock([]).decode()}, "No line")
     world.problem("could not decide", "had objects rendered, and now they are not here")
     assert world.text("web") == "1.1.0"
     assert world.overview()["deployed"] == commit
-    world.push({"release.yaml": None}, "Nor the release: that is a deletion")
-    world.until(lambda: world.text("web") == "")
+    # The cache goes too, and all is started again: it says so, and touches nothing.
+    assert world.end() == 0
+    shutil.rmtree(world.root / "nobody" / ".cache")
+    world.start(PATH=path)
+    world.problem("charts/web: http://127.0.0.1")
+    assert world.text("web") == "1.1.0"

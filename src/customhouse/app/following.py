@@ -187,10 +187,10 @@ class Following:
         """Write what serving processes ask for, where a state is from before they did. Raises CannotDecideError."""
         deployed = self._memory.deployed
         if deployed is not None and not (self._settings.state / wiring.ADMITTED).is_dir():
-            governing, declared = self._standing.governing(), self._standing.declared()
+            governing = self._standing.governing()
             if governing.configuration.clusters:
                 return  # nothing serves on this machine
-            self._admit(deployed.revision, declared, governing, self._clock.now())
+            self._admit(deployed.revision, self._standing.declared(), governing, self._clock.now())
 
     def _admit(self, commit: str, declared: Sequence[Declaration], governing: Governance, at: datetime) -> None:
         index = wiring.evidence_index(self._settings, governing.configuration, ask=False)

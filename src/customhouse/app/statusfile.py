@@ -15,9 +15,19 @@ _FILE = "overview.json"
 
 def write_status(settings: Settings, picture: Overview) -> None:
     """Replace the file at once; it is a copy for readers, nothing is decided by it."""
+    _replace(settings, picture.to_json())
+
+
+def write_problem(settings: Settings, problem: str) -> None:
+    """Put a problem on the last picture, when no new one can be made. Raises StateError, OSError."""
+    if (settings.state / _FILE).is_file():
+        _replace(settings, read_status(settings) | {"problem": problem})
+
+
+def _replace(settings: Settings, picture: dict[str, Any]) -> None:
     place = settings.state / _FILE
     draft = place.with_suffix(".new")
-    draft.write_text(json.dumps(picture.to_json()), encoding="utf-8")
+    draft.write_text(json.dumps(picture), encoding="utf-8")
     os.replace(draft, place)
 
 

@@ -16,9 +16,9 @@ from customhouse.app.overview import Overview
 from customhouse.app.policynotices import PolicyNotices
 from customhouse.app.protections import ProtectionWatch
 from customhouse.app.snapshot import Publisher
-from customhouse.app.statusfile import write_status
+from customhouse.app.statusfile import write_problem, write_status
 from customhouse.app.vulnwatch_loop import VulnerabilityWatch
-from customhouse.core.errors import CustomhouseError, StateError
+from customhouse.core.errors import CannotDecideError, CustomhouseError, StateError
 
 PULSE_S = 0.5
 """The longest pause between two steps: a push is fetched, judged and applied within one or two of them."""
@@ -118,8 +118,8 @@ def run(
                 drift.step(picture.cluster)
                 if live.show(picture):
                     write_status(plane.settings, picture)
-        except (StateError, OSError) as error:
-            plane.problem = f"nothing can be recorded, so nothing is done: {error}"
+        except (StateError, OSError, CannotDecideError) as error:
+            plane.problem = _halted(plane, error)
             live.trouble(plane.problem)
             seen, pause = -1, RETRY_S
         if plane.problem != told and on_problem is not None:
@@ -141,6 +141,17 @@ def run(
             plane.wait(pause)
     audit.stop()
     drift.stop()
+
+
+def _halted(plane: ControlPlane, error: Exception) -> str:
+    """The problem of a step that came to nothing, for the board; where it can be written, for `status` too."""
+    if not isinstance(error, CannotDecideError):
+        return f"nothing can be recorded, so nothing is done: {error}"
+    # What is deployed cannot be read: a chart of it, with its registry and every copy gone. It is asked for again.
+    problem = plane.problem or str(error)
+    with suppress(StateError, OSError):
+        write_problem(plane.settings, problem)
+    return problem
 
 
 def _propose(plane: ControlPlane, optimiser: Optimiser) -> None:
