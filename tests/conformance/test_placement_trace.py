@@ -1,0 +1,62 @@
+"""The published experiment on the given trace: our rebuilt policies beside the published means, and ours beside them.
+
+Two seeds of ten, so that it is quick; `benchmarks/placement.py` runs all.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from customhouse.app.scheduling import Experiment, simulated
+
+
+@pytest.fixture(scope="module")
+def published(shared_data: Path) -> dict[tuple[str, str], tuple[float, float]]:
+    with (shared_data / "placement" / "published.csv").open() as stream:
+        return {
+            (row["trace"], row["policy"]): (
+                float(row["gpu_allocation_percent_at_130_demand"]),
+                float(row["stdev_over_seeds"]),
+            )
+            for row in csv.DictReader(stream)
+        }
+
+
+def allocated(shared_data: Path, trace: str, policy: str, seed: int, window: int = 0) -> float:
+    folder = shared_data / "placement"
+    nodes, pods = folder / "openb_node_list_gpu_node.csv", folder / f"openb_pod_list_{trace}.csv"
+    answer, _ = simulated(Experiment(str(nodes), str(pods), policy, seed, window=window))
+    return float(answer["gpu_allocation_percent"])
+
+
+@pytest.mark.parametrize(
+    ("trace", "policy", "name"),
+    [
+        ("default", "random", "Random"),
+        ("default", "best-fit", "BestFit"),
+        ("default", "fgd", "FGD"),
+        ("gpuspec25", "fgd", "FGD"),
+        ("multigpu50", "fgd", "FGD"),
+    ],
+)
+def test_the_published_policies_come_to_the_published_parts(
+    shared_data: Path, published: dict[tuple[str, str], tuple[float, float]], trace: str, policy: str, name: str
+) -> None:
+    mean, deviation = published[trace, name]
+    assert allocated(shared_data, trace, policy, 42) == pytest.approx(mean, abs=max(0.25, 4 * deviation))
+
+
+@pytest.mark.parametrize("trace", ["default", "gpuspec25"])
+def test_ours_leaves_less_unused_than_the_best_published_policy(
+    shared_data: Path, published: dict[tuple[str, str], tuple[float, float]], trace: str
+) -> None:
+    ours = allocated(shared_data, trace, "customhouse", 42)
+    assert ours > allocated(shared_data, trace, "fgd", 42)
+    assert ours > published[trace, "FGD"][0]
+
+
+def test_looking_ahead_reaches_96_percent(shared_data: Path) -> None:
+    assert allocated(shared_data, "default", "customhouse", 43, window=150) >= 96.0

@@ -1,0 +1,138 @@
+"""`schedule simulate`: its answer, its files, and what it says of lists that are wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from customhouse.app.scheduling_files import MOST_NODES, read_nodes, read_pods
+from customhouse.cli.program import run
+from customhouse.core.errors import UsageError
+
+NODES = "sn,cpu_milli,memory_mib,gpu,model\nn0,8000,9000,2,T4\nn1,8000,9000,2,G2\nn2,8000,9000,0,\n"
+PODS = "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec\n"
+PODS += "a,1000,1000,1,1000,\nb,1000,1000,1,500,T4\nc,1000,1000,1,1000,H100\nd,1000,1000,0,0,\n"
+PRICES = "model,usd_per_gpu_hour,spot_usd_per_gpu_hour\nT4,0.35,0.11\nG2,2,\n"
+
+
+@pytest.fixture
+def lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nodes.csv").write_text(NODES)
+    (tmp_path / "pods.csv").write_text(PODS)
+    (tmp_path / "prices.csv").write_text(PRICES)
+    return tmp_path
+
+
+def simulate(*more: str) -> int:
+    return run(["schedule", "simulate", "--nodes", "nodes.csv", "--pods", "pods.csv", "--demand", "1", *more])
+
+
+@pytest.mark.parametrize("policy", ["random", "best-fit", "fgd", "customhouse"])
+def test_the_answer_and_the_placements_say_the_same(
+    lists: Path, policy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert simulate("--policy", policy, "-o", "json", "--placements", "places.csv", "--prices", "prices.csv") == 0
+    answer = json.loads(capsys.readouterr().out)
+    with (lists / "places.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    placed = [row for row in rows if row["state"] == "placed"]
+    assert list(rows[0]) == ["arrival", "pod", "node", "gpus", "state"]
+    assert [row["arrival"] for row in rows] == [str(i) for i in range(answer["arrived"])]
+    assert (len(placed), len(rows) - len(placed)) == (answer["placed"], answer["failed"])
+    assert all(row["pod"].split("-")[0] != "c" for row in placed), "no node has an H100"
+    assert answer["impossible"] == 1
+    sizes = {"a": 1.0, "b": 0.5, "d": 0.0}
+    held = sum(sizes[row["pod"].split("-")[0]] for row in placed)
+    assert answer["unallocated_gpus"] == answer["gpus"] - held
+    price = {"n0": 0.35, "n1": 2.0, "n2": 0.0}
+    cost = sum(sizes[row["pod"].split("-")[0]] * price[row["node"]] for row in placed)
+    assert float(answer["cost_per_hour"]) == pytest.approx(cost)
+    assert answer["seconds_per_decision"] >= 0
+    assert answer["moves"] == 0
+
+
+def test_what_has_no_price_is_named_and_costs_nothing_known(lists: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (lists / "prices.csv").write_text("model,usd_per_gpu_hour\nT4,0.35\n")
+    assert simulate("-o", "json", "--prices", "prices.csv") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["cost_per_hour"], answer["unpriced"]) == (None, ["G2"])
+
+
+def test_a_run_is_repeated_by_its_seed_and_another_seed_is_another_run(
+    lists: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (lists / "pods.csv").write_text(PODS.split("\n", 1)[0] + "\n" + "".join(f"p{i},1,1,1,500,\n" for i in range(30)))
+    written = []
+    for seed in ("7", "7", "8"):
+        assert simulate("--seed", seed, "--placements", "places.csv", "-q") == 0
+        written.append((lists / "places.csv").read_text())
+    assert written[0] == written[1] != written[2]
+    assert "gpu allocation percent" in capsys.readouterr().out
+
+
+def test_spot_nodes_are_told_by_their_names_or_by_a_column(lists: Path) -> None:
+    (lists / "nodes.csv").write_text("name,cpu_milli,memory_mib,gpu,model,capacity\na,1,1,1,T4,spot\nb,1,1,1,T4,\n")
+    assert [node.spot for node in read_nodes("nodes.csv")] == [True, False]
+    assert [node.spot for node in read_nodes("nodes.csv", None, 100)] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "where", "what"),
+    [
+        ("nodes.csv", "", "nodes.csv:1", "the columns cpu_milli, memory_mib, gpu, model are missing"),
+        ("nodes.csv", "sn,cpu_milli,memory_mib,gpu\n", "nodes.csv:1", "the columns model are missing"),
+        ("nodes.csv", "sn,cpu_milli,memory_mib,gpu,model\n", "nodes.csv", "no node is listed"),
+        ("nodes.csv", NODES + "n0,1,1,1,T4\n", "nodes.csv:5", "a node 'n0' stands above already"),
+        ("nodes.csv", NODES + ",1,1,1,T4\n", "nodes.csv:5", "name is empty"),
+        ("nodes.csv", NODES + "n3,-1,1,1,T4\n", "nodes.csv:5", "cpu_milli is '-1'"),
+        ("nodes.csv", NODES + "n3,1.5,1,1,T4\n", "nodes.csv:5", "cpu_milli is '1.5'"),
+        ("nodes.csv", NODES + "n3,²,1,1,T4\n", "nodes.csv:5", "cpu_milli is '²'"),
+        ("nodes.csv", NODES + "n3,1,1,65,T4\n", "nodes.csv:5", "gpu is 65"),
+        ("nodes.csv", NODES + "n3,99999999999,1,1,T4\n", "nodes.csv:5", "cpu_milli is 99999999999"),
+        ("nodes.csv", NODES + "n3,1,1,1,\n", "nodes.csv:5", "gpu is 1 and model is ''"),
+        ("nodes.csv", NODES + "n3,1,1,1\n", "nodes.csv:5", "4 cells under 5 columns"),
+        ("nodes.csv", "sn,cpu_milli,memory_mib,gpu,model\nn0,1,1,0,\n", "nodes.csv", "no node has a GPU"),
+        ("nodes.csv", NODES + "\ud800", "nodes.csv:5", "not UTF-8 text"),
+        ("nodes.csv", NODES + '"n3,1,1,1,T4\n', "nodes.csv:5", "no CSV"),
+        ("pods.csv", PODS + "e,1,1,2,500,\n", "pods.csv:6", "2 GPUs of which 500 thousandths each"),
+        ("pods.csv", PODS + "e,1,1,1,0,\n", "pods.csv:6", "num_gpu is 1 and gpu_milli is 0"),
+        ("pods.csv", PODS + "e,1,1,1,1001,\n", "pods.csv:6", "gpu_milli is 1001"),
+        ("pods.csv", PODS + "a,1,1,1,1,\n", "pods.csv:6", "a pod 'a' stands above already"),
+        ("pods.csv", PODS.split("\n", 1)[0], "pods.csv", "no pod is listed"),
+        ("prices.csv", PRICES + "T4,1,\n", "prices.csv:4", "the model 'T4' stands above already"),
+        ("prices.csv", PRICES + "A10,0,\n", "prices.csv:4", "usd_per_gpu_hour is 0"),
+        ("prices.csv", PRICES + "A10,nan,\n", "prices.csv:4", "'nan' is not an amount"),
+    ],
+)
+def test_an_error_names_file_and_line(
+    lists: Path, name: str, text: str, where: str, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (lists / name).write_bytes(text.encode("utf-8", "surrogatepass"))
+    assert simulate("--prices", "prices.csv", "-q") == 2
+    said = capsys.readouterr().err
+    assert f"{where}: " in said
+    assert what in said
+    assert "fix:" in said
+
+
+def test_a_file_that_is_not_there_and_a_list_without_end_are_refused(lists: Path) -> None:
+    with pytest.raises(UsageError, match="No such file"):
+        read_pods("nothing.csv", spot=False)
+    header, row = NODES.split("\n")[:2]
+    many = "\n".join(row.replace("n0", f"n{i}") for i in range(MOST_NODES + 1))
+    (lists / "nodes.csv").write_text(f"{header}\n{many}\n")
+    with pytest.raises(UsageError, match="more than 50,000 rows"):
+        read_nodes("nodes.csv")
+
+
+def test_a_demand_that_asks_for_millions_of_copies_is_refused(
+    lists: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("customhouse.execution.placement.arrivals.MOST_ARRIVALS", 1000)
+    (lists / "pods.csv").write_text(PODS.split("\n", 1)[0] + "\na,1,1,1,1,\n")
+    assert simulate("-q") == 2
+    assert "more than 1,000 pods would have to arrive" in capsys.readouterr().err
