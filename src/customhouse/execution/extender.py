@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from customhouse.core.devices import UNKNOWN_ACCELERATOR, is_accelerator
+from customhouse.execution.extender_fragments import stranded, usual
 from customhouse.execution.extender_nodes import Group, NodeFacts, NodeState, Occupancy
+from customhouse.execution.placement.fragments import Typical
 
 HIGHEST = 10
 """MaxExtenderPriority of k8s.io/kube-scheduler/extender/v1."""
@@ -19,6 +21,10 @@ IDLE_WEIGHT = 0.5
 """What an idle part of a node counts, beside 1 for the part that the pod takes: half is usually taken by the next."""
 _MOST_SHAPES = 64
 _MOST_GROUPS = 20_000
+LEARNED_AGAIN = 500
+"""After so many more pods what usually comes is looked at anew."""
+LEARNED_FIRST = 20
+"""The same while no pod with an accelerator is known."""
 Cost = tuple[bool, bool, float, bool]
 """(it stands in the way of accelerators, it has no price, money, on-demand where spot would do): the least is best."""
 
@@ -72,6 +78,8 @@ class Placer:
         self.price = price
         self._costs: dict[object, dict[Group, Cost]] = {}
         """By what is asked for, then by what nodes have in common: most of a cluster is alike."""
+        self._common: tuple[Typical, ...] = ()
+        self._learned = -LEARNED_AGAIN
 
     def forget(self) -> None:
         """Prices are others now. Verdicts stay: they are kept by the rules themselves."""
@@ -106,6 +114,7 @@ class Placer:
         """A score from 0 to `HIGHEST` for each node; the best one is kept for this pod until it is seen bound."""
         with self._occupancy.lock:
             self._occupancy.expire()
+            self._learn()
             costs = self._of(pod, names)
             ranks = {cost: max(HIGHEST - rank, 0) for rank, cost in enumerate(sorted(set(costs.values())))}
             scores = [(name, ranks[costs[name]] if name in costs else 0) for name in names]
@@ -127,18 +136,23 @@ class Placer:
         kept = self._costs.setdefault(key, {})
         if len(kept) > _MOST_GROUPS:
             kept.clear()
-        found: dict[str, Cost] = {}
         nodes = self._occupancy.nodes
-        for name in names:
-            state = nodes.get(name)
-            if state is None:
-                continue
-            group = state.group
-            known = kept.get(group)
-            if known is None:
-                known = kept[group] = cost(pod, state, self.price(state.facts))
-            found[name] = known
-        return found
+        groups = {name: nodes[name].group for name in names if name in nodes}
+        new = {group: nodes[name] for name, group in groups.items() if group not in kept}
+        lost = stranded(pod.amounts, tuple(new.values()), self._common)
+        for (group, state), pieces in zip(new.items(), lost, strict=True):
+            kept[group] = cost(pod, state, self.price(state.facts), pieces)
+        return {name: kept[group] for name, group in groups.items()}
+
+    def _learn(self) -> None:
+        """What usually comes, of the pods that run now."""
+        if self._occupancy.placed - self._learned < (LEARNED_AGAIN if self._common else LEARNED_FIRST):
+            return
+        self._learned = self._occupancy.placed
+        common = usual(amounts for state in self._occupancy.nodes.values() for amounts in state.pods.values())
+        if common != self._common:
+            self._common = common
+            self._costs.clear()
 
 
 def forbidden(node: NodeFacts, devices: Sequence[str], tier: TierPlacing) -> str:
@@ -165,13 +179,13 @@ def forbidden(node: NodeFacts, devices: Sequence[str], tier: TierPlacing) -> str
     return ""
 
 
-def cost(pod: PodNeeds, state: NodeState, price: float | None) -> Cost:
-    """What the pod costs on the node, for an order among nodes.
+def cost(pod: PodNeeds, state: NodeState, price: float | None, pieces: float = 0.0) -> Cost:
+    """What the pod costs on the node, for an order among nodes. `pieces`: devices that it would leave in pieces there.
 
     1. The share of the node that it takes from others: its largest part of anything that the node has.
     2. What stays idle beside it then: accelerators where it asks for some, else the lesser used of CPU and memory.
-    3. price × (share + `IDLE_WEIGHT` × idle). A node without a price comes after all that have one; among those the
-       share and the idle part decide alone.
+    3. price × (share + `IDLE_WEIGHT` × idle), and the price of what is left in pieces (`extender_fragments`). A node
+       without a price comes after all that have one; among those the rest decides alone.
     4. Before any money: a pod that needs no accelerator goes where there is none, while there is room. Beside one that
        is in use now it would hold the CPUs that the next user of it needs.
     5. At the same money spot is taken, where the tier allows it: what needs on-demand capacity has no choice.
@@ -181,7 +195,8 @@ def cost(pod: PodNeeds, state: NodeState, price: float | None) -> Cost:
     measured = pod.devices or ("cpu", "memory")
     taken = [(used.get(name, 0) + pod.amounts.get(name, 0)) / amounts[name] for name in measured if amounts.get(name)]
     idle = 1.0 - min(1.0, max(taken, default=0.0))
-    rough = share + IDLE_WEIGHT * idle
+    whole = sum(amounts[name] for name in state.facts.devices)
+    rough = share + IDLE_WEIGHT * idle + (pieces / whole if whole else 0.0)
     blocking = bool(state.facts.devices) and not pod.devices
     kept = pod.tier.spot != "forbidden" and not state.facts.spot
     return blocking, price is None, round(rough * (1.0 if price is None else price), 9), kept

@@ -221,6 +221,8 @@ class Occupancy:
         self.lock = threading.RLock()
         """Held while a decision looks at several nodes."""
         self.nodes: dict[str, NodeState] = {}
+        self.placed = 0
+        """How many pods have got a node since the beginning."""
         self._where: dict[str, tuple[str, float | None]] = {}
         """Uid → its node, and until when that is only assumed (None: the API says so)."""
         self._homeless: dict[str, dict[str, Mapping[str, int]]] = {}
@@ -323,6 +325,7 @@ class Occupancy:
     def _place(self, uid: str, node: str, amounts: Mapping[str, int], until: float | None) -> None:
         self._remove(uid)
         self._where[uid] = (node, until)
+        self.placed += 1
         state = self.nodes.get(node)
         if state is None:
             self._homeless.setdefault(node, {})[uid] = amounts

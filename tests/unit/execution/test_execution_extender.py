@@ -11,6 +11,7 @@ from customhouse._kit.clock import FixedClock
 from customhouse.core.cluster import ClusterEvent, EventKind
 from customhouse.core.errors import DeclarationError
 from customhouse.execution.extender import Placer, PodNeeds, TierPlacing
+from customhouse.execution.extender_fragments import stranded, usual
 from customhouse.execution.extender_nodes import ASSUMED_S, NODES, PODS, Occupancy, facts_of, requests_of
 
 BATCH = TierPlacing("batch", ("T4", "A10G"), "required")
@@ -143,6 +144,19 @@ def test_parts_are_packed_onto_what_is_begun(occupancy: Occupancy, placer: Place
     assert placer.prioritise(PodNeeds("1", needs, tier), ["a", "b"]) == [("a", 10), ("b", 10)]
     # The first was kept a place on `a`, though nobody has seen it bound.
     assert placer.prioritise(PodNeeds("2", needs, tier), ["b", "a"]) == [("b", 9), ("a", 10)]
+
+
+def test_what_usually_comes_says_what_is_left_in_pieces(occupancy: Occupancy, placer: Placer) -> None:
+    pair = {"cpu": 2000, "nvidia.com/gpu": 2}
+    common = usual([pair] * 9 + [{"cpu": 100}])
+    occupancy.nodes_sink(added(NODES, *(node(name, T4, 8) for name in "ab")))
+    for name, taken in (("a", 6), ("b", 5)):
+        occupancy.assume(name, name, {"nvidia.com/gpu": taken})
+    one = {"cpu": 2000, "nvidia.com/gpu": 1}
+    breaks, keeps = stranded(one, [occupancy.nodes["a"], occupancy.nodes["b"]], common)
+    assert breaks > 0.8  # of two that a pair could have had, one is left
+    assert keeps < 0.4
+    assert stranded(one, [occupancy.nodes["a"]], usual([{"cpu": 100}])) == [0.0]  # nobody comes for accelerators
 
 
 def test_a_reservation_ends_when_the_pod_is_seen_or_forgotten(
