@@ -260,6 +260,7 @@ class Sightings:
     def news(self) -> set[Key]:
         """See the port."""
         self._ask_for_kinds()
+        self._end_useless()
         with self._lock:
             dirty, self._dirty = self._dirty, set()
         return dirty
@@ -276,6 +277,15 @@ class Sightings:
             if come:
                 self._pause = _ASKED_AGAIN_S
                 self._dirty.update(key for key in self._interest if self._sort(key) in come)
+
+    def _end_useless(self) -> None:
+        """End the watches that fail, of kinds in which nobody is interested any more: their definitions may be gone."""
+        with self._lock:
+            failing = [sort for sort, shelf in self._shelves.items() if shelf.problem]
+            wanted = {self._sort(key) for key in self._interest} if failing else set()
+            ended = [self._shelves.pop(sort) for sort in failing if sort not in wanted]
+        for shelf in ended:
+            shelf.stop()
 
     def seen(self, key: Key) -> Seen | None:
         """See the port."""

@@ -14,7 +14,7 @@ from customhouse.core.errors import TargetError
 from customhouse.execution.adapters.kubernetes.errors import ApiError, UnreachableError, api_error
 from customhouse.execution.adapters.kubernetes.pace import FIRST, MOST, Pace
 from customhouse.execution.adapters.kubernetes.refusals import refused
-from customhouse.execution.adapters.kubernetes.retries import ALONE_S, Backoff, Tries
+from customhouse.execution.adapters.kubernetes.retries import ALONE_S, GONE_S, Backoff, Tries
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -131,7 +131,7 @@ def error(status: int, message: str = "no", retry_after: float | None = None) ->
         (error(500, "leader changed", 1.0), True, 60, 120),
         (error(409), True, 0, 0),
         (error(422), True, 0, 0),
-        (UnreachableError("reset", sent=True), True, 60, 120),
+        (UnreachableError("reset", sent=True), True, GONE_S, GONE_S + 5),
         (UnreachableError("reset", sent=True), False, 0, 0),
     ],
 )
@@ -143,6 +143,12 @@ def test_a_part_of_the_api_that_is_closed_is_not_waited_for_as_the_whole_is() ->
     api = Api()
     api.answered = True
     assert spent(api, error(503)) <= 2 * ALONE_S
+
+
+def test_connections_that_break_while_the_api_answers_others_are_made_again_until_the_end() -> None:
+    api = Api()
+    api.answered = True
+    assert 60 <= spent(api, UnreachableError("reset", sent=True)) <= 120
 
 
 def test_an_earlier_try_that_may_have_been_done_is_not_forgotten() -> None:

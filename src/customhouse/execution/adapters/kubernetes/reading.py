@@ -30,7 +30,7 @@ _SILENCE_S = 60.0
 _SHORT_S = 5.0
 _PATIENT_S = 3.0
 """A connection that breaks is usually back before anybody needs to know: what lasts longer is told."""
-_LONGEST_PAUSE_S = 30.0
+_LONGEST_PAUSE_S = 10.0
 _STARTS = 4
 """Kinds that are listed at the same time: after an outage each would otherwise ask for all its objects at once."""
 _RESTARTS = 3

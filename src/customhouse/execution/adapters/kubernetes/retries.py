@@ -17,6 +17,8 @@ UNKNOWN_S = 15.0
 ALONE_S = 15.0
 """One call that finds its part of the API closed (503, 504) while the API answers others: a group whose own server is
 down is not waited for as the whole API is."""
+GONE_S = 20.0
+"""One call to an API that reaches nobody: whoever asks for longer than a restart takes is told so, and asks again."""
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 5.0
 _BUSY = frozenset({429, 502, 503, 504})
@@ -67,6 +69,7 @@ class Tries:
         self._end = transport.monotonic() + deadline_s
         self._began = 0.0
         self._refused_at: float | None = None
+        self._lost_at: float | None = None
         self._internal = 0
         self._sent = False
         self.renewed = False
@@ -89,6 +92,9 @@ class Tries:
         if isinstance(problem, UnreachableError):
             # An earlier try may have been done, whatever became of this one.
             self._sent = problem.sent = problem.sent or self._sent
+            self._lost_at = now if self._lost_at is None else self._lost_at
+            if now - self._lost_at >= GONE_S and not self._transport.answers_others(self._lost_at):
+                raise problem
         if not self._passing(problem, status, told) or now + pause >= self._end:
             raise problem
         if status in (503, 504):
