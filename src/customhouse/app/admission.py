@@ -32,7 +32,7 @@ from customhouse.app.admission_objects import (
 )
 from customhouse.app.admission_review import Answer, Review, undecided
 from customhouse.app.admission_rules import KUBERNETES_OWN
-from customhouse.app.admission_text import denial_text, warnings_of
+from customhouse.app.admission_text import denial_text, not_filed, warnings_of
 from customhouse.app.clearance import (
     Question,
     _budgets,
@@ -59,13 +59,12 @@ from customhouse.core.resource import Declaration, Location, ResourceRef
 from customhouse.core.workload import workload
 from customhouse.observability.budgets import budget_change
 from customhouse.observability.estimate import ChangeCost, change_costs
-from customhouse.policy.facts import ArtifactEvidence, BudgetImpact, FactsContext, build_facts
+from customhouse.policy.facts import ArtifactEvidence, BudgetImpact, FactsContext, PolicySettings, build_facts
 from customhouse.policy.gate import Gate
 from customhouse.policy.limits import body_digest
 from customhouse.policy.pods import artifacts as named_artifacts
 from customhouse.policy.projection import project
 from customhouse.policy.surroundings import Surroundings
-from customhouse.trust.attestation import FOLDER
 
 _STATES_FOR = timedelta(seconds=30)
 """How long the state of the budgets is kept (charges come once a minute) and what was verified (certificates end)."""
@@ -245,7 +244,7 @@ class Admission:
             named = ArtifactRef(*(artifact[key] for key in ("role", "reference", "digest", "pinned", "pointer")))
             filed = {item.digest: item for item in self._statements(named, now)}
             if artifact["evidence"] and not filed and self._missed(named):
-                raise _not_filed(named, change)
+                raise not_filed(named, change)
             kept: list[dict[str, Any]] = []
             for item in artifact["evidence"]:
                 # What a certificate or a trust policy vouched for then is asked again: both expire.
@@ -295,7 +294,8 @@ class Admission:
     # 4
     def _new(self, change: Change, now: datetime) -> Outcome:
         cost = self._costs(change)
-        impacts = self._impacts(change, cost, now)
+        # What goes costs nothing more, also where nobody knows what was spent.
+        impacts = () if change.after is None else self._impacts(change, cost, now)
         context = self._facts_context(change, now, tuple(self._filed(change, now)), cost, impacts)
         facts = build_facts(change, context)
         decision = self._gate.judge(change, facts, point=Point.ADMISSION, decided_at=now)
@@ -364,12 +364,18 @@ class Admission:
             change_set_delta=total(() if cost is None else (cost.delta,), CURRENCY),
             budgets=tuple(_own_budgets(governing, impacts, change, cost, tier.name)),
             alternatives=() if cost is None else tuple(_cheaper(governing, change, tier)),
-            settings=self._settings,
+            settings=self._settings_for(change),
             environment=judged_environment(governing.configuration, change.ref),
             surroundings=self._around(change),
             keys_in_git=keys_in_git(change.ref, self._context),
             currency=CURRENCY,
         )
+
+    def _settings_for(self, change: Change) -> PolicySettings:
+        """No commit is asked for a deletion that Git agrees to: the commit in force does not declare the object."""
+        if change.after is None and self._unrecorded.declares(change.ref) is False:
+            return replace(self._settings, require_revision=False)
+        return self._settings
 
     def _around(self, change: Change) -> Mapping[str, Any] | None:
         """What the commit in force declares around an object; indexed once for a generation of the context."""
@@ -413,7 +419,7 @@ class Admission:
                 continue
             statements = self._statements(artifact, now)
             if not statements and self._missed(artifact):
-                raise _not_filed(artifact, change)
+                raise not_filed(artifact, change)
             for item in statements:
                 if item.verified and item.issued_at is not None:
                     require_past(item.issued_at, now, f"the {item.kind.value} of {artifact.reference} was issued")
@@ -467,15 +473,6 @@ class Admission:
         return replace(
             outcome, answer=allowed, kind="break-glass", durable=True, instead=refused, reason=f"{found.reason}"
         )
-
-
-def _not_filed(artifact: ArtifactRef, change: Change) -> CannotDecideError:
-    return CannotDecideError(
-        f"nothing is filed here about {artifact.digest}",
-        where=str(change.ref),
-        hint=f"commit its evidence below {FOLDER}/, or, for what is in a registry, run `customhouse image evidence "
-        "--index`; the webhook looks nowhere else while a request waits",
-    )
 
 
 _SYSTEM = Actor(ActorKind.PERSON, "admission")

@@ -15,7 +15,7 @@ from customhouse.app.admission_context import AdmissionContext, Key, Recorded, k
 from customhouse.core.change import Actor, ActorKind, Change, Operation
 from customhouse.core.errors import CannotDecideError
 from customhouse.core.facts import Facts
-from customhouse.core.resource import Declaration
+from customhouse.core.resource import Declaration, ResourceRef
 
 
 class Unrecorded:
@@ -31,12 +31,7 @@ class Unrecorded:
         allowed = self._context.allowed
         if allowed is None:
             return None
-        if self._declared is None:
-            self._declared = {}
-            for item in self._context.declared:
-                own = key_of(item.ref)
-                self._declared[own] = item if own not in self._declared else None
-        found, made = self._declared.get(key), self._made.get(key)
+        found, made = self._index().get(key), self._made.get(key)
         if found is None or made is not None:
             return made
         change = Change(Operation.UPDATE, found.ref, found, found, allowed, Actor(ActorKind.PERSON, allowed.author))
@@ -46,3 +41,15 @@ class Unrecorded:
             return None  # judged whole, and refused with what is missing of what is really there
         made = self._made[key] = Recorded(found, canonical_json(facts.document))
         return made
+
+    def declares(self, ref: ResourceRef) -> bool | None:
+        """Whether the allowed commit declares an object; None where it is not known which one that is."""
+        return None if self._context.allowed is None else key_of(ref) in self._index()
+
+    def _index(self) -> dict[Key, Declaration | None]:
+        if self._declared is None:
+            self._declared = {}
+            for item in self._context.declared:
+                own = key_of(item.ref)
+                self._declared[own] = item if own not in self._declared else None
+        return self._declared

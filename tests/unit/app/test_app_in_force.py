@@ -22,6 +22,7 @@ from customhouse.app.clusterkeeping import strange_history
 from customhouse.app.in_force import UNSURE, Allowed, read_note
 from customhouse.app.memory import DEPLOYED, FOUNDING, JUDGED, Deployed, Memory
 from customhouse.app.settings import Settings
+from customhouse.app.snapshot import REF
 from customhouse.core.errors import ConfigError, CustomhouseError, StateError
 from customhouse.core.resource import Manifest
 from customhouse.policy.adapters.regorus import RegorusEngine
@@ -109,10 +110,11 @@ class Place:
         self.note.write_text(Allowed(revision, (), **more).text())
         return replace(self.settings, allowed=self.note)
 
-    def ask(self, settings: Settings, obj: Manifest) -> Any:
+    def ask(self, settings: Settings, obj: Manifest, operation: str = "CREATE") -> Any:
         kind = {"group": "apps", "version": "v1", "kind": "Deployment"}
         request = {"uid": "u", "kind": kind, "resource": {"group": "apps", "version": "v1", "resource": "deployments"}}
-        request |= {"operation": "CREATE", "namespace": "shop", "name": obj["metadata"]["name"], "object": obj}
+        side = "oldObject" if operation == "DELETE" else "object"
+        request |= {"operation": operation, "namespace": "shop", "name": obj["metadata"]["name"], side: obj}
         request |= {"userInfo": {"username": "ada"}}
         document = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
         context = load_context(settings, str(self.repo))
@@ -192,6 +194,25 @@ def test_what_the_allowed_commit_declares_is_not_charged_again_without_a_record(
     other = place.ask(settings, deployment(replicas=2))
     assert other.kind in ("new", "undecided")
     assert not other.answer.allowed
+
+
+def test_what_git_does_not_declare_may_go_and_what_it_declares_may_not(place: Place) -> None:
+    settings = place.noted(place.good)
+    # A commit is required, and what was spent is not known: neither holds up what Git agrees to.
+    assert place.ask(settings, deployment("left-behind"), "DELETE").answer.allowed
+    declared = place.ask(settings, deployment(), "DELETE")
+    assert not declared.answer.allowed
+    assert {item.rule for item in declared.decision.findings} == {"revision-required"}
+    # Where nobody knows which commit was allowed, nobody knows what Git agrees to.
+    unsure = place.commit({"customhouse.yaml": STRICT})
+    assert load_context(place.settings, str(place.repo)).revision == unsure
+    assert not place.ask(place.settings, deployment("left-behind"), "DELETE").answer.allowed
+
+
+def test_a_mirror_has_what_up_publishes_of_what_was_spent(place: Place) -> None:
+    published = place.git("commit-tree", "-m", "spent", f"{place.good}^{{tree}}")
+    place.git("update-ref", REF, published)
+    assert wiring.commits(place.settings, f"file://{place.repo}").resolve(REF) == published
 
 
 @pytest.mark.parametrize(

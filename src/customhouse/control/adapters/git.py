@@ -77,7 +77,8 @@ class GitRepository(GitObjects):
         # fsck is left off: repositories with decades of history trip over it, and paths are checked when read.
         self.git.run(
             *("fetch", "--quiet", "--force", "--prune", "--no-tags", "--update-shallow", "--no-write-fetch-head"),
-            *("--no-recurse-submodules", "--end-of-options", self.location, "+refs/heads/*:refs/heads/*"),
+            *("--no-recurse-submodules", "--end-of-options", self.location),
+            *("+refs/heads/*:refs/heads/*", "+refs/customhouse/*:refs/customhouse/*"),
         )
         head = self._head(self.branch)
         if head is not None:
