@@ -27,6 +27,8 @@ def needed(declared: Sequence[Declaration]) -> Mapping[ResourceRef, tuple[Resour
         if (group, item.ref.kind) in _MAKERS:
             kind = "class" if item.ref.kind == "SecretProviderClass" else "secret"
             made[kind, item.ref.namespace, _makes(item)] = item.ref
+            for name in _copies(item) if kind == "class" else ():
+                made["secret", item.ref.namespace, name] = item.ref
     if not made:
         return {}
     found = {}
@@ -48,6 +50,15 @@ def _makes(item: Declaration) -> str:
     template = spec.get("template") if item.ref.kind == "SealedSecret" else None
     metadata = template.get("metadata") if isinstance(template, Mapping) else None
     return str((metadata.get("name") if isinstance(metadata, Mapping) else None) or item.ref.name)
+
+
+def _copies(item: Declaration) -> Iterator[str]:
+    """The Secrets that a class is copied to when a pod mounts it (`secretObjects`)."""
+    spec = item.manifest.get("spec")
+    listed = spec.get("secretObjects") if isinstance(spec, Mapping) else None
+    for one in listed if isinstance(listed, list) else ():
+        if isinstance(one, Mapping) and isinstance(one.get("secretName"), str):
+            yield one["secretName"]
 
 
 def _referred(value: Any, depth: int) -> Iterator[tuple[str, str]]:
