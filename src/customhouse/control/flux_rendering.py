@@ -224,9 +224,11 @@ def release_roots(
     if isinstance(spec.get("values"), Mapping):
         inline.append(spec["values"])
     namespace = text(spec.get("targetNamespace")) or item.ref.namespace
+    # What `valuesFiles` names takes the place of the chart's own values.yaml (fluxcd.io/flux/components/source/helmcharts).
+    defaults = not listed(inner.get("valuesFiles"))
     yield Owned(
         item, "helm", path, namespace, release_of(item, spec), values, tuple(inline),
-        crds=mapping(spec.get("install")).get("crds") != "Skip", cluster=cluster_of(spec), mount=mount,
+        crds=mapping(spec.get("install")).get("crds") != "Skip", defaults=defaults, cluster=cluster_of(spec), mount=mount,
     )  # fmt: skip
 
 

@@ -190,10 +190,11 @@ def helm_job(
     parameters: Sequence[tuple[str, str, bool]] = (),
     file_parameters: Sequence[tuple[str, str]] = (),
     crds: bool = True,
+    defaults: bool = True,
 ) -> Job:
     """A job that renders a chart: `values` files of the tree first, then `inline` values, single `parameters`, files.
 
-    Raises DeclarationError for a values file that is not there.
+    Without `defaults` the chart's own values.yaml is left out. Raises DeclarationError for a values file that is not there.
     """
     prefix = f"{chart}/" if chart else ""
     own = posixpath.basename(chart)
@@ -211,6 +212,8 @@ def helm_job(
         raise DeclarationError(
             "the chart lies outside of what was named", where=f"{prefix}{CHART}:1:1", hint="name its folder too"
         )
+    if not defaults:
+        copied.pop(f"{prefix}values.yaml", None)
     arguments = ["template", release, posixpath.join(TREE, chart)]
     arguments += ["--namespace", namespace or "default", "--skip-tests"]
     arguments += ["--include-crds"] if crds else []

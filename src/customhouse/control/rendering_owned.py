@@ -32,6 +32,8 @@ class Owned:
     parameters: tuple[tuple[str, str, bool], ...] = ()
     file_parameters: tuple[tuple[str, str], ...] = ()
     crds: bool = True
+    defaults: bool = True
+    """Whether the chart's own values.yaml counts, below all others."""
     overrides: Mapping[str, Any] = field(default_factory=dict)
     components: tuple[str, ...] = ()
     synthetic: Mapping[str, Any] | None = None

@@ -348,6 +348,7 @@ class _Tree:
                 parameters=item.parameters,
                 file_parameters=item.file_parameters,
                 crds=item.crds,
+                defaults=item.defaults,
             )
         return kustomize_job(
             forest,
