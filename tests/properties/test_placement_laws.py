@@ -77,7 +77,7 @@ def held(run: Run) -> None:
     assert all(asked <= WHOLE for asked in gpus.values())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(nodes_of, pods_of, rules_of)
 def test_no_policy_gives_out_what_is_not_there(nodes: list[Node], pods: list[Pod], rules: Rules) -> None:
     run = simulate(nodes, pods, pods, rules)
@@ -91,7 +91,7 @@ def test_no_policy_gives_out_what_is_not_there(nodes: list[Node], pods: list[Pod
     assert abs(run.allocated[-1] - 100 * given_out / capacity) <= 0.005
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(nodes_of, pods_of, rules_of)
 def test_who_fails_would_fit_nowhere_when_nobody_waits_or_moves(
     nodes: list[Node], pods: list[Pod], rules: Rules
@@ -124,7 +124,7 @@ def _fits(run: Run, row: int, shape: Shape) -> bool:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(nodes_of, pods_of, rules_of, st.randoms(use_true_random=False))
 def test_the_order_of_the_rows_in_the_files_changes_nothing(
     nodes: list[Node], pods: list[Pod], rules: Rules, shuffler: object
