@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from control_repository import git
+from deploy_rendering import controller_file
 from rollout_traffic import Traffic
 from rollout_world import RULES, declared, template
 from up_world import UpWorld
@@ -15,12 +17,13 @@ from up_world import UpWorld
 from kubernetes_plane import ControlPlane, KubernetesError
 from prometheus_server import prometheus_of
 
-ANALYSIS = "min-requests=100, drain=1s, min-labelled=0, latency-ratio=3, latency-increase=20ms, error-increase=2%"
+ANALYSIS = "min-requests=60, drain=1s, min-labelled=0, latency-ratio=3, latency-increase=20ms, error-increase=2%"
 CANARY = {
     "customhouse.dev/rollout": "canary",
     "customhouse.dev/rollout-steps": "25,50",
     "customhouse.dev/rollout-analysis": ANALYSIS,
 }
+PATIENT = {**CANARY, "customhouse.dev/rollout-analysis": "min-requests=100000000, min-labelled=0, drain=1s"}
 BLUE_GREEN = {"customhouse.dev/rollout": "blue-green", "customhouse.dev/rollout-analysis": ANALYSIS}
 DEPLOYMENTS = "/apis/apps/v1/namespaces/{}/deployments"
 
@@ -32,12 +35,30 @@ def route(namespace: str) -> str:
 
 
 class Shop(UpWorld):
-    """The repository, a namespace of the cluster, and the requests."""
+    """The repository and a namespace of the cluster; `up` has the rights that `deploy/` gives its controller."""
 
     def __init__(self, root: Path, plane: ControlPlane, prometheus: str, namespace: str) -> None:
         self.plane, self.namespace = plane, namespace
-        rules = RULES.replace("KUBECONFIG", str(plane.kubeconfig)).replace("PROMETHEUS", prometheus)
+        ours = controller_file(plane, Path(__file__).resolve().parents[2], root / "kubeconfig")
+        rules = RULES.replace("KUBECONFIG", str(ours)).replace("PROMETHEUS", prometheus)
         super().__init__(root, rules)
+
+    @property
+    def head(self) -> str:
+        """The commit of the branch, without a process to ask for it."""
+        place = self.remote / "refs" / "heads" / "main"
+        return place.read_text().strip() if place.exists() else super().head
+
+    def until(self, look: Callable[[], Any], seconds: float = 60.0) -> Any:
+        """As any world's, at a pace that leaves the machine to what is waited for."""
+
+        def slowly() -> Any:
+            found = look()
+            if not found:
+                time.sleep(0.1)
+            return found
+
+        return super().until(slowly, seconds)
 
     def deploy(self, version: int, annotations: dict[str, str], *, fits: bool = True, **more: Any) -> str:
         """Push the Deployment and its Service at a version."""

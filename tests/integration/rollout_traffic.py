@@ -162,16 +162,24 @@ class Traffic:
                 if not sum(weights):
                     raise LookupError("no backend has a weight")
                 service = random.choices([item["name"] for item in backends], weights)[0]
-            pods = [
-                endpoint["targetRef"]["name"]
-                for piece in self._seen[SLICES].values()
-                if piece["metadata"]["labels"].get("kubernetes.io/service-name") == service
-                for endpoint in piece.get("endpoints") or ()
-                if endpoint["conditions"].get("ready")
-            ]
+            pods = self._endpoints(service)
         if not pods:
             raise LookupError(f"Service {service} has no endpoint that is ready")
         return str(random.choice(pods))
+
+    def _endpoints(self, service: str) -> list[str]:
+        return [
+            endpoint["targetRef"]["name"]
+            for piece in self._seen[SLICES].values()
+            if piece["metadata"]["labels"].get("kubernetes.io/service-name") == service
+            for endpoint in piece.get("endpoints") or ()
+            if endpoint["conditions"].get("ready")
+        ]
+
+    def ready(self, service: str) -> bool:
+        """Whether anybody can be asked behind a Service."""
+        with self._lock:
+            return bool(self._endpoints(service))
 
     def _call(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._server.server_address[1], timeout=30)

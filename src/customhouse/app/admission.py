@@ -32,14 +32,9 @@ from customhouse.app.admission_objects import (
 )
 from customhouse.app.admission_review import Answer, Review, undecided
 from customhouse.app.admission_rules import KUBERNETES_OWN
+from customhouse.app.admission_steering import as_declared
 from customhouse.app.admission_text import denial_text, not_filed, warnings_of
-from customhouse.app.clearance import (
-    Question,
-    _budgets,
-    _cheaper,
-    _own_budgets,
-    judged_tier,
-)
+from customhouse.app.clearance import Question, _budgets, _cheaper, _own_budgets, judged_tier
 from customhouse.app.configuration import CURRENCY
 from customhouse.app.evidence_index import reference_of
 from customhouse.app.evidencing import require_past
@@ -178,9 +173,11 @@ class Admission:
             return Outcome(Answer(True), "unchanged")
         after = declaration_of(review.ref, review.object) if review.operation != "DELETE" else None
         before = declaration_of(review.ref, review.old) if review.operation != "CREATE" else None
-        if after is not None and before is not None and unchanged(before, after):
+        known = self._context.recorded if review.user in self._spec.controllers else {}
+        plain, was = as_declared(after, before, known)
+        if plain is not None and was is not None and unchanged(was, plain):
             return Outcome(Answer(True), "unchanged")
-        if after is not None and (recorded := self._recorded(after, before, now)) is not None:
+        if plain is not None and (recorded := self._recorded(plain, was, now)) is not None:
             return self._judged_as_recorded(recorded, now)
         change = Change(_OPERATIONS[review.operation], review.ref, before, after, None, _actor(review))
         if after is not None and review.user in self._spec.controllers:

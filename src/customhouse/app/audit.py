@@ -21,6 +21,7 @@ from customhouse._kit.clock import Clock, to_rfc3339
 from customhouse._kit.money import Money
 from customhouse.app.admission_context import AdmissionContext, key_of
 from customhouse.app.admission_likeness import forms, is_form
+from customhouse.app.admission_steering import unsteered
 from customhouse.app.audit_scene import Scene, built_in, owners_of
 from customhouse.app.clearance import Clearance, Question
 from customhouse.app.configuration import CURRENCY
@@ -37,6 +38,7 @@ from customhouse.core.ports import PolicyEngine, Progress
 from customhouse.core.resource import Declaration, ResourceRef
 from customhouse.observability.estimate import ChangeCost, change_costs
 from customhouse.policy.gate import Gate
+from customhouse.policy.projection import project
 
 _ACTOR = Actor(ActorKind.PERSON, "cluster")
 """Who made a live object is not known: managed fields are anybody's word."""
@@ -242,11 +244,12 @@ class Auditor:
 
     def _recorded(self, live: Declaration, facts: Facts) -> dict[str, Any] | None:
         """The Facts that the gate recorded of just this content; None when it never judged it so."""
-        found = self._context.recorded.get(key_of(live.ref))
+        plain = unsteered(live, self._context.recorded)  # what a rollout makes of it is what it is declared as
+        found = self._context.recorded.get(key_of(plain.ref))
         if found is None:
             return None
-        seen = facts.document["change"]["after"]
-        if not any(is_form(form, live, seen) for form in forms(found, self._context.governing)):
+        seen = facts.document["change"]["after"] if plain is live else project(plain.manifest, plain.ref)
+        if not any(is_form(form, plain, seen) for form in forms(found, self._context.governing)):
             return None
         document: dict[str, Any] = orjson.loads(found.facts)
         return document

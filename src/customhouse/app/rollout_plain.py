@@ -45,6 +45,8 @@ from customhouse.execution.traffic import TRACK, deployment_status, route_status
 Read = Callable[[Sequence[ResourceRef]], Mapping[ResourceRef, LiveObject]]
 Services = Callable[[ResourceRef], Sequence[Manifest]]
 """All Services in the namespace of an object, in its cluster. Raises TargetError."""
+_SPREAD = timedelta(seconds=2)
+"""How long a new Service is given for its endpoints to be known to every gateway, before it has a weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class Lane:
     bad: Manifest | None = None
     """What was rolled back, as long as it is left to answer what it was asked."""
     leaving: datetime | None = None
+    whole: datetime | None = None
+    """Since when the second one is whole, as long as it waits for its first share by weight."""
     drain: float = 10.0
     """How many seconds what has no traffic any more is left to answer what it was asked, and until everybody knows."""
 
@@ -80,13 +84,14 @@ class Lane:
             "landing": self.landing,
             "bad": None if self.bad is None else dict(self.bad),
             "leaving": None if self.leaving is None else to_rfc3339(self.leaving),
+            "whole": None if self.whole is None else to_rfc3339(self.whole),
             "drain": self.drain,
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Lane:
         """The inverse of `to_json`."""
-        leaving = value["leaving"]
+        leaving, whole = (None if value[name] is None else from_rfc3339(value[name]) for name in ("leaving", "whole"))
         return cls(
             ref_of(value["resource"]),
             apart=value["apart"],
@@ -95,7 +100,8 @@ class Lane:
             why=value["why"],
             landing=value["landing"],
             bad=value["bad"],
-            leaving=None if leaving is None else from_rfc3339(leaving),
+            leaving=leaving,
+            whole=whole,
             drain=value["drain"],
         )
 
@@ -223,7 +229,9 @@ def looked_at(
     in_the_way = _in_the_way(course, lane, other, services)
     if lane.clear != walk.candidate:
         return replace(lane, share=0, why=in_the_way, clear="" if in_the_way else walk.candidate)
-    return _shared(lane, course, other, read, walk, in_the_way)
+    after = _shared(lane, course, other, walk, now)
+    unheard = _unheard(course, read) if not after.why and after.share == lane.share else ""
+    return replace(after, why=in_the_way or after.why or unheard)
 
 
 def _in_the_way(course: PlainCourse, lane: Lane, other: LiveObject | None, services: Services) -> str:
@@ -246,17 +254,17 @@ def _in_the_way(course: PlainCourse, lane: Lane, other: LiveObject | None, servi
     return "" if lane.apart else "its pods are given a label first that tells the two versions apart"
 
 
-def _shared(
-    lane: Lane, course: PlainCourse, other: LiveObject | None, read: Read, walk: RolloutState, in_the_way: str
-) -> Lane:
+def _shared(lane: Lane, course: PlainCourse, other: LiveObject | None, walk: RolloutState, now: datetime) -> Lane:
     """The share that the second one can bear: none without a ready replica, all of its weight when it is whole."""
     if other is None or _release(other.manifest) != walk.candidate or not other.status.get("availableReplicas"):
-        return replace(lane, share=0, why=in_the_way or "the new release is not ready yet")
+        return replace(lane, share=0, whole=None, why="the new release is not ready yet")
     if not _whole(other) or replicas_of(other.manifest) != course.second_replicas():
-        return replace(lane, why=in_the_way or "not all replicas of the new release are ready yet")
-    if lane.share != walk.weight:
-        return replace(lane, share=walk.weight, why=in_the_way)
-    return replace(lane, why=in_the_way or _unheard(course, read))
+        return replace(lane, whole=None, why="not all replicas of the new release are ready yet")
+    if course.scene.routes and not lane.share:
+        since = lane.whole or now
+        if now - since < _SPREAD:
+            return replace(lane, whole=since, why="its endpoints are on their way to who routes")
+    return replace(lane, share=walk.weight, whole=None, why="")
 
 
 def _unheard(course: PlainCourse, read: Read) -> str:

@@ -164,3 +164,71 @@ def _noted(manifest: Manifest, release: str) -> Manifest:
     metadata = manifest["metadata"]
     annotations = {**(metadata.get("annotations") or {}), RELEASE: release}
     return {**manifest, "metadata": {**metadata, "annotations": annotations}}
+
+
+# read back: what Git declares, out of what a rollout made of it
+def untracked_deployment(live: Manifest, declared: Manifest, *, beside: bool) -> Manifest:
+    """Either of the two as the one that is declared; more replicas than that has stay what they are."""
+    metadata, spec = live["metadata"], live.get("spec") or {}
+    annotations = {key: value for key, value in (metadata.get("annotations") or {}).items() if key != RELEASE}
+    labels = dict(metadata.get("labels") or {})
+    wanted, found = (declared.get("spec") or {}).get("replicas", 1), spec.get("replicas", 1)
+    if type(wanted) is int and type(found) is int and 0 <= found <= wanted:
+        spec = {**spec, "replicas": wanted}
+    if beside:
+        theirs = declared["metadata"].get("annotations") or {}
+        annotations |= {PREFIX + name: theirs[PREFIX + name] for name in _OURS if PREFIX + name in theirs}
+        labels.pop(TRACK, None)
+        selector = spec.get("selector") or {}
+        kept = {key: value for key, value in (selector.get("matchLabels") or {}).items() if key != TRACK}
+        spec = {**spec, "selector": {**selector, "matchLabels": kept}}
+    if isinstance(spec.get("template"), Mapping):
+        spec = {**spec, "template": _labelled(spec["template"], None)}
+    name = declared["metadata"]["name"]
+    return {**live, "metadata": {**metadata, "name": name, "labels": labels, "annotations": annotations}, "spec": spec}
+
+
+def untracked_service(live: Manifest, declared: Manifest, *, beside: bool) -> Manifest:
+    """Either of the two as the one that is declared; that of the new version is reached from inside alone."""
+    metadata, spec = live["metadata"], live.get("spec") or {}
+    selector = {key: value for key, value in (spec.get("selector") or {}).items() if key != TRACK}
+    if not selector:
+        return live
+    spec = {**spec, "selector": selector}
+    theirs = declared.get("spec") or {}
+    if beside and spec.get("type", "ClusterIP") == "ClusterIP":
+        spec |= {key: theirs[key] for key in ("type", *_ADDRESSES, *_BALANCERS) if key in theirs}
+        metadata = {**metadata, "annotations": declared["metadata"].get("annotations") or {}}
+    return {**live, "metadata": {**metadata, "name": declared["metadata"]["name"]}, "spec": spec}
+
+
+def unshared_route(live: Manifest, declared: Manifest, *, beside: bool) -> Manifest:
+    """The declared backends in place of those that a rollout has made of them; any other rule stays as it is."""
+    wanted, rules = _rules(declared), _rules(live)
+    if beside or len(wanted) != len(rules):
+        return live
+    made = [_unshared(rule, one) for rule, one in zip(rules, wanted, strict=True)]
+    return {**live, "spec": {**live["spec"], "rules": made}}
+
+
+def _unshared(rule: Mapping[str, Any], declared: Mapping[str, Any]) -> Mapping[str, Any]:
+    theirs, ours = _backends(declared), _backends(rule)
+    seconds = {candidate_name(str(item.get("name", ""))) for item in theirs}
+    if not any(item.get("name") in seconds for item in ours):
+        return rule  # with the weights that somebody gave it
+    left = [item for item in ours if item.get("name") not in seconds]
+    alike = len(left) == len(theirs) and all(
+        _bare(one) == _bare(other) for one, other in zip(left, theirs, strict=True)
+    )
+    added = all(
+        any(_bare(item) == {**_bare(one), "name": candidate_name(str(one.get("name", "")))} for one in theirs)
+        for item in ours
+        if item.get("name") in seconds
+    )
+    return {**rule, "backendRefs": theirs} if alike and added else rule
+
+
+def _bare(backend: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A backend without its weight, and with what the API fills in."""
+    kept = {key: value for key, value in backend.items() if key != "weight"}
+    return {"group": "", "kind": "Service", **kept}

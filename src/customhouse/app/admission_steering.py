@@ -1,0 +1,61 @@
+"""What a rollout makes of declared objects, read back as what Git declares: for the account that walks rollouts alone.
+
+A second Deployment beside one that is declared, the Service for it, a selector that tells the two apart, weights of an
+HTTPRoute. Taken away is only what a rollout adds (`execution.plain_traffic`), and only where Git declares a rollout;
+what is left has to be what was allowed, or what was there before, as of any other object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from customhouse.app.admission_context import Key, Recorded, key_of
+from customhouse.control.rollout_plan import ROLLOUT
+from customhouse.core.release import candidate_name
+from customhouse.core.resource import Declaration, Manifest
+from customhouse.execution.plain_traffic import selects, unshared_route, untracked_deployment, untracked_service
+
+
+def as_declared(
+    after: Declaration | None, before: Declaration | None, recorded: Mapping[Key, Recorded]
+) -> tuple[Declaration | None, Declaration | None]:
+    """Both sides of a change without what a rollout adds; as they are where nothing is `recorded`."""
+    if not recorded:
+        return after, before
+    return tuple(None if item is None else unsteered(item, recorded) for item in (after, before))  # type: ignore[return-value]
+
+
+def unsteered(live: Declaration, recorded: Mapping[Key, Recorded]) -> Declaration:
+    """One object; itself where no rollout that Git declares has to do with it."""
+    group, kind, namespace, name = key_of(live.ref)
+    if (group, kind) not in (("apps", "Deployment"), ("", "Service"), ("gateway.networking.k8s.io", "HTTPRoute")):
+        return live
+    near = {key: item.declaration for key, item in recorded.items() if key[:3] == (group, kind, namespace)}
+    found = near.get((group, kind, namespace, name))
+    beside = found is None
+    if beside:
+        found = next((item for item in near.values() if candidate_name(item.ref.name) == name), None)
+    if found is None or not _walked(found, recorded):
+        return live
+    read = {"Deployment": untracked_deployment, "Service": untracked_service, "HTTPRoute": unshared_route}[kind]
+    if beside and kind == "HTTPRoute":
+        return live
+    manifest = read(live.manifest, found.manifest, beside=beside)
+    return replace(live, ref=replace(live.ref, name=found.ref.name), manifest=manifest)
+
+
+def _walked(declared: Declaration, recorded: Mapping[Key, Recorded]) -> bool:
+    """Whether it is, or leads to, a Deployment that is rolled out step by step."""
+    if declared.ref.kind == "Deployment":
+        return declared.annotation(ROLLOUT) is not None
+    near = [item.declaration for item in recorded.values() if item.declaration.ref.namespace == declared.ref.namespace]
+    walked = [item for item in near if item.ref.kind == "Deployment" and item.annotation(ROLLOUT) is not None]
+    if declared.ref.kind == "HTTPRoute":
+        return bool(walked)
+    return any(selects(declared.manifest, _whole(item.manifest)) for item in walked)
+
+
+def _whole(manifest: Manifest) -> Manifest:
+    spec = manifest.get("spec") or {}
+    return manifest if isinstance(spec.get("template"), Mapping) else {**manifest, "spec": {**spec, "template": {}}}

@@ -1,0 +1,134 @@
+"""What a rollout makes of what Git declares, at admission: let in for the account that walks, and nothing beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from test_app_admission import LABELS, admission, asked, manifest, recorded
+
+from customhouse.app.admission import Admission
+from customhouse.app.admission_context import key_of
+from customhouse.app.governance import governance
+from customhouse.execution.plain_traffic import (
+    candidate_deployment,
+    candidate_service,
+    shared_route,
+    tracked_deployment,
+    tracked_service,
+)
+from customhouse.policy.adapters.regorus import RegorusEngine
+
+WALKER = {"username": "system:serviceaccount:customhouse-system:customhouse-controller"}
+SERVICE = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "api", "namespace": "prod", "labels": LABELS},
+    "spec": {"selector": {"app": "api"}, "ports": [{"port": 80, "targetPort": 8080}]},
+}
+ROUTE = {
+    "apiVersion": "gateway.networking.k8s.io/v1",
+    "kind": "HTTPRoute",
+    "metadata": {"name": "api", "namespace": "prod", "labels": LABELS},
+    "spec": {
+        "parentRefs": [{"name": "gateway"}],
+        "rules": [{"backendRefs": [{"name": "api", "port": 80}, {"name": "other", "port": 80, "weight": 3}]}],
+    },
+}
+
+
+def deployment(digit: str = "ab") -> dict[str, Any]:
+    found = manifest(image="apexlogic.com/team/app@sha256:" + digit * 32)
+    found["metadata"]["annotations"] = {"customhouse.dev/rollout": "canary"}
+    return found
+
+
+@pytest.fixture(scope="module")
+def gate() -> Callable[..., Admission]:
+    """A webhook that refuses whatever no commit declares."""
+    engine, found = RegorusEngine(compile_packaged=True), governance(None, None)
+    spec = replace(
+        found.configuration.admission, require_revision=True, controllers=(WALKER["username"],), exempt_namespaces=()
+    )
+    governing = replace(
+        found, configuration=replace(found.configuration, trusted_registries=("apexlogic.com",), admission=spec)
+    )
+
+    def made(*objects: dict[str, Any]) -> Admission:
+        pairs = [recorded(governing, obj) for obj in objects]
+        return admission(
+            governing,
+            engine,
+            revision="c" * 40,
+            declared=tuple(declaration for declaration, _ in pairs),
+            recorded={key_of(declaration.ref): item for declaration, item in pairs},
+        )
+
+    return made
+
+
+def test_what_a_rollout_makes_is_let_in_for_who_walks_it_and_for_nobody_else(gate: Callable[..., Admission]) -> None:
+    one = gate(deployment(), SERVICE, ROUTE)
+    service = {**SERVICE, "spec": {**SERVICE["spec"], "type": "ClusterIP", "clusterIP": "10.0.0.1"}}
+    for made in (
+        tracked_deployment(deployment(), label=True),
+        candidate_deployment(deployment(), 1),
+        tracked_service(service, "candidate"),
+        candidate_service(SERVICE),
+        shared_route(ROUTE, {"api"}, 25),
+    ):
+        outcome = one.validate(asked(made, userInfo=WALKER))
+        assert outcome.kind == "recorded", (made, outcome.answer.message)
+        assert "revision-required" not in outcome.answer.message
+        assert "revision-required" in one.validate(asked(made)).answer.message, made
+
+
+def test_the_version_before_stays_while_git_declares_the_next_one(gate: Callable[..., Admission]) -> None:
+    one, before = gate(deployment("cd"), SERVICE), deployment("ab")
+    marked = tracked_deployment(before, label=True)
+    update = {"operation": "UPDATE", "oldObject": before, "userInfo": WALKER}
+    assert one.validate(asked(marked, **update)).kind == "unchanged"
+    other = tracked_deployment(deployment("ef"), label=True)
+    assert "revision-required" in one.validate(asked(other, **update)).answer.message
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        candidate_deployment(deployment("ef"), 1),
+        candidate_deployment(deployment(), 3),
+        candidate_deployment({**deployment(), "metadata": {**deployment()["metadata"], "labels": {"app": "api"}}}, 1),
+        tracked_service({**SERVICE, "spec": {**SERVICE["spec"], "selector": {"app": "evil"}}}, "candidate"),
+        {**candidate_service(SERVICE), "spec": {**candidate_service(SERVICE)["spec"], "type": "LoadBalancer"}},
+        {**candidate_service(SERVICE), "spec": {**candidate_service(SERVICE)["spec"], "externalIPs": ["10.1.1.1"]}},
+        {**SERVICE, "spec": {**SERVICE["spec"], "selector": {"customhouse.dev/track": "candidate"}}},
+        shared_route({**ROUTE, "spec": {**ROUTE["spec"], "parentRefs": [{"name": "public"}]}}, {"api"}, 25),
+        {
+            **ROUTE,
+            "spec": {
+                **ROUTE["spec"],
+                "rules": [
+                    {
+                        "backendRefs": [
+                            *ROUTE["spec"]["rules"][0]["backendRefs"],
+                            {"name": "api-candidate", "port": 22, "weight": 100},
+                        ]
+                    }
+                ],
+            },
+        },
+    ],
+    ids=["image", "replicas", "labels", "selector", "open", "addresses", "all-pods", "gateway", "port"],
+)
+def test_what_no_rollout_makes_is_refused_of_the_walker_too(gate: Callable[..., Admission], spoilt: Any) -> None:
+    outcome = gate(deployment(), SERVICE, ROUTE).validate(asked(spoilt, userInfo=WALKER))
+    assert "revision-required" in outcome.answer.message, outcome
+
+
+def test_nothing_is_read_back_where_git_declares_no_rollout(gate: Callable[..., Admission]) -> None:
+    plain = manifest()
+    one = gate(plain, SERVICE, ROUTE)
+    for made in (candidate_deployment(plain, 1), candidate_service(SERVICE), shared_route(ROUTE, {"api"}, 25)):
+        assert "revision-required" in one.validate(asked(made, userInfo=WALKER)).answer.message
