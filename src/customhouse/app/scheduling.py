@@ -56,6 +56,12 @@ def simulated(asked: Experiment, clock: Clock | None = None) -> tuple[dict[str, 
         order = arrivals(nodes, pods, seed=asked.seed, demand=asked.demand, ties=asked.ties)
     except TooManyArrivalsError as error:
         raise UsageError(str(error), where=asked.pods, hint="lower --demand, or list pods that ask for more") from error
+    if not order.pods:
+        raise UsageError(
+            f"none of the pods is left at a demand of {asked.demand:g}: the smallest asks for more",
+            where=asked.pods,
+            hint="raise --demand, or list more nodes or smaller pods",
+        )
     dear = asked.dear if asked.dear is not None else DEAR_WHEN_PRICED if prices else 0.0
     rules = Rules(asked.policy, asked.seed, asked.moves, asked.window, dear)
     begun = clock.monotonic()

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from customhouse._kit import progress
 from customhouse._kit.money import Money, MoneyError
 from customhouse.core.errors import UsageError
 from customhouse.execution.placement.workload import (
@@ -25,6 +26,7 @@ MOST_BYTES = 128 << 20
 MOST_NODES = 50_000
 MOST_PODS = 1_000_000
 MOST_MODELS = 1_000
+_TELL_EVERY = 20_000
 _LONGEST_NAME = 253
 """Of a Kubernetes object."""
 _INTERRUPTIBLE = frozenset({"BE", "BESTEFFORT"})
@@ -89,7 +91,10 @@ def _rows(path: str, needed: Sequence[str], most: int) -> Iterator[_Row]:
             )
         if len(set(header)) != len(header):
             raise UsageError("a column is named twice", where=f"{path}:1", hint="name each column once")
+        total = data.count(b"\n")
         for count, cells in enumerate(reader):
+            if count % _TELL_EVERY == 0:
+                progress.tell(f"rows of {path} read", count, total)
             if not cells:
                 continue
             if len(cells) != len(header):

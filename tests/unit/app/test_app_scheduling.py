@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from customhouse.app.scheduling import write_moves
 from customhouse.app.scheduling_files import MOST_NODES, read_nodes, read_pods
 from customhouse.cli.program import run
 from customhouse.core.errors import UsageError
+from customhouse.execution.placement.simulation import Rules
+from customhouse.execution.placement.simulation import simulate as simulation
+from customhouse.execution.placement.workload import Node, Pod, Shape
 
 NODES = "sn,cpu_milli,memory_mib,gpu,model\nn0,8000,9000,2,T4\nn1,8000,9000,2,G2\nn2,8000,9000,0,\n"
 PODS = "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec\n"
@@ -53,6 +57,25 @@ def test_the_answer_and_the_placements_say_the_same(
     assert float(answer["cost_per_hour"]) == pytest.approx(cost)
     assert answer["seconds_per_decision"] >= 0
     assert answer["moves"] == 0
+
+
+def test_moves_are_written_with_where_from_and_where_to(tmp_path: Path) -> None:
+    # Any pod may come, it is thought; then x3 needs the GPU on which x1 was put, and x1 goes over.
+    nodes = [Node("a", 8000, 9000, 1, "A"), Node("c", 8000, 9000, 1, "C")]
+    order = [
+        Pod("x1", Shape(1, 1, 1, 300, ("A", "C"))),
+        Pod("x2", Shape(1, 1, 1, 600, ("C",))),
+        Pod("x3", Shape(1, 1, 1, 1000, ("A",))),
+    ]
+    run_ = simulation(nodes, [Pod("any", Shape(1, 1, 1, 1000))], order, Rules("customhouse", moves=100.0))
+    write_moves(run_, str(tmp_path / "moves.csv"))
+    assert (tmp_path / "moves.csv").read_text() == "arrival,pod,from,from_gpus,to,to_gpus\n2,x1,a,0,c,0\n"
+
+
+def test_a_demand_below_the_smallest_pod_is_refused(lists: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (lists / "pods.csv").write_text(PODS.split("\n", 1)[0] + "\na,1,1,8,1000,\n")
+    assert simulate("-q") == 2
+    assert "pods.csv: none of the pods is left at a demand of 1" in capsys.readouterr().err
 
 
 def test_what_has_no_price_is_named_and_costs_nothing_known(lists: Path, capsys: pytest.CaptureFixture[str]) -> None:
