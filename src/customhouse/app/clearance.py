@@ -273,15 +273,18 @@ class Clearance:
         by_ref = {cost.cause or cost.ref: cost for cost in costs}
         evidence = desk or self._desk(question)
         scenes = by_scene(question.base if declared is None else declared)
-        around = {scene: Surroundings(items) for scene, items in scenes.items()}
+        around: dict[str, Surroundings] = {}
 
         def facts_of(change: Change) -> Facts:
             with placed(change.after or change.before):
                 context = self._context(question, change, by_ref.get(change.ref), shared, evidence)
                 side = change.after or change.before
                 if side is not None:
-                    beside = around.get(change.ref.scene, around[""])
-                    context = replace(context, surroundings=beside.about(side, gone=change.after is None))
+                    scene = change.ref.scene if change.ref.scene in scenes else ""
+                    if scene not in around:  # where nothing changes nobody asks
+                        around[scene] = Surroundings(scenes[scene])
+                    about = around[scene].about(side, gone=change.after is None)
+                    context = replace(context, surroundings=about)
                 return build_facts(change, context)
 
         return report, facts_of

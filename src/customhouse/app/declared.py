@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
 from customhouse.app import wiring, wiring_outside
@@ -18,6 +21,11 @@ from customhouse.control.rendering_tree import render_tree
 from customhouse.core.resource import Declaration
 
 _READINGS: WeakKeyDictionary[SourceTree, Readings] = WeakKeyDictionary()
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_Last: TypeAlias = tuple[tuple[str, tuple[str, ...], tuple[RenderEntry, ...]], tuple[Declaration, ...]]
+_LAST: WeakKeyDictionary[SourceTree, _Last] = WeakKeyDictionary()
+"""What was declared by the commit that was asked about last, and by what it was asked: who judges a commit and who
+takes it over ask the same."""
 
 
 def declarations_of(
@@ -41,13 +49,17 @@ def declarations_of(
     files = surroundings(tree.files(revision))
     data = tree.read(revision, FILE)
     own = None if data is None else read_configuration(data)
-    outside = outside or _outside(tree, revision, own, trusted)
+    given, outside = outside, outside or _outside(tree, revision, own, trusted)
+    every = _entries(() if own is None else own.render, entries, files)
+    asked = (revision, tuple(paths), every) if _COMMIT.fullmatch(revision) and given is None else None
+    if asked is not None and sight is None and (known := _last_of(tree)) is not None and known[0] == asked:
+        return known[1]
     declared = render_tree(
         files,
         wiring.renderer(),
         folders=paths,
         aside=set_aside(tree, revision),
-        entries=_entries(() if own is None else own.render, entries, files),
+        entries=every,
         sight=sight,
         # Which folders are for which cluster is told by the revision itself: it is never less that is judged.
         scenes={} if own is None else own.scenes,
@@ -57,7 +69,18 @@ def declarations_of(
     )
     if sight is not None:
         sight.fetched = outside.fetched
+    # What a registry has is asked for under the trust of who asks: only what asked for nothing is the same for all.
+    if asked is not None and not outside.asked:
+        with suppress(TypeError):
+            _LAST[tree] = (asked, declared)
     return declared
+
+
+def _last_of(tree: SourceTree) -> _Last | None:
+    try:
+        return _LAST.get(tree)
+    except TypeError:  # one that nobody can refer to weakly
+        return None
 
 
 def _outside(tree: SourceTree, revision: str, own: Configuration | None, trusted: Sequence[str] | None) -> Outside:

@@ -35,6 +35,8 @@ def costs_of(
 
     An autoscaler that is changed alone changes what its target costs: that is a cost of the change to the autoscaler.
     """
+    if not found:
+        return ()
     was, now = by_scene(base, all_for_none=True), by_scene(head, all_for_none=True)
     around = {scene: (beside(was.get(scene, ())), beside(now.get(scene, ()))) for scene in {*was, *now}}
     costs: list[ChangeCost] = []

@@ -67,6 +67,7 @@ class ReleaseRows:
         self._evidence = ReleaseEvidence(plane.store.decisions)
         self._known: dict[tuple[ResourceRef, str], _Known] = {}
         self._by_ref: tuple[Sequence[Declaration], Mapping[ResourceRef, Declaration]] = ((), {})
+        self._names: dict[ResourceRef, tuple[Declaration, str]] = {}
         self._prices: tuple[Governance | None, dict[tuple[ResourceRef, str], str | None]] = (None, {})
 
     def rows(self, declared: Sequence[Declaration], charges: Iterable[Charge], now: datetime) -> Iterator[ReleaseRow]:
@@ -88,7 +89,7 @@ class ReleaseRows:
         walks = self._plane.rollouts.walks()
         for coming in self._plane.memory.all(PENDING).values():
             declaration = by_ref.get(ref_of(coming["resource"]))
-            if declaration is not None and coming["release"] == release_name(declaration):
+            if declaration is not None and coming["release"] == self._name(declaration):
                 shown.add((declaration.ref, coming["release"]))
                 phase = RolloutPhase.CANARY if declaration.ref in walks else RolloutPhase.PENDING
                 yield self._row(scene, declaration.ref, coming, phase.value)
@@ -108,6 +109,12 @@ class ReleaseRows:
                 "at": to_rfc3339(found.at),
             }
             yield self._row(scene, found.resource, value, found.phase.value)
+
+    def _name(self, declaration: Declaration) -> str:
+        known = self._names.get(declaration.ref)
+        if known is None or known[0] is not declaration:
+            known = self._names[declaration.ref] = (declaration, release_name(declaration))
+        return known[1]
 
     def _row(self, scene: _Scene, ref: ResourceRef, value: Mapping[str, str], phase: str) -> ReleaseRow:
         release, live, now = value["release"], self._plane.live.get(ref), scene.now

@@ -26,6 +26,8 @@ WALKING_PULSE_S = 0.15
 """While a canary runs."""
 REFRESH_S = 1.0
 """How old the board may become while only numbers change; everything else is on it with the step that did it."""
+REFRESH_SHARE, REFRESH_MOST_S = 0.03, 5.0
+"""What of the time may go into that: the picture of a large fleet is drawn less often."""
 RETRY_S = 2.0
 """The pause before a step is tried again that could not be recorded."""
 
@@ -96,7 +98,7 @@ def run(
     notices, vulnerable = PolicyNotices(plane), VulnerabilityWatch(plane, audit.live)
     drift = DriftNotices(plane, wiring.alert_post)
     live.beside = lambda: audit.metrics() + notices.metrics() + vulnerable.metrics() + drift.metrics()
-    told, noticed, warned, seen, shown_at = "", "", "", -1, 0.0
+    told, noticed, warned, seen, show_at = "", "", "", -1, 0.0
     while not stop.is_set():
         pause = PULSE_S
         try:
@@ -112,12 +114,12 @@ def run(
             if plane.rollouts.walks():
                 pause = WALKING_PULSE_S
             now, changes = plane.clock.monotonic(), plane.changes + plane.outbox.delivered
-            if changes != seen or now - shown_at >= REFRESH_S:
-                seen, shown_at = changes, now
+            if changes != seen or now >= show_at:
                 picture = board.overview(plane)
                 drift.step(picture.cluster)
                 if live.show(picture):
                     write_status(plane.settings, picture)
+                seen, show_at = changes, now + _rest(plane.clock.monotonic() - now)
         except (StateError, OSError, CannotDecideError) as error:
             plane.problem = _halted(plane, error)
             live.trouble(plane.problem)
@@ -152,6 +154,11 @@ def _halted(plane: ControlPlane, error: Exception) -> str:
     with suppress(StateError, OSError):
         write_problem(plane.settings, problem)
     return problem
+
+
+def _rest(took: float) -> float:
+    """Seconds from one picture to the next while only numbers change, when one took so many."""
+    return min(max(REFRESH_S, took / REFRESH_SHARE), REFRESH_MOST_S)
 
 
 def _propose(plane: ControlPlane, optimiser: Optimiser) -> None:

@@ -145,7 +145,8 @@ def _of_set(
         if belongs_to(item.ref) is not None and not served(item.ref):
             continue
         if application is None:
-            yield runs.named(replace(item, care=_care(item, None, runs)))
+            care = _care(item, None, runs)
+            yield runs.named(item if care is item.care else replace(item, care=care))
             continue
         reason = held.get(application.ref, "")
         if by[application.ref][0] is not Engine.CUSTOMHOUSE:

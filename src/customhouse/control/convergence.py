@@ -492,8 +492,8 @@ class Convergence:
     def waiting(self) -> dict[ResourceRef, str]:
         """Declared objects that are not applied yet, and what for."""
         found: dict[ResourceRef, str] = {}
-        for item in self._wanted.values():
-            entry = self.inventory.entries.get(item.key)
-            if not item.dormant and (entry is None or entry.digest != item.digest):
+        for key, item in self._wanted.items():
+            entry = self.inventory.entries.get(key)
+            if (entry is None or entry.digest != item.digest) and not item.dormant:
                 found[item.ref] = item.hold or item.problem or item.awaits or "its turn has not come"
         return found

@@ -49,13 +49,15 @@ def changes(
     An object is itself by (group, kind, namespace, name): a new version of the API is an update. Where it stands in
     the files, comments and formatting do not count.
     """
-    old = {identity(item.ref): item for item in before}
-    new = {identity(item.ref): item for item in after}
+    before, after = tuple(before), tuple(after)
+    # What was read once and kept is one object in both: nothing has to be held against itself.
+    same = {id(item) for item in before} & {id(item) for item in after}
+    old = {identity(item.ref): item for item in before if id(item) not in same}
+    new = {identity(item.ref): item for item in after if id(item) not in same}
     result = []
     for key in sorted(old.keys() | new.keys(), key=lambda k: (k[2], k[1], k[3], k[0])):
         was, now = old.get(key), new.get(key)
         if was is not None and now is not None:
-            # What was read once and kept is one object in both: nothing has to be held against itself.
             if was.manifest is not now.manifest and was.digest != now.digest:
                 result.append(Change(Operation.UPDATE, now.ref, was, now, revision, actor))
         elif now is not None:

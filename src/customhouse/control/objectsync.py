@@ -47,6 +47,9 @@ _FLAGS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+_UNSAID = ObjectSync()
+
+
 def object_sync(manifest: Manifest) -> ObjectSync:
     """How one object is kept. Raises DeclarationError (where = the annotation's pointer) for what cannot be read.
 
@@ -55,6 +58,8 @@ def object_sync(manifest: Manifest) -> ObjectSync:
     """
     metadata = manifest.get("metadata")
     metadata = metadata if isinstance(metadata, Mapping) else {}
+    if not metadata.get("annotations") and not any(str(key).startswith(FLUX) for key in metadata.get("labels") or ()):
+        return _UNSAID  # most of a fleet
     notes = {str(key): str(value) for key, value in _mapping(metadata.get("annotations")).items()}
     labels = {str(key): str(value) for key, value in _mapping(metadata.get("labels")).items()}
     found = ObjectSync(wave=_wave(notes), hooks=tuple(_hooks(notes)))

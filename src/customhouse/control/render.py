@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -74,6 +74,10 @@ class Found:
     rendering: Rendering | None = None
     owner: ResourceRef | None = None
     scene: str = ""
+    known: tuple[str, bool, Declaration] | None = field(default=None, init=False, compare=False, repr=False)
+    """What it was found to declare, with the namespace and the scope that it was found under: a file that is kept from
+    one revision to the next declares the same thing in each, and who holds two revisions against each other sees that.
+    """
 
 
 def render(
@@ -263,7 +267,7 @@ def as_declarations(
     """
     objects = tuple(objects)
     scopes = scopes_of(item.value for item in objects)
-    named = [(item, _ref(item, default_namespace, scopes)) for item in objects]
+    named = [(item, _known_ref(item, default_namespace, scopes)) for item in objects]
     apart = _apart(named) | {item.scene for item in objects if target_of(item.scene, targets)}
     seen: dict[tuple[str, str, str, str], Found] = {}
     result: list[Declaration] = []
@@ -282,12 +286,21 @@ def as_declarations(
         owner = item.owner
         if owner is not None and owner.scene not in apart:
             owner = replace(owner, scene="")
-        result.append(Declaration(ref, item.value, item.location, item.marks, item.rendering, owner, item.scene))
+        known = None if item.known is None else item.known[2]
+        if known is not None and known.ref is ref and known.owner is owner:
+            result.append(known)
+            continue
+        made = Declaration(ref, item.value, item.location, item.marks, item.rendering, owner, item.scene)
+        if not ref.scene and owner is None:
+            object.__setattr__(item, "known", (default_namespace, not ref.namespace, made))
+        result.append(made)
     return tuple(result)
 
 
 def _apart(named: Sequence[tuple[Found, ResourceRef]]) -> frozenset[str]:
     """The scenes that declare an object otherwise than another scene does."""
+    if not any(item.scene for item, _ in named):
+        return frozenset()
     groups: dict[tuple[str, str, str, str], list[Found]] = {}
     for item, ref in named:
         groups.setdefault(identity(ref), []).append(item)
@@ -324,6 +337,16 @@ def identity(ref: ResourceRef) -> tuple[str, str, str, str]:
     return (group if slash else "", ref.kind, place, ref.name)
 
 
+def _known_ref(item: Found, default_namespace: str, scopes: Mapping[tuple[str, str], bool]) -> ResourceRef:
+    """As `_ref`, which depends on the object, the default namespace and the scope of its kind alone."""
+    if item.known is not None and item.known[0] == default_namespace:
+        ref = item.known[2].ref
+        group, slash, _ = ref.api_version.rpartition("/")
+        if cluster_scoped(group if slash else "", ref.kind, scopes) == item.known[1]:
+            return ref
+    return _ref(item, default_namespace, scopes)
+
+
 def _ref(item: Found, default_namespace: str, scopes: Mapping[tuple[str, str], bool]) -> ResourceRef:
     value = item.value
     if not isinstance(value, dict):
@@ -333,8 +356,8 @@ def _ref(item: Found, default_namespace: str, scopes: Mapping[tuple[str, str], b
     metadata = value.get("metadata")
     if not isinstance(metadata, dict):
         raise _wrong(item, "/metadata", "the object has no metadata", "add metadata.name")
-    for field in ("labels", "annotations"):
-        _check_text_map(item, metadata, field)
+    for part in ("labels", "annotations"):
+        _check_text_map(item, metadata, part)
     if metadata.get("name") is None and metadata.get("generateName") is not None:
         # The server picks the rest. A prefix ends in '-' by custom, which no full name may, so they do not collide.
         name = _text(item, metadata, "generateName", _NAME, "for example train-", parent="/metadata")
