@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from customhouse.core.devices import UNKNOWN_ACCELERATOR, is_accelerator
 from customhouse.execution.extender_fragments import stranded, usual
-from customhouse.execution.extender_nodes import Group, NodeFacts, NodeState, Occupancy
+from customhouse.execution.extender_nodes import NodeFacts, NodeState, Occupancy
 from customhouse.execution.placement.fragments import Typical
 
 HIGHEST = 10
@@ -76,7 +76,7 @@ class Placer:
     def __init__(self, occupancy: Occupancy, price: Price) -> None:
         self._occupancy = occupancy
         self.price = price
-        self._costs: dict[object, dict[Group, Cost]] = {}
+        self._costs: dict[object, dict[int, Cost]] = {}
         """By what is asked for, then by what nodes have in common: most of a cluster is alike."""
         self._common: tuple[Typical, ...] = ()
         self._learned = -LEARNED_AGAIN
@@ -137,7 +137,7 @@ class Placer:
         if len(kept) > _MOST_GROUPS:
             kept.clear()
         nodes = self._occupancy.nodes
-        groups = {name: nodes[name].group for name in names if name in nodes}
+        groups = self._occupancy.groups(names)
         new = {group: nodes[name] for name, group in groups.items() if group not in kept}
         lost = stranded(pod.amounts, tuple(new.values()), self._common)
         for (group, state), pieces in zip(new.items(), lost, strict=True):

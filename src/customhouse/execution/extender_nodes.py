@@ -7,8 +7,9 @@ moment ago is bound a moment later, and the next one is asked for in between. An
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from customhouse._kit.clock import Clock
@@ -30,8 +31,7 @@ _MACHINE = ("node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-typ
 _CLOUDS = {"aws": "aws", "gce": "gcp", "azure": "azure"}
 """The scheme of `spec.providerID`, and what price books call that cloud."""
 _MOST_PENDING = 5_000
-Group = tuple[object, tuple[tuple[str, int], ...]]
-"""What two nodes have in common that are worth the same to any pod: their sort, and what is taken of them."""
+_MOST_GROUPS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ class NodeState:
     pods: dict[str, Mapping[str, int]] = field(default_factory=dict)
     """Uid → what it takes."""
     verdicts: dict[object, str] = field(default_factory=dict)
-    _group: Group | None = None
+    _group: int | None = None
 
     def put(self, uid: str, amounts: Mapping[str, int]) -> None:
         """A pod takes so much of it."""
@@ -195,12 +195,14 @@ class NodeState:
         self.verdicts.clear()
         self._group = None
 
-    @property
-    def group(self) -> Group:
-        """See `Group`."""
+    def group(self, numbers: dict[object, int], counted: Iterator[int]) -> int:
+        """The number of its group: nodes of a sort of which the same is taken are worth the same to any pod."""
         if self._group is None:
-            used = tuple(sorted([item for item in self.used.items() if item[1]]))
-            self._group = (self.facts.sort, used)
+            key = (self.facts.sort, tuple(sorted([item for item in self.used.items() if item[1]])))
+            number = numbers.get(key)
+            if number is None:
+                number = numbers[key] = next(counted)
+            self._group = number
         return self._group
 
 
@@ -221,6 +223,8 @@ class Occupancy:
         self.lock = threading.RLock()
         """Held while a decision looks at several nodes."""
         self.nodes: dict[str, NodeState] = {}
+        self._numbers: dict[object, int] = {}
+        self._counted = count()
         self.placed = 0
         """How many pods have got a node since the beginning."""
         self._where: dict[str, tuple[str, float | None]] = {}
@@ -345,6 +349,13 @@ class Occupancy:
                 del self._homeless[before[0]]
 
     # what is asked
+    def groups(self, names: Sequence[str]) -> dict[str, int]:
+        """Node → the number of its group, for the nodes that are known. Call it with `lock` held."""
+        if len(self._numbers) > _MOST_GROUPS:
+            self._numbers.clear()  # numbers are never given twice, so what goes by the old ones is only not found again
+        nodes, numbers, counted = self.nodes, self._numbers, self._counted
+        return {name: nodes[name].group(numbers, counted) for name in names if name in nodes}
+
     def assume(self, uid: str, node: str, amounts: Mapping[str, int]) -> None:
         """Count with a pod that will probably be bound there, for `ASSUMED_S`; what the watch tells goes before it."""
         with self.lock:
