@@ -6,6 +6,8 @@ so that what a review approves can be had; lines that nothing asks for any more 
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,7 +103,9 @@ def lock(
     made = write_lock(kept.values())
     changed = bool(kept or before) and made != written
     if changed and not check:
-        (root / LOCK).write_bytes(made)
+        draft = root / f".{LOCK}.{secrets.token_hex(6)}"  # that no link of the tree has
+        draft.write_bytes(made)
+        os.replace(draft, root / LOCK)
     return LockOutcome(tuple(locking.rows.values()), gone, changed)
 
 

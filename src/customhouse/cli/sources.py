@@ -45,7 +45,7 @@ def lock(only: tuple[str, ...], repo: str, update: bool, check: bool, output: st
             moved = f"{old.resolved} → " if old is not None and line is not None and old != line else ""
             said = row.problem or (f"{moved}{line.resolved}" if line is not None else "by the object itself")
             digest = row.asked.digest if line is None else line.digest
-            rows.append([f"{row.asked.source} {row.asked.chart}".rstrip(), row.state, said, digest[:19]])
+            rows.append([str(row.asked), row.state, said, digest[:19]])
         write_table("", ["Source", "", "Version", "Digest"], rows)
     for line in found.gone:
         talk(settings, f"{line.source} {line.chart} {line.version or line.tag}: nothing names it any more")

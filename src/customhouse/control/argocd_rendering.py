@@ -21,6 +21,7 @@ from customhouse.control.rendering_owned import (
     listed,
     local,
     mapping,
+    of_tree,
     only,
     refused,
     text,
@@ -87,7 +88,7 @@ def _placed(
     for pointer, source in given:
         if source.get("plugin") is not None:
             raise refused(item, f"{pointer}/plugin", "a plugin renders this, and no plugin is run here")
-        asked, path = of_argo(source), local(source.get("path"))
+        asked, path = of_argo(source), of_tree(source.get("path"))
         if asked is not None:
             at = f"{pointer}/chart" if source.get("chart") else f"{pointer}/repoURL"
             found = outside.mount(item, at, asked)

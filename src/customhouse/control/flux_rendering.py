@@ -21,6 +21,7 @@ from customhouse.control.rendering_owned import (
     listed,
     local,
     mapping,
+    of_tree,
     refused,
     text,
 )
@@ -38,7 +39,7 @@ def kustomization_roots(
     outside: Outside,
 ) -> Iterator[Owned]:
     """The root of one Kustomization. Raises DeclarationError, at the field, for what is said and not followed."""
-    path = local(spec.get("path") or "./")
+    path = of_tree(spec.get("path") or "./")
     source = spec.get("sourceRef")
     if path is not None and isinstance(source, Mapping) and source.get("kind") == "ExternalArtifact":
         path = _copied_from(path, str(source.get("name")), _beside(item, everything))
@@ -211,7 +212,7 @@ def release_roots(
         sight.miss(item, pointer, f"the chart {named}")
         return
     else:
-        path = local(inner.get("chart"))
+        path = of_tree(inner.get("chart"))
         if path is None or joined(path, CHART) not in files:
             sight.elsewhere[item.locate("/spec/chart/spec/chart"), f"the chart {inner.get('chart')}"] = None
             return  # of another repository
@@ -224,11 +225,12 @@ def release_roots(
     if isinstance(spec.get("values"), Mapping):
         inline.append(spec["values"])
     namespace = text(spec.get("targetNamespace")) or item.ref.namespace
-    # What `valuesFiles` names takes the place of the chart's own values.yaml (fluxcd.io/flux/components/source/helmcharts).
+    # What `valuesFiles` names takes the place of the chart's own values.yaml (source.toolkit.fluxcd.io/v1 HelmChart).
     defaults = not listed(inner.get("valuesFiles"))
     yield Owned(
         item, "helm", path, namespace, release_of(item, spec), values, tuple(inline),
-        crds=mapping(spec.get("install")).get("crds") != "Skip", defaults=defaults, cluster=cluster_of(spec), mount=mount,
+        crds=mapping(spec.get("install")).get("crds") != "Skip", defaults=defaults, cluster=cluster_of(spec),
+        mount=mount,
     )  # fmt: skip
 
 

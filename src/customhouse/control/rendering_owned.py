@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from customhouse.control import yaml_nodes
-from customhouse.control.outside import Mount
+from customhouse.control.outside import FETCHED, Mount
 from customhouse.control.yaml_values import Reader
 from customhouse.core.errors import DeclarationError
 from customhouse.core.resource import Declaration
@@ -83,6 +83,12 @@ def local(path: Any) -> str | None:
         return None
     place = posixpath.normpath(path.lstrip("/") or ".")
     return None if place == ".." or place.startswith("../") else "" if place == "." else place
+
+
+def of_tree(path: Any) -> str | None:
+    """A path as `local` has it; None for where what was fetched is seen: no folder of the tree passes for it."""
+    place = local(path)
+    return None if place is not None and lies_in(place, FETCHED) else place
 
 
 def joined(folder: str, name: str) -> str:

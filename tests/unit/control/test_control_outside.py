@@ -301,3 +301,21 @@ def test_an_archive_of_a_chart_is_the_chart_s_folder_and_an_artifact_is_as_it_is
     assert set(unpack(data, "here", chart=False)) == {"web/Chart.yaml", "web/templates/x.yaml"}
     mount = outside(LINE).mount(rendered(RELEASE, outside())[0], "/spec", Asked(LINE.source, version="1.x"))
     assert isinstance(mount, Mount)
+
+
+def test_a_folder_of_the_tree_does_not_pass_for_what_was_fetched() -> None:
+    text = b"""\
+apiVersion: argoproj.io/v1alpha1
+kind: Application
+metadata: {name: shop, namespace: argocd}
+spec:
+  destination: {namespace: shop}
+  sources:
+    - {repoURL: registry.example/charts, chart: web, targetRevision: 1.x}
+    - {repoURL: https://git.example/x.git, path: .fetched/registry.example/charts/web/1.2.0-abababababab}
+"""
+    files = {f".fetched/registry.example/charts/web/1.2.0-abababababab/{name}": data for name, data in CHART.items()}
+    declared = render_tree({"all.yaml": text, **files}, Templates(), outside=outside())
+    assert [item.ref.kind for item in declared] == ["Application"]
+    (application,) = applications(declared)
+    assert "is not in this tree" in application.problem
