@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from admission_world import as_user, register, start_webhook
 from control_repository import git
 from test_up_kubernetes import ClusterWorld, settings_of
+from test_up_several_clusters import image_of, server_of
 
-from kubernetes_plane import ControlPlane
+from kubernetes_plane import ControlPlane, KubernetesError
 
 pytestmark = pytest.mark.part("kubernetes")
 _MAPS = "/api/v1/namespaces/customhouse-system/configmaps"
@@ -71,35 +73,94 @@ def test_a_fork_and_its_origin_under_one_name_delete_nothing_of_one_another(
     assert texts() == ["both", "fork", "both", "both", "both", "", "fork"]
 
 
-def test_the_last_allowed_commit_is_noted_for_the_webhook_and_a_denied_one_is_not(
-    tmp_path: Path, kubernetes: ControlPlane
+def test_a_webhook_holds_to_the_commit_that_up_notes_and_lets_in_and_go_what_it_says(
+    tmp_path: Path, kubernetes: ControlPlane, source: str
 ) -> None:
-    world = ClusterWorld(tmp_path, kubernetes, "observe")
-    name = f"allowed-{world.namespace}"
+    world = ClusterWorld(tmp_path, kubernetes, "observe", source)
+    name, hook = f"allowed-{world.namespace}", tmp_path / "hook"
+    hook.mkdir()
     home = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "customhouse-system"}}
     kubernetes.apply("/api/v1/namespaces/customhouse-system", home)
+    strict = "admission: {requireRevision: true}\nbudgets: [{name: all, monthly: '100000'}]\n"
+    rules = f"{world.rules}{strict}".replace("policy:", "policy:\n  trustedRegistries: [registry.example]")
+    note = hook / "allowed.json"
 
     def noted() -> dict[str, Any]:
+        """What is noted; brought to the webhook, as a kubelet does."""
         found = kubernetes.call("GET", _MAPS)["items"]
         texts = [item["data"]["allowed.json"] for item in found if item["metadata"]["name"] == name]
+        if texts and (not note.exists() or note.read_text() != texts[0]):
+            (hook / "new").write_text(texts[0])
+            (hook / "new").rename(note)
         return json.loads(texts[0]) if texts else {}
 
+    def by_hand(method: str, body: Any = None, what: str = "/one") -> str:
+        try:
+            path = f"/api/v1/namespaces/{world.namespace}/configmaps{what}?dryRun=All"
+            content = "application/merge-patch+json" if method == "PATCH" else "application/json"
+            as_user(kubernetes, "ada", method, path, body, content)
+        except KubernetesError as error:
+            return str(error)
+        return ""
+
+    webhook = None
+    paths: list[str] = []
     try:
-        good = world.put("one", "first")
+        world.push({"customhouse.yaml": rules}, "the rules, which hold from the next commit on")
+        good = world.push(
+            {
+                **{f"{key}.yaml": settings_of(key, world.namespace, "first") for key in ("one", "two", "three")},
+                "fraud.yaml": server_of(world.namespace, "a"),
+            },
+            "first",
+        )
         world.start(CUSTOMHOUSE_ALLOWED_IN=name)
         world.until(lambda: noted().get("revision") == good)
-        note = noted()
-        assert note["schema"] == "customhouse.dev/allowed/v1"
-        assert note["repository"] == f"main@{git(world.clone, 'rev-list', '--max-parents=0', 'HEAD')}"
-        assert note["paths"] == []
-        assert world.text("one") == ""  # nothing else is written
-        secret = settings_of("two", world.namespace, "hunter2").replace("ConfigMap", "Secret")
-        secret = secret.replace("\ndata", "\nstringData")
-        denied = world.push({"two.yaml": secret})
+        assert noted() == {
+            "schema": "customhouse.dev/allowed/v1",
+            "repository": f"main@{git(world.clone, 'rev-list', '--max-parents=0', 'HEAD')}",
+            "revision": good,
+            "paths": [],
+            "target": "",
+        }
+        assert world.text("one") == ""  # nothing else is written by who observes
+        (hook / "customhouse.yaml").write_text(rules)
+        webhook = start_webhook(hook, "--repo", f"file://{world.remote}", "--allowed", str(note))
+        paths = register(kubernetes, webhook, f"noted-{world.namespace}", [world.namespace])
+        own = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "own", "namespace": world.namespace}}
+        kubernetes.until(lambda: "validate.customhouse.dev" in by_hand("POST", own, ""))
+
+        managed = rules.replace("mode: observe", "mode: manage")
+        world.push({"customhouse.yaml": managed}, "adopt")
+        image = f"/apis/apps/v1/namespaces/{world.namespace}/deployments/fraud"
+
+        def running() -> str:
+            noted()
+            try:
+                return image_of(kubernetes.call("GET", image))
+            except KubernetesError:
+                return ""
+
+        world.until(lambda: (running(), world.text("one"), world.text("two")) == ("a", "first", "first"), 120)
+        assert "refused" in by_hand("PATCH", {"data": {"text": "mine"}})
+        assert "revision-required" in by_hand("DELETE")
+
+        # A commit that would let anything in, and is denied for what else it brings, changes nothing.
+        secret = settings_of("three", world.namespace, "hunter2").replace("ConfigMap", "Secret")
+        loose = managed.replace(strict, f"admission: {{exemptNamespaces: [{world.namespace}]}}\n")
+        before = noted()
+        denied = world.push({"customhouse.yaml": loose, "secret.yaml": secret.replace("\ndata", "\nstringData")})
         world.problem(denied[:12], "denied")
-        assert noted() == note
-        better = world.push({"two.yaml": None})
-        world.until(lambda: noted().get("revision") == better)
+        assert noted() == before
+        assert "refused" in by_hand("PATCH", {"data": {"text": "mine"}})
+
+        last = {"customhouse.yaml": managed, "secret.yaml": None, "two.yaml": None}
+        world.push({**last, "fraud.yaml": server_of(world.namespace, "b")}, "two goes, fraud changes")
+        world.until(lambda: (running(), world.text("one"), world.text("two")) == ("b", "first", ""), 120)
     finally:
+        for path in paths:
+            as_user(kubernetes, "ada", "DELETE", path)
+        if webhook is not None:
+            webhook.stop()
         world.close()
         kubernetes.call("DELETE", f"{_MAPS}/{name}")
