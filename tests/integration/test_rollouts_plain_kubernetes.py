@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,6 +60,10 @@ def test_a_canary_by_the_weights_of_a_route_and_what_happens_to_one_in_the_middl
     at = f"{ROUTES.format(world.namespace)}/score"
     world.deploy(4, PATIENT)
     world.until(lambda: traffic.routes() == shares and traffic.answered[4], 120)
+
+    # What the rollout has made of it is no difference that a plan would tell.
+    plan = json.loads(world.cli("plan", "--repo", str(world.remote), "-o", "json").stdout)
+    assert (plan["actions"], plan["blocked"]) == ([], None)
 
     # Somebody gives the new version everything.
     merge = "application/merge-patch+json"

@@ -18,6 +18,8 @@ from customhouse.app.clusterkeeping import (
 )
 from customhouse.app.configuration import Configuration
 from customhouse.app.keepers import of_target
+from customhouse.app.memory import Memory
+from customhouse.app.rollouts import Rollouts
 from customhouse.app.settings import Settings
 from customhouse.app.target_spec import ClusterSpec
 from customhouse.app.unsealing import UnsealingCluster
@@ -61,7 +63,8 @@ def cluster_plan(
     there.
     """
     spec = configuration.cluster or ClusterSpec()
-    return _one(_Asked(settings, configuration, where, revision, read), spec, of_one_scene(tuple(declared)))
+    walked = _walked(settings, of_one_scene(tuple(declared)))
+    return _one(_Asked(settings, configuration, where, revision, read), spec, walked)
 
 
 def several_plans(
@@ -79,6 +82,7 @@ def several_plans(
     """
     asked = _Asked(settings, configuration, where, revision, read)
     placing, specs = configuration.placing, configuration.targets
+    declared = _walked(settings, declared)
     parts = placing.split(declared)
     actions: list[dict[str, Any]] = []
     rows = []
@@ -122,6 +126,14 @@ class _Asked:
     where: tuple[str, str, str]
     revision: str
     read: Callable[[str], bytes | None]
+
+
+def _walked(settings: Settings, declared: Sequence[Declaration]) -> Sequence[Declaration]:
+    """With the rollouts that are under way, where the state of `up` is here: their weights are no difference."""
+    if not wiring.has_store(settings):
+        return declared
+    with wiring.store(settings) as opened:
+        return Rollouts(Memory(opened.state)).shaped(declared)
 
 
 def _one(

@@ -61,6 +61,8 @@ class Lane:
 
     ref: ResourceRef
     apart: bool = False
+    ours: bool = False
+    """Whether the first one was applied from here: what somebody else applies (Argo CD, Flux) is not gone back on."""
     clear: str = ""
     share: int = 0
     why: str = ""
@@ -78,6 +80,7 @@ class Lane:
         return {
             "resource": self.ref.stored(),
             "apart": self.apart,
+            "ours": self.ours,
             "clear": self.clear,
             "share": self.share,
             "why": self.why,
@@ -95,6 +98,7 @@ class Lane:
         return cls(
             ref_of(value["resource"]),
             apart=value["apart"],
+            ours=value["ours"],
             clear=value["clear"],
             share=value["share"],
             why=value["why"],
@@ -116,14 +120,14 @@ class Lane:
 
     def aborted(self, candidate: Manifest | None, drain: float, now: datetime) -> Lane:
         """After the decision: no traffic at once."""
-        kept = Lane(self.ref, self.apart, drain=drain)
+        kept = Lane(self.ref, self.apart, self.ours, drain=drain)
         if candidate is None or not self.clear:
             return kept
         return replace(kept, bad=candidate, leaving=now + timedelta(seconds=drain))
 
     def begun(self) -> Lane:
         """When another version is to be walked: what was under way has no share any more."""
-        return Lane(self.ref, self.apart)
+        return Lane(self.ref, self.apart, self.ours)
 
 
 def is_plain(manifest: Manifest) -> bool:
@@ -214,6 +218,7 @@ def looked_at(
     if any(not item.manifest for item in found.values()):
         return replace(lane, why="its cluster does not answer")  # and nothing is taken for gone
     first, other = found.get(ref), found.get(second_of(ref))
+    lane = replace(lane, ours=first is not None and bool(_release(first.manifest)))
     if not scene.weighted:
         lane = replace(lane, apart=False)
     elif first is not None and not lane.apart and _whole(first):
@@ -239,6 +244,8 @@ def _in_the_way(course: PlainCourse, lane: Lane, other: LiveObject | None, servi
     scene, second = course.scene, course.second
     if scene.problem:
         return scene.problem
+    if not lane.ours:
+        return "what is declared is not applied from here yet"
     if other is not None and not _release(other.manifest):
         return f"{other.ref} is there already, and it is not of a rollout; give one of the two another name"
     if not scene.weighted or second is None:

@@ -359,7 +359,7 @@ class Rollouts:
             return abort(state, f"the new release does not become ready: {live.health.message}")
         why, told = self._lane_of(state)
         late = (now - state.started_at).total_seconds() >= state.plan.max_duration_s
-        if why and late:  # it has not even been tried, whatever its numbers would be
+        if why and late and self.lanes().get(state.resource, Lane(state.resource)).ours:  # it was not even tried
             return abort(state, f"it has not got so far within {state.plan.max_duration_s:g} s: {why}")
         if not known:
             return state, RolloutVerdict(Move.WAIT, state.weight, "inconclusive: its numbers are not known")

@@ -127,9 +127,10 @@ def test_a_share_by_weights_waits_for_labels_and_pods_and_its_next_step_for_the_
     one = Look(service(), service("inner"), route("x"))
     assert "Deployment x-candidate" not in one.placed(), "nobody can tell the two apart yet"
     assert one.placed()["Deployment x"]["spec"]["template"]["metadata"]["labels"][TRACK] == "stable"
-    assert "a label first" in one.look().why
+    assert "not applied from here" in one.look().why
     one.runs("x", ready=3)
-    assert not one.look().apart
+    assert "a label first" in one.look().why
+    assert not one.lane.apart
     one.runs("x")
     assert one.look().clear == one.walk.candidate
 
@@ -176,6 +177,7 @@ def test_blue_green_switches_every_service_when_all_of_it_is_ready() -> None:
 
 def test_by_replicas_the_services_stay_as_they_are_declared() -> None:
     one = Look(service())
+    one.runs("x")
     one.look()
     laid = one.placed()
     assert laid["Service x"] == service().manifest
@@ -199,8 +201,21 @@ def test_a_service_that_is_not_declared_keeps_the_second_one_away(name: str) -> 
     assert one.look().clear == one.walk.candidate
 
 
+def test_what_is_not_applied_from_here_is_left_to_whoever_applies_it() -> None:
+    one = Look(service())
+    one._there(one.stable, {})
+    assert (one.look().ours, one.lane.clear, one.lane.why) == (
+        False,
+        "",
+        "what is declared is not applied from here yet",
+    )
+    one.runs("x")
+    assert (one.look().ours, one.lane.clear) == (True, one.walk.candidate)
+
+
 def test_what_somebody_else_calls_so_is_not_taken_over() -> None:
     one = Look(service())
+    one.runs("x")
     theirs = deployment("x-candidate", way="").manifest
     one._there(theirs, {})
     assert "it is not of a rollout" in one.look().why
@@ -209,8 +224,8 @@ def test_what_somebody_else_calls_so_is_not_taken_over() -> None:
 
 def test_a_cluster_that_does_not_answer_takes_no_share_away() -> None:
     one = Look(service())
-    one.look()
     one.runs("x")
+    one.look()
     one.runs("x-candidate")
     assert one.look().share == 10
     ref = replace(one.declared.ref, name="x-candidate")
