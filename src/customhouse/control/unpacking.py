@@ -6,10 +6,13 @@ Nothing of it becomes a path of this machine here; what comes out is laid out by
 from __future__ import annotations
 
 import io
-import tarfile
 import zlib
+from typing import TYPE_CHECKING
 
 from customhouse.core.errors import DeclarationError
+
+if TYPE_CHECKING:
+    import tarfile
 
 MAX_ARCHIVE = 32 * 1024 * 1024
 """Bytes, packed. The largest charts in use have some 2 MB."""
@@ -26,6 +29,8 @@ def unpack(data: bytes, where: str, *, chart: bool) -> dict[str, bytes]:
     Raises DeclarationError, with the name of the archive and of the member: no gzipped tar, a link or device, a path
     that leads out or is there twice, too much.
     """
+    import tarfile  # here: few runs unpack anything
+
     if len(data) > MAX_ARCHIVE:
         raise _refused(where, f"it has {len(data)} bytes; at most {MAX_ARCHIVE} are read")
     files: dict[str, bytes] = {}
