@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from customhouse.control.rollout_plan import BLUE_GREEN, plan_of
 from customhouse.core.release import candidate_name
 from customhouse.core.resource import Declaration, Manifest, ResourceRef
-from customhouse.execution.plain_traffic import routed_services, selects
+from customhouse.execution.plain_traffic import pod_labels, routed_services, selected_by, selects
 
 _GATEWAY = "gateway.networking.k8s.io/"
 
@@ -37,44 +37,62 @@ class Scene:
 class _Room:
     """What matters here of one namespace in one cluster."""
 
-    services: list[Declaration] = field(default_factory=list)
-    routes: list[Declaration] = field(default_factory=list)
-    pods: list[Declaration] = field(default_factory=list)
+    services: dict[tuple[str, str], list[Declaration]] = field(default_factory=dict)
+    """By one of the labels that each selects."""
+    routes: dict[str, list[Declaration]] = field(default_factory=dict)
+    """By the name of each Service that they name."""
+    pods: dict[tuple[str, str], list[Declaration]] = field(default_factory=dict)
+    """By each label that they have."""
     names: set[tuple[str, str]] = field(default_factory=set)
+
+    def put(self, item: Declaration) -> None:
+        """One object of it."""
+        self.names.add((item.ref.kind, item.ref.name))
+        if (item.ref.kind, item.ref.api_version) == ("Service", "v1"):
+            for pair in selected_by(item.manifest)[:1]:
+                self.services.setdefault(pair, []).append(item)
+        elif item.ref.kind == "HTTPRoute" and item.ref.api_version.startswith(_GATEWAY):
+            for name in routed_services(item.manifest):
+                self.routes.setdefault(name, []).append(item)
+        elif _has_pods(item.manifest):
+            for pair in pod_labels(item.manifest):
+                self.pods.setdefault(pair, []).append(item)
 
 
 def scenes_of(deployments: Sequence[Declaration], declared: Iterable[Declaration]) -> dict[ResourceRef, Scene]:
     """The scene of each of some Deployments, in its own namespace and cluster alone."""
-    rooms = {_room_of(item.ref): _Room() for item in deployments}
+    rooms: dict[str, dict[tuple[str, str], _Room]] = {}
+    for item in deployments:
+        rooms.setdefault(item.ref.namespace, {}).setdefault(_stands(item), _Room())
     for item in declared if rooms else ():
-        room = rooms.get(_room_of(item.ref))
-        if room is None:
-            continue
-        room.names.add((item.ref.kind, item.ref.name))
-        if (item.ref.kind, item.ref.api_version) == ("Service", "v1"):
-            room.services.append(item)
-        elif item.ref.kind == "HTTPRoute" and item.ref.api_version.startswith(_GATEWAY):
-            room.routes.append(item)
-        elif _has_pods(item.manifest):
-            room.pods.append(item)
-    return {item.ref: _scene(item, rooms[_room_of(item.ref)]) for item in deployments}
+        said, stands = _stands(item)
+        for (other, where), room in rooms.get(item.ref.namespace, {}).items():
+            # A reference names its scene only where another object has the same name elsewhere.
+            if said == other or stands == where:
+                room.put(item)
+    return {item.ref: _scene(item, rooms[item.ref.namespace][_stands(item)]) for item in deployments}
 
 
 def _scene(declared: Declaration, room: _Room) -> Scene:
-    ours = [item for item in room.services if selects(item.manifest, declared.manifest)]
+    likely = [item for pair in pod_labels(declared.manifest) for item in room.services.get(pair, ())]
+    ours = [item for item in likely if selects(item.manifest, declared.manifest)]
     # A Service of several workloads can select by no label of one of them: the others' pods do not have it.
-    others = [item for item in room.pods if item.ref != declared.ref]
-    mixed = [item for item in ours if any(selects(item.manifest, other.manifest) for other in others)]
+    mixed = [item for item in ours if _selects_others(item, declared, room)]
     services = tuple(item for item in ours if item not in mixed)
     names = frozenset(item.ref.name for item in services)
     plan = plan_of(declared.manifest)
     if plan is not None and plan.way == BLUE_GREEN:
         found = Scene(services, switched=True)
     else:
-        asked = {item.ref: routed_services(item.manifest) & names for item in room.routes}
-        routes = tuple(item for item in room.routes if asked[item.ref])
-        found = Scene(services, routes, frozenset().union(*asked.values()))
+        asked = frozenset(name for name in names if name in room.routes)
+        routes = {item.ref: item for name in sorted(asked) for item in room.routes[name]}
+        found = Scene(services, tuple(routes.values()), asked)
     return Scene(found.services, found.routes, found.asked, found.switched, _problem(declared, found, mixed, room))
+
+
+def _selects_others(service: Declaration, declared: Declaration, room: _Room) -> bool:
+    others = (item for pair in selected_by(service.manifest)[:1] for item in room.pods.get(pair, ()))
+    return any(item.ref != declared.ref and selects(service.manifest, item.manifest) for item in others)
 
 
 def _problem(declared: Declaration, found: Scene, mixed: Sequence[Declaration], room: _Room) -> str:
@@ -91,8 +109,8 @@ def _problem(declared: Declaration, found: Scene, mixed: Sequence[Declaration], 
     return ""
 
 
-def _room_of(ref: ResourceRef) -> tuple[str, str]:
-    return ref.namespace, ref.scene
+def _stands(item: Declaration) -> tuple[str, str]:
+    return item.ref.scene, item.ref.scene or item.scene
 
 
 def _has_pods(manifest: Manifest) -> bool:

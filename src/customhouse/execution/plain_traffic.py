@@ -68,13 +68,25 @@ def replicas_of(manifest: Manifest) -> int:
     return found if type(found) is int and found > 0 else 1
 
 
+def selected_by(service: Manifest) -> tuple[tuple[str, str], ...]:
+    """The labels that a Service asks for, our own aside; none for one with endpoints of its own."""
+    selector = (service.get("spec") or {}).get("selector")
+    found = selector.items() if isinstance(selector, Mapping) else ()
+    return tuple((str(key), str(value)) for key, value in found if key != TRACK)
+
+
+def pod_labels(manifest: Manifest) -> tuple[tuple[str, str], ...]:
+    """The labels of the pods of a Deployment, or of anything else with a template."""
+    template = (manifest.get("spec") or {}).get("template")
+    metadata = template.get("metadata") if isinstance(template, Mapping) else None
+    labels = metadata.get("labels") if isinstance(metadata, Mapping) else None
+    return tuple((str(key), str(value)) for key, value in labels.items()) if isinstance(labels, Mapping) else ()
+
+
 def selects(service: Manifest, deployment: Manifest) -> bool:
     """Whether a Service routes to the pods of a Deployment."""
-    selector = (service.get("spec") or {}).get("selector")
-    labels = deployment["spec"]["template"].get("metadata", {}).get("labels") or {}
-    if not isinstance(selector, Mapping) or not selector:
-        return False
-    return all(labels.get(key) == value for key, value in selector.items() if key != TRACK)
+    asked = selected_by(service)
+    return bool(asked) and set(asked) <= set(pod_labels(deployment))
 
 
 def tracked_service(service: Manifest, track: str) -> Manifest:

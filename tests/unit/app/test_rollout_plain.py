@@ -61,6 +61,16 @@ def test_what_routes_to_a_deployment_is_found_in_its_namespace() -> None:
     assert (alone.weighted, alone.routes) == (False, ())
 
 
+def test_of_several_clusters_only_what_stands_beside_it_counts() -> None:
+    def at(item: Declaration, scene: str, *, apart: bool) -> Declaration:
+        return replace(item, scene=scene, ref=replace(item.ref, scene=scene if apart else ""))
+
+    first, green = (at(deployment(way=BLUE_GREEN), scene, apart=True) for scene in ("east", "west"))
+    items = (first, green, at(service(), "east", apart=False), at(service("all"), "west", apart=True))
+    scenes = scenes_of([first, green], items)
+    assert [[item.ref.name for item in scenes[one.ref].services] for one in (first, green)] == [["x"], ["all"]]
+
+
 def test_what_cannot_be_rolled_out_as_it_is_declared_is_said() -> None:
     first, green = deployment(team="t"), deployment(team="t", way=BLUE_GREEN)
     second, shared = deployment("y", team="t"), service("all", team="t")
