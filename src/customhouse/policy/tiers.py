@@ -212,6 +212,7 @@ _EXPERIMENT = {
     "dataset-volume-unknown": "warning",
     "image-evidence-missing": "note",
     "ingress-without-tls": "warning",
+    "network-backend-removed": "warning",
     "network-default-deny": "note",
     "pod-token-mounted": "note",
     "vulnerability-report-partial": "note",
