@@ -5,6 +5,7 @@ Values never appear, only what they look like and where they are.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from customhouse.policy.reading import flag, mapping, text
 _SOPS = re.compile(r"ENC\[AES256_GCM,data:[A-Za-z0-9+/=]*,iv:[A-Za-z0-9+/=]+,tag:[A-Za-z0-9+/=]+,type:\w+\]", re.ASCII)
 """A value that SOPS has encrypted (its documented form)."""
 _LONGEST_CREDENTIAL = 256
+_CIPHERTEXT, _SHORTEST_SOPS = "ENC[AES256_GCM,", 200
 
 
 def config_map(manifest: Manifest) -> dict[str, Any]:
@@ -61,8 +63,23 @@ def secret(manifest: Manifest) -> dict[str, Any]:
             for key, value in values.items()
             if not (sealed and isinstance(value, str) and (not value or _SOPS.fullmatch(value)))
         ),
+        # What a generator took in as it is: it stays ciphertext in the cluster, and whoever mounts it reads that.
+        "encrypted_files": sorted(key for key, value in values.items() if _is_encrypted_file(value)),
         "immutable": flag(manifest, "immutable", "", default=False),
     }
+
+
+def _is_encrypted_file(value: Any) -> bool:
+    """Whether a value is a whole file that SOPS encrypted, as text or in base64."""
+    if not isinstance(value, str) or len(value) < _SHORTEST_SOPS:
+        return False
+    text = value
+    if _CIPHERTEXT not in value:
+        try:
+            text = base64.b64decode(value, validate=True).decode()
+        except ValueError:
+            return False
+    return _CIPHERTEXT in text and "sops" in text and "mac" in text
 
 
 def credentials(value: Any, pointer: str) -> Iterator[dict[str, str]]:

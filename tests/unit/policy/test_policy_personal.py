@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+from pathlib import Path
+
 import pytest
 
 from customhouse.policy.personal import personal_data
@@ -131,3 +134,12 @@ def test_a_credential_anywhere_in_an_unknown_kind_is_found():
     )
     assert seen["spec"]["credentials"] == [{"pointer": "/spec/list/0/auth", "looks_like": "a GitHub token"}]
     assert token not in str(seen)
+
+
+def test_a_whole_file_that_sops_encrypted_is_told_from_values_in_the_clear():
+    text = (Path(__file__).resolve().parents[2] / "conformance" / "sops" / "by-pgp.yaml").read_text()
+    data = {"file": base64.b64encode(text.encode()).decode(), "plain": "aHVudGVyMg==", "odd": "a" * 301}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, "data": data}
+    seen = project(secret)["spec"]
+    assert (seen["plain_keys"], seen["encrypted_files"]) == (["file", "odd", "plain"], ["file"])
+    assert project({**secret, "data": {}, "stringData": {"file": text}})["spec"]["encrypted_files"] == ["file"]

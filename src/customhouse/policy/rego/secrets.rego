@@ -15,11 +15,29 @@ import data.customhouse.lib
 findings contains lib.error("security", "secret-in-git", "", message, fix) if {
 	input.change.after.kind == "Secret"
 	input.change.after.api_version == "v1"
-	keys := object.get(input.change.after.spec, "plain_keys", input.change.after.spec.keys)
-	count(keys) > 0
-	message := sprintf("The Secret carries its values in plain sight (keys: %s).", [lib.listed(keys)])
+	count(open_keys) > 0
+	message := sprintf("The Secret carries its values in plain sight (keys: %s).", [lib.listed(open_keys)])
 	fix := "Commit a SealedSecret or an ExternalSecret instead, and change the values that were committed."
 }
+
+# What a generator took in is ciphertext in the cluster too: nobody decrypts it there.
+findings contains lib.error("security", "secret-in-git", "", message, fix) if {
+	input.change.after.kind == "Secret"
+	input.change.after.api_version == "v1"
+	keys := [key | some key in shown_keys; key in encrypted_files]
+	count(keys) > 0
+	message := sprintf(
+		"The Secret holds encrypted files as they are (keys: %s), and whoever mounts it would read ciphertext.",
+		[lib.listed(keys)],
+	)
+	fix := "Encrypt the Secret's own manifest with SOPS and list it under resources, instead of a file in a generator."
+}
+
+shown_keys := object.get(input.change.after.spec, "plain_keys", input.change.after.spec.keys)
+
+encrypted_files := object.get(input.change.after.spec, "encrypted_files", [])
+
+open_keys := [key | some key in shown_keys; not key in encrypted_files]
 
 # METADATA
 # title: No credential is written into a container

@@ -45,6 +45,22 @@ test_secret_in_git_is_silent_for_what_sops_encrypted if {
 	count(secrets.findings) == 0 with input as fixtures.with_object("v1", "Secret", spec)
 }
 
+test_secret_in_git_tells_encrypted_files_from_values if {
+	spec := {"keys": ["a", "b"], "plain_keys": ["a", "b"], "encrypted_files": ["b"]}
+	found := secrets.findings with input as fixtures.with_object("v1", "Secret", spec)
+	{finding.rule | some finding in found} == {"secret-in-git"}
+	count(found) == 2
+	some first in found
+	contains(first.message, "plain sight (keys: a)")
+	some second in found
+	contains(second.message, "encrypted files as they are (keys: b)")
+}
+
+test_secret_in_git_is_silent_for_an_encrypted_file_that_git_does_not_show if {
+	spec := {"keys": ["a"], "plain_keys": [], "encrypted_files": ["a"]}
+	count(secrets.findings) == 0 with input as fixtures.with_object("v1", "Secret", spec)
+}
+
 test_secret_in_object_fires if {
 	spec := {"credentials": [{"pointer": "/data/a", "looks_like": "a GitHub token"}]}
 	found := secrets.findings with input as fixtures.with_object("v1", "ConfigMap", spec)
