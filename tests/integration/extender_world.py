@@ -11,7 +11,7 @@ import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ tiers:
   namespaces:
     "*": [batch, standard, critical-inference]
 """
-GI = 2**30
+PATIENCE_S = 300
+"""No machine is too slow for this."""
 # Instance type, labels beside those of every node, accelerators: as the three clouds' own controllers label them.
 _T4, _H100 = {"nvidia.com/gpu.product": "Tesla-T4"}, {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
 ON_DEMAND_T4 = ("g4dn.xlarge", {"karpenter.sh/capacity-type": "on-demand", **_T4}, 1)
@@ -54,6 +55,10 @@ class ExtenderWorld:
     account: Path | None = None
     """A kubeconfig of the extender's own; an administrator's without."""
     _running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def until(self, asked: Callable[[], Any]) -> Any:
+        """The first true answer."""
+        return self.plane.until(asked, PATIENCE_S)
 
     def add_nodes(
         self, sorts: Sequence[tuple[str, Mapping[str, str], int]], count: int, start: int = 0, step: int = 1
@@ -128,7 +133,7 @@ class ExtenderWorld:
         query = "?fieldSelector=spec.nodeName%3D&limit=1"
         return bool(self.plane.call("GET", f"/api/v1/namespaces/{namespace}/pods{query}")["items"])
 
-    def placed(self, namespace: str, seconds: float = 120) -> dict[str, str]:
+    def placed(self, namespace: str, seconds: float = PATIENCE_S) -> dict[str, str]:
         """The same, once every pod has a node."""
         self.plane.until(lambda: not self.waiting(namespace), seconds)
         return self.where(namespace)
@@ -153,9 +158,9 @@ class ExtenderWorld:
         with path.open("wb") as out:
             child = subprocess.Popen(self.command("--port", str(port)), stdout=out, stderr=out, cwd=self.folder)
         self._running.append(child)
-        found = self.plane.until(lambda: re.search(r"extender on (https://\S+);", self._alive(child, path)))
+        found = self.until(lambda: re.search(r"extender on (https://\S+);", self._alive(child, path)))
         self.url = found[1]
-        self.plane.until(lambda: self.get("/readyz")[0] == 200)
+        self.until(lambda: self.get("/readyz")[0] == 200)
         return child
 
     def _alive(self, child: subprocess.Popen[bytes], log: Path) -> str:
@@ -185,7 +190,7 @@ class ExtenderWorld:
 
     def start_scheduler(self, *, extended: bool = True) -> None:
         """Start the second scheduler with the printed configuration, once the nodes may be used."""
-        self.plane.until(self.ready, 600)
+        self.until(self.ready)
         place = self.folder / "scheduler.json"
         place.write_text(json.dumps({**self.configuration(), **({} if extended else {"extenders": []})}))
         with socket.create_server(("127.0.0.1", 0)) as free:

@@ -85,10 +85,10 @@ def test_pods_go_where_their_tier_may_and_where_it_is_cheap(world: ExtenderWorld
             assert "H100" not in found["nvidia.com/gpu.product"], name
     # 2. What no node is left for waits, and its events say which rule that is.
     world.pod(room, "spotless", "batch", {**GPU, "cpu": "1"}, nodeSelector={"karpenter.sh/capacity-type": "on-demand"})
-    world.plane.until(lambda: "tier batch runs on spot capacity alone" in said(world, room, "spotless"))
+    world.until(lambda: "tier batch runs on spot capacity alone" in said(world, room, "spotless"))
     # A GPU that the cluster has not got leads to a node pool, which its API takes.
     world.pod(room, "elsewhere", "critical-inference", GPU, nodeSelector={"nvidia.com/gpu.product": "NVIDIA-L4"})
-    world.plane.until(lambda: said(world, room, "elsewhere"))
+    world.until(lambda: said(world, room, "elsewhere"))
     world.plane.install_crds("karpenter")
     pools = {item["metadata"]["name"]: item for item in objects(world.pools())}
     pool = pools["critical-inference-l4-on-demand"]
@@ -125,7 +125,7 @@ def test_nobody_is_evicted_from_a_node_that_the_pod_may_not_use(world: ExtenderW
         spec = {"priorityClassName": f"{world.name}-{name}", "terminationGracePeriodSeconds": 0}
         world.pod(room, name, "standard", GPU, nodeName=f"{world.name}-{name}", **spec)
     world.pod(room, "serve", "critical-inference", GPU, priorityClassName=f"{world.name}-serve")
-    world.plane.until(lambda: world.where(room).get("serve"), 120)
+    world.until(lambda: world.where(room).get("serve"))
     assert world.where(room) == {"serve": f"{world.name}-own", "spot": f"{world.name}-spot"}
 
 

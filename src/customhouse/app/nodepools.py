@@ -128,7 +128,8 @@ def _unschedulable(pod: Manifest) -> tuple[datetime | None, str]:
     spec, status = pod.get("spec"), pod.get("status")
     if not isinstance(spec, Mapping) or not isinstance(status, Mapping) or spec.get("nodeName"):
         return None, ""
-    for item in status.get("conditions") or ():
+    conditions = status.get("conditions")
+    for item in conditions if isinstance(conditions, list) else ():
         if isinstance(item, Mapping) and item.get("type") == "PodScheduled" and item.get("reason") == "Unschedulable":
             try:
                 return from_rfc3339(str(item.get("lastTransitionTime"))), str(item.get("message") or "")

@@ -301,7 +301,7 @@ class Occupancy:
     def _pod(self, manifest: Manifest, gone: bool) -> str:
         metadata, spec, status = (_mapping(manifest, key) for key in ("metadata", "spec", "status"))
         uid, node = str(metadata.get("uid") or ""), str(spec.get("nodeName") or "")
-        if gone or status.get("phase") in _ENDED:
+        if gone or str(status.get("phase")) in _ENDED:
             self._remove(uid)
             self._pending.pop(uid, None)
         elif node:
@@ -316,7 +316,8 @@ class Occupancy:
         return uid
 
     def _wait(self, uid: str, manifest: Manifest, status: Mapping[str, Any]) -> None:
-        for item in status.get("conditions") or ():
+        conditions = status.get("conditions")
+        for item in conditions if isinstance(conditions, list) else ():
             if (
                 isinstance(item, Mapping)
                 and (item.get("type"), item.get("status")) == ("PodScheduled", "False")
