@@ -165,8 +165,9 @@ class Outside:
         name = place.rpartition("/")[2]
         if content.is_chart:
             name, own = chart_of(content.files, where)
-            if line is not None and _plain(own) != _plain(line.resolved):
-                raise DeclarationError(f"it says {line.resolved}, and the chart is {name} {own}", where=str(where))
+            said = "" if line is None else f"{line.chart or name} {_plain(line.resolved)}"
+            if said and said != f"{name} {_plain(own)}":
+                raise DeclarationError(f"it says {said}, and the chart is {name} {own}", where=str(where))
             version = own
         # 4. A colon or an @ would make an address of it where Kustomize reads paths.
         shown = f"{version.replace(':', '-')[:64]}-{pin.digest.removeprefix('sha256:')[:_SHOWN]}"

@@ -122,8 +122,13 @@ def test_a_registry_that_only_the_change_itself_trusts_cannot_be_decided_and_is_
 
 def test_a_chart_that_is_another_version_than_the_lock_file_says_is_refused() -> None:
     line = Locked("oci://registry.example/charts/web", "1.9.0", DIGEST, 100, version="1.x")
-    with pytest.raises(DeclarationError, match=r"says 1\.9\.0, and the chart is web 1\.2\.0"):
+    with pytest.raises(DeclarationError, match=r"says web 1\.9\.0, and the chart is web 1\.2\.0"):
         rendered(RELEASE, outside(line))
+    url = "https://registry.example/charts"
+    other = Locked(url, "1.2.0", DIGEST, 1, "db", "1.x", url=f"{url}/db.tgz")
+    text = RELEASE.replace(b"type: oci, url: oci://registry.example/charts", f"url: {url}".encode())
+    with pytest.raises(DeclarationError, match=r"says db 1\.2\.0, and the chart is web 1\.2\.0"):
+        rendered(text.replace(b"chart: web", b"chart: db"), outside(other))
     nothing = Content({"README.md": b"hello"}, is_chart=True)
     with pytest.raises(DeclarationError, match="the archive is no chart"):
         rendered(RELEASE, outside(LINE, shelf=Shelf(nothing)))
