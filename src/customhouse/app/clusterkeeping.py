@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 from customhouse._kit.clock import Clock
 from customhouse._kit.digest import bytes_digest
 from customhouse.app.in_force import Allowed
+from customhouse.app.lasting import Lasting
 from customhouse.app.leading import LeadersCluster
 from customhouse.app.noting import Noting
 from customhouse.app.target_spec import MANAGE, ClusterSpec
@@ -43,6 +44,8 @@ REPOSITORY_KEY = "target/repository"
 """Where a state remembers whose that inventory is, so that no remote has to be asked (`repository_identity`)."""
 _UNSURE_S = 30.0
 """How soon another cluster is asked again that did not tell of its Applications."""
+_BARRED_S, _BARRED_MOST_S = 1.0, 15.0
+"""How soon it is looked again whether an inventory is still another's: each look asks the API for all its kinds."""
 _TOLD = 5
 """Objects named in the problem; `status` lists all of them."""
 
@@ -127,6 +130,8 @@ class ClusterKeeping:
         self.allowed: Allowed | None = None
         """What is noted for the webhook in this cluster."""
         self._revision = ""
+        self._barred: tuple[float, float, ForeignInventoryError] | None = None
+        """Until when the inventory is not asked for again that was another's, after which pause, and what it said."""
         self.opener_for: Callable[[Sequence[Declaration]], Opener | None] = lambda _: None
         self._cluster = UnsealingCluster(LeadersCluster(cluster, self._leads))
         self._sight, self._state, self._clock = sight, state, clock
@@ -136,21 +141,28 @@ class ClusterKeeping:
         self._ignored: Sequence[tuple[ResourceRef, tuple[str, ...]]] = ()
         """Fields that are left to others, by object."""
         self._passed_at, self._passed = clock.monotonic(), False
+        self._lasting = Lasting()
         self.strangers: tuple[Stranger, ...] = ()
         """What somebody put into namespaces that are declared here, as of the last full pass."""
 
     def keep(self, desired: Sequence[Declaration], spec: ClusterSpec, revision: str) -> Kept:
         """One step. Raises TargetError (the API is out of reach) and StateError; the next call goes on from there."""
         self.identify(revision)
+        now, barred = self._clock.monotonic(), self._barred
+        if barred is not None and revision == self._revision and now < barred[0]:
+            raise barred[2].with_traceback(None)
         self._revision = revision
         try:
-            return self._keep(desired, spec)
-        except ForeignInventoryError:
+            kept, self._barred = self._keep(desired, spec), None
+        except ForeignInventoryError as error:
+            pause = _BARRED_S if barred is None else min(2 * barred[1], _BARRED_MOST_S)
+            self._barred = (now + pause, pause, error)
             # The Lease is that of the other repository's control plane too, which could not write while it is held.
             if self._leadership is not None:
                 self.resign()
             self._convergence = self._leadership = None
             raise
+        return kept
 
     def identify(self, revision: str) -> None:
         """Find out whose the inventory is, where that is not known. Raises SourceError."""
@@ -179,6 +191,7 @@ class ClusterKeeping:
                 del self.live[ref]
         self._pass_when_due(found, spec)
         made = found.step()
+        self._lasting.see(len(self._refs), settled=found.settled)
         return self._kept(found, made)
 
     def _beside(self) -> tuple[Among, Mapping[ResourceRef, Manifest]]:

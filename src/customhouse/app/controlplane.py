@@ -336,12 +336,11 @@ class ControlPlane:
         now = self.clock.now()
         documents: dict[str, Any] = {}
         entries = list[Entry]()
-        for declaration in desired:
-            ref = declaration.ref
-            key = key_of(PENDING, ref)
+        left = {ref_of(value["resource"]) for value in waiting.values() if not value["noted"]}
+        left = done.union(ref for ref in left if ref in self.live)
+        for declaration in (item for item in desired if item.ref in left):
+            ref, key = declaration.ref, key_of(PENDING, declaration.ref)
             value: Any = waiting.get(key)
-            if ref not in done and (value is None or value["noted"]):
-                continue
             if workload(declaration.manifest, ref) is None:
                 continue
             release = release_name(declaration)

@@ -34,6 +34,7 @@ def up(
 ) -> None:
     """Run the control plane: watch the branch, judge each new commit, apply what is allowed, heal, record."""
     import contextlib
+    import gc
     import signal
     import threading
     from pathlib import Path
@@ -44,6 +45,7 @@ def up(
     from customhouse.app.up import LiveBoard, run
     from customhouse.server.serving import Server
 
+    gc.set_threshold(20_000, 20, 20)  # a commit of a fleet makes a hundred thousand objects, none of them in a cycle
     own = Path(key) if key else settings.keys / COMMIT_KEY
     plane = ControlPlane(settings, repo, branch, key=own if own.exists() else None)
     live, stop = LiveBoard(), threading.Event()

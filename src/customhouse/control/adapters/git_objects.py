@@ -19,7 +19,9 @@ from customhouse.core.errors import SourceError
 
 MAX_FILE = 4 * 1024 * 1024
 """Bytes of one file that `files` and `read` give out; artifacts are exported instead."""
-MAX_FILES = 20_000
+MAX_FILES = 50_000
+"""Of a revision: a fleet of 10,000 applications of four files each, whose names take some 30 MiB. What is in them is
+read when it is asked for, each file with a limit of its own."""
 MAX_EXPORT_FILE = 512 * 1024 * 1024
 _BATCH_BYTES = 32 * 1024 * 1024
 _MAX_COMMITS = 10_000
