@@ -23,7 +23,7 @@ from customhouse.app.rollout_scene import Scene
 from customhouse.control.rollout import RolloutState
 from customhouse.control.rollout_plan import ROLLOUT
 from customhouse.core.plan import Health, HealthStatus, LiveObject
-from customhouse.core.release import candidate_name
+from customhouse.core.release import TRACK, candidate_name
 from customhouse.core.resource import Declaration, Manifest, ResourceRef
 from customhouse.execution.health import health
 from customhouse.execution.plain_traffic import (
@@ -40,7 +40,7 @@ from customhouse.execution.plain_traffic import (
     tracked_deployment,
     tracked_service,
 )
-from customhouse.execution.traffic import TRACK, deployment_status, route_status
+from customhouse.execution.traffic import deployment_status, route_status
 
 Read = Callable[[Sequence[ResourceRef]], Mapping[ResourceRef, LiveObject]]
 Services = Callable[[ResourceRef], Sequence[Manifest]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -44,10 +45,13 @@ class _Room:
     pods: dict[tuple[str, str], list[Declaration]] = field(default_factory=dict)
     """By each label that they have."""
     names: set[tuple[str, str]] = field(default_factory=set)
+    seconds: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """What a rollout would call something beside each object; long names are cut."""
 
     def put(self, item: Declaration) -> None:
         """One object of it."""
         self.names.add((item.ref.kind, item.ref.name))
+        self.seconds[item.ref.kind, candidate_name(item.ref.name)] += 1
         if (item.ref.kind, item.ref.api_version) == ("Service", "v1"):
             for pair in selected_by(item.manifest)[:1]:
                 self.services.setdefault(pair, []).append(item)
@@ -101,6 +105,8 @@ def _problem(declared: Declaration, found: Scene, mixed: Sequence[Declaration], 
     for one in taken:
         if one in room.names:
             return f"{one[0]} {one[1]} is declared already, which is what the new version would be called"
+        if room.seconds[one] > 1:
+            return f"{one[0]} {one[1]} is what the new versions of two would be called; give one a shorter name"
     if found.weighted and mixed:
         which = ", ".join(item.ref.name for item in mixed[:5])
         return f"Service {which} selects pods of other workloads too, so that it cannot tell two versions apart"

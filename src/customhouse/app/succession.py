@@ -47,6 +47,7 @@ def pending(declaration: Declaration, commit: str, revision: Revision | None, de
         "verdict": decision.verdict.value,
         "decision": decision.digest,
         "noted": False,
+        "walked": walked_release(declaration.manifest) is not None,
     }
 
 
@@ -65,7 +66,7 @@ def concluded(value: Mapping[str, Any], phase: RolloutPhase, reason: str, now: d
         at=now,
         reason=reason,
     )
-    if ref.kind not in ("InferenceService", "Rollout", "Deployment"):
+    if ref.kind not in ("InferenceService", "Rollout") and not value.get("walked", False):
         return record, []
     entry = journal.rolled(ref, value["release"], value["revision"], phase.value, reason or "healthy", now)
     return record, [entry]

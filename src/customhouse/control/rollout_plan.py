@@ -14,6 +14,7 @@ from typing import Any
 
 from customhouse._kit.quantity import QuantityError, parse_duration
 from customhouse.core.errors import DeclarationError
+from customhouse.core.release import TRACK
 from customhouse.core.resource import PREFIX, Manifest, ResourceRef
 
 ROLLOUT = PREFIX + "rollout"
@@ -146,6 +147,13 @@ def _check_deployment(manifest: Manifest, where: str) -> None:
     replicas = spec.get("replicas")
     if type(replicas) is not int or replicas < 1:
         raise _bad(ROLLOUT, where, "spec.replicas does not say how many are shared", "declare 1 or more")
+    if spec.get("paused") is True:
+        raise _bad(ROLLOUT, where, "spec.paused keeps every new version from running", "take one of the two away")
+    metadata, selector = spec["template"].get("metadata"), spec.get("selector")
+    labels = metadata.get("labels") if isinstance(metadata, Mapping) else None
+    wanted = selector.get("matchLabels") if isinstance(selector, Mapping) else None
+    if any(isinstance(found, Mapping) and TRACK in found for found in (labels, wanted)):
+        raise _bad(ROLLOUT, where, f"the label {TRACK} is what the rollout itself writes", "take the label away")
     strategy = spec.get("strategy")
     if isinstance(strategy, Mapping) and strategy.get("type") == "Recreate":
         raise _bad(ROLLOUT, where, "spec.strategy.type Recreate ends all replicas at once", "write RollingUpdate")

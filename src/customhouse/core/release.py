@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from customhouse.core.resource import ResourceRef
+from customhouse.core.resource import PREFIX, ResourceRef
 
 
 class RolloutPhase(StrEnum):
@@ -37,6 +37,8 @@ class Release:
     reason: str = ""
 
 
+TRACK = PREFIX + "track"
+"""Label of the pods of a plain Deployment that is rolled out: `stable`, or `candidate` for those of the second one."""
 _CANDIDATE = "-candidate"
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from customhouse._kit.digest import json_digest
 from customhouse.core.errors import DeclarationError
-from customhouse.core.release import candidate_name
+from customhouse.core.release import TRACK, candidate_name
 from customhouse.core.resource import PREFIX, Manifest
-from customhouse.execution.traffic import TRACK, replica_split, second_deployment
+from customhouse.execution.traffic import replica_split, second_deployment
 
 STABLE, CANDIDATE = "stable", "candidate"
 RELEASE = PREFIX + "release"

@@ -20,11 +20,9 @@ from typing import Any
 
 from customhouse._kit.digest import json_digest
 from customhouse.core.errors import DeclarationError
-from customhouse.core.release import candidate_name
-from customhouse.core.resource import PREFIX, Manifest
+from customhouse.core.release import TRACK, candidate_name
+from customhouse.core.resource import Manifest
 
-TRACK = PREFIX + "track"
-"""Label of the pods of a second Deployment: `candidate`."""
 _PLACEMENT = ("generation", "resourceVersion", "uid", "creationTimestamp", "managedFields", "ownerReferences")
 
 

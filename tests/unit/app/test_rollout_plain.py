@@ -13,9 +13,9 @@ from customhouse.app.rollout_plain import Lane, PlainCourse, lay_out, looked_at
 from customhouse.app.rollout_scene import scenes_of
 from customhouse.control.rollout import RolloutState, begin, plan_of
 from customhouse.core.plan import Health, HealthStatus, LiveObject
+from customhouse.core.release import TRACK
 from customhouse.core.resource import Declaration, Location, Manifest, ResourceRef
 from customhouse.execution.plain_traffic import RELEASE, deployment_release
-from customhouse.execution.traffic import TRACK
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 CANARY, BLUE_GREEN = "canary", "blue-green"
@@ -78,6 +78,7 @@ def test_what_cannot_be_rolled_out_as_it_is_declared_is_said() -> None:
     assert "Service x-candidate is declared already" in problem(
         first, service(), service("x-candidate", app="z"), route("x")
     )
+    assert "new versions of two" in problem(deployment("x" * 60), deployment("x" * 61))
     assert "Service all selects pods of other workloads too" in problem(green, service(), shared, second)
     assert problem(first, service(), shared, second) == "", "by replicas everybody is asked"
     assert "no Service declared here selects its pods" in problem(green)

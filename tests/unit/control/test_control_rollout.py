@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -411,11 +412,28 @@ def test_annotations_that_are_no_mapping_are_refused():
         plan_of(service(["customhouse.dev/rollout: canary"]))
 
 
+def deployment(**spec: Any) -> dict[str, Any]:
+    """A plain Deployment with a canary."""
+    annotations = {"customhouse.dev/rollout": "canary"}
+    metadata = {"name": "fraud-detection", "namespace": "n", "annotations": annotations}
+    whole = {"replicas": 2, "template": {"metadata": {"labels": {"app": "x"}}}, **spec}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": whole}
+
+
 @pytest.mark.parametrize(
     ("manifest", "annotation", "says"),
     [
         (declared(rollout="blue"), "rollout", "'blue' is not a way to roll out"),
         (service({"customhouse.dev/rollout": "canary"}, kind="StatefulSet"), "rollout", "only an InferenceService"),
+        (deployment(template=None), "rollout", "has no spec.template"),
+        (deployment(replicas=0), "rollout", "does not say how many are shared"),
+        (deployment(paused=True), "rollout", "spec.paused keeps"),
+        (deployment(strategy={"type": "Recreate"}), "rollout", "Recreate ends all replicas"),
+        (
+            deployment(selector={"matchLabels": {"customhouse.dev/track": "a"}}),
+            "rollout",
+            "what the rollout itself writes",
+        ),
         (service({"customhouse.dev/rollout-steps": "10"}), "rollout-steps", "has no effect without"),
         (declared("50,10"), "rollout-steps", "does not rise"),
         (declared("0,10"), "rollout-steps", "does not rise"),

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from customhouse.core.errors import DeclarationError
+from customhouse.core.release import TRACK
 from customhouse.execution.plain_traffic import (
     RELEASE,
     candidate_deployment,
@@ -22,7 +23,6 @@ from customhouse.execution.plain_traffic import (
     tracked_service,
 )
 from customhouse.execution.traffic import (
-    TRACK,
     deployment_status,
     replica_split,
     rollout_release,
