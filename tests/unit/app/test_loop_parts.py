@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from customhouse._kit.clock import FixedClock, to_rfc3339
+from customhouse.app.declared import declarations_of
 from customhouse.app.exclusive import Exclusive
 from customhouse.app.governance import governance
 from customhouse.app.journal import charged
@@ -20,9 +21,13 @@ from customhouse.app.metering import Metering
 from customhouse.app.outbox import Outbox
 from customhouse.app.rollouts import Rollouts
 from customhouse.app.spend import month_charges
+from customhouse.control.adapters.git_objects import GitObjects
+from customhouse.control.adapters.git_program import Git
 from customhouse.control.adapters.git_refs import picture
+from customhouse.control.diff import changes
+from customhouse.control.rendering import Sight
 from customhouse.core.change import Actor, ActorKind, Change, Operation
-from customhouse.core.errors import StateError
+from customhouse.core.errors import StateError, TamperError
 from customhouse.core.ledger import Entry
 from customhouse.core.observation import Observation
 from customhouse.core.plan import Health, HealthStatus, LiveObject
@@ -110,6 +115,55 @@ def test_a_disk_that_is_full_leaves_neither_state_nor_entries(store: Store, monk
     outbox.deliver()
     assert memory.judged == "c1"
     assert store.ledger.size() == 0
+
+
+def test_what_waits_and_is_damaged_is_told_when_it_is_delivered_and_not_at_the_start(store: Store) -> None:
+    store.state.put({OUTBOX: ["{}"]})
+    outbox = Outbox(Memory(store.state), ledger_of(store))
+    with pytest.raises(TamperError):
+        outbox.deliver()
+    assert store.state.get(OUTBOX) == ["{}"]
+
+
+def test_what_was_never_there_is_not_deleted_and_what_is_there_is(store: Store) -> None:
+    memory = Memory(store.state)
+    memory.put({"pending/a": 1, "pending/b": 2, "removing/c": 3, "release/d": 4})
+    assert memory.all("pending/") == {"pending/a": 1, "pending/b": 2}
+    memory.put({"pending/a": None, "pending/none": None, "removing/c": None, "release/d": None, "release/none": None})
+    assert memory.all("pending/") == Memory(store.state).all("pending/") == {"pending/b": 2}
+    assert store.state.keys("") == ("pending/b",)
+    memory.put({"pending/none": None})
+
+
+# what a commit declares
+def test_a_commit_is_rendered_once_for_all_that_ask_the_same_and_again_for_who_asks_otherwise(tmp_path: Path) -> None:
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=Ada", "-c", "user.email=ada@example.com"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        text = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {folder}}}\n"
+        (tmp_path / folder / "one.yaml").write_text(text)
+    commits = []
+    for text in ("x", "y"):
+        (tmp_path / "README.md").write_text(text)
+        subprocess.run([*git, "add", "."], check=True)
+        subprocess.run([*git, "commit", "-q", "-m", text], check=True)
+        commits.append(
+            subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout[:40]
+        )
+    tree = GitObjects(Git(tmp_path / ".git", dict(os.environ)))
+    first = declarations_of(tree, commits[0], (), sight=Sight())
+    assert [item.ref.name for item in first] == ["a", "b"]
+    assert declarations_of(tree, commits[0], ()) is first
+    assert [item.ref.name for item in declarations_of(tree, commits[0], ("b",))] == ["b"]
+    sight = Sight()
+    assert declarations_of(tree, commits[0], (), sight=sight) == first
+    assert sight.files == {"a/one.yaml", "b/one.yaml"}
+    # Of the next commit the files that are as they were declare the very same objects.
+    again = declarations_of(tree, commits[1], ())
+    assert again is not first
+    assert all(one is other for one, other in zip(first, again, strict=True))
+    assert changes(first, again, None, ADA) == ()
 
 
 # money
