@@ -67,10 +67,6 @@ def test_a_fork_and_its_origin_under_one_name_delete_nothing_of_one_another(
     # A person says that the fork takes over: what it does not declare goes, within the budget.
     kubernetes.call("DELETE", f"{_MAPS}/followed-{source}")
     fork.until(lambda: texts() == ["both", "fork", "both", "both", "both", "", "fork"])
-    assert fork.end() == 0
-    first.start()
-    first.problem("not in the history")
-    assert texts() == ["both", "fork", "both", "both", "both", "", "fork"]
 
 
 def test_a_webhook_holds_to_the_commit_that_up_notes_and_lets_in_and_go_what_it_says(

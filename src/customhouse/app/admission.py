@@ -203,15 +203,17 @@ class Admission:
     # 2
     def _recorded(self, after: Declaration, before: Declaration | None, now: datetime) -> Recorded | None:
         key = key_of(after.ref)
-        for found in (self._context.recorded.get(key), self._unrecorded.of(key, now)):
-            if found is None:
-                continue
-            if id(found) not in self._forms:
-                self._forms[id(found)] = forms(found, self._governing)
-            seen = project(after.manifest, after.ref)
-            if any(is_form(form, after, seen, before) for form in self._forms[id(found)]):
-                return found
-        return None
+        found = self._context.recorded.get(key)
+        if found is not None and self._is(found, after, before):
+            return found
+        found = self._unrecorded.of(key, now)
+        return found if found is not None and self._is(found, after, before) else None
+
+    def _is(self, found: Recorded, after: Declaration, before: Declaration | None) -> bool:
+        if id(found) not in self._forms:
+            self._forms[id(found)] = forms(found, self._governing)
+        seen = project(after.manifest, after.ref)
+        return any(is_form(form, after, seen, before) for form in self._forms[id(found)])
 
     def _unaltered(self, change: Change, now: datetime) -> Facts:
         """The Facts of what is declared and stays so; budgets were asked when it was allowed."""
