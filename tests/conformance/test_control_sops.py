@@ -1,8 +1,8 @@
 """Files that the real SOPS (3.13.3) encrypted for age keys: opened to what went in, and never when they were altered.
 
 `sops/NAME.yaml` went in; NAME.all.yaml is `sops --encrypt --age RECIPIENT`, NAME.regex.yaml has `--encrypted-regex
-'^(data|stringData)$'`, maconly `--mac-only-encrypted` too, two-keys two recipients, groups a key that three groups share (the two age keys, and
-one at Google) of which two are needed. The keys are for these tests alone.
+'^(data|stringData)$'`, maconly `--mac-only-encrypted` too, two-keys two recipients, groups a key that three groups
+share (the two age keys, and one at Google) of which two are needed. The keys are for these tests alone.
 """
 
 from __future__ import annotations

@@ -7,16 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from customhouse.app import wiring, wiring_secrets
-from customhouse.app.clusterkeeping import (
-    REPOSITORY_KEY,
-    SOURCE_KEY,
-    addresses,
-    conducted,
-    identity_of,
-    live_applications,
-    source_name,
-)
+from customhouse.app.clusterkeeping import conducted, live_applications
 from customhouse.app.configuration import Configuration
+from customhouse.app.inventory_owner import REPOSITORY_KEY, SOURCE_KEY, addresses, identity_of, source_name
 from customhouse.app.keepers import of_target
 from customhouse.app.memory import Memory
 from customhouse.app.rollouts import Rollouts

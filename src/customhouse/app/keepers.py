@@ -16,18 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from customhouse._kit.clock import Clock
-from customhouse.app.clusterkeeping import (
-    ClusterKeeping,
-    Kept,
+from customhouse.app.clusterkeeping import ClusterKeeping, Kept, live_applications
+from customhouse.app.governance import Governance
+from customhouse.app.in_force import Allowed
+from customhouse.app.inventory_owner import (
     addresses,
     identity_of,
     inventory_name,
-    live_applications,
     repository_identity,
     strange_history,
 )
-from customhouse.app.governance import Governance
-from customhouse.app.in_force import Allowed
 from customhouse.app.leading import candidate
 from customhouse.app.memory import DEPLOYED
 from customhouse.app.noting import Noting

@@ -194,7 +194,8 @@ def helm_job(
 ) -> Job:
     """A job that renders a chart: `values` files of the tree first, then `inline` values, single `parameters`, files.
 
-    Without `defaults` the chart's own values.yaml is left out. Raises DeclarationError for a values file that is not there.
+    Without `defaults` the chart's own values.yaml is left out.
+    Raises DeclarationError for a values file that is not there.
     """
     prefix = f"{chart}/" if chart else ""
     own = posixpath.basename(chart)

@@ -18,8 +18,8 @@ from customhouse.app.admission import Admission
 from customhouse.app.admission_context import load_context, state_of
 from customhouse.app.admission_manifest import configurations
 from customhouse.app.admission_review import read_review
-from customhouse.app.clusterkeeping import strange_history
 from customhouse.app.in_force import UNSURE, Allowed, read_note
+from customhouse.app.inventory_owner import strange_history
 from customhouse.app.memory import DEPLOYED, FOUNDING, JUDGED, Deployed, Memory
 from customhouse.app.settings import Settings
 from customhouse.app.snapshot import REF
