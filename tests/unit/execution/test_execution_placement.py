@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from customhouse.execution.placement.arrivals import arrivals
-from customhouse.execution.placement.fragments import Typical, Usable, typical
+from customhouse.execution.placement.fragments import MOST_TYPICAL, Typical, Usable, typical
 from customhouse.execution.placement.ours import Ours
 from customhouse.execution.placement.policies import Chooser, Fgd
 from customhouse.execution.placement.queue import PATIENCE, Queue, stranding
@@ -102,6 +102,14 @@ def test_what_is_looked_up_is_what_the_definition_counts(seed: int) -> None:
                 expected = room.free[row].sum() - unusable(room, row, common)
                 room.give_back(row, shape, gpus)
                 assert after[at, gpu if shape.shares else 0] == pytest.approx(expected)
+
+
+def test_a_list_in_which_every_pod_is_another_is_placed_by_the_commonest_thousand() -> None:
+    different = pods(*(Shape(i, 1, 1, 1 + i % WHOLE) for i in range(1, 1500)), ONE, ONE)
+    common = typical(different, 100.0)
+    assert len(common) == MOST_TYPICAL
+    assert (common[0].cpu_milli, common[0].gpu_milli) == (1000, WHOLE)
+    assert sum(one.weight for one in common) == pytest.approx(1.0)
 
 
 def test_among_equal_nodes_the_first_wins() -> None:
