@@ -80,6 +80,7 @@ class ExtenderWorld:
                 "name": name,
                 "labels": {
                     "type": "kwok",
+                    "world": self.name,
                     "kubernetes.io/hostname": name,
                     "node.kubernetes.io/instance-type": machine,
                     "topology.kubernetes.io/region": "us-east-1",
@@ -107,6 +108,8 @@ class ExtenderWorld:
 
     def pod(self, namespace: str, name: str, tier: str, resources: Mapping[str, str], **spec: Any) -> dict[str, Any]:
         """Create a pod for this scheduler."""
+        # Other tests' nodes have no taint.
+        spec["nodeSelector"] = {"world": self.name, **spec.get("nodeSelector", {})}
         manifest = {
             "apiVersion": "v1",
             "kind": "Pod",

@@ -43,7 +43,7 @@ def test_the_component_and_the_chart_install_the_same_and_it_may_read_two_kinds(
     made = by_name(rendered)
     assert by_name(objects(charted.stdout)) == made
     assert made["ClusterRole", "customhouse-extender"]["rules"] == [
-        {"apiGroups": [""], "resources": ["nodes", "pods"], "verbs": ["get", "list", "watch"]}
+        {"apiGroups": [""], "resources": ["nodes", "pods"], "verbs": ["list", "watch"]}
     ]
     (container,) = made["Deployment", "customhouse-extender"]["spec"]["template"]["spec"]["containers"]
     family, verb, *options = container["args"]

@@ -173,7 +173,7 @@ class Admission:
             return Outcome(Answer(True), "unchanged")
         after = declaration_of(review.ref, review.object) if review.operation != "DELETE" else None
         before = declaration_of(review.ref, review.old) if review.operation != "CREATE" else None
-        known = self._context.recorded if review.user in self._spec.controllers else {}
+        known = self._unrecorded.known() if review.user in self._spec.rollouts else {}
         plain, was = as_declared(after, before, known)
         if plain is not None and was is not None and unchanged(was, plain):
             return Outcome(Answer(True), "unchanged")

@@ -7,7 +7,7 @@ with the commit's own Revision, and not charged a second time. Rules, waivers, p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from customhouse._kit.canonical import canonical_json
@@ -25,6 +25,7 @@ class Unrecorded:
         self._context, self._build = context, build
         self._declared: dict[Key, Declaration | None] | None = None
         self._made: dict[Key, Recorded] = {}
+        self._known: Mapping[Key, Recorded] | None = None
 
     def of(self, key: Key, now: datetime) -> Recorded | None:
         """The Declaration of a key with such Facts; None where no allowed commit declares it, or not just once."""
@@ -45,6 +46,14 @@ class Unrecorded:
     def declares(self, ref: ResourceRef) -> bool | None:
         """Whether the allowed commit declares an object; None where it is not known which one that is."""
         return None if self._context.allowed is None else key_of(ref) in self._index()
+
+    def known(self) -> Mapping[Key, Recorded]:
+        """What is recorded, and what else the allowed commit declares: what a rollout may have to do with."""
+        if self._known is None:
+            rest = {} if self._context.allowed is None else self._index()
+            bare = {key: Recorded(item, b"") for key, item in rest.items() if item is not None}
+            self._known = {**bare, **self._context.recorded}
+        return self._known
 
     def _index(self) -> dict[Key, Declaration | None]:
         if self._declared is None:

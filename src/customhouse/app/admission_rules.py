@@ -68,6 +68,7 @@ class AdmissionSpec:
 
     exempt_namespaces: tuple[str, ...] = EXEMPT
     controllers: tuple[str, ...] = CONTROLLERS
+    rollouts: tuple[str, ...] = ()
     require_revision: bool = False
     break_glass: tuple[BreakGlass, ...] = ()
 
@@ -77,6 +78,7 @@ class AdmissionSpec:
         return cls(
             exempt_namespaces=tuple(document.get("exemptNamespaces", EXEMPT)),
             controllers=tuple(document.get("controllers", CONTROLLERS)),
+            rollouts=tuple(document.get("rollouts", ())),
             require_revision=document.get("requireRevision", False),
             break_glass=tuple(
                 BreakGlass(
@@ -94,6 +96,7 @@ class AdmissionSpec:
         return {
             "exemptNamespaces": list(self.exempt_namespaces),
             "controllers": list(self.controllers),
+            "rollouts": list(self.rollouts),
             "requireRevision": self.require_revision,
             "breakGlass": [
                 {

@@ -38,9 +38,13 @@ def unsteered(live: Declaration, recorded: Mapping[Key, Recorded]) -> Declaratio
         found = next((item for item in near.values() if candidate_name(item.ref.name) == name), None)
     if found is None or not _walked(found, recorded):
         return live
-    read = {"Deployment": untracked_deployment, "Service": untracked_service, "HTTPRoute": unshared_route}[kind]
-    if beside and kind == "HTTPRoute":
-        return live
+    if kind == "HTTPRoute":
+        if beside:
+            return live
+        services = (item.declaration for key, item in recorded.items() if key[:3] == ("", "Service", namespace))
+        asked = {item.ref.name for item in services if _walked(item, recorded)}
+        return replace(live, manifest=unshared_route(live.manifest, found.manifest, asked))
+    read = untracked_deployment if kind == "Deployment" else untracked_service
     manifest = read(live.manifest, found.manifest, beside=beside)
     return replace(live, ref=replace(live.ref, name=found.ref.name), manifest=manifest)
 

@@ -118,6 +118,8 @@ class ClusterKeeping:
         """Begins to stand for election; None where nobody else can be there."""
         self.resign: Callable[[], None] = lambda: None
         self._leadership: Leadership | None = None
+        self.place = ""
+        """Where deployed commits are fetched from (`place_of`)."""
         self.unlike: Callable[[str, str], str] = lambda _found, _own: ""
         """Why one commit is no part of the history of another (`strange_history`)."""
         self.noting: Noting | None = None
@@ -210,7 +212,7 @@ class ClusterKeeping:
         )
         if self._convergence is None or self._convergence.conduct != conduct:
             inventory = Inventories(self._cluster, self._state, "kubernetes", self.source, repository=self._repository)
-            inventory.revision = self._revision
+            inventory.revision, inventory.place = self._revision, self.place
             inventory.unlike = lambda found: self.unlike(found, self._revision)
             made = Convergence(self._cluster, self._sight, inventory, self._clock, conduct)
             self._cluster.discover()  # of all questions this one is the soonest to say that the API is away

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from customhouse._kit.digest import bytes_digest
+from customhouse.control.argocd import repository_place
 from customhouse.control.source import History, Repository
 from customhouse.core.errors import ConfigError, SourceError
 from customhouse.core.ports import StateStore
@@ -77,5 +78,13 @@ def source_name(given: str, location: str, branch: str, first_commit: str, targe
 
 def addresses(location: str, others: Sequence[str]) -> tuple[str, ...]:
     """Under which addresses Applications may name the repository; empty where only a folder is known."""
-    own = (location,) if "://" in location or re.match(r"[^/]+@[^/]+:", location) else ()
-    return (*own, *others)
+    return (*((location,) if _remote(location) else ()), *others)
+
+
+def place_of(location: str) -> str:
+    """`host/path` that deployed commits are fetched from; empty for a folder, which is anybody's checkout."""
+    return repository_place(location) if _remote(location) and not location.startswith("file:") else ""
+
+
+def _remote(location: str) -> bool:
+    return "://" in location or re.match(r"[^/]+@[^/]+:", location) is not None

@@ -23,6 +23,7 @@ from customhouse.app.inventory_owner import (
     addresses,
     identity_of,
     inventory_name,
+    place_of,
     repository_identity,
     strange_history,
 )
@@ -235,6 +236,7 @@ class Keepers:
                 continue
             item.part = part
             item.keeping.reconciled_by, item.keeping.remotes = sources.reconciled_by, remotes
+            item.keeping.place = place_of(location)
             item.keeping.among = replace(item.keeping.among, guests=dict.fromkeys(item.guests, ""))
             item.judging.by(governing.health)
             item.keeping.allowed = None if allowed is None else replace(allowed, target=name)

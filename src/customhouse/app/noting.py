@@ -5,9 +5,12 @@ One ConfigMap of `customhouse-system`, in observe mode too: it is asked for by n
 
 from __future__ import annotations
 
+import json
+
 from customhouse.app.in_force import KEY, Allowed
 from customhouse.control.tracked import NAMESPACE
 from customhouse.core.cluster import Apply, Cluster, Refusal
+from customhouse.core.resource import Manifest, ResourceRef
 
 
 class Noting:
@@ -23,6 +26,13 @@ class Noting:
         """Write it, if it says something else than the last one. Raises TargetError where the API is out of reach."""
         text = allowed.text()
         if text == self._written and not self.problem:
+            return
+        (there,) = self._cluster.get([ResourceRef("v1", "ConfigMap", NAMESPACE, self._name)])
+        whose = _whose(there)
+        if whose not in ("", allowed.repository):
+            self.problem = (
+                f"ConfigMap {NAMESPACE}/{self._name} is the note of {whose[:80]!r}: give this one another name"
+            )
             return
         manifest = {
             "apiVersion": "v1",
@@ -44,3 +54,11 @@ class Noting:
     def forget(self) -> None:
         """Write it once more: somebody may have altered it."""
         self._written = ""
+
+
+def _whose(found: Manifest | None) -> str:
+    """`BRANCH@FIRST_COMMIT` of a note that is there; empty where there is none that can be read: it is written anew."""
+    try:
+        return str(json.loads(found["data"][KEY])["repository"]) if found else ""
+    except (KeyError, TypeError, ValueError):
+        return ""

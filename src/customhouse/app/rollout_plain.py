@@ -33,6 +33,7 @@ from customhouse.execution.plain_traffic import (
     candidate_deployment,
     candidate_replicas,
     candidate_service,
+    is_candidate,
     replicas_of,
     shared_route,
     stable_replicas,
@@ -251,7 +252,12 @@ def _in_the_way(course: PlainCourse, lane: Lane, other: LiveObject | None, servi
     if not scene.weighted or second is None:
         return ""
     known = {item.ref.name for item in scene.services} | {candidate_name(name) for name in scene.asked}
-    strangers = strangers_among(services(course.declared.ref), known, second)
+    there, names = services(course.declared.ref), {candidate_name(name) for name in scene.asked}
+    taken = [item for item in there if item["metadata"].get("name") in names and not is_candidate(item)]
+    if taken:
+        name = taken[0]["metadata"]["name"]
+        return f"Service {name} is there already, and it is not of a rollout; give one of the two another name"
+    strangers = strangers_among(there, known, second)
     if strangers:
         named = ", ".join(strangers[:5])
         return (

@@ -70,10 +70,11 @@ def cluster_of(spec: Mapping[str, Any]) -> str:
 
 def same_repository(one: str, other: str) -> bool:
     """Whether two addresses name one repository: the user, the protocol, `.git` and the host's case do not count."""
-    return _normal(one) == _normal(other) != ""
+    return repository_place(one) == repository_place(other) != ""
 
 
-def _normal(address: str) -> str:
+def repository_place(address: str) -> str:
+    """`host/path` of an address, without what differs between two addresses of one repository, and without a login."""
     address = address.strip().rstrip("/")
     match = _URL.fullmatch(address) or _SCP.fullmatch(address)
     if match is None:

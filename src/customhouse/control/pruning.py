@@ -23,11 +23,12 @@ from itertools import groupby
 from customhouse._kit.clock import Clock
 from customhouse.control.drift import applied_by_us
 from customhouse.control.plan import keeps
+from customhouse.control.rollout_plan import ROLLOUT
 from customhouse.control.rounds import Round
 from customhouse.control.stages import Stage, Wanted, stage_of
 from customhouse.control.tracked import Inventories, Tracked
 from customhouse.core.cluster import ApiKind, Cluster, Delete, Manager, Refusal, Scope, Written, managers_of
-from customhouse.core.release import candidate_name
+from customhouse.core.release import TRACK, candidate_name
 from customhouse.core.resource import Manifest, ResourceRef
 from customhouse.core.sight import Key, Sight, key_of, live_key
 
@@ -174,7 +175,11 @@ class Pruning:
         if not fresh:
             return ""
         # What a rollout put beside a declared object leaves with it, by no commit that could be a mistake.
-        beside = {(item.ref.kind, item.ref.namespace, candidate_name(item.ref.name)) for item in wanted.values()}
+        beside = {
+            (item.ref.kind, item.ref.namespace, candidate_name(item.ref.name))
+            for item in wanted.values()
+            if _walks(item.declaration.manifest)
+        }
         refs = [ref for key in leaving if not _is_beside(ref := self._orphans[key], beside)]
         return too_many(refs, bool(wanted), len(self._inventory.entries), budget_percent)
 
@@ -278,6 +283,12 @@ class Pruning:
     def _is_ours(self, key: Key, item: Manifest) -> bool:
         entry = self._inventory.entries.get(key)
         return entry is not None and entry.uid == item["metadata"].get("uid") and not entry.keep
+
+
+def _walks(manifest: Manifest) -> bool:
+    """Whether a rollout has to do with it: only then is what is called NAME-candidate of its making."""
+    annotations = manifest["metadata"].get("annotations") or {}
+    return ROLLOUT in annotations or TRACK in ((manifest.get("spec") or {}).get("selector") or {})
 
 
 def _is_beside(ref: ResourceRef, beside: Collection[tuple[str, str, str]]) -> bool:

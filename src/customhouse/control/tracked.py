@@ -78,9 +78,11 @@ class Inventories:
         self.repository = repository
         self.revision = ""
         """The commit that is applied from here; empty where nothing is (a plan)."""
+        self.place = ""
+        """Where that commit comes from (a fork ahead of its origin has all of its history); empty for a folder."""
         self.unlike: Callable[[str], str] = lambda _: ""
         """Why a commit is no part of the history that is followed here; empty for one that is (or is `revision`)."""
-        self._followed = ""
+        self._followed = self._place = ""
         self._cluster = cluster
         self._store = store
         self._chunks: dict[int, set[Key]] = defaultdict(set)
@@ -189,16 +191,19 @@ class Inventories:
         """
         if not self.revision:
             return
-        self._followed = ""
+        self._followed = self._place = ""
         for manifest in self._listed(FOLLOWED):
             if _note(manifest, LABEL) != self.source:
                 continue
             found = str((manifest.get("data") or {}).get("revision", ""))
             why = "" if found == self.revision else self.unlike(found)
+            place = str((manifest.get("data") or {}).get("repository", ""))
+            if not why and place and self.place and place != self.place:
+                why = f"which came from {place!r}, not from {self.place!r} (a fork that is ahead, or it moved)"
             if why:
                 raise self._elsewhere(found, why, str(manifest["metadata"]["name"]))
             if manifest["metadata"]["name"] == f"followed-{self.source}":
-                self._followed = found
+                self._followed, self._place = found, place
 
     def _elsewhere(self, found: str, why: str, name: str) -> ForeignInventoryError:
         return ForeignInventoryError(
@@ -220,13 +225,19 @@ class Inventories:
             self._followed = self.revision
 
     def _followed_map(self) -> Manifest:
+        place = self.place or self._place  # a run from a folder does not forget whose it is
         metadata = {
             "name": f"followed-{self.source}",
             "namespace": self.namespace,
             "labels": {FOLLOWED: "v1"},
             "annotations": {LABEL: self.source, **({OWNER: self.repository} if self.repository else {})},
         }
-        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"revision": self.revision}}
+        return {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": metadata,
+            "data": {"revision": self.revision, **({"repository": place} if place else {})},
+        }
 
     def _listed(self, label: str = LABEL) -> Sequence[Manifest]:
         for listed in self._cluster.list([_MAPS], Scope(self.namespace, label)):

@@ -101,6 +101,11 @@ def strangers_among(services: Iterable[Manifest], declared: Collection[str], dep
     return tuple(sorted(name for name in names if name not in declared))
 
 
+def is_candidate(service: Manifest) -> bool:
+    """Whether a live Service is one that a rollout made for its new version."""
+    return ((service.get("spec") or {}).get("selector") or {}).get(TRACK) == CANDIDATE
+
+
 def candidate_service(service: Manifest) -> Manifest:
     """A Service of its own for the new version: inside the cluster, without the addresses of the other."""
     metadata, spec = service["metadata"], service["spec"]
@@ -204,8 +209,11 @@ def untracked_service(live: Manifest, declared: Manifest, *, beside: bool) -> Ma
     """Either of the two as the one that is declared; that of the new version is reached from inside alone."""
     metadata, spec = live["metadata"], live.get("spec") or {}
     selector = {key: value for key, value in (spec.get("selector") or {}).items() if key != TRACK}
-    if not selector:
+    track = (spec.get("selector") or {}).get(TRACK)
+    if not selector or track not in ((CANDIDATE,) if beside else (None, STABLE, CANDIDATE)):
         return live
+    if beside and (metadata.get("annotations") or spec.get("externalIPs")):
+        return live  # that of a rollout has neither
     spec = {**spec, "selector": selector}
     theirs = declared.get("spec") or {}
     if beside and spec.get("type", "ClusterIP") == "ClusterIP":
@@ -214,30 +222,24 @@ def untracked_service(live: Manifest, declared: Manifest, *, beside: bool) -> Ma
     return {**live, "metadata": {**metadata, "name": declared["metadata"]["name"]}, "spec": spec}
 
 
-def unshared_route(live: Manifest, declared: Manifest, *, beside: bool) -> Manifest:
-    """The declared backends in place of those that a rollout has made of them; any other rule stays as it is."""
+def unshared_route(live: Manifest, declared: Manifest, asked: Collection[str]) -> Manifest:
+    """The declared backends in place of what `shared_route` makes of them; any other rule stays as it is."""
     wanted, rules = _rules(declared), _rules(live)
-    if beside or len(wanted) != len(rules):
+    if len(wanted) != len(rules):
         return live
-    made = [_unshared(rule, one) for rule, one in zip(rules, wanted, strict=True)]
+    shares = [_rules(shared_route(declared, asked, percent)) for percent in range(101)]
+    made = [
+        {**rule, "backendRefs": _backends(one)} if any(_alike(rule, share[at]) for share in shares) else rule
+        for at, (rule, one) in enumerate(zip(rules, wanted, strict=True))
+    ]
     return {**live, "spec": {**live["spec"], "rules": made}}
 
 
-def _unshared(rule: Mapping[str, Any], declared: Mapping[str, Any]) -> Mapping[str, Any]:
-    theirs, ours = _backends(declared), _backends(rule)
-    seconds = {candidate_name(str(item.get("name", ""))) for item in theirs}
-    if not any(item.get("name") in seconds for item in ours):
-        return rule  # with the weights that somebody gave it
-    left = [item for item in ours if item.get("name") not in seconds]
-    alike = len(left) == len(theirs) and all(
-        _bare(one) == _bare(other) for one, other in zip(left, theirs, strict=True)
+def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    ours, theirs = _backends(one), _backends(other)
+    return len(ours) == len(theirs) and all(
+        (_bare(a), _weight(a)) == (_bare(b), _weight(b)) for a, b in zip(ours, theirs, strict=True)
     )
-    added = all(
-        any(_bare(item) == {**_bare(one), "name": candidate_name(str(one.get("name", "")))} for one in theirs)
-        for item in ours
-        if item.get("name") in seconds
-    )
-    return {**rule, "backendRefs": theirs} if alike and added else rule
 
 
 def _bare(backend: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from test_app_admission import LABELS, admission, asked, manifest, recorded
+from test_app_admission import LABELS, NOW, admission, asked, manifest, recorded
 
 from customhouse.app.admission import Admission
 from customhouse.app.admission_context import key_of
 from customhouse.app.governance import governance
+from customhouse.core.change import Revision, SignatureState
 from customhouse.execution.plain_traffic import (
     candidate_deployment,
     candidate_service,
@@ -28,6 +29,7 @@ SERVICE = {
     "metadata": {"name": "api", "namespace": "prod", "labels": LABELS},
     "spec": {"selector": {"app": "api"}, "ports": [{"port": 80, "targetPort": 8080}]},
 }
+REVISION = Revision("c" * 40, (), "Ada <ada@example.com>", NOW, "api", SignatureState.VERIFIED, "ada")
 ROUTE = {
     "apiVersion": "gateway.networking.k8s.io/v1",
     "kind": "HTTPRoute",
@@ -45,32 +47,47 @@ def deployment(digit: str = "ab") -> dict[str, Any]:
     return found
 
 
+def annotated(service: dict[str, Any]) -> dict[str, Any]:
+    found = {"external-dns.alpha.kubernetes.io/hostname": "pay.example.com"}
+    return {**service, "metadata": {**service["metadata"], "annotations": found}}
+
+
+def weighted(*backends: tuple[str, int]) -> dict[str, Any]:
+    rules = [{"backendRefs": [{"name": name, "port": 80, "weight": weight} for name, weight in backends]}]
+    return {**ROUTE, "spec": {**ROUTE["spec"], "rules": rules}}
+
+
 @pytest.fixture(scope="module")
 def gate() -> Callable[..., Admission]:
     """A webhook that refuses whatever no commit declares."""
     engine, found = RegorusEngine(compile_packaged=True), governance(None, None)
     spec = replace(
-        found.configuration.admission, require_revision=True, controllers=(WALKER["username"],), exempt_namespaces=()
+        found.configuration.admission, require_revision=True, rollouts=(WALKER["username"],), exempt_namespaces=()
     )
     governing = replace(
         found, configuration=replace(found.configuration, trusted_registries=("apexlogic.com",), admission=spec)
     )
 
-    def made(*objects: dict[str, Any]) -> Admission:
+    def made(*objects: dict[str, Any], allowed: Revision | None = None) -> Admission:
+        """With the records of `up`, or, as an installed webhook, with no more than the commit that is `allowed`."""
         pairs = [recorded(governing, obj) for obj in objects]
         return admission(
             governing,
             engine,
             revision="c" * 40,
+            allowed=allowed,
             declared=tuple(declaration for declaration, _ in pairs),
-            recorded={key_of(declaration.ref): item for declaration, item in pairs},
+            recorded={} if allowed else {key_of(declaration.ref): item for declaration, item in pairs},
         )
 
     return made
 
 
-def test_what_a_rollout_makes_is_let_in_for_who_walks_it_and_for_nobody_else(gate: Callable[..., Admission]) -> None:
-    one = gate(deployment(), SERVICE, ROUTE)
+@pytest.mark.parametrize("allowed", [None, REVISION], ids=["records", "installed"])
+def test_what_a_rollout_makes_is_let_in_for_who_walks_it_and_for_nobody_else(
+    gate: Callable[..., Admission], allowed: Revision | None
+) -> None:
+    one = gate(deployment(), SERVICE, ROUTE, allowed=allowed)
     service = {**SERVICE, "spec": {**SERVICE["spec"], "type": "ClusterIP", "clusterIP": "10.0.0.1"}}
     for made in (
         tracked_deployment(deployment(), label=True),
@@ -119,8 +136,26 @@ def test_the_version_before_stays_while_git_declares_the_next_one(gate: Callable
                 ],
             },
         },
+        annotated(candidate_service(SERVICE)),
+        tracked_service(SERVICE, "nobody"),
+        weighted(("api", 0), ("api-candidate", 0), ("other", 1_000_000)),
+        weighted(("api", 0), ("other", 0), ("other-candidate", 1)),
     ],
-    ids=["image", "replicas", "labels", "selector", "open", "addresses", "all-pods", "gateway", "port"],
+    ids=[
+        "image",
+        "replicas",
+        "labels",
+        "selector",
+        "open",
+        "addresses",
+        "all-pods",
+        "gateway",
+        "port",
+        "annotated",
+        "track",
+        "weights",
+        "other",
+    ],
 )
 def test_what_no_rollout_makes_is_refused_of_the_walker_too(gate: Callable[..., Admission], spoilt: Any) -> None:
     outcome = gate(deployment(), SERVICE, ROUTE).validate(asked(spoilt, userInfo=WALKER))
@@ -132,3 +167,22 @@ def test_nothing_is_read_back_where_git_declares_no_rollout(gate: Callable[..., 
     one = gate(plain, SERVICE, ROUTE)
     for made in (candidate_deployment(plain, 1), candidate_service(SERVICE), shared_route(ROUTE, {"api"}, 25)):
         assert "revision-required" in one.validate(asked(made, userInfo=WALKER)).answer.message
+
+
+def test_a_route_that_leads_to_nothing_that_is_rolled_out_keeps_its_weights(gate: Callable[..., Admission]) -> None:
+    pay = weighted(("pay", 1))
+    pay["metadata"] = {**pay["metadata"], "name": "pay"}
+    moved = weighted(("pay", 0), ("pay-candidate", 1))
+    moved["metadata"] = pay["metadata"]
+    update = {"operation": "UPDATE", "oldObject": pay, "userInfo": WALKER}
+    outcome = gate(deployment(), SERVICE, ROUTE, pay).validate(asked(moved, **update))
+    assert "revision-required" in outcome.answer.message
+
+
+def test_who_walks_rollouts_is_no_controller_of_kubernetes(gate: Callable[..., Admission]) -> None:
+    other = manifest(image="apexlogic.com/team/app@sha256:" + "ef" * 32)
+    other["metadata"]["ownerReferences"] = [
+        {"apiVersion": "v1", "kind": "ConfigMap", "name": "none", "uid": "0", "controller": True}
+    ]
+    outcome = gate(deployment(), SERVICE, ROUTE).validate(asked(other, userInfo=WALKER))
+    assert "revision-required" in outcome.answer.message

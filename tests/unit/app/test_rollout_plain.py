@@ -242,3 +242,11 @@ def test_a_cluster_that_does_not_answer_takes_no_share_away() -> None:
     ref = replace(one.declared.ref, name="x-candidate")
     one.live[ref] = LiveObject(ref, {}, Health(HealthStatus.UNKNOWN, "east: it does not answer"))
     assert (one.look().share, one.lane.why) == (10, "its cluster does not answer")
+
+
+def test_a_service_of_somebody_else_under_the_name_of_the_second_one_is_left_alone() -> None:
+    one = Look(service(), route("x"))
+    one.runs("x")
+    one.services = [service().manifest, service("x-candidate", app="search").manifest]
+    assert "Service x-candidate is there already" in one.look().why
+    assert {"Deployment x-candidate", "Service x-candidate"}.isdisjoint(one.placed())
