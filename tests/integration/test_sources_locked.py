@@ -363,6 +363,10 @@ generated: "2026-01-01T00:00:00Z"
 
     cases: list[tuple[dict[str, bytes | str], str]] = [
         ({"/stable/index.yaml": index.replace("files/web", "/evil/web").encode()}, "is not under policy.trusted"),
+        (
+            {"/stable/index.yaml": index.replace("files/web", "files/%2e%2e/%2e%2e/evil/web").encode()},
+            "cannot be read as one",
+        ),
         ({"/stable/index.yaml": index.replace("files/web-1.4.0.tgz", "https://x.example/w.tgz").encode()}, "x.example"),
         ({"/stable/index.yaml": index.replace(digest[7:], "f" * 64).encode()}, "the index says"),
         (

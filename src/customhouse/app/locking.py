@@ -15,6 +15,7 @@ from typing import Any
 
 from customhouse._kit.clock import to_rfc3339
 from customhouse._kit.digest import bytes_digest, same_digest
+from customhouse._kit.http import shown
 from customhouse.app import wiring, wiring_outside
 from customhouse.app.configuration import FILE
 from customhouse.app.declared import declarations_of
@@ -187,7 +188,10 @@ class _Locking:
         if version is None:
             raise ArtifactError(f"no version of {asked.chart} is {asked.version}", where=asked.source)
         found = offered[version]
-        self._require_trusted(place_of(found.url))
+        place = place_of(found.url)
+        if not place:
+            raise ArtifactError(f"the address of {asked.chart} {version} cannot be read as one", where=shown(found.url))
+        self._require_trusted(place)
         data = wiring_outside.charts(self._settings).archive(found.url)
         digest = bytes_digest(data)
         if found.digest and not same_digest(digest, found.digest):

@@ -31,7 +31,13 @@ _HEAD = (
     f"# Written by `{COMMAND}`. What charts and artifacts of other places are here: the digest decides, no tag does.\n"
 )
 _KEYS = ("source", "chart", "version", "tag", "resolved", "digest", "size", "url", "locked")
-_PLACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(?::\d{1,5})?(?:/[A-Za-z0-9._~%+-]+)*", re.ASCII)
+_PLACE = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9.-]*(?::\d{1,5})?"
+    r"(?:/(?:[A-Za-z0-9._~+-]|%(?!2[ef5]|5c|3b|[01]|7f|c[01])[0-9a-f]{2})+)*",
+    re.ASCII | re.IGNORECASE,
+)
+"""A server may decode before it looks for `..`: no encoded dot, slash, percent sign, backslash, semicolon or control
+character, and no byte that only overlong UTF-8 has."""
 
 Key = tuple[str, str, str, str]
 """Source, chart, version or range, tag."""
