@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -191,3 +192,12 @@ def test_a_shared_key_is_put_together_of_as_many_groups_as_are_needed_and_of_no_
     # Whatever the file says of how many are needed: with less than that the code does not fit.
     for fewer in ("1", "0"):
         refused(name, text.replace("shamir_threshold: 2", f"shamir_threshold: {fewer}").encode(), KEYS)
+
+
+def test_a_value_that_is_not_of_its_type_is_told_without_it_also_in_a_traceback() -> None:
+    data = (FOLDER / "secret.regex.yaml").read_bytes()
+    for kind in (b"int", b"float", b"bool", b"time"):
+        error = refused("secret.regex.yaml", data.replace(b",type:str]", b",type:" + kind + b"]", 2))
+        assert f"a value is no {kind.decode()}" in str(error)
+        assert (error.__cause__, error.__context__) == (None, None)
+        assert CANARY not in "".join(traceback.format_exception(error))

@@ -15,6 +15,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from types import MappingProxyType
@@ -252,10 +253,10 @@ def _value(path: str, key: bytes, text: str, additional: str) -> Any:
         plain = decryptor.update(data) + decryptor.finalize()
     except (InvalidTag, ValueError, binascii.Error) as error:
         raise _refused(path, "a value was altered or moved after it was encrypted") from error
-    try:
+    # Nothing is chained: the error's own text holds the value.
+    with suppress(ValueError):
         return _typed(plain.decode(), match[4])
-    except ValueError as error:
-        raise _refused(path, f"a value is no {match[4]}") from error
+    raise _refused(path, f"a value is no {match[4]}")
 
 
 def _typed(text: str, kind: str) -> Any:
