@@ -149,6 +149,32 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def to_a_store(before: str, after: str) -> bool:
+    """For `redirects`: https, and a host that not only this machine or its network can reach.
+
+    By its written form: names are not resolved. `127.1`, `0x7f.1`, `2130706433` and `0` are addresses to the C library
+    and none to `ipaddress`; no public name has a last label without a letter. Loopback may lead to loopback (a registry
+    that is tried out here).
+    """
+    try:
+        host, own = urlsplit(after).hostname or "", is_loopback(urlsplit(before).hostname or "")
+    except ValueError:
+        return False
+    if is_loopback(host):
+        return own
+    if urlsplit(after).scheme != "https":
+        return False
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        last = host.rpartition(".")[2]
+        local = last == "localhost" or last.startswith("0x") or not any("a" <= letter <= "z" for letter in last)
+        return not local and host.isascii()
+    # An IPv6 address may hold an IPv4 one; a multicast address is "global" to ipaddress.
+    held = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
+    return all(one.is_global and not one.is_multicast for one in (address, held) if one is not None)
+
+
 @dataclass(frozen=True, slots=True)
 class _Bounds:
     """What holds for every request of one call."""

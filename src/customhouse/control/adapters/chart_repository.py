@@ -5,7 +5,6 @@ An index may be tens of megabytes; only the part about the one chart that is ask
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -14,7 +13,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from customhouse._kit.digest import is_digest
-from customhouse._kit.http import HttpError, is_loopback, request
+from customhouse._kit.http import HttpError, request, to_a_store
 from customhouse._kit.single_keys import each_once
 from customhouse.control import yaml_nodes
 from customhouse.control.unpacking import MAX_ARCHIVE
@@ -67,7 +66,7 @@ class ChartRepository:
 
     def archive(self, url: str, max_bytes: int = MAX_ARCHIVE) -> bytes:
         """The bytes at an address; whoever asks checks their digest. Raises ArtifactError."""
-        return self._get(url, max_bytes, to_public)
+        return self._get(url, max_bytes, to_a_store)
 
     def _get(self, url: str, max_bytes: int, redirects: Callable[[str, str], bool]) -> bytes:
         try:
@@ -91,17 +90,6 @@ class ChartRepository:
 def nowhere(_: str, __: str) -> bool:
     """An index that is elsewhere is named there."""
     return False
-
-
-def to_public(before: str, after: str) -> bool:
-    """Whether an archive may come from another host: over https, and from none that only this network can reach."""
-    host, own = urlsplit(after).hostname or "", is_loopback(urlsplit(before).hostname or "")
-    if urlsplit(after).scheme != "https" or is_loopback(host):
-        return own and is_loopback(host)
-    try:
-        return ipaddress.ip_address(host).is_global
-    except ValueError:
-        return True
 
 
 def _entries(body: bytes, chart: str, where: str) -> list[Mapping[str, Any]]:

@@ -8,14 +8,13 @@ schema (`sha256-<hex>`), as the specification says, and get that index written w
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 from customhouse._kit.canonical import canonical_json
 from customhouse._kit.digest import bytes_digest, is_digest, same_digest
-from customhouse._kit.http import Answer, HttpError, Sending, is_loopback, request, shown
+from customhouse._kit.http import Answer, HttpError, Sending, is_loopback, request, shown, to_a_store
 from customhouse.core.errors import ArtifactError, UsageError
 from customhouse.trust.adapters.registries import oci_upload
 from customhouse.trust.adapters.registries.access import Access, Credentials
@@ -352,7 +351,7 @@ class OciRegistry:
                     timeout_s=timeout_s or self._timeout_s,
                     max_bytes=max(max_bytes, 1 << 16),
                     authority=self._authority,
-                    redirects=_to_a_store if blob else _nowhere,
+                    redirects=to_a_store if blob else _nowhere,
                     sink=sink,
                 )
                 if answer.status != 401 or attempt == 2:
@@ -367,17 +366,3 @@ class OciRegistry:
 
 def _nowhere(_: str, __: str) -> bool:
     return False
-
-
-def _to_a_store(before: str, after: str) -> bool:
-    """Whether a blob may come from there: https, and no host that only this machine or its network can reach."""
-    host = urlsplit(after).hostname or ""
-    if urlsplit(after).scheme != "https":
-        return is_loopback(urlsplit(before).hostname or "") and is_loopback(host)
-    if is_loopback(host):
-        return is_loopback(urlsplit(before).hostname or "")
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return True
-    return address.is_global
