@@ -301,9 +301,12 @@ def test_a_hostile_archive_is_refused(data: bytes, said: str) -> None:
 
 
 def test_an_archive_of_a_chart_is_the_chart_s_folder_and_an_artifact_is_as_it_is() -> None:
-    data = packed([plain("./web/Chart.yaml", b"a"), plain("web/templates/x.yaml", b"b")])
+    data = packed([plain("web/Chart.yaml", b"a"), plain("web/templates/x.yaml", b"b")])
     assert unpack(data, "here", chart=True) == {"Chart.yaml": b"a", "templates/x.yaml": b"b"}
-    assert set(unpack(data, "here", chart=False)) == {"web/Chart.yaml", "web/templates/x.yaml"}
+    dotted = packed([plain("./web/Chart.yaml", b"a"), plain("web/templates/x.yaml", b"b")])
+    assert set(unpack(dotted, "here", chart=False)) == {"web/Chart.yaml", "web/templates/x.yaml"}
+    with pytest.raises(DeclarationError, match="a file of another chart"):
+        unpack(dotted, "here", chart=True)
     mount = outside(LINE).mount(rendered(RELEASE, outside())[0], "/spec", Asked(LINE.source, version="1.x"))
     assert isinstance(mount, Mount)
 
