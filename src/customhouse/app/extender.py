@@ -184,4 +184,5 @@ class Extending:
 
     def _needs(self, pod: Manifest) -> PodNeeds:
         uid = str(pod["metadata"].get("uid") or "")
-        return PodNeeds(uid, requests_of(pod["spec"]), self.generation.tier(pod))
+        spec = pod["spec"]
+        return PodNeeds(uid, requests_of(spec), self.generation.tier(pod), bool(spec.get("resourceClaims")))

@@ -47,6 +47,8 @@ class PodNeeds:
     uid: str
     amounts: Mapping[str, int]
     tier: TierPlacing
+    claims: bool = False
+    """Whether it asks for devices by claims (`spec.resourceClaims`): of which kind they are stands elsewhere."""
     shape: tuple[tuple[str, int], ...] = field(init=False)
     devices: tuple[str, ...] = field(init=False)
 
@@ -91,7 +93,7 @@ class Placer:
         left: list[str] = []
         barred: dict[str, str] = {}
         unknown: dict[str, str] = {}
-        key = (pod.tier, pod.devices)
+        key = (pod.tier, pod.devices, pod.claims)
         with self._occupancy.lock:
             nodes = self._occupancy.nodes
             for name in names:
@@ -103,7 +105,7 @@ class Placer:
                 if reason is None:
                     if len(state.verdicts) >= _MOST_SHAPES:  # who asks chooses them
                         state.verdicts.clear()
-                    reason = state.verdicts[key] = forbidden(state.facts, pod.devices, pod.tier)
+                    reason = state.verdicts[key] = forbidden(state.facts, pod.devices, pod.tier, pod.claims)
                 if reason:
                     barred[name] = reason
                 else:
@@ -130,7 +132,7 @@ class Placer:
 
     def _of(self, pod: PodNeeds, names: Sequence[str]) -> dict[str, Cost]:
         """The cost of the pod on each node that is known."""
-        key = (pod.shape, pod.tier.spot)
+        key = (pod.shape, pod.tier.spot, pod.claims)
         if key not in self._costs and len(self._costs) >= _MOST_SHAPES:
             self._costs.clear()
         kept = self._costs.setdefault(key, {})
@@ -155,8 +157,8 @@ class Placer:
             self._costs.clear()
 
 
-def forbidden(node: NodeFacts, devices: Sequence[str], tier: TierPlacing) -> str:
-    """Why a tier forbids a node to a pod that asks for these devices; empty where it does not."""
+def forbidden(node: NodeFacts, devices: Sequence[str], tier: TierPlacing, claims: bool = False) -> str:
+    """Why a tier forbids a node to a pod that asks for these devices, or by claims; empty where it does not."""
     if tier.spot == "forbidden" and node.spot:
         return f"tier {tier.name} forbids spot capacity"
     if tier.spot == "required" and not node.spot:
@@ -167,12 +169,13 @@ def forbidden(node: NodeFacts, devices: Sequence[str], tier: TierPlacing) -> str
         if node.labels.get(label) == value:
             return f"nodes with {label}={value} are kept for another tier than {tier.name}"
     if tier.gpu_classes is not None:
-        for device in devices:
-            name = node.class_of(device)
+        asked = [(device, node.class_of(device)) for device in devices]
+        if claims:
+            asked += [("devices", name) for name in node.claimable]
+        for device, name in asked:
             if name == UNKNOWN_ACCELERATOR:
-                return (
-                    f"the node does not say of which class its {device} is, and tier {tier.name} may not use every one"
-                )
+                its = "its devices are" if device == "devices" else f"its {device} is"
+                return f"the node does not say of which class {its}, and tier {tier.name} may not use every one"
             if name not in tier.gpu_classes:
                 allowed = ", ".join(tier.gpu_classes) or "none"
                 return f"tier {tier.name} may not use {name} (allowed: {allowed})"
@@ -197,6 +200,6 @@ def cost(pod: PodNeeds, state: NodeState, price: float | None, pieces: float = 0
     idle = 1.0 - min(1.0, max(taken, default=0.0))
     whole = sum(amounts[name] for name in state.facts.devices)
     rough = share + IDLE_WEIGHT * idle + (pieces / whole if whole else 0.0)
-    blocking = bool(state.facts.devices) and not pod.devices
+    blocking = bool(state.facts.devices) and not pod.devices and not pod.claims
     kept = pod.tier.spot != "forbidden" and not state.facts.spot
     return blocking, price is None, round(rough * (1.0 if price is None else price), 9), kept

@@ -30,6 +30,8 @@ _REGION = ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/r
 _MACHINE = ("node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-type")
 _CLOUDS = {"aws": "aws", "gce": "gcp", "azure": "azure"}
 """The scheme of `spec.providerID`, and what price books call that cloud."""
+_LABELLED_DEVICE = "nvidia.com/gpu"
+"""One whose class is what a label says."""
 _MOST_PENDING = 5_000
 _MOST_GROUPS = 100_000
 
@@ -66,6 +68,13 @@ class NodeFacts:
         """The class of one of its devices, read as the rules read a pod that asks for these very labels."""
         found = classes({"nodeSelector": self.labels}, (device,))
         return found[0] if found else UNKNOWN_ACCELERATOR
+
+    @property
+    def claimable(self) -> tuple[str, ...]:
+        """The classes of which a claim may get a device: what a driver hands out need not be among the amounts."""
+        found = {self.class_of(device) for device in self.devices}
+        labelled = self.class_of(_LABELLED_DEVICE)
+        return tuple(sorted(found | {labelled} if labelled != UNKNOWN_ACCELERATOR or not found else found))
 
 
 def facts_of(manifest: Manifest) -> NodeFacts:

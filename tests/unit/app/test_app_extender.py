@@ -45,8 +45,8 @@ class World:
         occupancy.nodes_sink([*(ClusterEvent(EventKind.ADDED, NODES, node) for node in nodes), *synced(NODES)])
         occupancy.pods_sink(synced(PODS))
 
-    def left(self, namespace: str, tier: str, *names: str) -> list[str]:
-        pod = {"metadata": {"namespace": namespace, "labels": {"customhouse.dev/tier": tier}}, "spec": {}}
+    def left(self, namespace: str, tier: str, *names: str, **spec: Any) -> list[str]:
+        pod = {"metadata": {"namespace": namespace, "labels": {"customhouse.dev/tier": tier}}, "spec": spec}
         answer = json.loads(self.extending.filter(json.dumps({"Pod": pod, "NodeNames": names}).encode())[0])
         found: list[str] = answer["NodeNames"]
         return found
@@ -76,6 +76,14 @@ def test_a_tier_is_granted_by_namespace_and_not_by_a_label(world: World) -> None
     assert world.left("serving-fraud", "critical-inference", "own", "spot") == ["own"]
     # It may not ask for that tier here, so it is placed as `standard`.
     assert world.left("elsewhere", "critical-inference", "own", "spot") == ["own", "spot"]
+
+
+def test_a_claim_of_devices_is_held_to_the_classes_of_a_tier(world: World) -> None:
+    product = {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
+    world.know(node("h100", "p5.48xlarge", **product), node("plain", "m7i.xlarge"))
+    claim = [{"name": "gpu", "resourceClaimTemplateName": "h100"}]
+    assert world.left("elsewhere", "standard", "h100", "plain") == ["h100", "plain"]
+    assert world.left("elsewhere", "standard", "h100", "plain", resourceClaims=claim) == []
 
 
 def test_newer_rules_hold_at_once_and_broken_ones_never(world: World) -> None:

@@ -96,6 +96,32 @@ def test_a_class_that_a_tier_may_not_use_is_kept_from_it(occupancy: Occupancy, p
     assert left(placer, PodNeeds("2", {"cpu": 1000}, STANDARD), "h100", "none") == ("h100", "none")
 
 
+def test_devices_asked_for_by_claims_are_kept_to_the_classes_of_the_tier(occupancy: Occupancy, placer: Placer) -> None:
+    gaudi = node("gaudi", {}, **{"habana.ai/gaudi": "8"})
+    # A node of which a DRA driver has the devices has no count of them among what pods may have.
+    occupancy.nodes_sink(added(NODES, node("h100", H100, 8), node("t4", T4), node("no-class"), gaudi))
+    names = ("h100", "t4", "no-class", "gaudi")
+    assert left(placer, PodNeeds("1", {"cpu": 1000}, STANDARD), *names) == names
+    found = placer.filter(PodNeeds("2", {"cpu": 1000}, STANDARD, claims=True), names)
+    assert found.left == ("t4",)
+    assert found.forbidden["h100"] == "tier standard may not use H100 (allowed: T4, A10G)"
+    assert "does not say of which class its devices are" in found.forbidden["no-class"]
+    # Another device beside the claim is no way around, and a tier without a list may use any.
+    assert left(placer, PodNeeds("3", ONE_GPU, STANDARD, claims=True), *names) == ("t4",)
+    assert left(placer, PodNeeds("4", {}, TierPlacing("any"), claims=True), *names) == names
+    assert left(placer, PodNeeds("5", {}, TierPlacing("g", ("habana.ai/gaudi",)), claims=True), *names) == ("gaudi",)
+    assert placer.spared(PodNeeds("6", {}, STANDARD, claims=True), names) == {"h100", "no-class", "gaudi"}
+
+
+def test_a_pod_with_claims_is_not_kept_away_from_accelerators(occupancy: Occupancy, placer: Placer) -> None:
+    occupancy.nodes_sink(added(NODES, node("gpu", T4, 4, "cpu"), node("dear", machine="h100")))
+    amounts = {"cpu": 1000, "memory": 2**30}
+    scores = dict(placer.prioritise(PodNeeds("1", amounts, STANDARD), ["gpu", "dear"]))
+    assert scores["dear"] > scores["gpu"]
+    scores = dict(placer.prioritise(PodNeeds("2", amounts, STANDARD, claims=True), ["gpu", "dear"]))
+    assert scores["gpu"] > scores["dear"]
+
+
 def test_dedicated_nodes_are_for_their_tier_and_for_no_other(occupancy: Occupancy, placer: Placer) -> None:
     occupancy.nodes_sink(added(NODES, node("kept", {"pool": "gold"}), node("common")))
     gold = TierPlacing("gold", dedicated=("pool", "gold"))
