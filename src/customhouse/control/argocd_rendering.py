@@ -9,7 +9,7 @@ from typing import Any
 
 from customhouse.control.argocd import cluster_of, sources_of
 from customhouse.control.folders import files_below
-from customhouse.control.outside import Both, Mount, Outside
+from customhouse.control.outside import FETCHED, Mount, Outside
 from customhouse.control.outside_names import of_argo
 from customhouse.control.rendering import CHART, Sight
 from customhouse.control.rendering_jsonnet import imports_anything
@@ -18,6 +18,7 @@ from customhouse.control.rendering_owned import (
     Owned,
     documents,
     joined,
+    lies_in,
     listed,
     local,
     mapping,
@@ -96,7 +97,7 @@ def _placed(
                 named = f"the chart {source['chart']}" if source.get("chart") else asked.source
                 sight.miss(item, at, f"{named} ({found})")
                 values = [str(one) for one in listed(mapping(source.get("helm")).get("valueFiles"))]
-                said = (_value_file(one, "", references) for one in values if one.startswith("$"))
+                said = (_of_reference(one, references) for one in values if one.startswith("$"))
                 sight.values |= {name for name in said if name is not None and name in files}
                 continue
             place = found.folder if source.get("chart") or path is None else joined(found.folder, path or ".")
@@ -213,14 +214,13 @@ def _glob(item: Declaration, pointer: str, pattern: Any) -> re.Pattern[str] | No
 
 
 def _chart(source: _Source, references: Mapping[str, Mapping[str, Any]]) -> Owned:
-    item, path, files = source.item, source.path, source.files
-    files = files if source.tree is None else Both(source.tree, files)
+    item, path = source.item, source.path
     helm, place = source.part("helm")
     only(item, place, helm, _HELM)
     values = []
     for index, name in enumerate(listed(helm.get("valueFiles"))):
-        found = _value_file(str(name), path, references)
-        if found is None or found not in files:
+        found, is_there = _value_file(str(name), source, references)
+        if found is None or not is_there:
             if helm.get("ignoreMissingValueFiles") and found is not None:
                 continue
             raise refused(
@@ -236,8 +236,9 @@ def _chart(source: _Source, references: Mapping[str, Mapping[str, Any]]) -> Owne
     )
     by_file = []
     for index, one in enumerate(map(mapping, listed(helm.get("fileParameters")))):
-        found, at = _value_file(str(one.get("path", "")), path, references), f"{place}/fileParameters/{index}"
-        if found is None or found not in files:
+        at = f"{place}/fileParameters/{index}"
+        found, is_there = _value_file(str(one.get("path", "")), source, references)
+        if found is None or not is_there:
             raise refused(item, at, f"the file {str(one.get('path'))[:200]!r} is not in this tree")
         if not (_PLAIN.fullmatch(str(one.get("name"))) and _PLAIN.fullmatch(found)):
             # Helm takes `a=FILE,b=FILE` for two, and either could be any file of this machine.
@@ -266,13 +267,26 @@ def _escaped(value: str) -> str:
     return re.sub(r"(?<!\\),", r"\\,", value)
 
 
-def _value_file(name: str, chart: str, references: Mapping[str, Mapping[str, Any]]) -> str | None:
+def _value_file(name: str, source: _Source, references: Mapping[str, Mapping[str, Any]]) -> tuple[str | None, bool]:
+    """The path that a name means, None for none of this tree, and whether there is such a file.
+
+    Of a chart that was fetched, names are those of its own files: the tree adds none to it, wherever its own files lie.
+    """
     if "://" in name:
-        return None
-    if name.startswith("$"):  # `$ref/path`: a file of another source, from the root of its repository
-        reference, _, rest = name[1:].partition("/")
-        return local(rest) if reference in references else None
-    return local(name[1:]) if name.startswith("/") else local(joined(chart, name))
+        return None, False
+    if name.startswith("$"):
+        found = _of_reference(name, references)
+        tree = source.files if source.tree is None else source.tree
+        return found, found is not None and found in tree and not lies_in(found, FETCHED)
+    root = "" if source.mount is None else source.mount.folder
+    found = local(joined(root, name.lstrip("/")) if name.startswith("/") else joined(source.path, name))
+    return found, found in source.files
+
+
+def _of_reference(name: str, references: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """`$ref/path`: a file of another source, from the root of its repository; None for what is no repository."""
+    reference, _, rest = name[1:].partition("/")
+    return local(rest) if reference in references and of_argo(references[reference]) is None else None
 
 
 def _kustomization(source: _Source) -> Owned:

@@ -20,7 +20,7 @@ from customhouse.control import yaml_nodes
 from customhouse.control.flux_substitute import SubstitutionError, keeps_variables, substitute
 from customhouse.control.folders import Folders
 from customhouse.control.lockfile import LOCK
-from customhouse.control.outside import Both, Outside
+from customhouse.control.outside import FETCHED, Both, Outside
 from customhouse.control.render import Found, as_declarations, is_visible
 from customhouse.control.rendering import (
     CHART,
@@ -39,7 +39,7 @@ from customhouse.control.rendering import (
 from customhouse.control.rendering_kustomize import NAMES, Forest, kustomization_in, roots_among
 from customhouse.control.rendering_memory import Readings
 from customhouse.control.rendering_output import declared_in, files_of_chart, in_tree, objects_in, take_origin
-from customhouse.control.rendering_owned import Owned, joined, refused
+from customhouse.control.rendering_owned import Owned, joined, lies_in, refused
 from customhouse.control.rendering_owners import HELPERS, OWNERS, made, owned
 from customhouse.control.rendering_places import KustomizePlaces, Sources, TemplatePlaces, nowhere
 from customhouse.control.rooms import with_rooms
@@ -337,7 +337,8 @@ class _Tree:
             return jsonnet_job(files, entry, item.arguments)
         if item.tool == "helm":
             if item.mount is not None:
-                files = {**{name: self._files[name] for name in self._named_by(item) if name not in files}, **files}
+                named = (name for name in self._named_by(item) if name not in files and not lies_in(name, FETCHED))
+                files = {**{name: self._files[name] for name in named}, **files}
             return helm_job(
                 files,
                 item.path,

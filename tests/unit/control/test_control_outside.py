@@ -327,3 +327,54 @@ spec:
     assert [item.ref.kind for item in declared] == ["Application"]
     (application,) = applications(declared)
     assert "is not in this tree" in application.problem
+
+
+HERE = ".fetched/registry.example/charts/web/1.2.0-abababababab"
+SHOP = """\
+apiVersion: argoproj.io/v1alpha1
+kind: Application
+metadata: {name: shop, namespace: argocd}
+spec:
+  destination: {namespace: shop}
+  sources:
+    - {repoURL: https://git.example/this.git, targetRevision: HEAD, ref: values}
+    - {repoURL: oci://registry.example/other, targetRevision: HEAD, ref: other}
+    - {repoURL: registry.example/charts, chart: web, targetRevision: 1.x, helm: {HELM}}
+"""
+
+
+@pytest.mark.parametrize("named", ["valueFiles: ['NAME']", "fileParameters: [{name: text, path: 'NAME'}]"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"$values/{HERE}/.helmignore",
+        f"$values/{HERE}/templates/zz.yaml",
+        f"$values/{HERE}/production.yaml",
+        "$values/.fetched/registry.example/charts/web/other.yaml",
+        "$other/values/shop.yaml",
+        ".helmignore",
+        "templates/zz.yaml",
+        "../../../../../values/shop.yaml",
+        "/values/shop.yaml",
+    ],
+)
+def test_no_file_of_the_tree_becomes_a_part_of_a_fetched_chart(name: str, named: str) -> None:
+    ours = {f"{HERE}/{one}": b"a: b" for one in (".helmignore", "templates/zz.yaml", "production.yaml")}
+    ours |= {"values/shop.yaml": b"a: b", ".fetched/registry.example/charts/web/other.yaml": b"a: b"}
+    text = SHOP.replace("{HELM}", "{" + named.replace("NAME", name) + "}").encode()
+    with pytest.raises(DeclarationError, match=r"all\.yaml:\d+:\d+.* is not in this tree"):
+        render_tree({"all.yaml": text, **ours}, Templates(), outside=outside(LINE))
+
+
+@pytest.mark.parametrize("name", ["production.yaml", "/production.yaml", "$values/values/shop.yaml"])
+def test_values_of_a_fetched_chart_are_its_own_files_and_those_of_the_tree_by_a_reference(name: str) -> None:
+    templates = Templates()
+    text = SHOP.replace("{HELM}", f"{{valueFiles: ['{name}']}}").encode()
+    thing = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: evil}\n"
+    evil = dict.fromkeys(("production.yaml", f"{HERE}/production.yaml", f"{HERE}/templates/zz.yaml"), thing)
+    theirs = {"values/shop.yaml": b"replicas: 9"} if "$" in name else {}
+    files = {"all.yaml": text, **theirs, **evil}
+    render_tree(files, templates, outside=outside(LINE))
+    (job,) = templates.jobs
+    assert {one.removeprefix(HERE + "/") for one in job.files} == {*CHART, *theirs}
+    assert b"evil" not in b"".join(job.files.values())
