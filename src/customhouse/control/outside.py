@@ -107,7 +107,7 @@ class Outside:
     ) -> None:
         self._lock, self._trusted, self._allowed = lock or {}, trusted, allowed
         self._fetcher = fetcher
-        self._mounts: dict[tuple[str, str], Mount] = {}
+        self._mounts: dict[tuple[str, ...], Mount] = {}
         self.files: dict[str, bytes] = {}
         """Everything that was fetched so far, by its path in the tree."""
         self.asked: dict[Asked, tuple[Declaration, str]] = {}
@@ -150,7 +150,8 @@ class Outside:
         digest = asked.digest if line is None else line.digest
         version = digest if line is None else line.resolved
         pin = Pin(url, digest, asked.layer, 0 if line is None else line.size)
-        key = (place, digest + asked.layer)
+        said = () if line is None else (line.chart, line.resolved)  # a chart is held against each line that names it
+        key = (place, digest + asked.layer, *said)
         if key not in self._mounts:
             self._mounts[key] = self._mounted(pin, place, version, where, line)
         return self._mounts[key]

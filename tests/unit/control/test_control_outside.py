@@ -378,3 +378,10 @@ def test_values_of_a_fetched_chart_are_its_own_files_and_those_of_the_tree_by_a_
     (job,) = templates.jobs
     assert {one.removeprefix(HERE + "/") for one in job.files} == {*CHART, *theirs}
     assert b"evil" not in b"".join(job.files.values())
+
+
+def test_a_second_line_of_the_same_bytes_is_held_against_the_chart_too() -> None:
+    again = Locked(LINE.source, "1.9.0", DIGEST, 100, version="1.9.x")
+    other = RELEASE.partition(b"---")[2].replace(b"name: shop, n", b"name: other, n").replace(b"1.x", b"1.9.x")
+    with pytest.raises(DeclarationError, match=r"says web 1\.9\.0, and the chart is web 1\.2\.0"):
+        rendered(RELEASE + b"---\n" + other, outside(LINE, again))
