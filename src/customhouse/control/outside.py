@@ -11,6 +11,7 @@ What is fetched is named by digest in Git: by the object itself, or by the lock 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -26,6 +27,8 @@ FETCHED = ".fetched"
 """The folder of the tree below which what was fetched is seen. Hidden files are no Declarations by themselves."""
 CHART_LAYER = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 _SHOWN = 12
+_HIDDEN = re.compile(r"(?:charts/[^/]+/)*templates/(?:.*/)?\.")
+"""Hidden templates, of the chart or of one in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +168,7 @@ class Outside:
             raise type(error)(error.message, where=f"{where}: {error.where}", hint=error.hint) from error
         name = place.rpartition("/")[2]
         if content.is_chart:
+            _no_hidden_template(content.files, where)
             name, own = chart_of(content.files, where)
             said = "" if line is None else f"{line.chart or name} {_plain(line.resolved)}"
             if said and said != f"{name} {_plain(own)}":
@@ -218,6 +222,17 @@ def chart_of(files: Mapping[str, bytes], where: Location) -> tuple[str, str]:
     if not isinstance(name, str) or not isinstance(version, str):
         raise DeclarationError("the archive is no chart: its Chart.yaml has no name and version", where=str(where))
     return name[:200], version[:200]
+
+
+def _no_hidden_template(files: Mapping[str, bytes], where: Location) -> None:
+    """Helm renders one out of an archive and passes over it in a folder; `helm package` packs none."""
+    for name, data in files.items():
+        if _HIDDEN.match(name) and data.strip():
+            raise DeclarationError(
+                f"{name} is hidden below templates: Flux renders it, Argo CD does not",
+                where=str(where),
+                hint="do not use this archive; `helm package` leaves such files out",
+            )
 
 
 def _plain(version: str) -> str:

@@ -20,12 +20,14 @@ from typing import Any, Protocol
 from customhouse._kit.canonical import canonical_json
 from customhouse.control.rendering_jsonnet import imports_of
 from customhouse.control.rendering_kustomize import Forest
+from customhouse.control.unpacking import packed
 from customhouse.core.errors import DeclarationError
 from customhouse.core.resource import Declaration, Location, ResourceRef
 
 TREE, OURS = "tree", "ours"
 """The two folders of a job's workplace: the copy of the tree's files, and what the job itself adds."""
 CHART = "Chart.yaml"
+_ARCHIVE = "chart.tgz"
 # Helm's own rule for names of releases (helm.sh/helm/v3/pkg/chartutil/validate_name.go).
 _RELEASE = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,51}[a-z0-9])?")
 
@@ -191,10 +193,12 @@ def helm_job(
     file_parameters: Sequence[tuple[str, str]] = (),
     crds: bool = True,
     defaults: bool = True,
+    archive: bool = False,
 ) -> Job:
     """A job that renders a chart: `values` files of the tree first, then `inline` values, single `parameters`, files.
 
-    Without `defaults` the chart's own values.yaml is left out.
+    Without `defaults` the chart's own values.yaml is left out. `archive`: Helm is given the chart as an archive, as
+    Flux gives it; in a folder it would pass over what the chart's .helmignore names.
     Raises DeclarationError for a values file that is not there.
     """
     prefix = f"{chart}/" if chart else ""
@@ -215,7 +219,10 @@ def helm_job(
         )
     if not defaults:
         copied.pop(f"{prefix}values.yaml", None)
-    arguments = ["template", release, posixpath.join(TREE, chart)]
+    added = {}
+    if archive:
+        added[_ARCHIVE] = packed({path[len(prefix) :]: data for path, data in copied.items()})
+    arguments = ["template", release, posixpath.join(OURS, _ARCHIVE) if archive else posixpath.join(TREE, chart)]
     arguments += ["--namespace", namespace or "default", "--skip-tests"]
     arguments += ["--include-crds"] if crds else []
     for path in values:
@@ -232,7 +239,6 @@ def helm_job(
             )
         copied[path] = files[path]
         arguments += ["--values", posixpath.join(TREE, path)]
-    added = {}
     for number, document in enumerate(inline):
         added[f"values-{number}.yaml"] = canonical_json(document)
         arguments += ["--values", f"{OURS}/values-{number}.yaml"]

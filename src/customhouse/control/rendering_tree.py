@@ -350,6 +350,8 @@ class _Tree:
                 file_parameters=item.file_parameters,
                 crds=item.crds,
                 defaults=item.defaults,
+                # As the one does who applies it: Flux hands Helm the archive, Argo CD a folder that it unpacked.
+                archive=item.mount is not None and item.owner.ref.kind == "HelmRelease",
             )
         return kustomize_job(
             forest,

@@ -13,6 +13,7 @@ what one of them takes for a README may be a template to the other. `_headers` l
 
 from __future__ import annotations
 
+import gzip
 import io
 import re
 import zlib
@@ -22,6 +23,7 @@ from customhouse.core.errors import DeclarationError
 
 if TYPE_CHECKING:
     import tarfile
+    from collections.abc import Mapping
 
 MAX_ARCHIVE = 32 * 1024 * 1024
 """Bytes, packed. The largest charts in use have some 2 MB."""
@@ -74,6 +76,19 @@ def unpack(data: bytes, where: str, *, chart: bool) -> dict[str, bytes]:
         raise _refused(where, "it is no archive that can be read: one of its headers is damaged")
     _no_clash(files, where)
     return _inner(files, where) if chart else files
+
+
+def packed(files: Mapping[str, bytes]) -> bytes:
+    """The archive of a chart with these files of its folder; always the same bytes for the same files."""
+    import tarfile
+
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name in sorted(files):
+            member = tarfile.TarInfo(f"chart/{name}")
+            member.size = len(files[name])
+            archive.addfile(member, io.BytesIO(files[name]))
+    return gzip.compress(buffer.getvalue(), 1, mtime=0)
 
 
 def _inflated(data: bytes, where: str) -> bytes:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from customhouse.control.adapters.renderers import ProgramRenderer
 from customhouse.control.lockfile import LOCK, Locked, is_trusted, place_of, read_lock, write_lock
 from customhouse.control.outside import Asked, Content, Mount, Outside, Pin
 from customhouse.control.outside_names import of_argo, of_release, of_repository
@@ -385,3 +388,37 @@ def test_a_second_line_of_the_same_bytes_is_held_against_the_chart_too() -> None
     other = RELEASE.partition(b"---")[2].replace(b"name: shop, n", b"name: other, n").replace(b"1.x", b"1.9.x")
     with pytest.raises(DeclarationError, match=r"says web 1\.9\.0, and the chart is web 1\.2\.0"):
         rendered(RELEASE + b"---\n" + other, outside(LINE, again))
+
+
+@pytest.mark.parametrize("name", ["templates/.evil.yaml", "templates/.d/evil.yaml", "charts/sub/templates/.evil.yaml"])
+def test_a_hidden_template_is_refused_since_not_every_program_renders_it(name: str) -> None:
+    shelf = Shelf(Content({**CHART, name: b"kind: Pod"}, is_chart=True))
+    with pytest.raises(DeclarationError, match=f"{name.replace('.', '[.]')} is hidden"):
+        rendered(RELEASE, outside(LINE, shelf=shelf))
+    harmless = {**CHART, name: b"\n", "files/templates/.x": b"no template"}
+    found = outside(LINE, shelf=Shelf(Content(harmless, is_chart=True)))
+    item = rendered(RELEASE, outside())[0]
+    assert isinstance(found.mount(item, "/spec", Asked(LINE.source, version="1.x")), Mount)
+
+
+POD = b"apiVersion: v1\nkind: Pod\nmetadata: {name: evil}\nspec: {hostPID: true}\n"
+HIDING = {**CHART, "templates/evil.yaml": POD, ".helmignore": b"templates/evil.yaml\nvalues.yaml\n"}
+
+
+@pytest.mark.part("helm")
+def test_a_helmignore_hides_nothing_from_who_judges_what_flux_installs(
+    find_part: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{find_part('helm').parent}{os.pathsep}{os.environ['PATH']}")
+    told = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: told}\n"
+    told += b'data: {replicas: "{{ .Values.replicas }}", ignored: {{ .Files.Get ".helmignore" | quote }}}\n'
+    content = Content({**HIDING, "templates/told.yaml": told}, is_chart=True)
+    release = RELEASE.replace(b", valuesFiles: [production.yaml]", b"")
+    shop = SHOP.replace("helm: {HELM}", "helm: {releaseName: shop}").encode()
+    for text, kinds, replicas in ((release, {"Pod", "ConfigMap"}, "1"), (shop, {"ConfigMap"}, "")):
+        found = outside(LINE, shelf=Shelf(content))
+        declared = render_tree({"all.yaml": text}, ProgramRenderer(), outside=found)
+        owned = [item for item in declared if item.owner is not None]
+        assert {item.ref.kind for item in owned} == kinds
+        (data,) = (item.manifest["data"] for item in owned if item.ref.name == "told")
+        assert data == {"replicas": replicas, "ignored": HIDING[".helmignore"].decode()}
