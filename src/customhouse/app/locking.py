@@ -10,6 +10,7 @@ import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,17 @@ from customhouse.app.configuration import FILE
 from customhouse.app.declared import declarations_of
 from customhouse.app.fetching import CachedFetcher, archive_of
 from customhouse.app.governance import read_configuration
+from customhouse.app.reviewed_registries import common, reviewed_registries
 from customhouse.app.settings import Settings
 from customhouse.control.lockfile import LOCK, Key, Locked, is_trusted, place_of, read_lock, write_lock
-from customhouse.control.outside import Asked, Outside, Pin, chart_of
+from customhouse.control.outside import Asked, Content, Outside, Pin, chart_of
 from customhouse.control.unpacking import MAX_ARCHIVE
 from customhouse.control.version_ranges import fits, newest, version_of
-from customhouse.core.errors import ArtifactError, CustomhouseError, UsageError
+from customhouse.core.errors import ArtifactError, CustomhouseError, SourceError, UsageError
 from customhouse.core.resource import Declaration, Location
 from customhouse.trust.oci import Reference
 
+_GO_ON = "merge that line of policy.trustedRegistries first, or name a revision that you trust: --base"
 _ROUNDS = 10
 """A chart may hold objects that name further charts, and so on."""
 
@@ -74,11 +77,19 @@ class LockOutcome:
 
 
 def lock(
-    settings: Settings, repo: str, *, update: bool = False, only: Sequence[str] = (), check: bool = False
+    settings: Settings,
+    repo: str,
+    *,
+    update: bool = False,
+    only: Sequence[str] = (),
+    check: bool = False,
+    base: str | None = None,
 ) -> LockOutcome:
     """Bring customhouse.lock.yaml of a work tree up to date. With `check` nothing is written.
 
-    `update` asks again for what is locked already; `only` names parts of addresses that are asked for again. Raises
+    `update` asks again for what is locked already; `only` names parts of addresses that are asked for again. What the
+    work tree trusts and nothing that was reviewed does (`reviewed_registries`; `base` names that) gets no login, and
+    with `check` no request: then a machine looks at a change of anybody's. Raises
     UsageError, ConfigError, DeclarationError; what cannot be resolved is a row with its problem.
     """
     root = Path(repo)
@@ -89,9 +100,10 @@ def lock(
     trusted = () if data is None else read_configuration(data).trusted_registries
     written = tree.read("worktree", LOCK)
     before = dict({} if written is None else read_lock(written))
-    locking = _Locking(settings, trusted, before, update=update, only=tuple(only))
+    trust = _Trust(trusted, common(trusted, _reviewed(settings, repo, base)), check)
+    locking = _Locking(settings, trust, before, update=update, only=tuple(only))
     for _ in range(_ROUNDS):
-        outside = Outside(locking.lines, trusted, wiring_outside.fetcher)
+        outside = Outside(locking.lines, trust.reviewed if check else trusted, lambda: locking)
         declarations_of(tree, "worktree", (), outside=outside)
         if not locking.resolve(outside.asked):
             break
@@ -110,22 +122,68 @@ def lock(
     return LockOutcome(tuple(locking.rows.values()), gone, changed)
 
 
+@dataclass(frozen=True, slots=True)
+class _Trust:
+    """What the work tree trusts, what of it was reviewed, and whether nothing else may be asked."""
+
+    own: Sequence[str]
+    reviewed: Sequence[str]
+    check: bool
+
+    def require(self, place: str) -> None:
+        """Raise UsageError for a place that may not be asked."""
+        if not is_trusted(place, self.own):
+            raise UsageError(
+                f"{place or 'its address'} is not under policy.trustedRegistries of {FILE}",
+                hint="have it added there, by a change of its own: only what the base revision trusts is fetched",
+            )
+        if self.check and not is_trusted(place, self.reviewed):
+            raise UsageError(
+                f"{place} is trusted by this change alone, so --check does not ask it: {_GO_ON}",
+                hint="the base is the revision in force, else the first parent of HEAD",
+            )
+
+    def told(self, place: str) -> str:
+        """What there is to know of an answer that is a refusal."""
+        if self.check or not is_trusted(place, self.own) or is_trusted(place, self.reviewed):
+            return ""
+        return f" (asked without a login, since this change alone trusts it: {_GO_ON})"
+
+
+def _reviewed(settings: Settings, repo: str, base: str | None) -> tuple[str, ...]:
+    objects = wiring.commits(settings, repo)
+    try:
+        head = objects.resolve("HEAD")
+    except SourceError:  # no commit yet
+        return ()
+    return reviewed_registries(settings, objects, head, base)
+
+
 class _Locking:
     def __init__(
         self,
         settings: Settings,
-        trusted: Sequence[str],
+        trust: _Trust,
         before: Mapping[Key, Locked],
         *,
         update: bool,
         only: Sequence[str],
     ) -> None:
-        self._means = wiring_outside.means(settings)
-        self._settings, self._trusted, self._before = settings, trusted, before
+        self._settings, self._trust, self._before = settings, trust, before
+        self._fetchers = {
+            known: CachedFetcher(partial(wiring_outside.means, settings, logins=known)) for known in (True, False)
+        }
         self._update, self._only = update, only
         # What is asked for again need not be there any more as it was locked.
         self.lines = {key: line for key, line in before.items() if not self._is_due(line)}
         self.rows: dict[Asked, Row] = {}
+
+    def content(self, pin: Pin) -> Content:
+        """What is rendered here, as a Fetcher. Raises CannotDecideError."""
+        return self._fetchers[self._is_reviewed(pin.source)].content(pin)
+
+    def _is_reviewed(self, address: str) -> bool:
+        return is_trusted(place_of(address), self._trust.reviewed)
 
     def resolve(self, asked: Mapping[Asked, tuple[Declaration, str]]) -> bool:
         """Look up what was not yet; whether a line is another one now."""
@@ -145,14 +203,14 @@ class _Locking:
         if asked.problem or not asked.place:
             return Row(asked, where, "problem", problem=asked.problem or f"{asked.source[:200]!r} is no address")
         try:
-            self._require_trusted(asked.place)
+            self._trust.require(asked.place)
             if asked.digest:
                 return Row(asked, where, "pinned")
             if line is not None and not self._is_due(asked):
                 return Row(asked, where, "kept", line, line)
             found = self._resolved(asked)
         except CustomhouseError as error:
-            return Row(asked, where, "problem", line, problem=str(error))
+            return Row(asked, where, "problem", line, problem=f"{error}{self._trust.told(asked.place)}")
         if line is not None and (line.digest, line.url) == (found.digest, found.url):
             return Row(asked, where, "kept", line, line)
         return Row(asked, where, "locked" if line is None else "updated", line, found)
@@ -166,7 +224,8 @@ class _Locking:
         if asked.chart:
             return self._of_repository(asked)
         reference = Reference.parse(asked.source)
-        registry = wiring.registry(self._settings, reference.host)
+        known = self._is_reviewed(asked.source)
+        registry = wiring_outside.oci(self._settings, reference.host, logins=known)
         resolved = asked.tag
         if asked.version:
             exact = version_of(asked.version) is not None and fits(asked.version, asked.version)
@@ -183,7 +242,9 @@ class _Locking:
         return self._checked(asked, Locked(asked.source, resolved, digest, 0, "", asked.version, asked.tag))
 
     def _of_repository(self, asked: Asked) -> Locked:
-        offered = {one.version: one for one in wiring_outside.charts(self._settings).offered(asked.source, asked.chart)}
+        known = is_trusted(asked.place, self._trust.reviewed)
+        charts = wiring_outside.charts(self._settings, logins=known)
+        offered = {one.version: one for one in charts.offered(asked.source, asked.chart)}
         version = newest(asked.version, offered)
         if version is None:
             raise ArtifactError(f"no version of {asked.chart} is {asked.version}", where=asked.source)
@@ -191,8 +252,8 @@ class _Locking:
         place = place_of(found.url)
         if not place:
             raise ArtifactError(f"the address of {asked.chart} {version} cannot be read as one", where=shown(found.url))
-        self._require_trusted(place)
-        data = wiring_outside.charts(self._settings).archive(found.url)
+        self._trust.require(place)
+        data = wiring_outside.charts(self._settings, logins=self._is_reviewed(found.url)).archive(found.url)
         digest = bytes_digest(data)
         if found.digest and not same_digest(digest, found.digest):
             raise ArtifactError(f"the index says {found.digest}, and {digest} came", where=found.url)
@@ -201,8 +262,8 @@ class _Locking:
     def _checked(self, asked: Asked, line: Locked) -> Locked:
         """With its size; what it holds is what was asked for. Raises ArtifactError, DeclarationError."""
         pin = Pin(line.url or line.source, line.digest, asked.layer)
-        data, _ = archive_of(self._means, pin)
-        content = CachedFetcher(lambda: self._means).content(pin)
+        data, _ = archive_of(wiring_outside.means(self._settings, logins=self._is_reviewed(pin.source)), pin)
+        content = self.content(pin)
         if content.is_chart:
             place = Location(f"{line.url or line.source}")
             name, version = chart_of(content.files, place)
@@ -213,13 +274,6 @@ class _Locking:
                 )
         now = to_rfc3339(wiring.clock().now())
         return replace(line, size=min(len(data), MAX_ARCHIVE), locked=f"{now[:19]}Z")
-
-    def _require_trusted(self, place: str) -> None:
-        if not is_trusted(place, self._trusted):
-            raise UsageError(
-                f"{place or 'its address'} is not under policy.trustedRegistries of {FILE}",
-                hint="have it added there, by a change of its own: only what the base revision trusts is fetched",
-            )
 
 
 def _said(line: Locked | None) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from customhouse.app import wiring
 from customhouse.app.controlplane import SOURCE
 from customhouse.app.declared import declarations_of
 from customhouse.app.gateword import gate_word
-from customhouse.app.governance import governance
+from customhouse.app.reviewed_registries import configuration_of, reviewed_registries
 from customhouse.app.settings import Settings
 from customhouse.control import inventory as inventories
 from customhouse.control.plan import plan as plan_actions
@@ -22,27 +22,30 @@ from customhouse.core.resource import Declaration, ResourceRef
 TARGET = "local"
 
 
-def plan(settings: Settings, repo: str, revision: str) -> dict[str, Any]:
+def plan(settings: Settings, repo: str, revision: str, base: str | None = None) -> dict[str, Any]:
     """`{"revision","target","actions":[{"action","resource"}],"blocked","gate"}`. Raises SourceError and UsageError.
 
     `gate` is what the state has on record of the revision (`gate_word`), null without one. On a cluster each action
-    has `fields` and a `note` too, all of it asked by dry runs; then TargetError is raised as well.
+    has `fields` and a `note` too, all of it asked by dry runs; then TargetError is raised as well. Registries are asked
+    that the revision trusts and what was reviewed before it too (`reviewed_registries`; `base` names that), else
+    CannotDecideError is raised.
     """
     objects = wiring.commits(settings, repo)
     commit = objects.resolve(revision)
-    return {**_plan(settings, repo, objects, commit), "gate": gate_word(settings, commit)}
+    return {**_plan(settings, repo, objects, commit, base), "gate": gate_word(settings, commit)}
 
 
-def _plan(settings: Settings, repo: str, objects: Commits, commit: str) -> dict[str, Any]:
-    governing = governance(objects, commit, settings.config, wiring.shelf(settings))
-    paths, roots = governing.configuration.paths, governing.configuration.render
-    declared = declarations_of(objects, commit, paths, roots)
-    if governing.configuration.clusters:
+def _plan(settings: Settings, repo: str, objects: Commits, commit: str, base: str | None) -> dict[str, Any]:
+    # Its rules are not asked for: they may name places that nobody has reviewed, and nothing is judged here.
+    configuration = configuration_of(settings, objects, commit)
+    trusted = reviewed_registries(settings, objects, commit, base)
+    declared = declarations_of(objects, commit, configuration.paths, configuration.render, trusted=trusted)
+    if configuration.clusters:
         from customhouse.app.clusterplanning import cluster_plan, several_plans
 
-        where = (repo, governing.configuration.branch, objects.first_commit(commit))
-        asked = several_plans if governing.configuration.targets else cluster_plan
-        return asked(settings, governing.configuration, where, commit, declared, partial(objects.read, commit))
+        where = (repo, configuration.branch, objects.first_commit(commit))
+        asked = several_plans if configuration.targets else cluster_plan
+        return asked(settings, configuration, where, commit, declared, partial(objects.read, commit))
     desired = of_one_scene(declared)
     inventory = _inventory(settings)
     applied = {entry.ref: entry.digest for entry in inventory.entries}

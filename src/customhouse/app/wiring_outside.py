@@ -24,11 +24,11 @@ def fetcher() -> CachedFetcher:
     return CachedFetcher(lambda: means(read_settings()))
 
 
-def means(settings: Settings) -> Means:
-    """With what is fetched, by the logins and folders of these settings."""
+def means(settings: Settings, *, logins: bool = True) -> Means:
+    """With what is fetched, by the folders of these settings, and their logins or none."""
     from customhouse.app.fetching import Means
 
-    return Means(cache_of(settings), lambda host: oci(settings, host), charts(settings))
+    return Means(cache_of(settings), lambda host: oci(settings, host, logins=logins), charts(settings, logins=logins))
 
 
 def cache_of(settings: Settings) -> Path | None:
@@ -42,20 +42,21 @@ def cache_of(settings: Settings) -> Path | None:
     return Path(home) / ".cache" / "customhouse" / "fetched" if home else None
 
 
-def oci(settings: Settings, host: str) -> OciRegistry:
+def oci(settings: Settings, host: str, *, logins: bool = True) -> OciRegistry:
     """A registry, as images are asked for."""
     from customhouse.app.wiring import registry
+    from customhouse.trust.adapters.registries.oci import OciRegistry
 
-    return registry(settings, host)
+    return registry(settings, host) if logins else OciRegistry(host)
 
 
-def charts(settings: Settings) -> ChartRepository:
+def charts(settings: Settings, *, logins: bool = True) -> ChartRepository:
     """Chart repositories, with the logins that `docker login` keeps for their hosts."""
     from customhouse.control.adapters.chart_repository import ChartRepository
     from customhouse.trust.adapters.registries.access import stored_credentials
 
     def headers(host: str) -> Mapping[str, str]:
-        found = stored_credentials(host, settings.environment)
+        found = stored_credentials(host, settings.environment) if logins else None
         if found is None:
             return {}
         word = base64.b64encode(f"{found.user}:{found.password}".encode()).decode()

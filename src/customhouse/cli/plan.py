@@ -14,9 +14,15 @@ from customhouse.cli.output import common, formats, plural, talk, write_json, wr
 @click.command()
 @click.option("--repo", default=".", show_default=True, help="Repository: a clone, a bare repository or a URL.")
 @click.option("--revision", default="HEAD", show_default=True, metavar="REV", help="The revision to reach.")
+@click.option(
+    "--base",
+    metavar="REV",
+    help="The revision whose policy.trustedRegistries count beside its own (default: the one in force, where the state "
+    "of `up` or a note says it, else the first parent).",
+)
 @formats("json")
 @common
-def plan(repo: str, revision: str, output: str, settings: Settings) -> None:
+def plan(repo: str, revision: str, base: str | None, output: str, settings: Settings) -> None:
     """Show what the target needs to reach a revision: a cluster is asked by dry runs, by which nothing is changed.
 
     The local target is held against what this state directory last applied. Exit status 3 when one of several clusters
@@ -24,7 +30,7 @@ def plan(repo: str, revision: str, output: str, settings: Settings) -> None:
     """
     from customhouse.app.planning import plan as planned
 
-    found = planned(settings, repo, revision)
+    found = planned(settings, repo, revision, base)
     unknown = any(item["problem"] for item in found.get("targets", ()))
     if output == "json":
         write_json(found)

@@ -18,9 +18,18 @@ def sources() -> None:
 @click.option("--repo", default=".", show_default=True, help="The work tree.")
 @click.option("--update", is_flag=True, help="Ask again for what is locked already; SOURCE: parts of addresses.")
 @click.option("--check", is_flag=True, help="Write nothing: exit status 1 when the file would be another.")
+@click.option(
+    "--base",
+    metavar="REV",
+    help="The revision whose policy.trustedRegistries count beside the work tree's (default: the one in force, where "
+    "the state of `up` or a note says it, else the first parent of HEAD). A registry that it does not trust is asked "
+    "without a login, and by --check not at all.",
+)
 @formats("json")
 @common
-def lock(only: tuple[str, ...], repo: str, update: bool, check: bool, output: str, settings: Settings) -> int:
+def lock(
+    only: tuple[str, ...], repo: str, update: bool, check: bool, base: str | None, output: str, settings: Settings
+) -> int:
     """Write customhouse.lock.yaml: the digest of each version, range and tag that the objects of a work tree name.
 
     Only registries and chart repositories under policy.trustedRegistries are asked. Exit status: 0, or 1 when something
@@ -28,7 +37,7 @@ def lock(only: tuple[str, ...], repo: str, update: bool, check: bool, output: st
     """
     from customhouse.app.locking import lock as write
 
-    found = write(settings, repo, update=update, only=only, check=check)
+    found = write(settings, repo, update=update, only=only, check=check, base=base)
     if output == "json":
         write_json(
             {
