@@ -2,7 +2,8 @@
 
     python benchmarks/kubernetes_fleet.py [--apps 1000] [--changes 50] [--heals 50]
 
-It starts control planes of its own (`make parts`), one for the floor and then one for the rest, a bare Git repository and `customhouse up` as users start it. An
+It starts control planes of its own (`make parts`), one for the floor and then one for the rest, a bare Git repository
+and `customhouse up` as users start it (with `opa` on PATH it may ask that instead of the built-in engine). An
 application is a file of four objects: a ConfigMap, a Service, a Deployment without replicas and a
 HorizontalPodAutoscaler. The floor is plain concurrent server-side apply of the same objects in the same run
 (`kubernetes_floor.plain`). Then: one push with all of them, until they are applied; a push that changes no object; a
