@@ -401,8 +401,9 @@ class ControlPlane:
             ):
                 self._move(moved)
         for hold in self.rollouts.held().values():
-            late = self.clock.monotonic() >= self._propose_at
-            if not hold.reverted or (late and hold.reverted.startswith(f"!{WAITS}")):
+            at = self.clock.monotonic()
+            again = at >= self._propose_at and hold.reverted.startswith(f"!{WAITS}")
+            if again or (not hold.reverted and self.rollouts.may_revert(hold, self.live.get(hold.ref), at)):
                 self._revert(hold)
         told = worth_telling({**unknown, **self.rollouts.waiting()}, walks, self.clock.now())
         if told:

@@ -95,6 +95,11 @@ def course_of(live: LiveObject, stable: Manifest, after: Manifest, serves: str =
     return Course(serves or said.rolled, said.created)
 
 
+def taken_back(live: LiveObject | None, serves: str) -> bool:
+    """Whether KServe says that a revision has all of the traffic again, as of the object as it is now."""
+    return live is not None and inference_status({**live.manifest, "status": live.status}).weights.get(serves) == 100
+
+
 def comparable(live: LiveObject) -> bool:
     """Whether there is a version to be compared with; on KServe one that has had all of the traffic."""
     if is_deployment(live.manifest):  # one that does not serve at all would keep its own cure waiting

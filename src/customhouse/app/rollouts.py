@@ -21,6 +21,7 @@ from customhouse.app.rollout_kinds import (
     comparable,
     course_of,
     stable_release,
+    taken_back,
     unwalked,
     walked,
     walked_release,
@@ -47,6 +48,9 @@ from customhouse.core.release import RolloutPhase
 from customhouse.core.resource import Declaration, Manifest, ResourceRef
 from customhouse.execution.health.revisions import declared_share
 from customhouse.execution.kserve import weighted_inference
+
+_TAKEN_BACK_S = 15.0
+"""How long a revert waits for KServe to say that the traffic is back: it has to be in Git within half a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +154,7 @@ class Rollouts:
         self._memory = memory
         self._shaped: tuple[Sequence[Declaration], Any, tuple[Declaration, ...]] | None = None
         self._scenes: tuple[Sequence[Declaration], Mapping[ResourceRef, Scene]] | None = None
+        self._aborted: dict[tuple[ResourceRef, str], float] = {}
         self._courses: dict[ResourceRef, PlainCourse] = {}
         """Of plain Deployments, what each is to be, as of the last shape."""
 
@@ -407,6 +412,16 @@ class Rollouts:
         else:
             return {}
         return {key_of(LANE, ref): lane.to_json()}
+
+    def may_revert(self, hold: Held, live: LiveObject | None, at: float) -> bool:
+        """Whether the traffic is back, as of `at` (monotonic seconds); after a while a revert is not kept waiting.
+
+        What a revert brings is one more revision to KServe. Of one that it hears of before it has moved the traffic, it
+        says that the bad revision serves until the new one is ready.
+        """
+        if not hold.routed or taken_back(live, hold.serves):
+            return True
+        return at - self._aborted.setdefault((hold.ref, hold.commit), at) > _TAKEN_BACK_S
 
     def reverted(self, hold: Held, outcome: str) -> dict[str, Any]:
         """The document that remembers the revert commit (or why there is none)."""
