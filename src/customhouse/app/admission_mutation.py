@@ -10,15 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from customhouse.app.admission_affinity import required_nodes
 from customhouse.app.admission_rules import Placing, Scheduling
 from customhouse.app.clearance import judged_tier
 from customhouse.app.governance import Governance
+from customhouse.core.devices import classes, is_spot
+from customhouse.core.node_terms import Term, node_terms
 from customhouse.core.resource import Declaration, Manifest, ResourceRef
 from customhouse.core.workload import UNKNOWN_ACCELERATOR, Workload, workload
-from customhouse.policy.tiers import TierSpec
+from customhouse.policy.tiers import TierJudgement
 
 Operation = Mapping[str, Any]
 PREFERENCE_WEIGHT = 100
+DEFAULT_SCHEDULER = "default-scheduler"
+"""What the API server fills in where a pod names none; it does so before any webhook is asked."""
 _CLAIMS = ("ResourceClaim", "ResourceClaimTemplate")
 
 
@@ -31,11 +36,12 @@ def mutation(declaration: Declaration, governing: Governance) -> tuple[Operation
     group = ref.api_version.rpartition("/")[0]
     tier = judged_tier(governing, declaration)
     scheduling = governing.configuration.scheduling.get(tier.name)
+    held = governing.configuration.schedule.node_affinity
+    if ref.kind == "Pod" and group == "" and (scheduling is not None or held):
+        work = workload(declaration.manifest, ref)
+        return () if work is None else tuple(_pod(work, scheduling or Scheduling(), tier, held=held))
     if scheduling is None:
         return ()
-    if ref.kind == "Pod" and group == "":
-        work = workload(declaration.manifest, ref)
-        return () if work is None else tuple(_pod(work, scheduling, tier.spec))
     if ref.kind in _CLAIMS and group == "resource.k8s.io" and scheduling.device_class:
         return tuple(_claim(declaration.manifest, ref, scheduling.device_class))
     return ()
@@ -68,8 +74,8 @@ def apply(manifest: Manifest, patch: Sequence[Operation]) -> Manifest:
     return result
 
 
-def _pod(work: Workload, scheduling: Scheduling, tier: TierSpec) -> Iterator[Operation]:
-    pod = work.pod
+def _pod(work: Workload, scheduling: Scheduling, judged: TierJudgement, *, held: bool) -> Iterator[Operation]:
+    pod, tier = work.pod, judged.spec
     labels = dict(scheduling.always.node_selector)
     placings = [scheduling.always]
     preferred: Mapping[str, str] = {}
@@ -83,10 +89,34 @@ def _pod(work: Workload, scheduling: Scheduling, tier: TierSpec) -> Iterator[Ope
     if work.accelerators and work.accelerator == UNKNOWN_ACCELERATOR:
         placings.append(scheduling.gpu)
         labels |= scheduling.gpu.node_selector
+    nodes: tuple[Operation, ...] = ()
+    if held:
+        if tier.dedicated_nodes is not None:
+            key, value = tier.dedicated_nodes
+            labels |= {key: value}
+            taint = {"key": key, "operator": "Equal", "value": value, "effect": "NoSchedule"}
+            placings.append(Placing(tolerations=(taint,)))
+        nodes = tuple(required_nodes(pod, _terms(work, judged, labels)))
     yield from _selector(pod, labels)
-    yield from _preference(pod, preferred)
+    yield from nodes
+    # The next step looks at what this one made of the pod.
+    yield from _preference(apply({"spec": pod}, nodes)["spec"] if nodes else pod, preferred)
     yield from _tolerations(pod, placings)
     yield from _priority(pod, scheduling.priority_class)
+    named, wanted = pod.get("schedulerName"), scheduling.scheduler
+    if wanted and named != wanted and (named or DEFAULT_SCHEDULER) == DEFAULT_SCHEDULER:
+        yield {"op": "add", "path": "/spec/schedulerName", "value": scheduling.scheduler}
+
+
+def _terms(work: Workload, judged: TierJudgement, labels: Mapping[str, str]) -> tuple[Term, ...]:
+    """The tier's terms, less what the pod's own selection says already, with the labels that it is given."""
+    tier = judged.spec
+    selected = {"nodeSelector": {**(work.pod.get("nodeSelector") or {}), **labels}}
+    spot = "allowed" if tier.spot == "required" and (work.spot or is_spot(selected)) else tier.spot
+    # A class that is named is judged by the rules; one that is not could be any.
+    unnamed = work.accelerators > 0 and work.accelerator == UNKNOWN_ACCELERATOR
+    named = classes(selected, ("nvidia.com/gpu",)) != (UNKNOWN_ACCELERATOR,)
+    return node_terms(spot, tier.gpu_classes if unnamed and not named else None, judged.reserved_nodes)
 
 
 def _selector(pod: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[Operation]:

@@ -139,6 +139,7 @@ class Scheduling:
     priority_class: str | None = None
     device_class: str | None = None
     """For requests of ResourceClaims and their templates that name no device class."""
+    scheduler: str | None = None
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Scheduling:
@@ -149,6 +150,7 @@ class Scheduling:
             gpu=Placing.parse(document.get("gpu") or {}),
             priority_class=document.get("priorityClassName"),
             device_class=document.get("deviceClass"),
+            scheduler=document.get("schedulerName"),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -158,6 +160,8 @@ class Scheduling:
             value["priorityClassName"] = self.priority_class
         if self.device_class is not None:
             value["deviceClass"] = self.device_class
+        if self.scheduler is not None:
+            value["schedulerName"] = self.scheduler
         return value
 
 

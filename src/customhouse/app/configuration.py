@@ -22,6 +22,7 @@ from customhouse.app.model_rules import ModelPolicy, model_policy_of
 from customhouse.app.policyspecs import BundleSource, CanarySpec, bundles_of, canary_of
 from customhouse.app.provenance_rules import expected_of
 from customhouse.app.scan_names import ScanSpec, scan_of
+from customhouse.app.schedule_spec import ScheduleSpec, schedule_of
 from customhouse.app.source_spec import SourceSpec
 from customhouse.app.storage_rules import storage_of
 from customhouse.app.target_spec import ClusterSpec, environment_targets, targets_of
@@ -136,6 +137,8 @@ class Configuration:
     """Who watches the ledger."""
     scheduling: Mapping[str, Scheduling] = field(default_factory=dict)
     """What the mutating webhook puts on pods, by tier."""
+    schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
+    """What `up` does about scheduling."""
 
     @property
     def clusters(self) -> Mapping[str, ClusterSpec]:
@@ -237,6 +240,7 @@ def parse(document: Any, marks: Mapping[str, Location], file: str = FILE) -> Con
         ledger=ledger_of(document, checker.fail),
         audit=AuditSpec.parse(document.get("audit") or {}),
         scheduling=schedulings(tiers.get("definitions") or {}),
+        schedule=schedule_of(document.get("scheduling") or {}, document.get("paths") or (), checker.fail),
     )
     _check_names(configuration, marks, file)
     return configuration

@@ -15,6 +15,7 @@ from customhouse.app import wiring
 from customhouse.app.configuration import FILE, BudgetSpec, Configuration, schema
 from customhouse.app.governance import read_configuration, read_document
 from customhouse.app.provenance_rules import provenance_document
+from customhouse.app.schedule_spec import ScheduleSpec
 from customhouse.app.settings import Settings
 from customhouse.app.storage_rules import storage_json
 from customhouse.app.vulnerability_limits import limits_document
@@ -153,6 +154,7 @@ def as_document(configuration: Configuration) -> dict[str, Any]:
             "maxAgeDays": configuration.price_max_age_days,
             "interruptions": [item.to_json() for item in configuration.interruptions],
         },
+        "scheduling": configuration.schedule.to_json() if configuration.schedule != ScheduleSpec() else None,
         "budgets": [_budget(budget) for budget in configuration.budgets],
         "optimiser": {
             "autonomy": configuration.autonomy,

@@ -108,7 +108,7 @@ _MIG_CARDS: Mapping[str, tuple[int, int]] = {
     "GB200": (7, 186),
     "RTX-PRO-6000": (4, 96),
 }
-_SPOT_LABELS: Mapping[str, str] = {
+SPOT_LABELS: Mapping[str, str] = {
     "karpenter.sh/capacity-type": "spot",
     "eks.amazonaws.com/capacityType": "SPOT",
     "cloud.google.com/gke-spot": "true",
@@ -117,6 +117,7 @@ _SPOT_LABELS: Mapping[str, str] = {
     "kubernetes.azure.com/scalesetpriority": "spot",
     PREFIX + "capacity": "spot",
 }
+"""Node labels of interruptible capacity, as the clouds' own controllers write them; their values in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,12 +242,30 @@ def classes(pod: Mapping[str, Any], devices: tuple[str, ...]) -> tuple[str, ...]
 
 
 def is_spot(pod: Mapping[str, Any]) -> bool:
-    """Whether node selection requires interruptible capacity."""
+    """Whether node selection requires interruptible capacity; of alternatives, whether each of them does."""
     if pod.get("nodeSelector") is None and pod.get("affinity") is None:
         return False
-    return any(
-        value.lower() == wanted.lower() for key, wanted in _SPOT_LABELS.items() for value in node_values(pod, (key,))
-    )
+    if any(
+        value.lower() == wanted.lower() for key, wanted in SPOT_LABELS.items() for value in node_values(pod, (key,))
+    ):
+        return True
+    terms = _required_terms(pod)
+    return len(terms) > 0 and all(_is_spot_term(term) for term in terms)
+
+
+def _is_spot_term(term: Any) -> bool:
+    for expression in items(term, "matchExpressions", "") if isinstance(term, Mapping) else ():
+        if isinstance(expression, Mapping) and expression.get("operator") == "In":
+            wanted = SPOT_LABELS.get(str(expression.get("key")), "").lower()
+            values = items(expression, "values", "")
+            if wanted and values and all(str(value).lower() == wanted for value in values):
+                return True
+    return False
+
+
+def _required_terms(pod: Mapping[str, Any]) -> Any:
+    affinity = mapping(mapping(pod, "affinity", ""), "nodeAffinity", "")
+    return items(mapping(affinity, "requiredDuringSchedulingIgnoredDuringExecution", ""), "nodeSelectorTerms", "")
 
 
 def node_values(pod: Mapping[str, Any], keys: tuple[str, ...]) -> Iterator[str]:
@@ -255,9 +274,7 @@ def node_values(pod: Mapping[str, Any], keys: tuple[str, ...]) -> Iterator[str]:
     for key in keys:
         if key in selector:
             yield str(selector[key])
-    affinity = mapping(mapping(pod, "affinity", ""), "nodeAffinity", "")
-    required = mapping(affinity, "requiredDuringSchedulingIgnoredDuringExecution", "")
-    terms = items(required, "nodeSelectorTerms", "")
+    terms = _required_terms(pod)
     if len(terms) != 1 or not isinstance(terms[0], Mapping):  # terms are alternatives: with several, none is required
         return
     for expression in items(terms[0], "matchExpressions", ""):
