@@ -135,7 +135,20 @@ class Remove:
     dry_run: bool = False
 
 
-ClusterChange = Apply | Delete | Remove
+@dataclass(frozen=True, slots=True)
+class Evict:
+    """One pod asked to leave its node, through the API that holds PodDisruptionBudgets. `uid` names that very pod.
+
+    `grace_s`: seconds that it gets to end, at most; None: its own `terminationGracePeriodSeconds`.
+    """
+
+    ref: ResourceRef
+    uid: str
+    grace_s: int | None = None
+    dry_run: bool = False
+
+
+ClusterChange = Apply | Delete | Remove | Evict
 
 
 class Refusal(StrEnum):
@@ -160,6 +173,8 @@ class Refusal(StrEnum):
     """What a subresource belongs to is not there."""
     BUSY = "busy"
     """The API had no time for it within ours."""
+    BUDGET = "budget"
+    """A PodDisruptionBudget lets no further pod of its kind go now."""
     BROKEN = "broken"
     """Something that the API itself needed did not answer: a webhook, a conversion, etcd."""
     UNREACHABLE = "unreachable"
@@ -223,7 +238,7 @@ class Cluster(Protocol):
         """
 
     def write(self, changes: Sequence[ClusterChange]) -> Sequence[Written]:
-        """Apply, delete and remove, many at a time and in no order, but changes of one object one after the other.
+        """Apply, delete, remove and evict, many at a time and in no order, but those of one object one after the other.
 
         Raises TargetError only before anything was sent; an API that goes away in the middle is the refusal
         UNREACHABLE of what it did not answer.

@@ -22,6 +22,7 @@ from customhouse.core.cluster import (
     Delete,
     Discovered,
     EventKind,
+    Evict,
     Listed,
     Refusal,
     Remove,
@@ -75,6 +76,8 @@ class FakeCluster:
         self.down = False
         self.undeletable: set[Key] = set()
         """Deletions that admission denies."""
+        self.guarded: set[Key] = set()
+        """Pods that a PodDisruptionBudget keeps."""
         self.refused: set[Key] = set()
         """Applies that admission denies."""
         self.before: Callable[[str, Any], None] = _nothing
@@ -251,7 +254,17 @@ class FakeCluster:
     def _change(self, change: ClusterChange) -> Written:
         if isinstance(change, Delete):
             return self._delete(change)
+        if isinstance(change, Evict):
+            return self._evict(change)
         return self._take(change) if isinstance(change, Remove) else self._apply(change)
+
+    def _evict(self, change: Evict) -> Written:
+        key = key_of(change.ref)
+        if key in self.guarded:
+            return Written(False, reason="TooManyRequests", problem="a budget", refusal=Refusal.BUDGET)
+        if change.dry_run:
+            return Written(True)
+        return self._delete(Delete(change.ref, uid=change.uid))
 
     def _take(self, change: Remove) -> Written:
         stored = self.objects.get(key_of(change.ref))

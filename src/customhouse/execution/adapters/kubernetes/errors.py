@@ -38,6 +38,13 @@ class ApiError(TargetError):
         self.stated = stated
         """Whether the API said so in a Status of its own; else it was a proxy, or a path that it does not serve."""
 
+    @property
+    def by_budget(self) -> bool:
+        """Whether a PodDisruptionBudget refused an eviction: a 429 that says nothing of how busy the API is."""
+        causes = self.details.get("causes")
+        reasons = [item.get("reason") for item in causes if isinstance(item, dict)] if isinstance(causes, list) else []
+        return self.status == 429 and "DisruptionBudget" in reasons
+
 
 class UnreachableError(TargetError):
     """The API did not answer, in time or at all. `sent`: it may have got the request, and done what it asks."""

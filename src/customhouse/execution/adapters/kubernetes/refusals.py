@@ -46,6 +46,8 @@ def _refusal(error: ApiError) -> tuple[Refusal, str]:
         return Refusal.DENIED, match[1]
     if any(text in said for text in _LARGE) or error.status == 413:
         return Refusal.TOO_LARGE, ""
+    if error.by_budget:
+        return Refusal.BUDGET, ""
     if error.status == 403:
         return _forbidden(error)
     if error.status == 404:

@@ -107,6 +107,8 @@ class Tries:
         return pause
 
     def _passing(self, problem: TargetError, status: int, told: float | None) -> bool:
+        if isinstance(problem, ApiError) and problem.by_budget:
+            return False  # who asks knows better when to ask again: what is in the way may be minutes
         if status == 429:
             return True  # nothing was done
         if not self._again:

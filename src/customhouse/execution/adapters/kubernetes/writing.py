@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from customhouse.core.cluster import ApiKind, Apply, ClusterChange, Delete, Refusal, Remove, Written
+from customhouse.core.cluster import ApiKind, Apply, ClusterChange, Delete, Evict, Refusal, Remove, Written
 from customhouse.core.errors import TargetError
 from customhouse.core.resource import ResourceRef
 from customhouse.execution.adapters.kubernetes.discovery import Catalogue
@@ -66,6 +66,8 @@ class Writer:
                     return await self._apply(kind, ref, change)
                 if isinstance(change, Remove):
                     return await self._remove(kind, ref, change)
+                if isinstance(change, Evict):
+                    return await self._evict(kind, ref, change)
                 return await self._delete(kind, ref, change)
             except ApiError as error:
                 answer = refused(error)
@@ -108,6 +110,26 @@ class Writer:
             "PATCH", path, parameters=parameters, headers=_JSON_PATCH, body=body, pace=self._pace
         )
         return Written(True, _object(answer.value, managers=False), warnings=answer.warnings)
+
+    async def _evict(self, kind: ApiKind, ref: ResourceRef, change: Evict) -> Written:
+        """By policy/v1; a pod that is gone is ok, as one that is deleted is."""
+        options: dict[str, Any] = {"preconditions": {"uid": change.uid}}
+        if change.grace_s is not None:
+            options["gracePeriodSeconds"] = change.grace_s
+        if change.dry_run:
+            options["dryRun"] = ["All"]
+        named = {"name": ref.name, "namespace": ref.namespace}
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": named, "deleteOptions": options}
+        path = path_of(kind, ref.namespace, ref.name, "eviction")
+        try:
+            answer = await self.transport.send(
+                "POST", path, headers=_JSON, body=orjson.dumps(body), again=True, pace=self._pace
+            )
+        except ApiError as error:
+            if error.status == 404 and refused(error).refusal is Refusal.NOT_FOUND:
+                return Written(True)
+            raise
+        return Written(True, warnings=answer.warnings)
 
     async def _delete(self, kind: ApiKind, ref: ResourceRef, change: Delete) -> Written:
         conditions = {"uid": change.uid, "resourceVersion": change.version}
