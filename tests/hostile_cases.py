@@ -126,6 +126,7 @@ def _known(source: random.Random, document: dict[str, Any]) -> None:
     document["prices"] |= {"age_days": source.choice((None, 0, 40)), "max_age_days": source.choice((None, 30))}
     for budget in document["budgets"]:
         budget |= {key: source.choice(_NUMBERS) for key in ("left_micro", "change_micro", "own_change_micro")}
+        budget |= {key: source.choice(_NUMBERS) for key in ("most_change_micro", "own_rise_micro")}
         budget["spend_age_hours"] = source.choice((None, 1, 30))
     tier, rules = document["tier"], _rules()
     tier["checks"] = {rule: source.choice(("error", "warning", "note")) for rule in source.sample(rules, 6)}

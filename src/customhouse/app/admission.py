@@ -34,7 +34,7 @@ from customhouse.app.admission_review import Answer, Review, undecided
 from customhouse.app.admission_rules import KUBERNETES_OWN
 from customhouse.app.admission_steering import as_declared
 from customhouse.app.admission_text import denial_text, not_filed, warnings_of
-from customhouse.app.clearance import Question, _budgets, _cheaper, _own_budgets, judged_tier
+from customhouse.app.clearance import Question, _budgets, _cheaper, _own_budgets, judged_tier, with_costs
 from customhouse.app.configuration import CURRENCY
 from customhouse.app.evidence_index import reference_of
 from customhouse.app.evidencing import require_past
@@ -52,7 +52,6 @@ from customhouse.core.podsets import remembering
 from customhouse.core.ports import PolicyEngine
 from customhouse.core.resource import Declaration, Location, ResourceRef
 from customhouse.core.workload import workload
-from customhouse.observability.budgets import budget_change
 from customhouse.observability.estimate import ChangeCost, change_costs
 from customhouse.policy.facts import ArtifactEvidence, BudgetImpact, FactsContext, PolicySettings, build_facts
 from customhouse.policy.gate import Gate
@@ -407,7 +406,7 @@ class Admission:
             self._states = (now, _budgets(question, (), now))
         costs = () if cost is None else (cost,)
         by_name = {budget.name: budget for budget in self._governing.budgets}
-        return tuple(replace(i, change=budget_change(by_name[i.state.name], costs)) for i in self._states[1])
+        return tuple(with_costs(i, by_name[i.state.name], costs) for i in self._states[1])
 
     def _filed(self, change: Change, now: datetime) -> Sequence[ArtifactEvidence]:
         if change.after is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from customhouse._kit.clock import Clock
 from customhouse._kit.digest import tree
-from customhouse._kit.money import total
+from customhouse._kit.money import Money, total
 from customhouse.app.absent import require_present
 from customhouse.app.artifacts import Volumes
 from customhouse.app.configuration import CURRENCY, FILE
@@ -49,7 +49,14 @@ from customhouse.core.ports import PolicyEngine
 from customhouse.core.resource import Declaration, ResourceRef
 from customhouse.core.workload import workload
 from customhouse.observability.alternatives import alternatives
-from customhouse.observability.budgets import budget_change, budget_state, month_of
+from customhouse.observability.budgets import (
+    Budget,
+    budget_change,
+    budget_most,
+    budget_rise,
+    budget_state,
+    month_of,
+)
 from customhouse.observability.estimate import ChangeCost, summary
 from customhouse.policy.facts import (
     Alternative,
@@ -394,8 +401,13 @@ def _budgets(
         )
         # What is audited runs already: it is in the forecast, and adds nothing to it.
         added = () if question.point is Point.AUDIT else costs
-        impacts.append(BudgetImpact(state, budget_change(budget, added)))
+        impacts.append(with_costs(BudgetImpact(state, Money.zero(CURRENCY)), budget, added))
     return tuple(impacts)
+
+
+def with_costs(impact: BudgetImpact, budget: Budget, costs: Sequence[ChangeCost]) -> BudgetImpact:
+    """What a set of changes does to a budget, at its declared size and at its upper end."""
+    return replace(impact, change=budget_change(budget, costs), most=budget_most(budget, costs))
 
 
 def check_readable(found: Iterable[Change]) -> None:
@@ -438,7 +450,8 @@ def _own_budgets(
         # An autoscaler spends the budget of its target, whatever labels it wears itself.
         theirs = cost is not None and cost.cause is not None and budget.covers(cost.ref, cost.labels)
         if side is not None and (theirs or budget.covers(change.ref, labels_of(side), tier)):
-            yield replace(impact, own=budget_change(budget, () if cost is None else (cost,)))
+            alone = () if cost is None else (cost,)
+            yield replace(impact, own=budget_change(budget, alone), rise=budget_rise(budget, alone))
 
 
 def _cheaper(governing: Governance, change: Change, tier: TierJudgement) -> Iterator[Alternative]:

@@ -15,6 +15,7 @@ from customhouse.core.beside import Beside, ReplicaRange, beside, target_range
 from customhouse.core.change import Change
 from customhouse.core.errors import DeclarationError
 from customhouse.core.resource import Declaration, Manifest, ResourceRef
+from customhouse.core.sizes import target_sizes
 from customhouse.core.workload import workload
 from customhouse.observability.estimate import ChangeCost, change_costs, declared_cost, rescaled_costs, workload_cost
 
@@ -137,7 +138,7 @@ def _cause(ref: ResourceRef, found: Sequence[Change]) -> ResourceRef | None:
             if side is None or (side.ref.namespace != ref.namespace and side.ref.kind != "StorageClass"):
                 continue
             with suppress(DeclarationError):
-                scaled = target_range(side.manifest, side.ref)
+                scaled = target_range(side.manifest, side.ref) or target_sizes(side.manifest, side.ref)
                 if scaled is not None and scaled[0] == (ref.kind, ref.name):
                     return change.ref
             if side.ref.kind in _SHAPES or side.ref.kind.endswith("MachineTemplate"):

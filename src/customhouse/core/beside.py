@@ -16,6 +16,7 @@ from customhouse.core.devices import UNKNOWN_ACCELERATOR, accelerator_class
 from customhouse.core.errors import DeclarationError
 from customhouse.core.fields import count, items, look, mapping, text
 from customhouse.core.resource import Declaration, Manifest, ResourceRef
+from customhouse.core.sizes import Sizes, target_sizes
 
 _PRODUCT = re.compile(
     r"""(?:\.|\[["'])(?:productName|type|model)(?:["']\])?(?:\.lowerAscii\(\))?\s*"""
@@ -61,10 +62,16 @@ class Beside:
     """StorageClass → the disk type that its parameters name."""
     machines: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
     """(kind, namespace, name) of a machine template → instance type."""
+    sizes: Mapping[tuple[str, str, str], Sizes] = field(default_factory=dict)
+    """(namespace, kind, name) of the target → what a VerticalPodAutoscaler may make of its requests."""
 
     def range_of(self, ref: ResourceRef) -> ReplicaRange | None:
         """The range of a workload; None without an autoscaler."""
         return self.ranges.get((ref.namespace, ref.kind, ref.name))
+
+    def sizes_of(self, ref: ResourceRef) -> Sizes | None:
+        """Between which sizes its containers are kept; None without a VerticalPodAutoscaler that acts."""
+        return self.sizes.get((ref.namespace, ref.kind, ref.name))
 
 
 NOTHING = Beside()
@@ -76,6 +83,7 @@ def beside(declarations: Iterable[Declaration]) -> Beside:
     claims: dict[tuple[str, str, str], tuple[DeviceNeed, ...]] = {}
     disks: dict[str, str] = {}
     machines: dict[tuple[str, str, str], str] = {}
+    sizes: dict[tuple[str, str, str], Sizes] = {}
     for declaration in declarations:
         ref, manifest = declaration.ref, declaration.manifest
         try:
@@ -85,6 +93,8 @@ def beside(declarations: Iterable[Declaration]) -> Beside:
                 key = (ref.namespace, *target)
                 known = ranges.get(key)
                 ranges[key] = found if known is None else _wider(known, found)
+            elif (sized := target_sizes(manifest, ref)) is not None:
+                sizes[ref.namespace, *sized[0]] = sized[1]
             elif ref.kind in ("ResourceClaim", "ResourceClaimTemplate"):
                 claims[ref.kind, ref.namespace, ref.name] = device_needs(manifest)
             elif ref.kind == "StorageClass":
@@ -93,7 +103,7 @@ def beside(declarations: Iterable[Declaration]) -> Beside:
                 machines[ref.kind, ref.namespace, ref.name] = _instance_type(manifest)
         except DeclarationError:
             continue
-    return Beside(ranges, claims, disks, machines)
+    return Beside(ranges, claims, disks, machines, sizes)
 
 
 def target_range(manifest: Manifest, ref: ResourceRef) -> tuple[tuple[str, str], ReplicaRange] | None:

@@ -90,6 +90,8 @@ class WorkloadCost:
     per_million_tokens: Money | None = None
     """What a million tokens cost at the declared throughput of one replica; None where none is declared."""
     per_thousand_predictions: Money | None = None
+    room: bool = False
+    """Whether `high` is room for workloads that are priced themselves (a node pool, a quota), not a cost beside them."""
 
 
 @dataclass(frozen=True, slots=True)

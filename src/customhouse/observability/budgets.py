@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from customhouse._kit.money import Money, MoneyError, total
-from customhouse.core.cost import BudgetState, Charge
+from customhouse.core.cost import BudgetState, Charge, WorkloadCost
 from customhouse.core.errors import ConfigError
 from customhouse.core.resource import PREFIX, ResourceRef
 from customhouse.observability.estimate import ChangeCost
@@ -93,16 +93,48 @@ def budget_state(
 def budget_change(budget: Budget, costs: Iterable[ChangeCost], tiers: Mapping[ResourceRef, str] | None = None) -> Money:
     """What a set of changes adds to a budget for a month (negative: takes off it); `tiers` as judged, per resource.
 
-    Each side counts by its own labels: a workload that comes under the budget brings its whole cost with it.
+    At the declared size. Each side counts by its own labels: a workload that comes under the budget brings its whole
+    cost with it.
     """
+    return _added(budget, costs, _declared, _declared, tiers)
+
+
+def budget_most(budget: Budget, costs: Iterable[ChangeCost]) -> Money:
+    """The same when everything in the set grows as far as it may: its upper ends less what it costs as declared before.
+
+    What only makes room (`WorkloadCost.room`) is left out: what runs in it is counted itself.
+    """
+    return _added(budget, costs, _most, _declared)
+
+
+def budget_rise(budget: Budget, costs: Iterable[ChangeCost]) -> Money:
+    """By how much a set of changes raises the upper end of what a budget pays for."""
+    return _added(budget, costs, _most, _most)
+
+
+def _declared(cost: WorkloadCost) -> Money:
+    return cost.monthly
+
+
+def _most(cost: WorkloadCost) -> Money:
+    return cost.monthly if cost.room else cost.high
+
+
+def _added(
+    budget: Budget,
+    costs: Iterable[ChangeCost],
+    now_of: Callable[[WorkloadCost], Money],
+    was_of: Callable[[WorkloadCost], Money],
+    tiers: Mapping[ResourceRef, str] | None = None,
+) -> Money:
     judged = tiers or {}
     zero = Money.zero(budget.limit.currency)
 
     def added(cost: ChangeCost) -> Money:
         tier = judged.get(cost.ref)
         before = cost.labels if cost.labels_before is None else cost.labels_before
-        now = cost.after.monthly if cost.after and budget.covers(cost.ref, cost.labels, tier) else zero
-        was = cost.before.monthly if cost.before and budget.covers(cost.ref, before, tier) else zero
+        now = now_of(cost.after) if cost.after and budget.covers(cost.ref, cost.labels, tier) else zero
+        was = was_of(cost.before) if cost.before and budget.covers(cost.ref, before, tier) else zero
         return now - was
 
     return total((added(cost) for cost in costs), budget.limit.currency)

@@ -1,7 +1,7 @@
 """What a declared object will cost in a month of 730 hours, before anything runs.
 
 1. Demand: for every set of alike pods what one reserves (requests), how many there are, for how many hours (`runs` for
-   batch work). An autoscaler of the same state gives the range of its target.
+   batch work). An autoscaler of the same state gives the range of its target: of replicas, of their size, or of both.
 2. A replica's hour is quoted in parts (`quotes`); disks and traffic are added (`holdings`).
 3. Interruptible capacity: at its price where the book has one; the high end of the range is then the on-demand price,
    since that is what is paid when there is no such capacity.
@@ -29,6 +29,7 @@ from customhouse.core.fields import items, look, mapping
 from customhouse.core.kinds import kind_of
 from customhouse.core.podsets import PodSet, pod_sets
 from customhouse.core.resource import PREFIX, Declaration, Manifest, ResourceRef
+from customhouse.core.sizes import Sizes, largest, smallest, unbounded
 from customhouse.core.workload import Workload, workload
 from customhouse.observability.holdings import (
     Held,
@@ -126,12 +127,14 @@ class ChangeCost:
 @quickly_made
 @dataclass(frozen=True, slots=True)
 class _Priced:
-    """One set of pods with its price: what a replica hour costs, at the range's high end too, and how many hours."""
+    """One set of pods with its price: what a replica hour costs, at both ends of the range too, and how many."""
 
     one: PodSet
     quoted: Quote
     dear: Quote
-    """On demand, where `quoted` is interruptible."""
+    """At its largest size, and on demand where `quoted` is interruptible."""
+    cheap: Quote
+    """At its smallest size."""
     low: int
     usual: int
     high: int
@@ -160,8 +163,10 @@ def workload_cost(
     unpriced: list[str] = []
     uncounted: list[str] = []
     scaled = None if work.batch else around.range_of(work.ref)
+    sized = around.sizes_of(work.ref)
     managed = managed_needs(manifest, work.ref)
-    priced = [_price_set(one, work, card, settings, around, managed, unpriced) for one in work.sets]  # step 1 and 2
+    # steps 1 and 2
+    priced = [_price_set(one, work, card, settings, around, managed, (unpriced, uncounted)) for one in work.sets]
     if not priced:
         unpriced.append("no container declares what it needs")
     run = _ALWAYS
@@ -182,11 +187,12 @@ def workload_cost(
     counts = (lead.low, lead.usual, lead.high) if lead else (1, 1, 1)
     fixed = held_cost(traffic, 1).pico
     monthly = sum([one.quoted.pico(run.hours, one.usual) for one in priced])
-    if run is _ALWAYS and all(one.low == one.usual == one.high and one.dear is one.quoted for one in priced):
+    if run is _ALWAYS and all(one.low == one.usual == one.high and one.dear is one.cheap for one in priced):
         low = most = monthly  # most workloads have one size and one price
     else:
-        low = sum([one.quoted.pico(run.hours, 0 if run.suspended else one.low) for one in priced])
-        most = sum([one.dear.pico(run.hours_high, one.high) for one in priced])
+        # An end for which a book has no sensible price (spot above on-demand) moves neither end past what is declared.
+        low = min(monthly, sum([one.cheap.pico(run.hours, 0 if run.suspended else one.low) for one in priced]))
+        most = max(monthly, sum([one.dear.pico(run.hours_high, one.high) for one in priced]))
     amounts = [
         Money(pico + held_cost(disks, count).pico + fixed, BOOK_CURRENCY)
         for pico, count in zip((low, monthly, most), counts, strict=True)
@@ -197,7 +203,7 @@ def workload_cost(
         monthly=amounts[1],
         low=amounts[0],
         high=amounts[2],
-        breakdown=tuple(_rows(priced, run, disks, traffic, scaled)) if explained else (),
+        breakdown=tuple(_rows(priced, run, disks, traffic, (scaled, sized))) if explained else (),
         unpriced=tuple(unpriced),
         uncounted=tuple(uncounted),
         replica=_dearest(priced, run, disks),
@@ -207,10 +213,14 @@ def workload_cost(
 
 
 def _rows(
-    priced: Sequence[_Priced], run: RunTime, disks: Held, traffic: Held, scaled: ReplicaRange | None
+    priced: Sequence[_Priced],
+    run: RunTime,
+    disks: Held,
+    traffic: Held,
+    scalers: Iterable[ReplicaRange | Sizes | None],
 ) -> Iterable[dict[str, Any]]:
     note = f"; {run.how}" if run.how else ""
-    note += f"; {scaled.source}" if scaled else ""
+    note += "".join(f"; {scaler.source}" for scaler in scalers if scaler)
     for one in priced:
         for part in one.quoted.parts:
             yield row_of(part, one.usual, run.hours, note, one.one.name if len(priced) > 1 else "")
@@ -297,6 +307,7 @@ def rescaled_costs(
 def _same_around(item: Declaration, before: Beside, after: Beside) -> bool:
     return (
         before.range_of(item.ref) == after.range_of(item.ref)
+        and before.sizes_of(item.ref) == after.sizes_of(item.ref)
         and before.claims == after.claims
         and before.disks == after.disks
         and before.machines == after.machines
@@ -347,8 +358,9 @@ def _price_set(
     settings: PriceSettings,
     around: Beside,
     managed: Sequence[DeviceNeed],
-    unpriced: list[str],
+    said: tuple[list[str], list[str]],
 ) -> _Priced:
+    unpriced, uncounted = said
     card = on_demand
     if one.spot:
         card = RateCard(on_demand.book, settings.provider, settings.region, spot=True)
@@ -356,11 +368,22 @@ def _price_set(
     if one.name != "scheduler":
         needs += [(need.name, need.count) for need in managed]
     wanted = set_demand(one, needs)
-    quoted = quote(wanted, card)
-    dear = quoted
-    if card.spot_priced:  # step 3
-        dear = quote(replace(wanted, spot=False), on_demand)
+    cheap = dear = quoted = quote(wanted, card)
     prefix = f"{one.name}: " if len(work.sets) > 1 else ""
+    most, dearest = wanted, card
+    if card.spot_priced:  # step 3
+        most, dearest = replace(wanted, spot=False), on_demand
+    sized = around.sizes_of(work.ref)
+    if sized is not None:
+        cheap = quote(set_demand(smallest(one, sized), needs), card)
+        grown = set_demand(largest(one, sized), needs)
+        most = replace(most, cpu=grown.cpu, memory=grown.memory)
+        uncounted.extend(prefix + item for item in unbounded(one, sized))
+    if most != wanted:
+        dear = quote(most, dearest)
+        if dear.unpriced and not quoted.unpriced:  # no machine holds it, so nobody will pay for it
+            uncounted.extend(f"{prefix}at the upper end, {item}" for item in dear.unpriced)
+            dear = quoted
     unpriced.extend(prefix + item for item in (*quoted.unpriced, *unrequested(one)))
     scaled = None if work.batch else around.range_of(work.ref)
     low, high = one.replicas_min, one.replicas_max
@@ -371,7 +394,7 @@ def _price_set(
     # A service that scales to zero is counted as one; a group of workers that starts with none as none.
     lead = one is work.sets[0] or work.ref.kind == "InferenceService"
     usual = max(1, low) if lead else low
-    return _Priced(one, quoted, dear, low, usual, max(high, usual))
+    return _Priced(one, quoted, dear, cheap, low, usual, max(high, usual))
 
 
 def _device_needs(one: PodSet, ref: ResourceRef, around: Beside, unpriced: list[str]) -> list[tuple[str, int]]:
@@ -427,7 +450,7 @@ def _of_pool(manifest: Manifest, ref: ResourceRef, card: RateCard) -> WorkloadCo
     zero = Money.zero(BOOK_CURRENCY)
     most = zero if per_hour is None else rounded(per_hour * HOURS_PER_MONTH)
     _check_most(most, ref)
-    return WorkloadCost(ref, zero, zero, most, (), (), notes)
+    return WorkloadCost(ref, zero, zero, most, (), (), notes, room=True)
 
 
 def _of_machines(ref: ResourceRef, low: int, high: int, price: Any, unpriced: tuple[str, ...]) -> WorkloadCost:

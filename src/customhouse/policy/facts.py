@@ -81,6 +81,10 @@ class BudgetImpact:
     change: Money
     own: Money | None = None
     """What this Change alone adds to the budget, also by coming under it with another label; None: not known."""
+    most: Money | None = None
+    """What the whole set adds when all in it grows as far as it may; None: as `change`."""
+    rise: Money | None = None
+    """By how much this Change alone raises the upper end; None: not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,6 +441,8 @@ def _budget(impact: BudgetImpact, currency: str) -> dict[str, Any]:
         "left_micro": micro(state.left, currency),
         "change_micro": micro(impact.change, currency),
         "own_change_micro": micro(impact.change if impact.own is None else impact.own, currency),
+        "most_change_micro": micro(impact.change if impact.most is None else impact.most, currency),
+        "own_rise_micro": 0 if impact.rise is None else micro(impact.rise, currency),
         "snapshot": state.snapshot,
         "spend_age_hours": state.spend_age_hours,
     }

@@ -138,6 +138,34 @@ findings contains object.union(
 }
 
 # METADATA
+# title: A change stays within its budgets when it grows as far as it may
+# description: >-
+#   Budgets count the declared size. When autoscalers take the change to the upper end of its range (replicas, requests,
+#   on-demand prices for spot), and that end was raised by it, the budget must hold too; a tier that wants this denied says
+#   so in its checks.
+# custom:
+#   id: budget-maximum
+#   category: cost
+#   severity: warning
+#   fix: Lower the upper end (maxReplicas, maxAllowed), or have the budget raised by its owner.
+findings contains lib.warning("cost", "budget-maximum", "", message, fix) if {
+	some budget in input.budgets
+	object.get(budget, "own_rise_micro", 0) > 0
+	over_by(budget) <= 0
+	most := object.get(budget, "most_change_micro", budget.change_micro)
+	over := ((budget.month_to_date_micro + budget.forecast_micro) + most) - budget.limit_micro
+	over > 0
+	message := sprintf("At the upper end of its range this change adds %s a month (%s as declared), and budget %s of %s is exceeded by %s.", [
+		lib.money(most),
+		lib.money(budget.change_micro),
+		budget.name,
+		lib.money(budget.limit_micro),
+		lib.money(over),
+	])
+	fix := "Lower the upper end (maxReplicas, maxAllowed), or have the budget raised by its owner."
+}
+
+# METADATA
 # title: A budget is used up already
 # description: The budget will be exceeded without this change, which adds nothing to it.
 # custom:

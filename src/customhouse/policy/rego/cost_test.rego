@@ -69,6 +69,32 @@ test_budget_exceeded_fires_for_a_workload_that_comes_under_it_at_the_same_price 
 	fixtures.rules(found) == {"budget-exceeded"}
 }
 
+test_budget_maximum_fires_with_every_figure if {
+	found := cost.findings with input as budget({"most_change_micro": 700000001, "own_rise_micro": 500000001})
+	fixtures.rules(found) == {"budget-maximum"}
+	some finding in found
+	finding.severity == "warning"
+	finding.message == concat(" ", [
+		"At the upper end of its range this change adds 700.000001 USD a month (200.00 USD as declared),",
+		"and budget risk of 1000.00 USD is exceeded by 500.000001 USD.",
+	])
+}
+
+test_budget_maximum_is_silent_at_the_limit_and_where_the_change_raises_nothing if {
+	count(cost.findings) == 0 with input as budget({"most_change_micro": 200000000, "own_rise_micro": 1})
+	count(cost.findings) == 0 with input as budget({"most_change_micro": 900000000, "own_rise_micro": 0})
+	count(cost.findings) == 0 with input as budget({"most_change_micro": 900000000})
+}
+
+test_budget_maximum_says_nothing_beside_a_budget_that_is_exceeded_as_declared if {
+	found := cost.findings with input as budget({
+		"forecast_micro": 500000001,
+		"most_change_micro": 900000000,
+		"own_rise_micro": 1,
+	})
+	fixtures.rules(found) == {"budget-exceeded"}
+}
+
 test_budget_used_up_fires_for_a_change_that_saves if {
 	found := cost.findings with input as budget({"month_to_date_micro": 900000000, "change_micro": -100000000})
 	fixtures.rules(found) == {"budget-used-up"}
