@@ -55,6 +55,11 @@ class Gate:
         """The bundle that is judged with."""
         return self._bundle
 
+    @property
+    def beside(self) -> bool:
+        """Whether the engine works in a process of its own and threads may share it."""
+        return bool(getattr(self._engine, "beside", False))
+
     def judge(
         self, change: Change, facts: Facts, *, point: Point, decided_at: datetime, answer: Any = None
     ) -> Decision:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,8 +14,10 @@ from customhouse._kit.clock import FixedClock
 from customhouse.app import judging
 from customhouse.app.clearance import Clearance, Judgement
 from customhouse.app.gatekeeping import GateRequest, question
+from customhouse.app.judging import FactsKept
 from customhouse.app.settings import Settings
-from customhouse.core.errors import CannotDecideError
+from customhouse.core.errors import CannotDecideError, PolicyError
+from customhouse.core.facts import Facts
 from customhouse.core.ports import PolicyEngine
 from customhouse.policy.adapters.guarded import GuardedEngine
 from customhouse.policy.adapters.regorus import RegorusEngine
@@ -76,9 +80,9 @@ def test_slices_and_processes_change_no_byte(folder: Path, monkeypatch: pytest.M
         guarded.close()
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize(("processes", "engine"), [(1, RegorusEngine()), (2, RegorusEngine()), (1, GuardedEngine())])
 def test_a_change_that_cannot_be_judged_shuts_the_gate_for_all(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, processes: int
+    folder: Path, monkeypatch: pytest.MonkeyPatch, processes: int, engine: PolicyEngine
 ) -> None:
     monkeypatch.setattr(judging, "MANY", 10)
     wide = "x" * (1 << 20)
@@ -86,4 +90,43 @@ def test_a_change_that_cannot_be_judged_shuts_the_gate_for_all(
         f"apiVersion: v1\nkind: Service\nmetadata:\n  name: a\nspec:\n  externalName: {wide}\n"
     )
     with pytest.raises(CannotDecideError, match="65536"):
-        _judged(folder, RegorusEngine(), processes)
+        _judged(folder, engine, processes)
+
+
+class _Fails:
+    """An engine beside this process that has no answer about the object of a name."""
+
+    name, beside = "fails", True
+
+    def __init__(self, name: str) -> None:
+        self._engine, self._name = RegorusEngine(), name
+
+    def evaluate(
+        self, modules: Mapping[str, str], data: Mapping[str, Any], document: Mapping[str, Any], query: str
+    ) -> Any:
+        if document["change"]["resource"]["name"] == self._name:
+            raise PolicyError(f"nothing is said of {self._name}")
+        return self._engine.evaluate(modules, data, document, query)
+
+
+@pytest.mark.parametrize(("silent", "wide", "told"), [(1, 8, "web1"), (9, 1, "65536"), (9, 99, "web9")])
+def test_of_two_troubles_beside_each_other_the_first_shuts_the_gate(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, silent: int, wide: int, told: str
+) -> None:
+    monkeypatch.setattr(judging, "MANY", 10)
+    if wide < 99:
+        file = folder / "files" / f"{wide:02}.yaml"
+        file.write_text(file.read_text().replace("web:1.0", f"web:{'x' * (1 << 17)}"))
+    with pytest.raises(CannotDecideError, match=told):
+        _judged(folder, _Fails(f"web{silent}"), 1)
+
+
+def test_facts_that_are_kept_packed_are_those_that_were_put_there() -> None:
+    facts = [Facts({"a": "\n" * number, "b": number}) for number in range(judging.SLICE * 2 + 3)]
+    kept = FactsKept(facts)
+    assert len(kept) == len(facts)
+    assert list(kept) == facts == kept[:]
+    assert [kept[at] for at in (-1, 0, 60 % len(facts), 1)] == [facts[at] for at in (-1, 0, 60 % len(facts), 1)]
+    assert kept[20:30] == facts[20:30]
+    with pytest.raises(IndexError):
+        kept[len(facts)]

@@ -1,9 +1,9 @@
 """The process in which the embedded engine runs: it may hang, panic or be killed, and takes nobody with it.
 
 Frames (`_kit.companion`): `B` and a JSON document give a bundle a key; `E` and a JSON document ask for a query, `A` for
-that of several inputs. Of policies of others: `P` gives a program a number and `D` data, `F` asks for queries of one
-(`guarded_foreign`). `B`, `P` and `D` are not answered. Run as `python -m customhouse.policy.adapters.evaluator`, by
-`policy.adapters.guarded` and `guarded_foreign` alone.
+that of several inputs, each in its canonical form on a line of its own. Of policies of others: `P` gives a program a
+number and `D` data, `F` asks for queries of one (`guarded_foreign`). `B`, `P` and `D` are not answered. Run as
+`python -m customhouse.policy.adapters.evaluator`, by `policy.adapters.guarded` and `guarded_foreign` alone.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from customhouse._kit.canonical import Canonical
 from customhouse._kit.companion import serve
 from customhouse.core.errors import PolicyError
 from customhouse.policy.adapters.regorus import RegorusEngine
@@ -37,6 +38,10 @@ class _Evaluator:
         self._asked: Counter[str] = Counter()
 
     def answer(self, frame: bytes) -> bytes | None:
+        if frame[:1] == b"A":
+            head, *lines = frame[1:].split(b"\n")
+            asked = json.loads(head)
+            return json.dumps([self._one(asked, Canonical({}, line)) for line in lines]).encode()
         asked = json.loads(frame[1:])
         if frame[:1] in (b"P", b"D", b"F"):
             self._foreign = self._foreign or _Foreign()
@@ -48,8 +53,6 @@ class _Evaluator:
                 asked["compiled"],
             )
             return None
-        if frame[:1] == b"A":
-            return json.dumps([self._one(asked, document) for document in asked["documents"]]).encode()
         return json.dumps(self._one(asked, asked["document"])).encode()
 
     def _one(self, asked: Mapping[str, Any], document: Any) -> dict[str, Any]:

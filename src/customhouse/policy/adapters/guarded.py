@@ -27,6 +27,7 @@ class GuardedEngine:
     """`core.ports.PolicyEngine`. Threads may share it, and queue; the child starts with the first question."""
 
     name = "regorus"
+    beside = True
 
     def __init__(self, *, timeout_s: float = TIMEOUT_S, compile_packaged: bool = False) -> None:
         self._timeout_s = timeout_s
@@ -61,8 +62,8 @@ class GuardedEngine:
         key = self._key(modules, data)
         values: list[Any] = []
         for texts in batches([input_bytes(document) for document in documents], _BATCH, _BATCH_BYTES):
-            joined = b",".join(texts)
-            asked = b"A" + b'{"key":%s,"query":%s,"documents":[%s]}' % (_text(key), _text(query), joined)
+            # A line each: what is canonical has no line ends, and is handed to the engine as it is.
+            asked = b"\n".join([b'A{"key":%s,"query":%s}' % (_text(key), _text(query)), *texts])
             values += map(_value, self._answer(key, modules, data, asked))
         return values
 
@@ -88,9 +89,10 @@ class GuardedEngine:
         return self._known[0] == generation and key in self._known[1]
 
     def _key(self, modules: Mapping[str, str], data: Mapping[str, Any]) -> str:
-        if self._last is None or self._last[0] is not modules or self._last[1] is not data:
-            self._last = (modules, data, json_digest({"modules": dict(modules), "data": dict(data)}))
-        return self._last[2]
+        last = self._last  # looked at once: another thread may ask about other rules meanwhile
+        if last is None or last[0] is not modules or last[1] is not data:
+            last = self._last = (modules, data, json_digest({"modules": dict(modules), "data": dict(data)}))
+        return last[2]
 
     def _bundle(self, key: str, modules: Mapping[str, str], data: Mapping[str, Any]) -> bytes:
         said = {"key": key, "modules": dict(modules), "data": dict(data), "compiled": self._compiled}
