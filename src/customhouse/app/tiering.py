@@ -101,6 +101,7 @@ def tiers_of(definitions: Mapping[str, Any], currency: str, fail: Fail) -> Mappi
             image_provenance_level=given.get("imageProvenanceLevel", start.image_provenance_level),
             prescanned_images=tuple(given.get("preScannedImages", start.prescanned_images)),
             dedicated_nodes=start.dedicated_nodes if nodes is None else (nodes["key"], nodes["value"]),
+            scheduler=(given.get("scheduling") or {}).get("schedulerName", start.scheduler),
             monitoring=tuple(given.get("monitoring", start.monitoring)),
             latency_target_ms=given.get("latencyTargetMs", start.latency_target_ms),
             scale_to_zero=given.get("scaleToZero", start.scale_to_zero),

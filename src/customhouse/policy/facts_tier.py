@@ -93,6 +93,7 @@ def _tier(
             "dedicated_nodes": None
             if spec.dedicated_nodes is None
             else {"key": spec.dedicated_nodes[0], "value": spec.dedicated_nodes[1]},
+            "scheduler": spec.scheduler,
             "monitoring": list(spec.monitoring),
             "latency_target_ms": spec.latency_target_ms,
             "scale_to_zero": spec.scale_to_zero,

@@ -72,6 +72,11 @@ def project_workload(manifest: Manifest, ref: ResourceRef) -> dict[str, Any] | N
     }
 
 
+def _scheduler(name: str | None) -> str | None:
+    """None for the one that the API server writes where a pod names none."""
+    return None if name in ("", "default-scheduler") else name
+
+
 def image_parts(reference: str) -> dict[str, Any]:
     """An image reference taken apart, Docker's defaults filled in; `valid` is False when the grammar refuses it."""
     match = _IMAGE.fullmatch(reference) if len(reference) <= 512 else None
@@ -134,6 +139,7 @@ def _pod(manifest: Manifest, one: PodSet, *, given: bool) -> dict[str, Any]:
         "automount_token": switch(pod, "automountServiceAccountToken", pointer),
         "runtime_class": text(pod, "runtimeClassName", pointer, None),
         "priority_class": text(pod, "priorityClassName", pointer, None),
+        "scheduler": _scheduler(text(pod, "schedulerName", pointer, None)),
         "node_selector": {str(key): str(value) for key, value in mapping(pod, "nodeSelector", pointer).items()},
         # The kind has fields for it. Where it has none, its controller says it, and its pods are judged for themselves.
         "security_given": given,

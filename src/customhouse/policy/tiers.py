@@ -138,6 +138,8 @@ class TierSpec:
     per_million_tokens_ceiling: Money | None = None
     dedicated_nodes: tuple[str, str] | None = None
     """Node label and value, also key and value of the taint: workloads of the tier run there, and no others do."""
+    scheduler: str | None = None
+    """The scheduler (`schedulerName`) of the tier's pods; the webhook puts it where a pod names none."""
     monitoring: tuple[str, ...] = ()
     """Hooks that a workload needs: `readiness`, `liveness`, `metrics`, `tracing`."""
     latency_target_ms: int | None = None

@@ -54,6 +54,7 @@ pod := {
 	"automount_token": false,
 	"runtime_class": null,
 	"priority_class": null,
+	"scheduler": null,
 	"node_selector": {},
 	"security_given": true,
 	"security": {
@@ -141,6 +142,7 @@ facts := {
 			"per_thousand_predictions_micro": null,
 			"per_million_tokens_micro": null,
 			"dedicated_nodes": null,
+			"scheduler": null,
 			"monitoring": [],
 			"latency_target_ms": null,
 			"scale_to_zero": "allowed",

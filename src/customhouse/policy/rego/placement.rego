@@ -81,6 +81,28 @@ reaches(pod, nodes) if {
 }
 
 # METADATA
+# title: Pods are placed by their tier's scheduler
+# description: >-
+#   The tier names a scheduler (scheduling.schedulerName), which knows its rules about nodes, and the pods name another one.
+#   Pods that name none, or default-scheduler (which the API server writes where none is named), get it from the webhook.
+# custom:
+#   id: scheduler-of-tier
+#   category: reliability
+#   severity: error
+#   fix: Remove schedulerName, or name the tier's.
+findings contains lib.error("reliability", "scheduler-of-tier", pointer, message, fix) if {
+	wanted := input.tier.spec.scheduler
+	wanted != null
+	some pod in lib.pods
+	named := pod.scheduler
+	named != null
+	named != wanted
+	message := sprintf("Tier %s is placed by the scheduler %s; the pod names %s.", [input.tier.name, wanted, named])
+	fix := sprintf("Remove schedulerName, or set it to %s.", [wanted])
+	pointer := sprintf("%s/schedulerName", [pod.pointer])
+}
+
+# METADATA
 # title: What a tier wants to see can be seen
 # description: >-
 #   The tier asks for monitoring hooks. readiness and liveness: a probe in every main container (KServe and Knative probe

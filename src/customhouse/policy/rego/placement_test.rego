@@ -142,3 +142,22 @@ test_framework_version_is_silent_without_limits if {
 	open := {"min": null, "below": null, "text": "of any version"}
 	count(placement.findings) == 0 with input as serving([framework("1", [1])], open)
 }
+
+of_scheduler(change) := fixtures.with_tier(fixtures.with_pod(change), {"scheduler": "customhouse"})
+
+test_scheduler_of_tier_fires_on_another_scheduler if {
+	found := placement.findings with input as of_scheduler({"scheduler": "own"})
+	fixtures.rules(found) == {"scheduler-of-tier"}
+	some finding in found
+	finding.pointer == "/spec/template/spec/schedulerName"
+}
+
+test_scheduler_of_tier_is_silent_where_the_webhook_fills_it_in if {
+	every named in [null, "customhouse"] {
+		count(placement.findings) == 0 with input as of_scheduler({"scheduler": named})
+	}
+}
+
+test_scheduler_of_tier_is_silent_without_one if {
+	count(placement.findings) == 0 with input as fixtures.with_pod({"scheduler": "own"})
+}
