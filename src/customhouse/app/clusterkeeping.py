@@ -200,6 +200,11 @@ class ClusterKeeping:
         there = {ref: item for ref, item in said.items() if not isinstance(item, str)}
         return replace(self.among, guests={ref: why.get(ref, "") for ref in self.among.guests}), there
 
+    @property
+    def leads(self) -> bool:
+        """Whether this process may write into the cluster now. Any thread may ask."""
+        return self._leads()
+
     def _leads(self) -> bool:
         return self._leadership.leads if self._leadership is not None else self.stand is None
 

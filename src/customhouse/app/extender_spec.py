@@ -49,3 +49,8 @@ def interruptions_of(given: Sequence[Mapping[str, Any]], fail: Fail) -> tuple[In
 def interruption_factor(entries: Sequence[Interruption], machine: str) -> float:
     """What the price of a spot machine is multiplied by; 1 where nobody says how often it is taken away."""
     return next((item.factor() for item in entries if re.fullmatch(item.machines, machine)), 1.0)
+
+
+def lost_minutes(entries: Sequence[Interruption], machine: str) -> int | None:
+    """What one interruption of such a machine is expected to lose; None where nobody says."""
+    return next((item.lost_minutes for item in entries if re.fullmatch(item.machines, machine)), None)

@@ -164,6 +164,11 @@ class Keepers:
         found = self._keepers.get(self._placing.of(ref))
         return found is not None and found.current and found.keeping.applied(bare(ref))
 
+    def leads(self, name: str) -> bool:
+        """Whether this process may write into the cluster of that name. Any thread may ask."""
+        found = self._keepers.get(name)
+        return found is not None and found.keeping.leads
+
     def document(self) -> dict[str, Any]:
         """For `customhouse status`: that of the one, or of all together with a row for each under `targets`."""
         if self._single is not None:

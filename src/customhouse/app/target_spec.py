@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 OBSERVE, MANAGE = "observe", "manage"
+OFF, TELL, DRAIN = "off", "tell", "drain"
+"""What is done about nodes that carry an interruption notice."""
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?")
 """A target's name becomes part of the names of its inventory and Lease."""
 
@@ -26,6 +28,8 @@ class ClusterSpec:
     full_pass_minutes: int = 10
     source: str = ""
     """The name of this repository's inventory in the cluster; empty: made from its address and its first commit."""
+    interruptions: str = OFF
+    """`drain` asks declared pods to leave nodes that will be taken away; `tell` only says what happens."""
     paths: tuple[str, ...] = ()
     """Of one of several targets: the folders that are for it alone."""
 
@@ -44,6 +48,7 @@ class ClusterSpec:
             prune_budget_percent=target.get("pruneBudgetPercent", default.prune_budget_percent),
             full_pass_minutes=target.get("fullPassMinutes", default.full_pass_minutes),
             source=target.get("source") or "",
+            interruptions=target.get("interruptions", default.interruptions),
             paths=tuple(target.get("paths") or ()),
         )
 
@@ -58,6 +63,7 @@ class ClusterSpec:
             "pruneBudgetPercent": self.prune_budget_percent,
             "fullPassMinutes": self.full_pass_minutes,
             "source": self.source,
+            "interruptions": self.interruptions if self.interruptions != OFF else "",
         }
         paths = {"paths": list(self.paths)} if self.paths else {}
         return {"kind": "kubernetes", **{name: item for name, item in value.items() if item != ""}, **paths}

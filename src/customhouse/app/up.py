@@ -11,6 +11,8 @@ from customhouse.app import board, wiring
 from customhouse.app.auditing_background import AuditWatch
 from customhouse.app.controlplane import ControlPlane
 from customhouse.app.driftnotices import DriftNotices
+from customhouse.app.extender_child import ExtenderWatch
+from customhouse.app.interruptions import Interruptions
 from customhouse.app.optimiser import Optimiser
 from customhouse.app.overview import Overview
 from customhouse.app.policynotices import PolicyNotices
@@ -96,26 +98,24 @@ def run(
     """
     optimiser, publisher, watch, audit = Optimiser(plane), Publisher(plane), ProtectionWatch(plane), AuditWatch(plane)
     notices, vulnerable = PolicyNotices(plane), VulnerabilityWatch(plane, audit.live)
-    drift = DriftNotices(plane, wiring.alert_post)
-    live.beside = lambda: audit.metrics() + notices.metrics() + vulnerable.metrics() + drift.metrics()
+    drift, taken = DriftNotices(plane, wiring.alert_post), Interruptions(plane)
+    live.beside = lambda: "".join(one.metrics() for one in (audit, notices, vulnerable, drift, taken))
     told, noticed, warned, seen, show_at = "", "", "", -1, 0.0
     while not stop.is_set():
         pause = PULSE_S
         try:
             plane.step()
+            taken.step()
             _propose(plane, optimiser)
-            publisher.step()
-            watch.step()
-            audit.step()
-            notices.step()
-            vulnerable.step()
-            beside = (publisher, watch, audit, notices, vulnerable, drift)
+            for one in (publisher, watch, audit, notices, vulnerable):
+                one.step()
+            beside = (publisher, watch, audit, notices, vulnerable, drift, taken)
             plane.problem = "; ".join(filter(None, [plane.problem, *(one.problem for one in beside)]))
             if plane.rollouts.walks():
                 pause = WALKING_PULSE_S
             now, changes = plane.clock.monotonic(), plane.changes + plane.outbox.delivered
             if changes != seen or now >= show_at:
-                picture = board.overview(plane)
+                picture = taken.shown(board.overview(plane))
                 drift.step(picture.cluster)
                 if live.show(picture):
                     write_status(plane.settings, picture)
@@ -143,6 +143,7 @@ def run(
             plane.wait(pause)
     audit.stop()
     drift.stop()
+    taken.stop()
 
 
 def _halted(plane: ControlPlane, error: Exception) -> str:

@@ -66,6 +66,11 @@ def _cluster(found: Mapping[str, Any]) -> None:
         count = plural(item["objects"], "object")
         said = f"{item['name']}: {count}, {item['waiting']} not applied yet ({item['mode']})"
         write_text(f"{said}: {item['problem']}" if item["problem"] else said)
+    for item in found.get("interruptions", ()):
+        until = f" by {item['deadline']}" if item["deadline"] else ""
+        write_text(f"node {item['node']} goes{until} ({item['sign']}): {item['state']}")
+        for pod in item["pods"][:20]:
+            write_text(f"  {pod['pod']}: {pod['state']}")
     for item in found["waiting"][:10]:
         write_text(f"waiting: {_where(item)}{_named(item['resource'])}: {item['for']}")
     for item in found["drift"]:

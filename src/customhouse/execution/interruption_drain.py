@@ -119,13 +119,15 @@ class Around:
     before: Mapping[str, int]
     asked: frozenset[str] = frozenset()
     """Pods by uid that were asked already, and whose end is not seen yet."""
+    busy: frozenset[str] = frozenset()
+    """Groups of which a pod is leaving elsewhere."""
 
 
 def drain(pods: Iterable[Occupant], around: Around, now: datetime, first: datetime, end: datetime | None) -> list[Step]:
     """The steps for the pods of one node, of those that are ours. `end`: when it goes; None: nobody says."""
     left = None if end is None else (end - now).total_seconds() - MARGIN_S
     found: list[Step] = []
-    busy: set[str] = set()
+    busy = set(around.busy)
     for pod in sorted(pods, key=_first):
         if pod.ended or pod.of_node:
             continue
@@ -141,8 +143,12 @@ def drain(pods: Iterable[Occupant], around: Around, now: datetime, first: dateti
 
 
 def grace(pod: Occupant, left: float | None) -> int | None:
-    """Seconds that a pod gets to end: its own, or what is left where that is less."""
-    return None if left is None or pod.grace_s <= left else max(1, int(left))
+    """Seconds that a pod gets to end; None: its own.
+
+    What is left where that is less, so that the kubelet ends it while there is one. When the time is over and the node
+    still there, nobody knows how much there is: then it gets its own, to save in.
+    """
+    return None if left is None or left <= 0 or pod.grace_s <= left else max(1, int(left))
 
 
 def _batch(pod: Occupant, left: float | None) -> Step:
