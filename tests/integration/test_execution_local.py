@@ -339,7 +339,7 @@ def test_the_host_header_names_a_service_too(shared: World) -> None:
 
 def test_what_cannot_be_served_is_refused_and_leaves_nothing(shared: World) -> None:
     for change, words in (
-        ({"minReplicas": 0}, "scale to zero"),
+        ({"minReplicas": 0}, "without an upper end"),
         ({"canaryTrafficPercent": 120}, "canaryTrafficPercent"),
     ):
         manifest = shared.manifest("v1", name="other", **change)

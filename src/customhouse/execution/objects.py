@@ -14,7 +14,9 @@ from typing import Any
 
 from customhouse._kit.digest import is_digest, json_digest
 from customhouse.core.errors import DeclarationError
+from customhouse.core.kpa import ScaleRule
 from customhouse.core.resource import PREFIX, Manifest, ResourceRef
+from customhouse.core.serverless import kserve
 from customhouse.core.workload import Container, Workload, workload
 
 _NOT_TEMPLATE = ("minReplicas", "maxReplicas", "canaryTrafficPercent", "canary")
@@ -44,6 +46,8 @@ class Serving:
     """Share of the traffic in percent while it is on trial, the version before kept running; None: all of it."""
     timeout_s: int
     queue: int
+    scale: ScaleRule | None = None
+    """How it follows its requests; None: always `replicas`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +120,12 @@ def serving(manifest: Manifest) -> Serving:
             where=artifact.pointer,
             hint="add the annotation customhouse.dev/model-digest: sha256:…",
         )
-    if work.replicas_min == 0:
+    scaled = kserve(manifest)
+    if scaled is not None and not scaled.rule.maximum:
         raise DeclarationError(
-            "the local target does not scale to zero", where="/spec/predictor/minReplicas", hint="write 1 or more"
+            "scales by its requests without an upper end",
+            where="/spec/predictor/maxReplicas",
+            hint="declare maxReplicas: this machine is not unbounded",
         )
     container = next(c for c in work.containers if c.pointer == model_pointer)
     ref = work.ref
@@ -132,11 +139,12 @@ def serving(manifest: Manifest) -> Serving:
         digest=artifact.digest,
         cpu_limit=container.cpu_limit,
         memory_limit=container.memory_limit,
-        replicas=work.replicas_min,
+        replicas=work.replicas_min if scaled is None else scaled.rule.minimum,
         percent=_percent(work.pod, kept=_annotations(manifest).get(_KEEP) == "stable"),
         timeout_s=_whole(work.pod, "timeout", "/spec/predictor", default=DEFAULT_TIMEOUT_S, low=1, high=3600),
         queue=_whole(work.pod, "containerConcurrency", "/spec/predictor", default=0, low=0, high=10_000)
         or DEFAULT_QUEUE,
+        scale=None if scaled is None else scaled.rule,
     )
 
 

@@ -89,14 +89,23 @@ class Fleet:
         self.dirty = True
         return True
 
+    def resize(self, revision: RevisionRecord, wanted: int) -> None:
+        """Have as many replicas as its load asks for, from now on."""
+        revision.wanted = wanted
+        self.dirty = True
+        self._scale(revision)
+
     def _scale(self, revision: RevisionRecord) -> None:
-        while len(revision.replicas) < revision.serving.replicas:
+        while len(revision.replicas) < revision.size:
             spec = revision.serving
             short = spec.release.removeprefix("sha256:")[:8]
             revision.replicas.append(Replica(f"{spec.name}-{short}-{secrets.token_hex(3)}"))
             self.dirty = True
-        while len(revision.replicas) > revision.serving.replicas:
-            self._end(revision.replicas.pop())
+        while len(revision.replicas) > revision.size:
+            # One that is not ready answers nobody: it goes first, the newest of them.
+            spare = next((one for one in reversed(revision.replicas) if not one.ready), revision.replicas[-1])
+            revision.replicas.remove(spare)
+            self._end(spare)
 
     def _heal(self, record: ServiceRecord, gateway: Mapping[str, Any] | None) -> bool:
         """Replace replicas that run with other settings than declared, and start dead ones now."""
@@ -268,6 +277,7 @@ class Fleet:
                 release: {
                     "weight": weight,
                     "replicas": {r.id: str(self._places.socket(r.id)) for r in record.revisions[release].replicas},
+                    **_limit(record.revisions[release].serving),
                 }
                 for release, weight in self.weights(record).items()
             }
@@ -324,6 +334,11 @@ class Fleet:
             for revision in record.revisions.values():
                 for replica in revision.replicas:
                     yield record, revision, replica
+
+
+def _limit(serving: Serving) -> dict[str, int]:
+    """What a replica gets at a time, where the rest waits for it in the gateway."""
+    return {} if serving.scale is None else {"limit": serving.queue}
 
 
 def key_of(ref: ResourceRef) -> str:

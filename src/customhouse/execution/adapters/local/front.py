@@ -64,7 +64,7 @@ class Front:
                 if error.errno != errno.EADDRINUSE or self._wanted_port:
                     raise
                 sock.bind(("127.0.0.1", 0))  # nobody asked for last time's port by name; another one will do
-            sock.listen(512)
+            sock.listen(4096)
         except OSError as error:
             sock.close()
             raise TargetError(

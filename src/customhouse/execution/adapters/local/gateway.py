@@ -8,16 +8,18 @@ replica's unix socket. It goes on with its last configuration when the control p
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import re
+import resource
 import socket
 import time
 from typing import Any
 
 import orjson
 
-from customhouse.execution.adapters.local import tenancy
+from customhouse.execution.adapters.local import holding, tenancy
 from customhouse.execution.adapters.local.meter import exposition, samples
 from customhouse.execution.adapters.local.routing import Replica, RoutingError, Service, Table
 from customhouse.execution.adapters.local.tenancy import DRAIN_S, PREDICTION_HEADER, REQUEST_HEADER
@@ -27,6 +29,8 @@ RELEASE_HEADER = "customhouse-release"
 HOLD_S = 10.0
 """How long a request waits for a replica when none is ready (a restart takes less than a second)."""
 MAX_HELD = 256
+MAX_CONNECTIONS = 8_192
+"""Each held request holds its client's connection; the bounds of what is held are `holding`'s."""
 ATTEMPTS = 4
 PROBE_S = 0.5
 PROBE_STARTING_S = 0.05
@@ -44,6 +48,7 @@ class Gateway:
         self.config = config
         self.table = Table()
         self.held = 0
+        self.holder = holding.Holder(float(config.get("hold_s") or holding.HOLD_S))
         self._timeout_s = float(config["timeout_s"])
         self._ids = os.urandom(6).hex()
         self._count = 0
@@ -84,6 +89,8 @@ class Gateway:
         """Numbered as it must be right: (1) choose, (2) send, (3) retry only what no worker has begun to answer."""
         headers = [(name, request.headers[name]) for name in _FORWARDED if name in request.headers]
         data = encode_request(request.method, path, (*headers, (REQUEST_HEADER, identity)), request.body)
+        if service.elastic:
+            return await self._forward_elastic(service, data, identity)
         tried: set[str] = set()
         release = ""
         for _ in range(ATTEMPTS):
@@ -105,12 +112,29 @@ class Gateway:
                 continue
             finally:
                 replica.in_flight -= 1
-            rows = found.get(PREDICTION_HEADER)
-            if rows is not None:
-                service.remember(identity, release, rows)
-            kept = tuple((name, found[name]) for name in _RETURNED if name in found)
-            return release, Response(status, body, found.get("content-type", "application/json"), kept)
-        return release, Response(503, _error("no replica is ready; try again"), headers=(("retry-after", "1"),))
+            return release, self._answer(service, release, identity, (status, found, body))
+        return release, _busy("no replica is ready; try again")
+
+    @staticmethod
+    def _answer(service: Service, release: str, identity: str, said: tuple[int, dict[str, str], bytes]) -> Response:
+        """A worker's answer for the client; its prediction is remembered."""
+        status, found, body = said
+        rows = found.get(PREDICTION_HEADER)
+        if rows is not None:
+            service.remember(identity, release, rows)
+        kept = tuple((name, found[name]) for name in _RETURNED if name in found)
+        return Response(status, body, found.get("content-type", "application/json"), kept)
+
+    async def _forward_elastic(self, service: Service, data: bytes, identity: str) -> tuple[str, Response]:
+        try:
+            replica, said = await self.holder.send(service, data, self._timeout_s)
+        except holding.Refused as error:
+            return "", _busy(str(error))
+        except TimeoutError:
+            return "", _problem(504, f"the model did not answer within {self._timeout_s:g} s")
+        except LostError:
+            return "", _problem(502, "the worker's answer broke off")
+        return replica.release, self._answer(service, replica.release, identity, said)
 
     async def _hold(self, service: Service, tried: set[str]) -> Replica | None:
         """Wait for a replica to become ready (a crash, a first start): bounded in number and time."""
@@ -159,7 +183,7 @@ class Gateway:
                 rows.extend(
                     (metric, {**labels, **extra}, value) for metric, _, extra, value in samples(traffic.to_json())
                 )
-        rows.append(("customhouse_gateway_requests_held", {}, self.held))
+        rows.append(("customhouse_gateway_requests_held", {}, self.held + self.holder.held))
         return exposition(rows)
 
     # the admin side
@@ -207,7 +231,8 @@ class Gateway:
 async def _run(gateway: Gateway, config: dict[str, Any]) -> None:
     listener = socket.socket(fileno=config["fd"])
     listener.setblocking(False)
-    public = Server(gateway.handle, max_body=config["max_body"])
+    _take_descriptors()
+    public = Server(gateway.handle, max_body=config["max_body"], max_connections=MAX_CONNECTIONS)
     admin = Server(gateway.admin, max_body=4 << 20)
     if config.get("routing"):
         gateway.table.configure(config["routing"])
@@ -225,6 +250,13 @@ async def _run(gateway: Gateway, config: dict[str, Any]) -> None:
     tenancy.say("gateway stopped")
 
 
+def _take_descriptors() -> None:
+    """As many open files as this user may have: a burst is a thousand connections."""
+    with contextlib.suppress(ValueError, OSError):
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def main(path: str) -> int:
     """Serve until told to stop."""
     config = tenancy.read_config(path)
@@ -236,6 +268,10 @@ def main(path: str) -> int:
 
 def _error(message: str) -> bytes:
     return orjson.dumps({"error": message})
+
+
+def _busy(message: str) -> Response:
+    return Response(503, _error(message), headers=(("retry-after", "1"),))
 
 
 def _problem(status: int, message: str) -> Response:

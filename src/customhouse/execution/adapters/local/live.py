@@ -10,7 +10,7 @@ from customhouse._kit.quantity import format_bytes, format_milli
 from customhouse.core.plan import Health, HealthStatus, LiveObject
 from customhouse.core.workload import MODEL_DIGEST
 from customhouse.execution.adapters.local.fleet import Fleet, key_of, replicas_of, statuses_of
-from customhouse.execution.adapters.local.records import JobRecord, ServiceRecord
+from customhouse.execution.adapters.local.records import JobRecord, RevisionRecord, ServiceRecord
 from customhouse.execution.health import health
 
 
@@ -23,7 +23,10 @@ def live_service(fleet: Fleet, record: ServiceRecord, gateway: Mapping[str, Any]
     manifest = copy.deepcopy(record.manifest)
     predictor = manifest["spec"]["predictor"]
     count = _count(record, gateway)
-    if count != predictor.get("minReplicas", 1):
+    rule = record.revisions[record.target].serving.scale
+    # What follows its requests is as declared anywhere in its range, and while it moves to where it should be.
+    inside = rule is not None and rule.bounded(count) == count
+    if not inside and count != predictor.get("minReplicas", 1):
         predictor["minReplicas"] = count
     statuses = statuses_of(gateway, record.ref)
     revision = record.revisions[record.target]
@@ -33,7 +36,7 @@ def live_service(fleet: Fleet, record: ServiceRecord, gateway: Mapping[str, Any]
     if gateway is not None:
         _show_traffic(fleet, record, gateway, predictor)
     state = _health(record, gateway)
-    return LiveObject(record.ref, manifest, state, _status(fleet, record, state, url))
+    return LiveObject(record.ref, manifest, state, _status(fleet, record, state, url, gateway))
 
 
 def _count(record: ServiceRecord, gateway: Mapping[str, Any] | None) -> int:
@@ -77,7 +80,7 @@ def _show_traffic(fleet: Fleet, record: ServiceRecord, gateway: Mapping[str, Any
 def _health(record: ServiceRecord, gateway: Mapping[str, Any] | None) -> Health:
     revision = record.revisions[record.target]
     ready = sum(replica.ready for replica in revision.replicas)
-    wanted = revision.serving.replicas
+    wanted = revision.size
     failing = next((r for r in revision.replicas if r.reason and not r.ready), None)
     if gateway is None:
         return Health(HealthStatus.PROGRESSING, "the gateway does not answer; it is being restarted")
@@ -85,6 +88,8 @@ def _health(record: ServiceRecord, gateway: Mapping[str, Any] | None) -> Health:
     if failing is not None and (failing.restarts > 1 or not record.stable or record.candidate):
         kept = f"; {record.stable} keeps the traffic" if record.stable and record.candidate else ""
         return Health(HealthStatus.DEGRADED, f"{failing.id}: {failing.reason}{kept}")
+    if revision.serving.scale is not None and record.target == record.stable:
+        return _elastic_health(record, revision, ready, gateway)
     if ready < wanted:
         return Health(HealthStatus.PROGRESSING, f"{ready} of {wanted} replicas are ready")
     # One that is declared whole (no canary share) is about to become stable at the next tick: not yet what is declared.
@@ -93,7 +98,51 @@ def _health(record: ServiceRecord, gateway: Mapping[str, Any] | None) -> Health:
     return Health(HealthStatus.HEALTHY, f"{ready} of {wanted} replicas are ready")
 
 
-def _status(fleet: Fleet, record: ServiceRecord, state: Health, url: str) -> dict[str, Any]:
+def _elastic_health(record: ServiceRecord, revision: RevisionRecord, ready: int, gateway: Mapping[str, Any]) -> Health:
+    """Of a release that was ready once and follows its requests: fewer replicas than at another time are no fault."""
+    rule, wanted = revision.serving.scale, revision.size
+    if not wanted:
+        if revision.fault:
+            return Health(HealthStatus.DEGRADED, f"scaled to zero; its last start failed: {revision.fault}")
+        return Health(HealthStatus.HEALTHY, "scaled to zero; the next request starts a replica")
+    waiting = load_of(gateway, record).get("inside", 0)
+    if rule is not None and ready < rule.minimum:
+        return Health(HealthStatus.PROGRESSING, f"{ready} of {wanted} replicas are ready, at least {rule.minimum}")
+    if not ready:
+        return Health(
+            HealthStatus.HEALTHY, f"starting from zero: 0 of {wanted} replicas are ready, {waiting} requests wait"
+        )
+    return Health(HealthStatus.HEALTHY, f"{ready} of {wanted} replicas are ready, as its requests ask for")
+
+
+def load_of(gateway: Mapping[str, Any] | None, record: ServiceRecord) -> Mapping[str, Any]:
+    """What the gateway says of the load of the declared release; empty when it says nothing."""
+    service = (gateway or {}).get("services", {}).get(key_of(record.ref), {"revisions": {}})
+    found: Mapping[str, Any] = service["revisions"].get(record.target, {}).get("load", {})
+    return found
+
+
+def _scale_status(record: ServiceRecord, gateway: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What scales it, for who asks why there are so many, or none."""
+    revision = record.revisions[record.target]
+    rule = revision.serving.scale
+    if rule is None:
+        return {}
+    return {
+        "scale": {
+            "wanted": revision.size,
+            "min": rule.minimum,
+            "max": rule.maximum,
+            "metric": rule.metric,
+            "target": rule.target,
+            "requests": load_of(gateway, record).get("inside"),
+        }
+    }
+
+
+def _status(
+    fleet: Fleet, record: ServiceRecord, state: Health, url: str, gateway: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """KServe's status words, and under `local` what only this target knows."""
     condition = {"type": "Ready", "status": "True" if state.status is HealthStatus.HEALTHY else "False"}
     return {
@@ -103,6 +152,7 @@ def _status(fleet: Fleet, record: ServiceRecord, state: Health, url: str) -> dic
         "local": {
             "stable": record.stable,
             "candidate": record.candidate,
+            **_scale_status(record, gateway),
             "replicas": [
                 {
                     "id": replica.id,

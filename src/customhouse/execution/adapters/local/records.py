@@ -12,6 +12,7 @@ import orjson
 
 from customhouse._kit.durable import sync_folder
 from customhouse.core.errors import StateError
+from customhouse.core.kpa import ScaleRule
 from customhouse.core.resource import ResourceRef
 from customhouse.execution.adapters.local.processes import Identity
 from customhouse.execution.objects import Serving
@@ -48,6 +49,36 @@ class RevisionRecord:
 
     serving: Serving
     replicas: list[Replica] = field(default_factory=list)
+    wanted: int | None = None
+    """Replicas that its load asks for, once it was ready; None where it does not scale by load, and until then."""
+    fault: str = ""
+    """Why the last start from zero failed; kept at zero, where no replica is left to say so."""
+
+    @property
+    def size(self) -> int:
+        """Replicas that should run now."""
+        rule = self.serving.scale
+        if rule is None:
+            return self.serving.replicas
+        return rule.bounded(max(1, rule.initial, rule.activation) if self.wanted is None else self.wanted)
+
+    def to_json(self) -> dict[str, Any]:
+        """What is kept."""
+        return {
+            "serving": dataclasses.asdict(self.serving),
+            "replicas": [replica.to_json() for replica in self.replicas],
+            "wanted": self.wanted,
+            "fault": self.fault,
+        }
+
+    @classmethod
+    def from_json(cls, document: Any) -> RevisionRecord:
+        """The inverse."""
+        given = dict(document["serving"])
+        if given.get("scale") is not None:
+            given["scale"] = ScaleRule(**given["scale"])
+        replicas = [Replica.from_json(item) for item in document["replicas"]]
+        return cls(Serving(**given), replicas, document.get("wanted"), document.get("fault", ""))
 
 
 @dataclass(slots=True)
@@ -78,13 +109,7 @@ class ServiceRecord:
             "stable": self.stable,
             "candidate": self.candidate,
             "shifted": self.shifted,
-            "revisions": {
-                release: {
-                    "serving": dataclasses.asdict(revision.serving),
-                    "replicas": [replica.to_json() for replica in revision.replicas],
-                }
-                for release, revision in self.revisions.items()
-            },
+            "revisions": {release: revision.to_json() for release, revision in self.revisions.items()},
         }
 
     @classmethod
@@ -97,10 +122,7 @@ class ServiceRecord:
             candidate=document["candidate"],
             shifted=document["shifted"],
             revisions={
-                release: RevisionRecord(
-                    Serving(**revision["serving"]), [Replica.from_json(item) for item in revision["replicas"]]
-                )
-                for release, revision in document["revisions"].items()
+                release: RevisionRecord.from_json(revision) for release, revision in document["revisions"].items()
             },
         )
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from customhouse.execution.adapters.local.holding import Load, Places
 from customhouse.execution.adapters.local.meter import Traffic
 from customhouse.execution.adapters.local.wire import Channel, LostError, encode_request, open_channel
 
@@ -106,10 +107,14 @@ class Revision:
         self.weight = 0
         self.current = 0
         self.replicas: dict[str, Replica] = {}
+        self.load = Load()
+        self.places = Places(self.pick)
 
-    def pick(self, without: set[str]) -> Replica | None:
-        """The ready replica with the fewest requests in flight."""
-        ready = [r for r in self.replicas.values() if r.ready and r.id not in without]
+    def pick(self, without: set[str], limit: int = 0) -> Replica | None:
+        """The ready replica with the fewest requests in flight, and fewer than `limit` (0: any number)."""
+        ready = [
+            r for r in self.replicas.values() if r.ready and r.id not in without and (not limit or r.in_flight < limit)
+        ]
         if not ready:
             return None
         best = min(ready, key=lambda replica: replica.in_flight)
@@ -126,6 +131,22 @@ class Service:
         self.traffic: OrderedDict[str, Traffic] = OrderedDict()
         self._predictions: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self._waiters: set[asyncio.Future[None]] = set()
+
+    @property
+    def elastic(self) -> bool:
+        """Whether it scales by its requests, which then wait for a place in their order."""
+        return any(revision.places.limit for revision in self.revisions.values())
+
+    def assign(self) -> Revision | None:
+        """The revision whose turn it is by weight, ready or not: its requests are what wakes it."""
+        able = [r for r in self.revisions.values() if r.weight > 0]
+        for revision in able:
+            revision.current += revision.weight
+        if not able:
+            return None
+        chosen = max(able, key=lambda revision: revision.current)
+        chosen.current -= sum(revision.weight for revision in able)
+        return chosen
 
     def choose(self, tried: set[str]) -> Replica | None:
         """A replica by smooth weighted round robin over revisions; another revision only when the chosen has none.
@@ -200,6 +221,8 @@ class Service:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
+        for revision in self.revisions.values():
+            revision.places.hand_out()
 
     async def changed(self, timeout_s: float) -> None:
         """Wait until a replica became ready or weights changed, at most `timeout_s`."""
@@ -216,6 +239,7 @@ class Service:
             "revisions": {
                 release: {
                     "weight": revision.weight,
+                    "load": revision.load.to_json(),
                     "replicas": {
                         replica.id: {"ready": replica.ready, "failures": replica.failures, "status": replica.status}
                         for replica in revision.replicas.values()
@@ -242,7 +266,8 @@ class Table:
     def configure(self, document: Mapping[str, Any]) -> None:
         """Take a whole routing at once.
 
-        `{"services": {key: {"revisions": {release: {"weight": percent, "replicas": {id: socket}}}}}}`.
+        `{"services": {key: {"revisions": {release: {"weight": percent, "replicas": {id: socket}, "limit": n}}}}}`;
+        with a limit, which says how many requests a replica gets at a time, they wait in order until one has a place.
 
         Replicas that stay keep their connections; those that go get no new request, and what they are answering is
         finished. Raises RoutingError before anything has changed.
@@ -255,6 +280,8 @@ class Table:
                 weight = spec["weight"]
                 if type(weight) is not int or not 0 <= weight <= 100:
                     raise RoutingError(f"{key}: weight {weight!r} of {release} is not 0 to 100")
+                if type(spec.get("limit", 0)) is not int or spec.get("limit", 0) < 0:
+                    raise RoutingError(f"{key}: limit {spec['limit']!r} of {release} is no number of requests")
                 if not all(isinstance(path, str) for path in spec["replicas"].values()):
                     raise RoutingError(f"{key}: a replica's socket is not a path")
         for key in [key for key in self.services if key not in wanted]:
@@ -266,6 +293,7 @@ class Table:
         self._drop(service.revisions.pop(release) for release in list(service.revisions) if release not in wanted)
         for release, spec in wanted.items():
             revision = service.revisions.setdefault(release, Revision(release))
+            revision.places.limit = spec.get("limit", 0)
             if revision.weight != spec["weight"]:
                 revision.weight, revision.current = spec["weight"], 0
             for identity in [i for i in revision.replicas if i not in spec["replicas"]]:
@@ -279,6 +307,7 @@ class Table:
     @staticmethod
     def _drop(revisions: Any) -> None:
         for revision in revisions:
+            revision.places.release()
             for replica in revision.replicas.values():
                 replica.close()
 

@@ -30,10 +30,12 @@ from customhouse.core.resource import Manifest, ResourceRef
 from customhouse.execution.adapters.local import measure, processes
 from customhouse.execution.adapters.local.fleet import Fleet, key_of
 from customhouse.execution.adapters.local.front import Front
+from customhouse.execution.adapters.local.holding import HOLD_S
 from customhouse.execution.adapters.local.jobs import Jobs, SecretProvider
 from customhouse.execution.adapters.local.live import live_job, live_service
 from customhouse.execution.adapters.local.places import Places
 from customhouse.execution.adapters.local.records import Records, write_atomic
+from customhouse.execution.adapters.local.scaling import Scaling
 
 TICK_S = 0.1
 _ROTATE_S = 30.0
@@ -64,6 +66,8 @@ class LocalSettings:
     """The largest request in bytes."""
     request_timeout_s: float = 60.0
     """How long the gateway waits for a worker's answer."""
+    hold_s: float = HOLD_S
+    """How long it holds a request to a service that scales by its requests until a replica has a place for it."""
 
 
 class LocalTarget:
@@ -92,12 +96,14 @@ class LocalTarget:
             "lease_s": settings.lease_s,
             "max_body": settings.max_body,
             "timeout_s": settings.request_timeout_s,
+            "hold_s": settings.hold_s,
             "checker": list(settings.checker),
         }
         self._volumes: dict[str, Path] = {}
         self._images: dict[str, Path] = {}
         self.configure(settings.volumes, settings.images)
         self._fleet = Fleet(self._records, self._places, self._volumes, clock, limits)
+        self._scaling = Scaling(self._fleet, self._records, clock)
         self._jobs = Jobs(
             self._records, self._places, self._volumes, self._images, provider=settings.secrets, limits=limits
         )
@@ -242,6 +248,7 @@ class LocalTarget:
             self._gateway = self._front.state()
             self._fleet.watch(self._gateway)
             self._fleet.advance()
+            self._scaling.tick(self._gateway)
             if self._front.push(self._fleet.routing()):
                 self._fleet.end_retired()
             if self._fleet.has_due():

@@ -85,7 +85,7 @@ def bind_unix(path: str) -> Any:
     Path(temporary).unlink(missing_ok=True)
     sock.bind(temporary)
     os.chmod(temporary, 0o600)
-    sock.listen(512)
+    sock.listen(4096)
     sock.setblocking(False)
     # Renamed into place only when it listens, so nobody ever connects to a socket that refuses.
     os.replace(temporary, path)

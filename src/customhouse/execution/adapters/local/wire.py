@@ -20,6 +20,8 @@ MAX_HEAD = 16 * 1024
 MAX_HEADERS = 64
 MAX_CONNECTIONS = 512
 MAX_PIPELINED = 8
+_BACKLOG = 4096
+"""Connections that wait to be taken; the kernel's own bound (`somaxconn`) is the same."""
 MAX_RESPONSE = 64 << 20
 RECEIVE_S = 30.0
 """A request must be complete this long after its first byte; slower senders are cut off."""
@@ -97,9 +99,10 @@ class _TooLargeError(Exception):
 class Server:
     """Serves `handler` on listening sockets until `drain`. Limits: connections, head, body, time to receive."""
 
-    def __init__(self, handler: Handler, *, max_body: int) -> None:
+    def __init__(self, handler: Handler, *, max_body: int, max_connections: int = MAX_CONNECTIONS) -> None:
         self.handler = handler
         self.max_body = max_body
+        self.max_connections = max_connections
         self.connections: set[_Connection] = set()
         self.draining = False
         self._servers: list[asyncio.Server] = []
@@ -107,7 +110,7 @@ class Server:
     async def listen(self, sock: object) -> None:
         """Accept on a bound and listening socket (loopback or unix)."""
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: _Connection(self), sock=sock, backlog=512)  # type: ignore[call-overload]
+        server = await loop.create_server(lambda: _Connection(self), sock=sock, backlog=_BACKLOG)  # type: ignore[call-overload]
         self._servers.append(server)
 
     async def drain(self, timeout_s: float) -> None:
@@ -152,7 +155,7 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or refuse it when there are too many."""
         self._transport = cast("asyncio.Transport", transport)
-        if len(self._server.connections) >= MAX_CONNECTIONS:
+        if len(self._server.connections) >= self._server.max_connections:
             self._refuse(503, "too many connections")
             return
         self._server.connections.add(self)
