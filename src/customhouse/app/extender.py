@@ -15,12 +15,13 @@ from customhouse._kit.clock import Clock
 from customhouse.app import wiring
 from customhouse.app.admission_context import state_of
 from customhouse.app.extender_prices import NodePrices
+from customhouse.app.extender_tally import Tally
 from customhouse.app.extender_wire import filter_result, preemption_result, priorities, read_arguments
 from customhouse.app.governance import Governance, governance
 from customhouse.app.in_force import InForce, in_force
 from customhouse.app.settings import Settings
 from customhouse.app.tiering import TIER, judged_tier
-from customhouse.core.errors import CustomhouseError, DeclarationError
+from customhouse.core.errors import CustomhouseError, DeclarationError, SourceError
 from customhouse.core.resource import Declaration, Location, Manifest, ResourceRef
 from customhouse.execution.extender import Filtered, Placer, PodNeeds, TierPlacing
 from customhouse.execution.extender_nodes import NODES, PODS, NodeFacts, Occupancy, requests_of
@@ -75,6 +76,7 @@ class Extending:
         self._seen, self._read_at = "", 0.0
         self._stops: list[Callable[[], None]] = []
         self.occupancy = Occupancy(clock)
+        self.tally = Tally(clock)
         self.problem = ""
         """Why the newest rules could not be taken over."""
         self.generation = self._read(1)
@@ -109,6 +111,8 @@ class Extending:
             self._seen = seen
             generation = self._read(self.generation.number + 1)
         except CustomhouseError as error:
+            if isinstance(error, SourceError):
+                self._seen = ""  # a repository that was out of reach, or busy, is asked again
             self._refuse(str(error))
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the new ones, those in force go on
             self._refuse(f"{type(error).__name__}: {error}")
@@ -157,12 +161,15 @@ class Extending:
     def filter(self, body: bytes) -> tuple[bytes, int, int]:
         """The answer to a filter call, and how many nodes are left and forbidden. Raises UsageError."""
         asked = read_arguments(body, eviction=False)
+        tier = ""
         try:
-            found = self._placer.filter(self._needs(asked.pod), asked.names)
+            needs = self._needs(asked.pod)
+            tier, found = needs.tier.name, self._placer.filter(needs, asked.names)
         except DeclarationError as error:
             # What cannot be read cannot be held against a rule, so it goes nowhere; the pod's events say why.
             reason = f"the pod cannot be read: {error}"
             found = Filtered((), dict.fromkeys(asked.names, reason), {})
+        self.tally.note(asked.pod, tier, found)
         return filter_result(found), len(found.left), len(found.forbidden)
 
     def prioritise(self, body: bytes) -> bytes:

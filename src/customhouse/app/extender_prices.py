@@ -22,6 +22,7 @@ from customhouse.observability.prices import ON_DEMAND, PREEMPTIBLE
 from customhouse.observability.rates import GIB, VCPU, RateCard
 
 _GIB = 2**30
+_WHOLE, _PRODUCT = "nvidia.com/gpu", "nvidia.com/gpu.product"
 
 
 class NodePrices:
@@ -30,6 +31,8 @@ class NodePrices:
     def __init__(self, governing: Governance, now: datetime) -> None:
         self._governing = governing
         self._known: dict[object, float | None] = {}
+        self.doubted: dict[str, str] = {}
+        """A node of each sort that says more than its machine has, and what it says."""
         configuration = governing.configuration
         self.warning = ""
         """Why prices should not be relied on: they are old, or the book has none for the region."""
@@ -48,17 +51,33 @@ class NodePrices:
 
     def __call__(self, node: NodeFacts) -> float | None:
         """Pico-units of the currency an hour, a statistic for comparing nodes; None without a price, or an old one."""
-        if self.warning:
+        if self.warning or node.problem:
             return None
         key = node.sort
         if key not in self._known:
             if len(self._known) > 10_000:
                 self._known.clear()
+                self.doubted.clear()
             try:
-                self._known[key] = self._price(node)
+                self._known[key] = None if self._doubted(node) else self._price(node)
             except PriceError:  # a cloud or region that the book does not have
                 self._known[key] = None
         return self._known[key]
+
+    def _doubted(self, node: NodeFacts) -> bool:
+        """Whether it says that it has more whole accelerators than the price book knows of its machine.
+
+        Its share of the price would be too small, and draw pods to devices that are not there.
+        """
+        said = node.amounts.get(_WHOLE, 0)
+        if not said or not node.machine or "-SHARED" in node.labels.get(_PRODUCT, "").upper():
+            return False  # time slices are counted as devices, and say so in the product
+        configuration, book = self._governing.configuration, self._governing.book
+        shape = book.shape(node.provider or configuration.provider, node.machine)
+        if shape is None or said <= shape.devices:
+            return False
+        self.doubted[node.name] = f"says {said} {_WHOLE}; a {node.machine} has {shape.devices}"
+        return True
 
     def _price(self, node: NodeFacts) -> float | None:
         configuration = self._governing.configuration

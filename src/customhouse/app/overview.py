@@ -163,6 +163,8 @@ class Overview:
     drift: tuple[Mapping[str, Any], ...] = field(default=())
     cluster: Mapping[str, Any] = field(default_factory=dict)
     """Where the target is a cluster: what is waiting, drifting, kept and blocked (`app.clusterkeeping`)."""
+    scheduling: Mapping[str, Any] = field(default_factory=dict)
+    """Where `up` runs the scheduler's extender, or proposes node pools: what they say (`app.extender_child`)."""
 
     def to_json(self) -> dict[str, Any]:
         """The JSON of `/api/v1/overview` and `customhouse status -o json`."""

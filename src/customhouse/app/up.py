@@ -11,12 +11,12 @@ from customhouse.app import board, wiring
 from customhouse.app.auditing_background import AuditWatch
 from customhouse.app.controlplane import ControlPlane
 from customhouse.app.driftnotices import DriftNotices
-from customhouse.app.extender_child import ExtenderWatch
 from customhouse.app.interruptions import Interruptions
 from customhouse.app.optimiser import Optimiser
 from customhouse.app.overview import Overview
 from customhouse.app.policynotices import PolicyNotices
 from customhouse.app.protections import ProtectionWatch
+from customhouse.app.schedule_watch import ScheduleWatch
 from customhouse.app.snapshot import Publisher
 from customhouse.app.statusfile import write_problem, write_status
 from customhouse.app.vulnwatch_loop import VulnerabilityWatch
@@ -99,7 +99,8 @@ def run(
     optimiser, publisher, watch, audit = Optimiser(plane), Publisher(plane), ProtectionWatch(plane), AuditWatch(plane)
     notices, vulnerable = PolicyNotices(plane), VulnerabilityWatch(plane, audit.live)
     drift, taken = DriftNotices(plane, wiring.alert_post), Interruptions(plane)
-    live.beside = lambda: "".join(one.metrics() for one in (audit, notices, vulnerable, drift, taken))
+    schedule = ScheduleWatch(plane)
+    live.beside = lambda: "".join(one.metrics() for one in (audit, notices, vulnerable, drift, taken, schedule))
     told, noticed, warned, seen, show_at = "", "", "", -1, 0.0
     while not stop.is_set():
         pause = PULSE_S
@@ -107,15 +108,15 @@ def run(
             plane.step()
             taken.step()
             _propose(plane, optimiser)
-            for one in (publisher, watch, audit, notices, vulnerable):
+            for one in (publisher, watch, audit, notices, vulnerable, schedule):
                 one.step()
-            beside = (publisher, watch, audit, notices, vulnerable, drift, taken)
+            beside = (publisher, watch, audit, notices, vulnerable, drift, taken, schedule)
             plane.problem = "; ".join(filter(None, [plane.problem, *(one.problem for one in beside)]))
             if plane.rollouts.walks():
                 pause = WALKING_PULSE_S
             now, changes = plane.clock.monotonic(), plane.changes + plane.outbox.delivered
             if changes != seen or now >= show_at:
-                picture = taken.shown(board.overview(plane))
+                picture = schedule.shown(taken.shown(board.overview(plane)))
                 drift.step(picture.cluster)
                 if live.show(picture):
                     write_status(plane.settings, picture)
@@ -144,6 +145,7 @@ def run(
     audit.stop()
     drift.stop()
     taken.stop()
+    schedule.stop()
 
 
 def _halted(plane: ControlPlane, error: Exception) -> str:

@@ -32,6 +32,8 @@ NAMES = ("customhouse-extender.customhouse-system.svc", "localhost", "127.0.0.1"
     help="Answer clients with a certificate of these authorities alone; default: our own, see --print-configuration.",
 )
 @click.option("--kubeconfig", metavar="FILE", help="The cluster (default: KUBECONFIG, the pod's own, ~/.kube/config).")
+@click.option("--context", help="The context of the kubeconfig.")
+@click.option("--with-parent", is_flag=True, hidden=True, help="End when the process that started it has ended.")
 @click.option("--url", help="Address in the printed configuration, instead of the Service's.")
 @click.option("--scheduler-name", default="default-scheduler", show_default=True, help="In the printed configuration.")
 @click.option(
@@ -49,6 +51,8 @@ def serve(
     ca: str | None,
     client_ca: str | None,
     kubeconfig: str | None,
+    context: str | None,
+    with_parent: bool,
     url: str | None,
     scheduler_name: str,
     print_configuration: bool,
@@ -60,6 +64,7 @@ def serve(
     placed without it.
     """
     import json
+    import os
     import sys
     from dataclasses import replace
 
@@ -89,9 +94,11 @@ def serve(
 
     place = repo if repo is None or "://" in repo else str(Path(repo).absolute())
     extending = Extending(settings, place, time, tell)
-    with wiring.cluster(settings, Path(kubeconfig) if kubeconfig else None) as cluster:
+    parent = os.getppid()
+    with wiring.cluster(settings, Path(kubeconfig) if kubeconfig else None, context) as cluster:
         extending.follow(cluster)
-        face = ExtenderFace(extending, certificates, time, tell)
+        goes_on = (lambda: os.getppid() == parent) if with_parent else (lambda: True)
+        face = ExtenderFace(extending, certificates, time, tell, settings.state, goes_on)
         face.run(host, port, lambda found: talk(settings, f"extender on https://{host}:{found}; Ctrl-C ends"))
         extending.close()
     return 0

@@ -46,6 +46,7 @@ def status(ctx: click.Context, output: str, settings: Settings) -> None:
             if row.get("vulnerabilities"):
                 write_text(f"{row['name']} {row['version']} has {row['vulnerabilities']}")
         _cluster(found.get("cluster") or {})
+        _scheduling(found.get("scheduling") or {})
         costs = found["costs"]
         if costs is not None:
             month = f"{costs['month_low']} to {costs['month_high']}"
@@ -86,6 +87,24 @@ def _cluster(found: Mapping[str, Any]) -> None:
         write_text(f"undeclared: {_where(item)}{_named(item)} is in a declared namespace")
     if found["blocked"]:
         write_text(f"nothing is deleted: {found['blocked']}")
+
+
+def _scheduling(found: Mapping[str, Any]) -> None:
+    """What the scheduler's extender did."""
+    told = found.get("extender")
+    if not told:
+        return
+    calls = sum(number for codes in told["calls"].values() for number in codes.values())
+    known = f"{plural(told['nodes'], 'node')}, {plural(told['reservations'], 'reservation')}"
+    write_text(f"extender: {plural(calls, 'call')}, {known}, {plural(told['pending'], 'pod')} without a node")
+    for row in told["tiers"]:
+        asked = f"asked for {plural(row['asked'], 'pod')}" if row["asked"] else "not asked for"
+        write_text(f"extender: tier {row['tier'] or 'unknown'}: {asked}, no node left for {row['emptied']}")
+    for row in told["without"][:10]:
+        why = "; ".join(f"{item['reason']} ({plural(item['nodes'], 'node')})" for item in row["reasons"][:2])
+        write_text(f"extender: no node was left for {row['pod']}: {why}")
+    for text in told["doubted"][:10]:
+        write_text(f"extender: node {text}")
 
 
 def _where(item: Mapping[str, Any]) -> str:

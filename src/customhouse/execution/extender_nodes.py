@@ -381,6 +381,17 @@ class Occupancy:
                 self._remove(uid)
 
     @property
+    def assumed(self) -> int:
+        """How many reservations stand: pods that were scored, and not seen bound yet."""
+        with self.lock:
+            return sum(until is not None for _, until in self._where.values())
+
+    def unreadable(self) -> tuple[str, ...]:
+        """What nodes say that cannot be read, as `NAME: what`."""
+        with self.lock:
+            return tuple(f"{name}: {state.facts.problem}" for name, state in self.nodes.items() if state.facts.problem)
+
+    @property
     def synced(self) -> bool:
         """Whether both watches have told what exists."""
         return len(self._synced) == len(self._retold)

@@ -16,10 +16,13 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from customhouse._kit.clock import Clock
+from customhouse._kit.clock import Clock, to_rfc3339
 from customhouse.app.admission_certificates import Certificates
 from customhouse.app.extender import Extending, Tell
+from customhouse.app.extender_status import write_extender_status
 from customhouse.core.errors import CustomhouseError, TargetError, UsageError
 from customhouse.server.admission_http import Connection, Connections, Request
 
@@ -49,6 +52,18 @@ class Measures:
         self.seconds += seconds
         self.buckets[bisect_left(BUCKETS, seconds)] += 1
 
+    def within(self) -> dict[str, float | None]:
+        """Seconds within which so many of a hundred calls were answered, as bounds of the buckets; None: above all."""
+        whole, found = sum(self.buckets), dict[str, float | None]()
+        for name, part in (("p50", 0.5), ("p99", 0.99)):
+            running = 0
+            for bound, count in zip((*BUCKETS, None), self.buckets, strict=True):
+                running += count
+                if whole and running >= part * whole:
+                    found[name] = bound
+                    break
+        return found
+
     def text(self, gauges: dict[str, tuple[str, float]]) -> str:
         """Prometheus text format 0.0.4; `gauges` are (help, value) by name."""
         name = "customhouse_extender"
@@ -76,7 +91,18 @@ class Measures:
 class ExtenderFace:
     """Answers HTTP for one `Extending`."""
 
-    def __init__(self, extending: Extending, certificates: Certificates, clock: Clock, tell: Tell) -> None:
+    def __init__(
+        self,
+        extending: Extending,
+        certificates: Certificates,
+        clock: Clock,
+        tell: Tell,
+        state: Path | None = None,
+        goes_on: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`state`: where its status is written. It ends by itself when `goes_on` says so."""
+        self._state, self._goes_on = state, goes_on
+        self._written: object = None
         self._extending, self._certificates, self._clock, self._tell = extending, certificates, clock, tell
         self._connections = Connections(self, clock.monotonic)
         self._measures = Measures()
@@ -105,6 +131,9 @@ class ExtenderFace:
                 self._connections.sweep()
                 self._look_at_certificates()
                 self._say_readiness()
+                self._write_status()
+                if not self._goes_on():
+                    break
                 await asyncio.to_thread(self._extending.look)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), LOOK_S)
@@ -150,6 +179,44 @@ class ExtenderFace:
         if bool(found) != bool(self._unready):
             self._tell("not-ready" if found else "ready", {"problem": found})
         self._unready = found
+
+    def _write_status(self) -> None:
+        if self._state is None:
+            return
+        try:
+            write_extender_status(self._state, self.status())
+        except OSError as error:
+            if self._written != str(error):
+                self._written = str(error)
+                self._tell("status-not-written", {"problem": str(error)})
+
+    def status(self) -> dict[str, Any]:
+        """What `up`, `status` and `doctor` show of it."""
+        extending = self._extending
+        generation, occupancy = extending.generation, extending.occupancy
+        calls: dict[str, dict[str, int]] = {}
+        for (path, code), number in sorted(self._measures.answers.items()):
+            calls.setdefault(path.strip("/"), {})[str(code)] = number
+        return {
+            "at": to_rfc3339(self._clock.now()),
+            "port": self.port,
+            "problem": extending.ready(),
+            "revision": generation.revision or "",
+            "rules": extending.problem or generation.unsure,
+            "prices": generation.prices.warning,
+            "unpriced": generation.prices.unpriced,
+            "certificate_ends": to_rfc3339(self._certificates.ends),
+            "calls": calls,
+            "within": self._measures.within(),
+            "nodes": len(occupancy.nodes),
+            "doubted": [
+                *occupancy.unreadable()[:10],
+                *(f"{name} {text}" for name, text in list(generation.prices.doubted.items())[:10]),
+            ],
+            "reservations": occupancy.assumed,
+            "pending": len(occupancy.pending()),
+            **extending.tally.to_json(),
+        }
 
     # requests
     def handle(self, request: Request) -> None:
@@ -209,6 +276,8 @@ class ExtenderFace:
             "ready": ("0 while calls are refused, and the scheduler goes on without.", float(not problem)),
             "rules_current": ("0 while the newest rules could not be taken over.", float(not self._extending.problem)),
             "prices_current": ("0 while nodes are scored without prices.", float(not generation.prices.warning)),
+            "reservations": ("Pods that were scored, and not seen bound yet.", float(occupancy.assumed)),
+            "doubted": ("Nodes that say what cannot be.", float(len(generation.prices.doubted))),
             "unpriced": ("Sorts of nodes without a price.", float(generation.prices.unpriced)),
             "nodes": ("Nodes that are known.", float(len(occupancy.nodes))),
             "pending": ("Pods that no node was found for.", float(len(occupancy.pending()))),

@@ -15,7 +15,7 @@ from customhouse.app.extender_configuration import certificates_of, scheduler_co
 from customhouse.app.extender_spec import Interruption, interruption_factor
 from customhouse.app.settings import Settings
 from customhouse.core.cluster import ClusterEvent, EventKind
-from customhouse.core.errors import ConfigError
+from customhouse.core.errors import ConfigError, SourceError
 from customhouse.execution.extender_nodes import NODES, PODS, facts_of
 
 NOW = datetime(2026, 9, 1, tzinfo=UTC)
@@ -80,7 +80,7 @@ def test_a_tier_is_granted_by_namespace_and_not_by_a_label(world: World) -> None
 
 def test_a_claim_of_devices_is_held_to_the_classes_of_a_tier(world: World) -> None:
     product = {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
-    world.know(node("h100", "p5.48xlarge", **product), node("plain", "m7i.xlarge"))
+    world.know(node("h100", "p5.48xlarge", False, **product), node("plain", "m7i.xlarge"))
     claim = [{"name": "gpu", "resourceClaimTemplateName": "h100"}]
     assert world.left("elsewhere", "standard", "h100", "plain") == ["h100", "plain"]
     assert world.left("elsewhere", "standard", "h100", "plain", resourceClaims=claim) == []
@@ -120,10 +120,10 @@ def test_a_node_is_priced_as_its_machine_or_by_its_parts_or_not_at_all(world: Wo
     assert whole is not None
     assert parts is not None
     assert 0.5 < parts / whole < 2
-    odd = node("c", "of-my-own", **{"nvidia.com/gpu.product": "Nobody-Knows-9000"})
+    odd = node("c", "of-my-own", False, **{"nvidia.com/gpu.product": "Nobody-Knows-9000"})
     odd["status"]["allocatable"]["nvidia.com/gpu"] = "1"
     assert prices(facts_of(odd)) is None
-    assert prices(facts_of(node("d", "m7i.xlarge", **{"topology.kubernetes.io/region": "mars-1"}))) is None
+    assert prices(facts_of(node("d", "m7i.xlarge", False, **{"topology.kubernetes.io/region": "mars-1"}))) is None
     assert prices.unpriced == 2
 
 
@@ -166,3 +166,45 @@ def test_the_printed_configuration_never_shows_a_key(world: World) -> None:
     again = certificates_of(world.settings, ("localhost",), None, None, NOW + timedelta(days=200))[1]
     assert again is not None
     assert again.certificate.read_bytes() == client.certificate.read_bytes()
+
+
+def test_a_node_that_says_more_than_its_machine_has_is_taken_last_and_told(world: World) -> None:
+    """Its share of the price would be half of what it is, and the devices are not there."""
+    a10g = {"nvidia.com/gpu.product": "NVIDIA-A10G"}
+    nodes = [node(name, "g5.12xlarge", False, **a10g) for name in ("honest", "lies", "shares", "negative")]
+    for item, said in zip(nodes, ("4", "8", "16", "-4"), strict=True):
+        item["status"]["allocatable"] |= {"cpu": "48", "memory": "192Gi", "nvidia.com/gpu": said}
+    nodes[2]["metadata"]["labels"]["nvidia.com/gpu.product"] = "NVIDIA-A10G-SHARED"
+    world.know(*nodes)
+    prices = world.extending.generation.prices
+    found = {item["metadata"]["name"]: prices(facts_of(item)) for item in nodes}
+    assert found["honest"] is not None
+    assert found["honest"] == found["shares"]
+    assert found["lies"] is None
+    assert found["negative"] is None
+    assert prices.doubted == {"lies": "says 8 nvidia.com/gpu; a g5.12xlarge has 4"}
+    assert "negative: allocatable nvidia.com/gpu" in world.extending.occupancy.unreadable()[0]
+    pod = {
+        "metadata": {"namespace": "x", "uid": "1"},
+        "spec": {"containers": [{"resources": {"requests": {"nvidia.com/gpu": "1"}}}]},
+    }
+    body = json.dumps({"Pod": pod, "NodeNames": ["honest", "lies", "negative"]}).encode()
+    scores = {item["Host"]: item["Score"] for item in json.loads(world.extending.prioritise(body))}
+    assert scores["honest"] > scores["lies"]
+    assert scores["honest"] > scores["negative"]
+
+
+def test_a_repository_that_was_busy_is_asked_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = world.extending.generation.number
+    read = world.extending._read
+
+    def busy(number: int) -> Any:
+        raise SourceError("cannot lock ref")
+
+    monkeypatch.setattr(world.extending, "_read", busy)
+    world.file.write_text(RULES + "  definitions: {standard: {spot: forbidden}}\n")
+    world.extending.look()
+    assert "cannot lock ref" in world.extending.problem
+    monkeypatch.setattr(world.extending, "_read", read)
+    world.extending.look()
+    assert (world.extending.problem, world.extending.generation.number) == ("", before + 1)
