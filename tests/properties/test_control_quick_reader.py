@@ -104,6 +104,14 @@ def test_real_manifests_are_read_quickly_and_right(shared_data: Path) -> None:
     assert understood / read > 0.95
 
 
+def test_places_in_real_manifests_are_those_of_the_whole_reader(shared_data: Path) -> None:
+    files = [path for path in sorted((shared_data / "manifests").rglob("*.y*ml")) if path.stat().st_size < 20_000]
+    understood = [text for text in (path.read_text() for path in files[::12]) if quick_documents(text) is not None]
+    assert len(understood) > 30
+    for text in understood:
+        one_by_one(text)
+
+
 edits = st.tuples(
     st.sampled_from(["insert", "delete", "indent", "copy", "cut"]), st.integers(0, 10_000), st.integers(0, 200)
 )

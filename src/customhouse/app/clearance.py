@@ -44,7 +44,7 @@ from customhouse.core.decision import Decision, Point, Verdict, overall
 from customhouse.core.errors import CannotDecideError, DeclarationError
 from customhouse.core.facts import Facts
 from customhouse.core.forge import Review
-from customhouse.core.podsets import pod_sets
+from customhouse.core.podsets import pod_sets, remembering
 from customhouse.core.ports import PolicyEngine
 from customhouse.core.resource import Declaration, ResourceRef
 from customhouse.core.workload import workload
@@ -161,6 +161,10 @@ class Clearance:
 
         Raises CannotDecideError (or a subclass) when anything that a rule needs is not known: the gate stays shut.
         """
+        with remembering():  # prices, evidence and Facts all ask what pods an object has
+            return self._judge(question)
+
+    def _judge(self, question: Question) -> Judgement:
         governing, revision = question.governing, question.revision
         # 1. The revision: who wrote it, and whether that could be found out.
         if governing.configuration.require_signed_commits and revision is not None:

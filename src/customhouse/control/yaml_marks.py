@@ -6,9 +6,11 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from typing import Literal
 
 from customhouse.control import yaml_nodes
 from customhouse.control.yaml_nodes import Limits
+from customhouse.control.yaml_places import Places, UnsureError, quick_places
 from customhouse.control.yaml_values import Reader, unescape
 from customhouse.core.resource import Location
 
@@ -24,6 +26,8 @@ class MarksLater:
         self._file, self._limits = file, limits
         self._data, self._again = data if again is None else None, again
         self._digest = hashlib.blake2b(data, digest_size=16).digest()
+        self._places: Places | Literal[False] | None = None
+        """False where the quick reader knows none."""
         self._roots: list[yaml_nodes.Node] | None = None
         self._marks: list[Mapping[str, Location]] | None = None
 
@@ -41,6 +45,10 @@ class MarksLater:
     def place(self, number: int, pointer: str) -> Location | None:
         """One of them: a finding asks for one or two of the hundreds that a file has."""
         if self._marks is None:
+            with suppress(UnsureError):
+                if places := self._quickly():
+                    found = places.of(number, pointer)
+                    return None if found is None else Location(self._file, *found)
             roots = self._composed()
             if number >= len(roots):
                 return None
@@ -50,20 +58,34 @@ class MarksLater:
 
     def forget(self) -> None:
         """Drop what was read; it is read again when it is asked for."""
-        self._marks = self._roots = None
+        self._marks = self._roots = self._places = None
+
+    def _quickly(self) -> Places | Literal[False]:
+        if self._places is None:
+            text = self._text()
+            self._places = (quick_places(text, self._limits) if text is not None else None) or False
+            self._remember()
+        return self._places
 
     def _composed(self) -> list[yaml_nodes.Node]:
         if self._roots is None:
-            data = self._data if self._again is None else self._again()
-            if data is None or hashlib.blake2b(data, digest_size=16).digest() != self._digest:
-                self._roots = []
-            else:
-                text = yaml_nodes.decode(data, self._file, self._limits)
-                self._roots = yaml_nodes.compose(text, self._file, self._limits)
-            _recent.append(self)
-            while len(_recent) > _KEPT:
-                _recent.popleft().forget()
+            text = self._text()
+            self._roots = [] if text is None else yaml_nodes.compose(text, self._file, self._limits)
+            self._remember()
         return self._roots
+
+    def _text(self) -> str | None:
+        data = self._data if self._again is None else self._again()
+        if data is None or hashlib.blake2b(data, digest_size=16).digest() != self._digest:
+            return None
+        return yaml_nodes.decode(data, self._file, self._limits)
+
+    def _remember(self) -> None:
+        with suppress(ValueError):
+            _recent.remove(self)
+        _recent.append(self)
+        while len(_recent) > _KEPT:
+            _recent.popleft().forget()
 
 
 class _NotPlainError(Exception):

@@ -453,6 +453,14 @@ class _Lines:
         return text + "\n" * (trailing + 1 if chomping == "+" else 1)
 
 
+def quoted_value_at(pair: str) -> int:
+    """Where the value begins in a line whose key is in quotes, and that has one."""
+    match = _QUOTED_KEY.fullmatch(pair)
+    if match is None:
+        raise _NotUnderstood
+    return match.start(3)
+
+
 def _ends_in_backslash(text: str) -> bool:
     return (len(text) - len(text.rstrip("\\"))) % 2 == 1
 

@@ -122,14 +122,19 @@ class PodSet:
         return found
 
 
-_KNOWN: ContextVar[dict[tuple[int, object, object], tuple[Manifest, Any]] | None] = ContextVar("known", default=None)
+_Kept = dict[tuple[int, object, object], tuple[Manifest, Any]]
+_KNOWN: ContextVar[tuple[_Kept, int] | None] = ContextVar("known", default=None)
 _Read = TypeVar("_Read")
+
+
+MOST_KEPT = 10_000
+"""Readings that are kept at a time; of what is beyond each is made again, so that a fleet does not fill the memory."""
 
 
 @contextmanager
 def remembering() -> Iterator[None]:
     """Within it an object is read once, however many ask for its pods: nobody may alter an object meanwhile."""
-    token = _KNOWN.set({})
+    token = _KNOWN.set(({}, MOST_KEPT))
     try:
         yield
     finally:
@@ -146,14 +151,17 @@ def pod_sets(manifest: Manifest, api_version: str, kind: str) -> tuple[PodSet, .
 
 def remembered(read: Callable[[Manifest, Any, Any], _Read], manifest: Manifest, one: Any, other: Any) -> _Read:
     """What `read` makes of an object, kept while `remembering`; `one` and `other` tell its readings apart."""
-    known = _KNOWN.get()
-    if known is None:
+    keeping = _KNOWN.get()
+    if keeping is None:
         return read(manifest, one, other)
+    known, most = keeping
     key = (id(manifest), one, other)
     found = known.get(key)
     if found is None:
         # The object is held, so that its id stays its own.
-        found = known[key] = (manifest, read(manifest, one, other))
+        found = (manifest, read(manifest, one, other))
+        if len(known) < most:
+            known[key] = found
     result: _Read = found[1]
     return result
 
