@@ -94,7 +94,7 @@ def _found(environment: Mapping[str, str], file: Path | None, context: str | Non
     raise ConfigError(
         "no Kubernetes API is configured",
         where="kubeconfig",
-        hint="name a file with --kubeconfig, or set KUBECONFIG; `audit PATH…` needs no cluster",
+        hint="set KUBECONFIG, or name a file: `target.kubeconfig` in customhouse.yaml, or `--kubeconfig`",
     )
 
 
