@@ -30,6 +30,7 @@ class Seen:
     method: str
     target: str
     headers: Mapping[str, str]
+    body: bytes = b""
 
     @property
     def watches(self) -> bool:
@@ -44,7 +45,8 @@ class Fault:
     `answer`: (status, headers, body) instead of the server's. `reset`: the connection is reset `before` the request is
     passed on, or `after` the server has answered it. `hang`: nothing comes back until the proxy ends. Of a stream that
     is passed on, `end_with` is put after `lines` lines of it, then the connection is closed (`hang`: then silence).
-    `drip`: the answer is passed on in pieces of so many bytes.
+    `drip`: the answer is passed on in pieces of so many bytes. `until`: the server's answer is held back until some
+    stream has passed on a line that it picks, and `after_s` longer (who hears the stream has taken it in by then).
     """
 
     wanted: Callable[[Seen], bool]
@@ -55,6 +57,8 @@ class Fault:
     lines: int | None = None
     end_with: bytes = b""
     drip: int = 0
+    until: Callable[[bytes], bool] | None = None
+    after_s: float = 1.0
     hit: int = field(default=0, init=False)
 
 
@@ -67,12 +71,16 @@ def status_answer(code: int, reason: str, headers: Mapping[str, str] | None = No
 class FaultyProxy:
     """Runs until `stop`; `down` and `up` make it disappear and come back at the same address, as a restart does."""
 
-    def __init__(self, plane: ControlPlane) -> None:
+    def __init__(self, plane: ControlPlane, token: str = "") -> None:
+        """`token` is for callers that send none: Go's client shows none to who does not speak TLS."""
+        self._token = token
         self._upstream = urlsplit(plane.server)
         self._tls = ssl.create_default_context(cafile=str(plane.authority))
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
         self._open: set[socket.socket] = set()
+        self._passed = threading.Condition()
+        self._lines: list[bytes] = []
         self.ended = threading.Event()
         self.seen: list[Seen] = []
         self.most_at_once = 0
@@ -103,6 +111,8 @@ class FaultyProxy:
     def stop(self) -> None:
         """End everything."""
         self.ended.set()
+        with self._passed:
+            self._passed.notify_all()
         self.down()
 
     def _listen(self, port: int) -> ThreadingHTTPServer:
@@ -124,7 +134,7 @@ class FaultyProxy:
 
             def _serve(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                seen = Seen(self.command, self.path, {key.lower(): value for key, value in self.headers.items()})
+                seen = Seen(self.command, self.path, {key.lower(): value for key, value in self.headers.items()}, body)
                 with proxy._lock:
                     proxy._at_once += not seen.watches
                     proxy.most_at_once = max(proxy.most_at_once, proxy._at_once)
@@ -176,6 +186,8 @@ class FaultyProxy:
         )
         try:
             headers = {key: value for key, value in seen.headers.items() if key not in ("host", "connection")}
+            if self._token:
+                headers.setdefault("authorization", f"Bearer {self._token}")
             upstream.request(seen.method, seen.target, body or None, headers)
             answer = upstream.getresponse()
             if fault is not None and fault.reset == "after":
@@ -183,11 +195,29 @@ class FaultyProxy:
                 _reset(handler.connection)
                 handler.close_connection = True
                 return
-            self._pass_on(handler, answer, fault)
+            if fault is not None and fault.until is not None:
+                until = fault.until
+                with self._passed:
+                    self._passed.wait_for(lambda: any(map(until, self._lines)) or self.ended.is_set())
+                self.ended.wait(fault.after_s)
+            self._pass_on(handler, answer, fault, streams=seen.watches)
         finally:
             upstream.close()
 
-    def _pass_on(self, handler: BaseHTTPRequestHandler, answer: http.client.HTTPResponse, fault: Fault | None) -> None:
+    def _told(self, line: bytes) -> None:
+        if any(fault.until is not None for fault in self._faults):
+            with self._passed:
+                self._lines.append(line)
+                self._passed.notify_all()
+
+    def _pass_on(
+        self,
+        handler: BaseHTTPRequestHandler,
+        answer: http.client.HTTPResponse,
+        fault: Fault | None,
+        *,
+        streams: bool = False,
+    ) -> None:
         kept = ("content-type", "content-encoding", "retry-after", "warning")
         headers = [(key, value) for key, value in answer.getheaders() if key.lower() in kept]
         handler.send_response(answer.status)
@@ -195,7 +225,7 @@ class FaultyProxy:
             handler.send_header(key, value)
         handler.send_header("Transfer-Encoding", "chunked")
         handler.end_headers()
-        count = 0
+        count, rest = 0, b""
         while data := (answer.readline() if fault is not None and fault.lines is not None else answer.read1(65_536)):
             if fault is not None and fault.lines is not None:
                 if count == fault.lines:
@@ -204,6 +234,10 @@ class FaultyProxy:
             size = fault.drip if fault is not None and fault.drip else len(data)
             for start in range(0, len(data), size):
                 _chunk(handler, data[start : start + size])
+            if streams:
+                *whole, rest = (rest + data).split(b"\n")
+                for line in whole:
+                    self._told(line)
         if fault is not None and fault.lines is not None:
             if fault.end_with:
                 _chunk(handler, fault.end_with)

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from control_repository import git
 from deploy_rendering import controller_file
 from rollout_world import CANARY, PATIENT, RULES, declared, template
 from up_world import UpWorld
 
+from faulty_proxy import Fault, FaultyProxy, Seen
 from kubernetes_plane import ControlPlane, KubernetesError
 from prometheus_server import free_port, prometheus_of
+
+INSTANCE = "argo-rollouts.argoproj.io/controller-instance-id"
 
 
 def rollout(namespace: str, version: int, annotations: dict[str, str]) -> str:
     """Of four replicas, whose steps are Customhouse's to choose."""
     spec = {"replicas": 4, "selector": {"matchLabels": {"app": "score"}}, "template": template(version)}
     return declared("argoproj.io/v1alpha1", "Rollout", namespace, {**spec, "strategy": {"canary": {}}}, annotations)
+
+
+def of_instance(text: str, name: str) -> str:
+    """The same, for the controller of that name alone."""
+    manifest = yaml.safe_load(text)
+    labels = {**manifest["metadata"]["labels"], INSTANCE: name}
+    return yaml.safe_dump({**manifest, "metadata": {**manifest["metadata"], "labels": labels}})
 
 
 class Shop(UpWorld):
@@ -172,4 +185,62 @@ def test_a_good_canary_is_promoted_and_a_bad_one_goes_back_in_the_cluster_and_in
     world.until(lambda: world.written({"abort": True}) and world.head != bad, 240)  # kubectl … abort
     assert "it was aborted in the cluster" in git(world.remote, "log", "-1", "--format=%B", "main")
     world.until(lambda: world.settled(4), 120)
+    assert world.end() == 0
+
+
+@pytest.fixture
+def slow(
+    controller: ControlPlane, find_part: Callable[[str], Path], shop: tuple[Shop, Traffic], tmp_path: Path
+) -> Iterator[FaultyProxy]:
+    """A second Rollouts controller, for what is labelled with the namespace's name, behind a proxy."""
+    world, proxy = shop[0], FaultyProxy(controller, controller.token)
+    document = json.loads(controller.kubeconfig.read_text())
+    document["clusters"][0]["cluster"] = {"server": proxy.address}
+    (tmp_path / "slow").write_text(json.dumps(document))
+    with (tmp_path / "slow.log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                find_part("rollouts-controller"),
+                *(f"--kubeconfig={tmp_path / 'slow'}", "--leader-elect=false", "--loglevel=warn"),
+                *("--namespaced", f"--namespace={world.namespace}", f"--instance-id={world.namespace}"),
+                *(f"--metricsport={free_port()}", f"--healthzPort={free_port()}"),
+            ],
+            stdout=log,
+            stderr=log,
+            cwd=tmp_path,
+        )
+        yield proxy
+        process.kill()
+        process.wait(60)
+        proxy.stop()
+
+
+def test_a_controller_that_put_an_older_object_over_what_a_rollback_wrote_is_made_to_look_again(
+    shop: tuple[Shop, Traffic], slow: FaultyProxy
+) -> None:
+    """Argo Rollouts writes what a write of its own answered into its cache, also over what is newer (#4073, v1.9)."""
+    world, traffic = shop
+
+    def serve(version: int) -> str:
+        text = of_instance(rollout(world.namespace, version, PATIENT), world.namespace)
+        return world.push({"score.yaml": text}, f"Serve {version}")
+
+    serve(1)
+    world.start()
+    world.until(lambda: world.settled(1), 120)
+
+    def pauses(seen: Seen) -> bool:
+        return seen.method == "PATCH" and "/rollouts/score/status" in seen.target and b"Rollout is paused" in seen.body
+
+    def taken_back(line: bytes, before: int = world.live()["metadata"]["generation"]) -> bool:
+        found = json.loads(line)["object"] if b'"Rollout"' in line else {}
+        return found.get("kind") == "Rollout" and found["metadata"].get("generation", 0) >= before + 2
+
+    # The answer to the last thing that the controller writes of the canary comes after the news that it goes back.
+    held = slow.fault(Fault(pauses, until=taken_back))
+    bad = serve(2)
+    world.until(lambda: held.hit and world.phase() == "Paused", 120)
+    traffic.bad = True
+    world.until(lambda: world.head != bad, 120)
+    world.until(lambda: world.settled(1), 120)
     assert world.end() == 0

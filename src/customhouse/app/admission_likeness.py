@@ -16,17 +16,20 @@ from customhouse.app.admission_context import AdmissionContext, Recorded, key_of
 from customhouse.app.admission_mutation import mutated
 from customhouse.app.governance import Governance
 from customhouse.core.resource import Declaration, Manifest, ResourceRef
+from customhouse.core.sight import TOUCHED
 from customhouse.policy.projection import is_typed, project
 from customhouse.policy.projection_kinds import settled_body
 
 _DEPLOYERS = (
     "argocd.argoproj.io/installation-id",
     "argocd.argoproj.io/tracking-id",
+    TOUCHED,
     "helm.toolkit.fluxcd.io/",
     "kustomize.toolkit.fluxcd.io/",
     "meta.helm.sh/",
 )
-"""Labels and annotations by which Argo CD, Flux and Helm find what they brought. Git does not declare them."""
+"""Labels and annotations by which Argo CD, Flux and Helm find what they brought, and the word by which a controller is
+made to look again. Git does not declare them."""
 
 
 @dataclass(frozen=True, slots=True)

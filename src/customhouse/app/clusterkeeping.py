@@ -17,6 +17,7 @@ from customhouse.app.inventory_owner import REPOSITORY_KEY, SOURCE_KEY
 from customhouse.app.lasting import Lasting
 from customhouse.app.leading import LeadersCluster
 from customhouse.app.noting import Noting
+from customhouse.app.podwords import PodWords
 from customhouse.app.target_spec import MANAGE, ClusterSpec
 from customhouse.app.unsealing import UnsealingCluster
 from customhouse.control.conducting import ALONE, Among, Conducted, conduct
@@ -26,6 +27,7 @@ from customhouse.control.rounds import Found, ObjectDrift, Round
 from customhouse.control.sealed import Opener
 from customhouse.control.sources import applications
 from customhouse.control.stages import IGNORE, ignored_fields
+from customhouse.control.touching import Touching
 from customhouse.control.tracked import ForeignInventoryError, Inventories
 from customhouse.core.application import Engine, ReconcilerStatus
 from customhouse.core.cluster import Cluster
@@ -138,6 +140,8 @@ class ClusterKeeping:
         """Fields that are left to others, by object."""
         self._passed_at, self._passed = clock.monotonic(), False
         self._lasting = Lasting()
+        self._words = PodWords(self._cluster, sight, clock)
+        self._touching = Touching(self._cluster, sight, clock)
         self.strangers: tuple[Stranger, ...] = ()
         """What somebody put into namespaces that are declared here, as of the last full pass."""
 
@@ -187,6 +191,7 @@ class ClusterKeeping:
                 del self.live[ref]
         self._pass_when_due(found, spec)
         made = found.step()
+        self._touching.step(made.touched, self._refs if found.conduct.writes else {})
         self._lasting.see(len(self._refs), settled=found.settled)
         return self._kept(found, made)
 
@@ -255,9 +260,12 @@ class ClusterKeeping:
             before = self.live.get(ref)
             if seen is None:
                 changed |= self.live.pop(ref, None) is not None
-            elif before is None or before.health != seen.health:
-                self.live[ref] = LiveObject(ref, {}, seen.health)
+                continue
+            health = self._words.with_words(ref, seen.health)
+            if before is None or before.health != health:
+                self.live[ref] = LiveObject(ref, {}, health)
                 changed = True
+        changed |= self._words.look(self.live)
         done = {ref for key in map(key_of, made.applied) if (ref := self._refs.get(key)) is not None}
         said = self._problem(found, made)
         told = (tuple(made.removed), tuple(made.released), tuple(made.drift))
@@ -298,6 +306,7 @@ class ClusterKeeping:
         if found.blocked:
             said.append(f"nothing is deleted: {found.blocked}")
         problems = [f"{ref}: {text}" for ref, text in found.problems.items() if text]
+        problems += self._touching.problems()
         said += problems[:_TOLD]
         if len(problems) > _TOLD:
             said.append(f"and {len(problems) - _TOLD} objects more")

@@ -99,7 +99,7 @@ class Apply:
 
     `subresource` is empty or `status`. `validation` is the API's fieldValidation, `Strict`, `Warn` or `Ignore`; with
     each of them an apply of fields that are not in the kind's schema is refused. `managers` keeps `managedFields` in
-    the answer; they are half of its bytes.
+    the answer; they are half of its bytes. `manager` is the field manager; empty: the one of all that is declared.
     """
 
     manifest: Manifest
@@ -108,6 +108,7 @@ class Apply:
     subresource: str = ""
     validation: str = "Strict"
     managers: bool = False
+    manager: str = ""
 
 
 @dataclass(frozen=True, slots=True)

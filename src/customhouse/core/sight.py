@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Protocol
 
-from customhouse.core.plan import Health
+from customhouse.core.plan import Health, LiveObject
 from customhouse.core.resource import Manifest, ResourceRef
 
 Key = tuple[str, str, str, str]
@@ -20,7 +20,9 @@ Key = tuple[str, str, str, str]
 
 # What the server writes by itself with every change, or with none that anybody declares.
 _SERVER = frozenset({"resourceVersion", "managedFields", "generation", "creationTimestamp", "uid", "selfLink"})
-_CONTROLLERS = frozenset({"deployment.kubernetes.io/revision"})
+TOUCHED = "customhouse.dev/touched"
+"""Set for a moment so that a controller looks again (`control.touching`)."""
+_CONTROLLERS = frozenset({"deployment.kubernetes.io/revision", TOUCHED})
 """Annotations that a controller sets right after each change; nobody declares them."""
 
 
@@ -93,6 +95,9 @@ class Sight(Protocol):
         A kind that the API does not serve has no objects; `surely` believes that only after a minute, since an API
         that has just been started does not yet serve all that it holds.
         """
+
+    def live(self, key: Key) -> LiveObject | None:
+        """An object of interest whole, as it was last told."""
 
     def told(self, manifest: Manifest) -> Seen:
         """Take what a write answered: it may be newer than what the watch has told."""

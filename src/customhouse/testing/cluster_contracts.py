@@ -102,6 +102,30 @@ class ClusterContract:
         assert owned["customhouse", "Apply"]["f:data"].keys() - {"."} == {"f:a"}
         assert "f:b" in next(fields for (name, _), fields in owned.items() if name == "other")["f:data"]
 
+    def test_another_manager_of_ours_adds_to_the_very_object_and_takes_its_own_away(
+        self, cluster: Cluster, namespace: str
+    ) -> None:
+        """Neither takes the other's fields along; an object of another uid, or none, is a conflict."""
+        first = made(cluster, Apply(config_map(namespace, a="1"), force=True)).manifest
+        assert first is not None
+        place: dict[str, Any] = {"name": "one", "namespace": namespace, "uid": first["metadata"]["uid"]}
+        beside = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": place}
+        noted = {**beside, "metadata": {**place, "annotations": {"customhouse.dev/touched": "1"}}}
+        answer = made(cluster, Apply(noted, force=True, manager="beside"))
+        assert answer.manifest is not None
+        assert answer.manifest["data"] == {"a": "1"}
+        again = made(cluster, Apply(config_map(namespace, a="1"), force=True))
+        assert again.manifest is not None
+        assert again.manifest["metadata"]["annotations"] == {"customhouse.dev/touched": "1"}
+        answer = made(cluster, Apply(beside, force=True, manager="beside"))
+        assert answer.manifest is not None
+        assert not answer.manifest["metadata"].get("annotations")
+        assert answer.manifest["data"] == {"a": "1"}
+        made(cluster, Delete(ref(namespace)))
+        gone = made(cluster, Apply(noted, force=True, manager="beside"))
+        assert (gone.ok, gone.refusal) == (False, Refusal.CONFLICT)
+        assert list(cluster.get([ref(namespace)])) == [None]
+
     def test_fields_are_taken_only_from_the_state_that_was_looked_at(
         self, cluster: Cluster, namespace: str, other: Callable[[dict[str, Any]], None]
     ) -> None:

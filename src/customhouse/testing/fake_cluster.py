@@ -214,13 +214,16 @@ class FakeCluster:
             problem = f'namespaces "{namespace}" not found'
             return Written(False, reason="NotFound", problem=problem, refusal=Refusal.NO_NAMESPACE)
         before = self.objects.get(key)
+        uid = metadata.get("uid")
+        if uid is not None and (before is None or before.manifest["metadata"]["uid"] != uid):
+            return Written(False, reason="Conflict", problem="it is another one", refusal=Refusal.CONFLICT)
         if before is None and room is not None and "deletionTimestamp" in room.manifest["metadata"]:
             return Written(False, reason="Forbidden", problem="it is being terminated", refusal=Refusal.LEAVING)
         if before is None:
             after = self._made(kind.api_version, kind.kind, namespace, key[3], {}, keep=not change.dry_run)
         else:
             after = copy.deepcopy(before)
-        refusal = self._merge(after, dict(_leaves(manifest)), force=change.force)
+        refusal = self._merge(after, dict(_leaves(manifest)), change)
         if refusal is not None:
             if before is None:
                 self.objects.pop(key, None)
@@ -234,13 +237,13 @@ class FakeCluster:
             return Written(True, self._answer(after, managers=change.managers))
         return Written(True, self._answer(after, managers=change.managers))
 
-    def _merge(self, after: Stored, wanted: Mapping[Path, Any], *, force: bool) -> Written | None:
-        who = (self.manager, "Apply")
+    def _merge(self, after: Stored, wanted: Mapping[Path, Any], change: Apply) -> Written | None:
+        who = (change.manager or self.manager, "Apply")
         for path, value in wanted.items():
             if _get(after.manifest, path) == value:
                 continue
             taken = [name for name, owned in after.owners.items() if name != who and path in owned]
-            if taken and not force:
+            if taken and not change.force:
                 return Written(False, reason="Conflict", problem="conflict", refusal=Refusal.CONFLICT)
             for name in taken:
                 after.owners[name].discard(path)
@@ -382,7 +385,7 @@ def _leaves(manifest: Manifest) -> Iterator[tuple[Path, Any]]:
 
 
 def _below(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:
-    if path in (("metadata", "name"), ("metadata", "namespace")):
+    if path in (("metadata", "name"), ("metadata", "namespace"), ("metadata", "uid")):
         return
     if isinstance(value, Mapping) and value:
         for name, item in value.items():

@@ -20,6 +20,7 @@ from customhouse.app.governance import Governance, governance
 from customhouse.core.change import Actor, ActorKind, Change, Operation, Revision, SignatureState
 from customhouse.core.decision import Point, Verdict
 from customhouse.core.resource import Declaration, Location, ResourceRef
+from customhouse.core.sight import TOUCHED
 from customhouse.observability.estimate import change_costs
 from customhouse.policy.adapters.regorus import RegorusEngine
 from customhouse.policy.facts import FactsContext, build_facts
@@ -334,7 +335,10 @@ def test_a_kind_whose_defaults_nobody_knows_is_what_git_declares_when_all_that_i
     one = strict(governing, engine, STORAGE)
     live = {**STORAGE, "reclaimPolicy": "Delete", "volumeBindingMode": "Immediate"}
     assert one.validate(asked(live)).kind == "recorded"
-    tracked = {**live, "metadata": {**STORAGE["metadata"], "annotations": {"argocd.argoproj.io/tracking-id": "a:b"}}}
+    tracked = {
+        **live,
+        "metadata": {**STORAGE["metadata"], "annotations": {"argocd.argoproj.io/tracking-id": "a:b", TOUCHED: "7.1"}},
+    }
     assert one.validate(asked(tracked)).kind == "recorded"
     others = (
         {**live, "provisioner": "evil.example"},

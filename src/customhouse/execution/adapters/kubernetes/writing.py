@@ -86,7 +86,7 @@ class Writer:
         if len(body) > MAX_REQUEST:
             problem = f"it has {len(body)} bytes, and the API takes {MAX_REQUEST}"
             return Written(False, None, "RequestEntityTooLarge", problem, Refusal.TOO_LARGE)
-        parameters = {"fieldManager": FIELD_MANAGER, "fieldValidation": change.validation}
+        parameters = {"fieldManager": change.manager or FIELD_MANAGER, "fieldValidation": change.validation}
         if change.force:
             parameters["force"] = "true"
         if change.dry_run:
