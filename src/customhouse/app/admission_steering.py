@@ -7,14 +7,24 @@ what is left has to be what was allowed, or what was there before, as of any oth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from customhouse.app.admission_context import Key, Recorded, key_of
-from customhouse.control.rollout_plan import ROLLOUT
+from customhouse.app.rollout_scene import scenes_of
+from customhouse.control.rollout_plan import ROLLOUT, plan_of
+from customhouse.core.errors import DeclarationError
 from customhouse.core.release import candidate_name
 from customhouse.core.resource import Declaration, Manifest
-from customhouse.execution.plain_traffic import selects, unshared_route, untracked_deployment, untracked_service
+from customhouse.execution.plain_traffic import (
+    candidate_sizes,
+    replicas_of,
+    selects,
+    unshared_route,
+    untracked_deployment,
+    untracked_service,
+)
 
 
 def as_declared(
@@ -26,8 +36,12 @@ def as_declared(
     return tuple(None if item is None else unsteered(item, recorded) for item in (after, before))  # type: ignore[return-value]
 
 
-def unsteered(live: Declaration, recorded: Mapping[Key, Recorded]) -> Declaration:
-    """One object; itself where no rollout that Git declares has to do with it."""
+def unsteered(live: Declaration, recorded: Mapping[Key, Recorded], *, settled: bool = False) -> Declaration:
+    """One object; itself where no rollout that Git declares has to do with it.
+
+    The version before may have other replicas than Git declares by now, of which a rollout takes some away: nothing
+    here says how many those are. `settled`: such a one is not looked for, and what is declared has what it declares.
+    """
     group, kind, namespace, name = key_of(live.ref)
     if (group, kind) not in (("apps", "Deployment"), ("", "Service"), ("gateway.networking.k8s.io", "HTTPRoute")):
         return live
@@ -44,9 +58,23 @@ def unsteered(live: Declaration, recorded: Mapping[Key, Recorded]) -> Declaratio
         services = (item.declaration for key, item in recorded.items() if key[:3] == ("", "Service", namespace))
         asked = {item.ref.name for item in services if _walked(item, recorded)}
         return replace(live, manifest=unshared_route(live.manifest, found.manifest, asked))
-    read = untracked_deployment if kind == "Deployment" else untracked_service
-    manifest = read(live.manifest, found.manifest, beside=beside)
+    if kind == "Deployment":
+        sizes = _sizes(found, recorded) if beside else () if settled else None
+        manifest = untracked_deployment(live.manifest, found.manifest, beside=beside, sizes=sizes)
+    else:
+        manifest = untracked_service(live.manifest, found.manifest, beside=beside)
     return replace(live, ref=replace(live.ref, name=found.ref.name), manifest=manifest)
+
+
+def _sizes(declared: Declaration, recorded: Mapping[Key, Recorded]) -> Collection[int]:
+    """What the rollout that is declared gives its second Deployment; nothing where it cannot be read."""
+    with suppress(DeclarationError):
+        plan, others = plan_of(declared.manifest), [item.declaration for item in recorded.values()]
+        scene = scenes_of([declared], others)[declared.ref]
+        total = replicas_of(declared.manifest)
+        if plan is not None:
+            return candidate_sizes(total, plan.steps, weighted=scene.weighted, switched=scene.switched)
+    return ()
 
 
 def _walked(declared: Declaration, recorded: Mapping[Key, Recorded]) -> bool:

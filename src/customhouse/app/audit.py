@@ -244,7 +244,8 @@ class Auditor:
 
     def _recorded(self, live: Declaration, facts: Facts) -> dict[str, Any] | None:
         """The Facts that the gate recorded of just this content; None when it never judged it so."""
-        plain = unsteered(live, self._context.recorded)  # what a rollout makes of it is what it is declared as
+        # What a rollout makes of it is what it is declared as.
+        plain = unsteered(live, self._context.recorded, settled=True)
         found = self._context.recorded.get(key_of(plain.ref))
         if found is None:
             return None

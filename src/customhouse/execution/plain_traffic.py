@@ -57,6 +57,14 @@ def candidate_replicas(total: int, percent: int, *, weighted: bool) -> int:
     return max(1, -(-total * percent // 100)) if weighted else replica_split(total, max(1, percent))[1]
 
 
+def candidate_sizes(total: int, steps: Iterable[int], *, weighted: bool, switched: bool) -> frozenset[int]:
+    """All numbers of replicas that a rollout with these steps (percent) gives the second Deployment."""
+    if switched:
+        return frozenset({total})
+    found = {candidate_replicas(total, percent, weighted=weighted) for percent in (0, *steps, 100)}
+    return frozenset(found if weighted else found | {0})  # behind the same Services it is scaled away when it is over
+
+
 def stable_replicas(total: int, percent: int, *, weighted: bool) -> int:
     """How many stay: all of them, unless nothing but their number gives the new version more than half."""
     return total if weighted or percent <= 50 else max(1, replica_split(total, min(percent, 99))[0])
@@ -184,13 +192,19 @@ def _noted(manifest: Manifest, release: str) -> Manifest:
 
 
 # read back: what Git declares, out of what a rollout made of it
-def untracked_deployment(live: Manifest, declared: Manifest, *, beside: bool) -> Manifest:
-    """Either of the two as the one that is declared; more replicas than that has stay what they are."""
+def untracked_deployment(
+    live: Manifest, declared: Manifest, *, beside: bool, sizes: Collection[int] | None = None
+) -> Manifest:
+    """Either of the two as the one that is declared.
+
+    `sizes` are the numbers of replicas that the rollout gives it; None: any up to the declared one. Any other stays.
+    """
     metadata, spec = live["metadata"], live.get("spec") or {}
     annotations = {key: value for key, value in (metadata.get("annotations") or {}).items() if key != RELEASE}
     labels = dict(metadata.get("labels") or {})
     wanted, found = (declared.get("spec") or {}).get("replicas", 1), spec.get("replicas", 1)
-    if type(wanted) is int and type(found) is int and 0 <= found <= wanted:
+    made = type(found) is int and (type(wanted) is int and 0 <= found <= wanted if sizes is None else found in sizes)
+    if made:
         spec = {**spec, "replicas": wanted}
     if beside:
         theirs = declared["metadata"].get("annotations") or {}

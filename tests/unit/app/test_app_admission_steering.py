@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from test_app_admission import LABELS, NOW, admission, asked, manifest, recorded
 
+from customhouse._kit.clock import FixedClock
 from customhouse.app.admission import Admission
-from customhouse.app.admission_context import key_of
+from customhouse.app.admission_context import AdmissionContext, key_of
+from customhouse.app.audit import Auditor
+from customhouse.app.audit_scene import Scene
+from customhouse.app.clearance import Clearance
 from customhouse.app.governance import governance
 from customhouse.core.change import Revision, SignatureState
+from customhouse.core.resource import Declaration, Location, ResourceRef
 from customhouse.execution.plain_traffic import (
     candidate_deployment,
     candidate_service,
@@ -186,3 +192,55 @@ def test_who_walks_rollouts_is_no_controller_of_kubernetes(gate: Callable[..., A
     ]
     outcome = gate(deployment(), SERVICE, ROUTE).validate(asked(other, userInfo=WALKER))
     assert "revision-required" in outcome.answer.message
+
+
+def stepped(way: str = "canary", steps: str = "25,75") -> dict[str, Any]:
+    """Of eight replicas."""
+    found = manifest(replicas=8)
+    found["metadata"]["annotations"] = {"customhouse.dev/rollout": way}
+    if way == "canary":
+        found["metadata"]["annotations"]["customhouse.dev/rollout-steps"] = steps
+    return found
+
+
+def audited_as(live: dict[str, Any], *declared: dict[str, Any]) -> str:
+    """How an audit takes a live object: as what a commit declares ("recorded"), or as somebody's own ("new")."""
+    engine, governing = RegorusEngine(compile_packaged=True), governance(None, None)
+    pairs = [recorded(governing, obj) for obj in declared]
+    context = AdmissionContext(
+        governing,
+        declared=tuple(item for item, _ in pairs),
+        recorded={key_of(item.ref): found for item, found in pairs},
+    )
+    clock = FixedClock(NOW)
+    scene = Scene("here", (Declaration(ResourceRef.of(live), live, Location("live")),))
+    report = Auditor(context, engine, clock, Clearance(engine, clock, Path())).audit(scene)
+    assert not report.undecided
+    return report.audited[0].way
+
+
+def at(found: dict[str, Any], replicas: int) -> dict[str, Any]:
+    return {**found, "spec": {**found["spec"], "replicas": replicas}}
+
+
+@pytest.mark.parametrize(
+    ("declared", "sizes"),
+    [
+        ([stepped(), SERVICE], {0, 1, 3, 8}),  # 25 % of the traffic is 3 beside 8; 75 % is 8 beside 3
+        ([stepped(), SERVICE, ROUTE], {1, 2, 6, 8}),  # by weights as many as bear the share
+        ([stepped("blue-green"), SERVICE], {8}),
+    ],
+    ids=["replicas", "weights", "blue-green"],
+)
+def test_an_audit_takes_the_sizes_that_the_plan_gives_a_second_deployment_for_the_rollouts_and_no_others(
+    declared: list[dict[str, Any]], sizes: set[int]
+) -> None:
+    made = candidate_deployment(declared[0], 1)
+    taken = {count for count in range(10) if audited_as(at(made, count), *declared) == "recorded"}
+    assert taken == sizes
+
+
+def test_an_audit_takes_no_fewer_replicas_of_what_is_declared_for_a_rollouts() -> None:
+    first = tracked_deployment(stepped(), label=True)
+    assert audited_as(first, stepped(), SERVICE, ROUTE) == "recorded"
+    assert {audited_as(at(first, count), stepped(), SERVICE, ROUTE) for count in (0, 1, 2, 3, 7, 9)} == {"new"}
