@@ -20,6 +20,7 @@ from customhouse.app.clearance import Clearance, Judgement, Question, Spend
 from customhouse.app.configuration import FILE
 from customhouse.app.governance import GOVERNANCE, Governance, governance
 from customhouse.app.images import export_images
+from customhouse.app.judging import canonical
 from customhouse.app.memory import (
     DEPLOYED,
     FOUNDING,
@@ -48,6 +49,7 @@ from customhouse.core.decision import Severity, Verdict
 from customhouse.core.errors import CannotDecideError, CustomhouseError, StateError, TamperError, UsageError
 from customhouse.core.forge import Review
 from customhouse.core.ledger import Entry
+from customhouse.core.podsets import remembering
 from customhouse.core.ports import DecisionLog, Measurements, PolicyEngine, ReleaseLog, Target
 from customhouse.core.release import RolloutPhase
 from customhouse.core.resource import Declaration
@@ -124,7 +126,11 @@ class Following:
         """Judge one commit and take it over when it is allowed; False: it has to be asked about again."""
         if self._clock.monotonic() < self._retry.get(commit, (0.0, 0.0))[0]:
             return commit != self.head
-        author = "unknown"
+        with remembering():
+            return self._consider(commit, books)
+
+    def _consider(self, commit: str, books: Books) -> bool:
+        author, told = "unknown", list[Entry]()
         try:
             governing, deployed = self._standing.governing(), self._memory.deployed
             revision = self._source.revision(
@@ -152,7 +158,7 @@ class Following:
                 self._settings.workspace,
                 index=lambda governing: wiring.evidence_index(self._settings, governing.configuration),
                 monthly=self._monthly,
-            ).judge(question)
+            ).judge(question, lambda decision, facts: told.extend(journal.judged(revision, decision, facts)))
             # What it says about its successors must hold together too: nothing could be judged after it otherwise.
             following = governance(self._source, commit, self._settings.config, governing.proposed_shelf)
             following.configuration.placing.checked(judgement.declarations)
@@ -161,14 +167,12 @@ class Following:
         except Exception as error:  # noqa: BLE001 - the gate stays shut, and what serves goes on, whatever it trips over
             return self._put_off(commit, author, _as_refusal(error))
         reasons = _denials(judgement, revision)
-        entries: list[Entry] = [*fetchednotes.entries(judgement, at)]
+        entries: list[Entry] = [*fetchednotes.entries(judgement, at), *told]
         for start in range(0, len(judgement.decisions), _AT_ONCE):
-            # Facts of thousands of changes are not read at once; a part that is recorded again adds nothing.
+            # Facts of thousands of changes are not unpacked at once; a part that is recorded again adds nothing.
             some = slice(start, start + _AT_ONCE)
-            judged = list(zip(judgement.decisions[some], judgement.facts[some], strict=True))
-            books.decisions.record_all((decision, facts.canonical) for decision, facts in judged)
-            for decision, facts in judged:
-                entries.extend(journal.judged(revision, decision, facts))
+            facts_of = canonical(judgement.facts, some)
+            books.decisions.record_all(zip(judgement.decisions[some], facts_of, strict=True))
         if reasons:
             if not judgement.changes:
                 entries.append(journal.refused(commit, author, "denied", reasons[0], at))

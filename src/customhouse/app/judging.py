@@ -17,6 +17,7 @@ from typing import Any, overload
 import orjson
 
 from customhouse._kit import progress
+from customhouse._kit.canonical import Canonical
 from customhouse._kit.forks import ForkError, in_order
 from customhouse.app.stopwatch import Stopwatch
 from customhouse.core.change import Change
@@ -76,14 +77,27 @@ class FactsKept(Sequence[Facts]):
         at = index + len(self) if index < 0 else index
         if not 0 <= at < len(self):
             raise IndexError(index)
+        text = self._text(at)
+        return Facts.of(orjson.loads(text), text)  # RFC 8785: no number in it that JSON readers differ about
+
+    def texts(self, some: slice) -> list[bytes]:
+        """Canonical forms, unread."""
+        return [self._text(at) for at in range(*some.indices(len(self)))]
+
+    def _text(self, at: int) -> bytes:
         part, place = divmod(at, self._size)
         if part == len(self._packed):
-            text = self._last[place]
-        else:
-            if self._read[0] != part:
-                self._read = (part, zlib.decompress(self._packed[part]).split(b"\n"))
-            text = self._read[1][place]
-        return Facts.of(orjson.loads(text), text)  # RFC 8785: no number in it that JSON readers differ about
+            return self._last[place]
+        if self._read[0] != part:
+            self._read = (part, zlib.decompress(self._packed[part]).split(b"\n"))
+        return self._read[1][place]
+
+
+def canonical(facts: Sequence[Facts], some: slice) -> list[Canonical]:
+    """The canonical forms of some, for who stores them; where they are kept packed, nothing but those."""
+    if isinstance(facts, FactsKept):
+        return [Canonical({}, text) for text in facts.texts(some)]
+    return [item.canonical for item in facts[some]]
 
 
 def room_for(count: int) -> list[Facts] | FactsKept:

@@ -92,6 +92,7 @@ class Decision:
     """Check → milliseconds that it took (`artifacts`, `evidence`, `price`, `facts`, `rules`); empty: not measured."""
     canary: Mapping[str, Any] | None = field(default=None, compare=False)
     """What a bundle on trial says of the same Facts (`policy.canary.Trial`); None: this object is not on trial."""
+    _digest: str = field(default="", init=False, compare=False, repr=False)
 
     def body(self) -> dict[str, Any]:
         """The part that is byte-identical (as canonical JSON) at every point for the same Facts and Bundle."""
@@ -104,8 +105,10 @@ class Decision:
 
     @property
     def digest(self) -> str:
-        """The digest of the body."""
-        return json_digest(self.body())
+        """The digest of the body, worked out once: whoever enters it somewhere asks for it."""
+        if not self._digest:
+            object.__setattr__(self, "_digest", json_digest(self.body()))
+        return self._digest
 
     def envelope(self) -> dict[str, Any]:
         """Where, when and for which revision it was said."""

@@ -133,7 +133,13 @@ MOST_KEPT = 10_000
 
 @contextmanager
 def remembering() -> Iterator[None]:
-    """Within it an object is read once, however many ask for its pods: nobody may alter an object meanwhile."""
+    """Within it an object is read once, however many ask for its pods: nobody may alter an object meanwhile.
+
+    Within another one it is that.
+    """
+    if _KNOWN.get() is not None:
+        yield
+        return
     token = _KNOWN.set(({}, MOST_KEPT))
     try:
         yield

@@ -14,7 +14,7 @@ from customhouse._kit.clock import FixedClock
 from customhouse.app import judging
 from customhouse.app.clearance import Clearance, Judgement
 from customhouse.app.gatekeeping import GateRequest, question
-from customhouse.app.judging import FactsKept
+from customhouse.app.judging import FactsKept, canonical
 from customhouse.app.settings import Settings
 from customhouse.core.errors import CannotDecideError, PolicyError
 from customhouse.core.facts import Facts
@@ -128,5 +128,7 @@ def test_facts_that_are_kept_packed_are_those_that_were_put_there() -> None:
     assert list(kept) == facts == kept[:]
     assert [kept[at] for at in (-1, 0, 60 % len(facts), 1)] == [facts[at] for at in (-1, 0, 60 % len(facts), 1)]
     assert kept[20:30] == facts[20:30]
+    for held in (kept, facts):
+        assert [item.text for item in canonical(held, slice(20, 99))] == [item.canonical.text for item in facts[20:]]
     with pytest.raises(IndexError):
         kept[len(facts)]
