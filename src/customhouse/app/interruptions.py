@@ -7,12 +7,12 @@ and the loop enters afterwards what the thread has noted (`interruption_log`).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from customhouse._kit.clock import Clock
+from customhouse._kit.clock import Clock, from_rfc3339
 from customhouse.app.clusterkeeping import ClusterTarget
 from customhouse.app.interruption_cases import MARK, Cases, Rule
 from customhouse.app.interruption_cost import lost
@@ -26,6 +26,7 @@ from customhouse.control.placing import bare
 from customhouse.core.cluster import Cluster, cluster_identity
 from customhouse.core.errors import CustomhouseError
 from customhouse.core.ledger import Entry
+from customhouse.core.plan import LiveObject
 from customhouse.core.resource import Manifest, ResourceRef
 from customhouse.core.sight import Key, key_of
 from customhouse.execution.interruption_drain import Occupant
@@ -179,6 +180,8 @@ class Interruptions:
     def __init__(self, plane: ControlPlane) -> None:
         self._plane = plane
         self._log = InterruptionLog(plane.settings.state)
+        self._told: set[str] = set()
+        """Entries about Jobs of this machine that were made: the ledger would not take them twice."""
         self._watches: dict[str, NodeWatch] = {}
         self._declared: tuple[object, object, Mapping[str, frozenset[Key]]] = ((), (), {})
 
@@ -211,6 +214,8 @@ class Interruptions:
                 watch = self._watches[name] = NodeWatch(members[name].cluster, plane.clock, self._log, acts)
                 watch.start()
             watch.tell(plane.governing(), declared.get(name, frozenset()))
+        if not clusters:
+            self._log.write([item for item in local_records(plane.live) if item.key not in self._told])
         self._enter()
 
     def stop(self) -> None:
@@ -252,6 +257,7 @@ class Interruptions:
         revision = "" if deployed is None else deployed.revision
         self._plane.outbox.commit({}, [_entry(item, revision) for item in records])
         self._log.forget(records)
+        self._told.update(item.key for item in records)
         self._plane.changes += 1
 
     def shown(self, picture: Overview) -> Overview:
@@ -270,6 +276,24 @@ class Interruptions:
         rows = [row for watch in self._watches.values() for row in watch.rows()]
         name = "customhouse_interrupted_nodes"
         return f"# HELP {name} Nodes with an interruption notice.\n# TYPE {name} gauge\n{name} {len(rows)}\n"
+
+
+def local_records(live: Mapping[ResourceRef, LiveObject]) -> Iterator[Record]:
+    """What happened to Jobs of this machine that were asked to end before they were done."""
+    for ref, found in live.items():
+        local = found.status.get("local")
+        if ref.kind != "Job" or not isinstance(local, Mapping):
+            continue
+        for item in local.get("interruptions") or ():
+            about = {"job": f"{ref.namespace}/{ref.name}", **item}
+            key = f"job:{ref.namespace}/{ref.name}:{local.get('run')}:{item['asked']}"
+            if item["ended"]:
+                text = f"Job {ref.namespace}/{ref.name} ended before it was done: {item['reason']}"
+                yield Record(f"{key}:left", from_rfc3339(item["ended"]), text, about)
+            if item["again"]:
+                away = (from_rfc3339(item["again"]) - from_rfc3339(item["asked"])).total_seconds()
+                text = f"Job {ref.namespace}/{ref.name} runs again, {away:.0f} s after it was asked to end"
+                yield Record(f"{key}:again", from_rfc3339(item["again"]), text, about)
 
 
 def _entry(item: Record, revision: str) -> Entry:

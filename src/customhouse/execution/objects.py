@@ -26,6 +26,10 @@ _KEEP = PREFIX + "rollout-keep"
 """Set while all of the traffic is on trial (control.rollout_plan)."""
 DEFAULT_TIMEOUT_S = 30
 DEFAULT_QUEUE = 64
+DEFAULT_GRACE_S = 30
+"""Kubernetes' own `terminationGracePeriodSeconds`."""
+CHECKPOINT = PREFIX + "checkpoint"
+CHECKPOINT_VARIABLE = "CUSTOMHOUSE_CHECKPOINT_DIR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,10 @@ class JobRun:
     retries: int
     cpu_limit: int
     memory_limit: int
+    grace_s: int = DEFAULT_GRACE_S
+    """Seconds that it gets to end when it is asked to."""
+    checkpoint: str = ""
+    """Where it saves its state when it is asked to end, and goes on from; empty: it saves nothing."""
 
 
 def release_of(manifest: Manifest) -> str:
@@ -179,6 +187,7 @@ def job_run(manifest: Manifest) -> JobRun:
             hint="an image folder has no entry point; name the program",
         )
     deadline = spec.get("activeDeadlineSeconds")
+    mounts = tuple(_mounts(work, raw, container))
     return JobRun(
         namespace=_dns(work.ref.namespace, "/metadata/namespace"),
         name=_dns(work.ref.name, "/metadata/name"),
@@ -188,14 +197,39 @@ def job_run(manifest: Manifest) -> JobRun:
         words=words,
         environment=container.environment,
         secrets=dict(_secrets(raw, container)),
-        mounts=tuple(_mounts(work, raw, container)),
+        mounts=mounts,
         deadline_s=None
         if deadline is None
         else _whole(spec, "activeDeadlineSeconds", "/spec", default=0, low=1, high=10**7),
         retries=_whole(spec, "backoffLimit", "/spec", default=6, low=0, high=100),
         cpu_limit=container.cpu_limit,
         memory_limit=container.memory_limit,
+        grace_s=_whole(
+            work.pod, "terminationGracePeriodSeconds", work.pod_pointer, default=DEFAULT_GRACE_S, low=0, high=86_400
+        ),
+        checkpoint=_checkpoint(spec, mounts),
     )
+
+
+def _checkpoint(spec: Mapping[str, Any], mounts: tuple[Mount, ...]) -> str:
+    """The path of the annotation. Raises DeclarationError where what is saved there would be lost with the run."""
+    template = spec.get("template")
+    metadata = template.get("metadata") if isinstance(template, Mapping) else None
+    annotations = metadata.get("annotations") if isinstance(metadata, Mapping) else None
+    path = annotations.get(CHECKPOINT) if isinstance(annotations, Mapping) else None
+    if not path:
+        return ""
+    where = "/spec/template/metadata/annotations/customhouse.dev~1checkpoint"
+    if not isinstance(path, str) or not path.startswith("/") or posixpath.normpath(path) != path:
+        raise DeclarationError(f"the checkpoint path {path!r} is not a plain absolute path", where=where)
+    kept = [mount.path for mount in mounts if mount.claim is not None]
+    if not any(path == mount or path.startswith(mount + "/") for mount in kept):
+        raise DeclarationError(
+            f"nothing that is saved at {path} outlives the run",
+            where=where,
+            hint="mount a persistentVolumeClaim there",
+        )
+    return path
 
 
 def _work(manifest: Manifest) -> Workload:

@@ -25,6 +25,7 @@ from customhouse.execution.adapters.local.records import write_atomic
 
 _POLL_S = 0.05
 _GRACE_S = 5.0
+"""How long a Job has to end that is over its deadline, or whose control plane ends."""
 
 
 @dataclass(slots=True)
@@ -119,6 +120,7 @@ def _watch(process: subprocess.Popen[bytes], config: dict[str, Any], stop: _Stop
     peak = 0
     reason = ""
     asked: float | None = None
+    grace = _GRACE_S
     while process.poll() is None:
         resident = _resident(process.pid)
         peak = max(peak, resident)
@@ -131,12 +133,21 @@ def _watch(process: subprocess.Popen[bytes], config: dict[str, Any], stop: _Stop
             elif stop.reason:
                 reason = stop.reason
             if reason in ("DeadlineExceeded", "Stopped"):
+                grace = _grace(config) if reason == "Stopped" else _GRACE_S
                 _kill_group(process.pid, signal.SIGTERM)
                 asked = time.monotonic()
-        elif asked is not None and time.monotonic() - asked > _GRACE_S:
+        elif asked is not None and time.monotonic() - asked > grace:
             _kill_group(process.pid)
         time.sleep(_POLL_S)
     return reason, peak
+
+
+def _grace(config: dict[str, Any]) -> float:
+    """Of a Job that is told to end because its machine goes: what there is time for, as the supervisor wrote."""
+    try:
+        return max(0.0, float(orjson.loads(Path(config["grace"]).read_bytes())["grace_s"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return _GRACE_S
 
 
 def _resident(pid: int) -> int:

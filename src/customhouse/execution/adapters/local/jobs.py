@@ -13,19 +13,25 @@ from typing import Any
 
 import orjson
 
+from customhouse._kit.clock import Clock, to_rfc3339
 from customhouse._kit.digest import TreeError, same_digest, tree
 from customhouse.core.errors import StateError, TargetError
 from customhouse.core.resource import Manifest, ResourceRef
 from customhouse.execution.adapters.local import processes
 from customhouse.execution.adapters.local.fleet import threads_for
+from customhouse.execution.adapters.local.notice import MachineNotice
 from customhouse.execution.adapters.local.places import Places, confined
 from customhouse.execution.adapters.local.records import JobRecord, Records, write_atomic
-from customhouse.execution.objects import JobRun, Mount, job_run
+from customhouse.execution.objects import CHECKPOINT_VARIABLE, JobRun, Mount, job_run
 
 SecretProvider = Callable[[str, str, str], str | None]
 """(namespace, secret, key) → value, None when there is none. Called when a Job starts; the value is kept nowhere."""
 
 MAX_IMAGE = 1 << 30
+_GRACE = "grace.json"
+"""How long a Job that is asked to end may take; written before it is asked."""
+_LOST = "lost without a notice"
+_MOST_INTERRUPTIONS = 200
 
 
 class Jobs:
@@ -37,6 +43,7 @@ class Jobs:
         places: Places,
         volumes: Mapping[str, Path],
         images: Mapping[str, Path],
+        clock: Clock,
         *,
         provider: SecretProvider | None,
         limits: Mapping[str, Any],
@@ -47,7 +54,10 @@ class Jobs:
         self._images = images
         self._provider = provider
         self._limits = limits
+        self._clock = clock
         self._discarded: list[JobRecord] = []
+        self.notice: MachineNotice | None = None
+        """While this machine is about to go nothing is started, and what runs is asked to save and end."""
         self.dirty = False
 
     def apply(self, ref: ResourceRef, manifest: Manifest) -> bool:
@@ -119,6 +129,8 @@ class Jobs:
         if words[0] in ("python", "python3"):
             words[0] = sys.executable
         literals = {key: translate(value, mounts) for key, value in run.environment.items()}
+        if run.checkpoint:
+            literals[CHECKPOINT_VARIABLE] = translate(run.checkpoint, mounts)
         threads = threads_for(run.cpu_limit)
         return {
             **self._limits,
@@ -132,6 +144,7 @@ class Jobs:
             "retries": run.retries,
             "status": str(place / "status.json"),
             "outcome": str(place / "outcome.json"),
+            "grace": str(place / _GRACE),
         }
 
     def _folder(self, place: Path, index: int, mount: Mount) -> Path:
@@ -175,18 +188,56 @@ class Jobs:
                 shutil.rmtree(place / "root", ignore_errors=True)
                 self.dirty = True
             elif record.process is None and not (place / "status.json").exists():
-                self._start(record)
+                if self.notice is None:
+                    self._start(record)
             elif record.process is None or not processes.is_alive(record.process):
                 # Looked at again: it may have written its outcome between the two looks.
                 status = _read(place / "status.json")
                 if _read(place / "outcome.json") is None and status is not None:
                     _kill_orphans(status, place)
-                    record.outcome = {"succeeded": False, "status": -9, "reason": "Lost", "attempts": 1}
+                    self._lost(record, place)
+                elif status is None:
+                    _noted(record, "ended", self._clock)
                 record.process = None
                 self.dirty = True
+            elif self.notice is not None:
+                self._interrupt(record, place, self.notice)
+
+    def _interrupt(self, record: JobRecord, place: Path, notice: MachineNotice) -> None:
+        """Ask a Job to save its state and end, once a notice; it is started again when the notice is gone."""
+        if record.process is None or any(item["notice"] == notice.key for item in record.interruptions):
+            return
+        run, now = job_run(record.manifest), self._clock.now()
+        left = notice.left(now)
+        grace = float(run.grace_s) if left <= 0 else min(float(run.grace_s), left)
+        write_atomic(place / _GRACE, orjson.dumps({"grace_s": grace}))
+        processes.send(record.process, signal.SIGTERM)
+        asked = {"notice": notice.key, "reason": notice.reason, "asked": to_rfc3339(now), "ended": None, "again": None}
+        record.interruptions = [*record.interruptions[-_MOST_INTERRUPTIONS:], asked]
+        self.dirty = True
+
+    def _lost(self, record: JobRecord, place: Path) -> None:
+        """Its shim is gone without a word.
+
+        One that was asked to end before is begun again; one that saves its state too, as often as it may be retried.
+        """
+        run = job_run(record.manifest)
+        open_one = bool(record.interruptions) and record.interruptions[-1]["ended"] is None
+        losses = sum(item["reason"] == _LOST for item in record.interruptions)
+        if not open_one and (not run.checkpoint or losses >= run.retries):
+            record.outcome = {"succeeded": False, "status": -9, "reason": "Lost", "attempts": 1}
+            return
+        (place / "status.json").unlink(missing_ok=True)
+        if not open_one:
+            now = to_rfc3339(self._clock.now())
+            lost = {"notice": f"lost:{now}", "reason": _LOST, "asked": now, "ended": None, "again": None}
+            record.interruptions = [*record.interruptions, lost]
+        _noted(record, "ended", self._clock)
 
     def _start(self, record: JobRecord) -> None:
         run = job_run(record.manifest)
+        (self._places.root / "jobs" / record.run / _GRACE).unlink(missing_ok=True)
+        _noted(record, "again", self._clock)
         try:
             record.process = processes.launch(
                 "job",
@@ -246,6 +297,13 @@ def translate(text: str, mounts: Mapping[str, str]) -> str:
         return mounts[match[1]] + match[2]
 
     return pattern.sub(swap, text)
+
+
+def _noted(record: JobRecord, what: str, clock: Clock) -> None:
+    """When the last interruption came to its end, or was over."""
+    if record.interruptions and record.interruptions[-1][what] is None:
+        changed = {**record.interruptions[-1], what: to_rfc3339(clock.now())}
+        record.interruptions = [*record.interruptions[:-1], changed]
 
 
 def _kill_orphans(status: Mapping[str, Any], place: Path) -> None:

@@ -175,7 +175,9 @@ def _traffic(item: tuple[str, int]) -> dict[str, Any]:
 
 def live_job(record: JobRecord) -> LiveObject:
     """A Job with the status that Kubernetes would show; under `local` the outcome with CPU seconds and peak memory."""
-    status: dict[str, Any] = {"local": {"run": record.run, "outcome": record.outcome}}
+    status: dict[str, Any] = {
+        "local": {"run": record.run, "outcome": record.outcome, "interruptions": copy.deepcopy(record.interruptions)}
+    }
     if record.outcome is None:
         status["active"] = 1
     elif record.outcome["succeeded"]:

@@ -46,6 +46,11 @@ class Places:
             raise StateError("is not a folder of this user alone", where=str(sockets), hint="remove it")
         return cls(root, sockets)
 
+    @property
+    def notice(self) -> Path:
+        """Where it is said that this machine will be taken away (`notice`)."""
+        return self.root / "notice.json"
+
     def config(self, identity: str) -> Path:
         """The configuration file of one process; its command line names it."""
         return self.root / "run" / f"{identity}.json"

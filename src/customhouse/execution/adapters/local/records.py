@@ -137,6 +137,9 @@ class JobRecord:
     run: str
     process: Identity | None = None
     outcome: dict[str, Any] | None = None
+    interruptions: list[dict[str, Any]] = field(default_factory=list)
+    """Each time that it was asked to end before it was done, or lost: `notice`, `reason`, and the moments `asked`,
+    `ended` and `again`, the latter two null until then."""
 
     def to_json(self) -> dict[str, Any]:
         """What is kept."""
@@ -145,6 +148,7 @@ class JobRecord:
             "manifest": self.manifest,
             "digest": self.digest,
             "run": self.run,
+            "interruptions": self.interruptions,
             "process": None if self.process is None else dataclasses.asdict(self.process),
             "outcome": self.outcome,
         }
@@ -160,6 +164,7 @@ class JobRecord:
             run=document["run"],
             process=None if process is None else Identity(**process),
             outcome=document["outcome"],
+            interruptions=document.get("interruptions", []),
         )
 
 

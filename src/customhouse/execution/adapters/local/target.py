@@ -33,6 +33,7 @@ from customhouse.execution.adapters.local.front import Front
 from customhouse.execution.adapters.local.holding import HOLD_S
 from customhouse.execution.adapters.local.jobs import Jobs, SecretProvider
 from customhouse.execution.adapters.local.live import live_job, live_service
+from customhouse.execution.adapters.local.notice import read_notice
 from customhouse.execution.adapters.local.places import Places
 from customhouse.execution.adapters.local.records import Records, write_atomic
 from customhouse.execution.adapters.local.scaling import Scaling
@@ -105,7 +106,7 @@ class LocalTarget:
         self._fleet = Fleet(self._records, self._places, self._volumes, clock, limits)
         self._scaling = Scaling(self._fleet, self._records, clock)
         self._jobs = Jobs(
-            self._records, self._places, self._volumes, self._images, provider=settings.secrets, limits=limits
+            self._records, self._places, self._volumes, self._images, clock, provider=settings.secrets, limits=limits
         )
         self._front = Front(self._records, self._places, clock, settings.port, limits)
 
@@ -254,6 +255,7 @@ class LocalTarget:
             if self._fleet.has_due():
                 self._save()
                 self._fleet.start_due()
+            self._jobs.notice = read_notice(self._places.notice, self._clock.now())
             self._jobs.tick()
             if self._fleet.dirty or self._jobs.dirty:
                 self._save()
