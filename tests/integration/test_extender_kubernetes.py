@@ -91,7 +91,7 @@ def test_pods_go_where_their_tier_may_and_where_it_is_cheap(world: ExtenderWorld
     world.until(lambda: said(world, room, "elsewhere"))
     world.plane.install_crds("karpenter")
     pools = {item["metadata"]["name"]: item for item in objects(world.pools())}
-    pool = pools["critical-inference-l4-on-demand"]
+    pool = pools["critical-inference-g6-xlarge-on-demand"]
     assert pool["spec"]["limits"] == {"nvidia.com/gpu": "1"}
     made = f"/apis/karpenter.sh/v1/nodepools/{pool['metadata']['name']}"
     assert world.plane.apply(made, pool, dry_run=True)["spec"]["template"]["spec"]["requirements"]

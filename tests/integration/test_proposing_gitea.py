@@ -9,6 +9,7 @@ import urllib.error
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from control_repository import git, write
@@ -16,14 +17,25 @@ from up_world import RULES as UP_RULES
 from up_world import UpWorld
 
 from conftest import parts_folder
+from customhouse._kit.money import Money
 from customhouse.app.controlplane import ControlPlane
+from customhouse.app.governance import read_configuration
+from customhouse.app.memory import Memory
+from customhouse.app.nodepools import Pool, Waiting
+from customhouse.app.poolplans import PoolChange, pool_changes
+from customhouse.app.poolproposing import PoolDesk
 from customhouse.app.promoting import promote
 from customhouse.app.records import history
 from customhouse.app.rollingback import rollback
 from customhouse.app.settings import Settings
+from customhouse.app.wiring import repository
+from customhouse.core.cost import Rate
 from customhouse.core.release import Release, RolloutPhase
 from customhouse.core.resource import ResourceRef
+from customhouse.execution.extender import TierPlacing
+from customhouse.observability.prices import Machine
 from customhouse.store import open_store
+from customhouse.testing.memory import MemoryStateStore
 from forge_gitea import GiteaServer
 
 pytestmark = pytest.mark.part("gitea")
@@ -220,3 +232,55 @@ def test_a_canary_that_goes_back_opens_a_pull_request_and_serves_the_old_one_unt
         assert world.end() == 0
     finally:
         world.close()
+
+
+def test_a_node_pool_is_one_pull_request_that_follows_the_need_and_is_closed_with_it(shop: Shop) -> None:
+    shop.write("customhouse.yaml", shop.rules() + "scheduling: {pools: {path: pools}}\n")
+    shop.mirror()
+    source = repository(shop.settings, str(shop.remote))
+    base = source.fetch()
+    configuration = read_configuration(source.read(base, "customhouse.yaml") or b"")
+    memory, entries = Memory(MemoryStateStore()), list[Any]()
+
+    def record(documents: Any, told: Any) -> None:
+        memory.put(documents)
+        entries.extend(told)
+
+    desk = PoolDesk(shop.settings, configuration, source, memory, base, "main", None, record)
+    settle, now = desk.settle, datetime(2026, 11, 23, tzinfo=UTC)
+    (row,) = settle([_pool(2)], now)
+    assert "no pull request was opened" in row["problem"], "the forge does not know the branch yet"
+    shop.mirror()
+    source.fetch()
+    (row,) = settle([_pool(2)], now)
+    assert (row["state"], row["problem"], bool(row["url"])) == ("proposed", "", True)
+    (first,) = shop.pulls()
+    assert first[:2] == ("customhouse/nodepool/gold-g6-xlarge-on-demand", "main")
+    assert first[2].startswith("Add a node pool of 2 × g6.xlarge: 1 pod waits")
+    settle([_pool(2)], now)
+    assert len(shop.pulls()) == 1
+    settle([_pool(5)], now)
+    shop.mirror()
+    (again,) = shop.pulls()
+    assert again[2].startswith("Add a node pool of 5 × g6.xlarge"), "the same pull request, with what is asked for now"
+    source.fetch()
+    settle([], now)
+    assert shop.pulls() == []
+    assert list(source.branches("customhouse/")) == []
+    closed = shop.gitea.call("GET", f"/repos/{shop.where}/pulls?state=closed")
+    assert len(closed) == 1
+    said = shop.gitea.call("GET", f"/repos/{shop.where}/issues/{closed[0]['number']}/comments")
+    assert "No pod waits for these machines any more" in said[0]["body"]
+    assert len(entries) == 3
+
+
+def _pool(count: int) -> PoolChange:
+    """Pods of a tier that wait for so many machines."""
+    at = datetime(2026, 11, 22, tzinfo=UTC)
+    waiting = Waiting(TierPlacing("gold"), {"nvidia.com/gpu": 1}, (), ("x/a",), at, "0/3 nodes")
+    rate = Rate("instance", Money(805_000_000_000, "USD"), "aws", "us-east-1", "g6.xlarge", "2026-07-20", "a book")
+    machine = Machine(rate, "on-demand", 4, 16384, 1, "L4", "1", "x86_64")
+    manifest = {"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": "gold-g6-xlarge-on-demand"}}
+    pool = Pool(waiting, machine, "on-demand", count, manifest={**manifest, "spec": {}})
+    (made,) = pool_changes([pool], (), lambda _: None, {}, "pools")
+    return made

@@ -11,6 +11,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,19 +21,23 @@ from typing import Any
 
 from customhouse._kit.clock import from_rfc3339, to_rfc3339
 from customhouse._kit.money import Money
+from customhouse._kit.quantity import QuantityError, parse_count
 from customhouse.app import wiring
 from customhouse.app.extender import Extending, Generation
 from customhouse.app.settings import Settings
+from customhouse.core.cluster import Cluster
 from customhouse.core.cost import HOURS_PER_MONTH
 from customhouse.core.devices import UNKNOWN_ACCELERATOR, classes, is_accelerator
 from customhouse.core.errors import CustomhouseError, TargetError
 from customhouse.core.resource import Manifest
 from customhouse.execution.extender import TierPlacing
-from customhouse.execution.extender_nodes import CPU, MEMORY, PODS, requests_of
+from customhouse.execution.extender_nodes import CPU, MEMORY, NODES, PODS, requests_of
 from customhouse.observability.hardware import price_class, same_platform
 from customhouse.observability.prices import ON_DEMAND, PREEMPTIBLE, Machine
 
 WHOLE = "nvidia.com/gpu"
+_POOL = "karpenter.sh/nodepool"
+"""The label by which Karpenter says whose a node is."""
 _FOR_PODS = 0.9
 _MIB = 2**20
 _USUAL = "H100"
@@ -201,7 +207,7 @@ def _manifest(one: Waiting, machine: Machine, pricing: str, count: int, provider
         key, value = one.tier.dedicated
         template["metadata"] = {"labels": {key: value}}
         template["spec"]["taints"] = [{"key": key, "value": value, "effect": "NoSchedule"}]
-    name = f"{one.tier.name}-{machine.accelerator}-{_CAPACITY[pricing]}".lower().replace("_", "-")
+    name = re.sub("[^a-z0-9]+", "-", f"{one.tier.name}-{machine.name}-{_CAPACITY[pricing]}".lower()).strip("-")
     return {
         "apiVersion": "karpenter.sh/v1",
         "kind": "NodePool",
@@ -214,6 +220,34 @@ def _manifest(one: Waiting, machine: Machine, pricing: str, count: int, provider
     }
 
 
+def looked(
+    cluster: Cluster, generation: Generation, now: datetime, after: timedelta
+) -> tuple[tuple[Waiting, ...], Mapping[str, int]]:
+    """The pods that wait, and what each pool has in accelerators already. Raises TargetError."""
+    listed = {found.kind: found for found in cluster.list([PODS, NODES])}
+    for kind, found in listed.items():
+        if found.problem:
+            raise TargetError(f"{kind.plural} cannot be listed: {found.problem}", where="the cluster")
+    waiting = waiting_pods(listed[PODS].objects, generation, now, after)
+    return waiting, gpus_by_pool(listed[NODES].objects)
+
+
+def gpus_by_pool(nodes: Iterable[Manifest]) -> Mapping[str, int]:
+    """NodePool of Karpenter → the whole accelerators that its nodes have."""
+    found: Counter[str] = Counter()
+    for node in nodes:
+        labels, status = node.get("metadata", {}).get("labels") or {}, node.get("status")
+        held = status.get("capacity") if isinstance(status, Mapping) else None
+        name = labels.get(_POOL)
+        if name is None or not isinstance(held, Mapping):
+            continue
+        try:
+            found[str(name)] += max(0, parse_count(held.get(WHOLE, 0)))
+        except (QuantityError, TypeError, ValueError):
+            continue  # what it says is no number, so it counts for nothing: the limit is Karpenter's to hold
+    return found
+
+
 def proposed(settings: Settings, repo: str | None, kubeconfig: Path | None, after: timedelta) -> tuple[Pool, ...]:
     """Ask a cluster which pods wait, under the rules and prices in force.
 
@@ -222,7 +256,5 @@ def proposed(settings: Settings, repo: str | None, kubeconfig: Path | None, afte
     time = wiring.clock()
     generation = Extending(settings, repo, time, lambda *_: None).generation
     with wiring.cluster(settings, kubeconfig) as cluster:
-        (listed,) = cluster.list([PODS])
-        if listed.problem:
-            raise TargetError(f"pods cannot be listed: {listed.problem}", where=cluster.name)
-    return pools(waiting_pods(listed.objects, generation, time.now(), after), generation)
+        waiting, _ = looked(cluster, generation, time.now(), after)
+    return pools(waiting, generation)

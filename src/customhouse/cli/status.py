@@ -72,6 +72,13 @@ def _cluster(found: Mapping[str, Any]) -> None:
         write_text(f"node {item['node']} goes{until} ({item['sign']}): {item['state']}")
         for pod in item["pods"][:20]:
             write_text(f"  {pod['pod']}: {pod['state']}")
+    for item in [one for one in found.get("applications", ()) if "status" in one and one["by"] != "customhouse"][:10]:
+        said = item["status"]
+        at = f" at {said['revision'][:12]}" if said["revision"] else ""
+        tried = f", tried {said['attempted'][:12]}" if said["attempted"] else ""
+        text = f"{item['by']}: {_where(item)}{_named(item['resource'])}: {said['sync']}, {said['health']}{at}{tried}"
+        well = (said["sync"], said["health"]) == ("Synced", "Healthy") or not said["message"]
+        write_text(text if well else f"{text}: {said['message'][:300]}")
     for item in found["waiting"][:10]:
         write_text(f"waiting: {_where(item)}{_named(item['resource'])}: {item['for']}")
     for item in found["drift"]:
@@ -90,7 +97,12 @@ def _cluster(found: Mapping[str, Any]) -> None:
 
 
 def _scheduling(found: Mapping[str, Any]) -> None:
-    """What the scheduler's extender did."""
+    """What the scheduler's extender did, and which node pools are wanted."""
+    for row in found.get("pools", ()):
+        where = f" on {row['branch']}" if row.get("branch") else ""
+        why = f": {row['problem']}" if row["problem"] else ""
+        waits = f"{plural(row['pods'], 'pod')} since {row['since'][:19]}Z"
+        write_text(f"node pool {row['name']} ({row['machines']}) for {waits}: {row['state']}{where}{why}")
     told = found.get("extender")
     if not told:
         return

@@ -66,8 +66,21 @@ class PullRequest:
     opened: bool
 
 
-class Forge(Protocol):
-    """The read side of a forge, one comment and one pull request a branch. All raise SourceError."""
+class PullRequests(Protocol):
+    """One pull request a branch. Both raise SourceError."""
+
+    def propose(self, branch: str, base: str, title: str, text: str, *, retell: bool = False) -> PullRequest:
+        """The open pull request that asks to merge `branch` into `base`, opened if there is none.
+
+        `retell`: one that is there gets the title and the text, where it has others.
+        """
+
+    def withdraw(self, branch: str, base: str, why: str) -> bool:
+        """Close the open pull request of a branch, with a comment; whether there was one."""
+
+
+class Forge(PullRequests, Protocol):
+    """The read side of a forge, one comment, and pull requests. All raise SourceError."""
 
     name: str
 
@@ -82,6 +95,3 @@ class Forge(Protocol):
 
     def comment(self, pull_request: int, marker: str, text: str) -> None:
         """Make `text`, which begins with `marker`, the one comment of ours on a pull request (core.comment)."""
-
-    def propose(self, branch: str, base: str, title: str, text: str) -> PullRequest:
-        """The open pull request that asks to merge `branch` into `base`, opened if there is none."""

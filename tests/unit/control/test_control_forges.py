@@ -288,3 +288,32 @@ def test_gitlab_passes_over_the_merge_request_of_a_fork(replay: tuple[str, type[
     handler.answers = {}
     with pytest.raises(SourceError, match="the token needs the right to write pull requests"):
         GitLab("a/b", "token", url=url).propose("work", "main", "title", "text")
+
+
+def test_a_pull_request_of_ours_is_retold_and_withdrawn(replay: tuple[str, type[Replay]]) -> None:
+    url, handler = replay
+    own = {"number": 4, "title": "old", "body": "text", "head": {"ref": "work"}, "base": {"ref": "main"}}
+    listed = "/repos/a/b/pulls?per_page=100&limit=100&state=open&head=a%3Awork&base=main"
+    handler.answers = {
+        listed: (200, [own]),
+        "/repos/a/b/pulls/4": (200, own),
+        "/repos/a/b/issues/4/comments": (201, {}),
+    }
+    forge = GitHub("a/b", "token", url=url)
+    assert forge.propose("work", "main", "title", "text").number == 4
+    assert handler.sent[-1][0] == "GET", "unless it is asked for, what a person wrote there stays"
+    forge.propose("work", "main", "title", "text", retell=True)
+    assert handler.sent[-1] == ("PATCH", "/repos/a/b/pulls/4", {"title": "title", "body": "text"})
+    assert forge.withdraw("work", "main", "no pod waits any more")
+    assert [item[:2] for item in handler.sent[-2:]] == [
+        ("POST", "/repos/a/b/issues/4/comments"),
+        ("PATCH", "/repos/a/b/pulls/4"),
+    ]
+    assert handler.sent[-1][2] == {"state": "closed"}
+    handler.answers[listed] = (200, [])
+    assert not forge.withdraw("work", "main", "again")
+    place = "/projects/a%2Fb/merge_requests"
+    merge = {"iid": 7, "source_branch": "work", "target_branch": "main", "source_project_id": 1, "target_project_id": 1}
+    handler.answers = {place: (200, [merge]), f"{place}/7": (200, merge), f"{place}/7/notes": (201, {})}
+    assert GitLab("a/b", "token", url=url).withdraw("work", "main", "why")
+    assert handler.sent[-1] == ("PUT", f"{place}/7", {"state_event": "close"})

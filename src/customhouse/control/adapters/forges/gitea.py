@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from urllib.parse import quote
 
-from customhouse.control.adapters.forges.rest import Rest, count, flag, joins, latest_words, own, repository_path, user
+from customhouse.control.adapters.forges.rest import (
+    Item,
+    Rest,
+    count,
+    flag,
+    joins,
+    latest_words,
+    own,
+    repository_path,
+    user,
+)
 from customhouse.core.errors import SourceError
 from customhouse.core.forge import Protection, PullRequest, Reviews
 
@@ -74,11 +85,17 @@ class Gitea:
         me = user({"user": self._rest.find("/user")})
         self._rest.comment(me, marker, text, f"{base}/{pull_request}/comments", f"{base}/comments", "PATCH")
 
-    def propose(self, branch: str, base: str, title: str, text: str) -> PullRequest:
+    def propose(self, branch: str, base: str, title: str, text: str, *, retell: bool = False) -> PullRequest:
         """The open pull request of a branch of this repository, opened if there is none."""
+        place = f"{self._repository}/pulls"
+        body = {"title": title, "head": branch, "base": base, "body": text}
+        return self._rest.propose(self._open(branch, base), place, body, "PATCH" if retell else "")
+
+    def withdraw(self, branch: str, base: str, why: str) -> bool:
+        """Close the open pull request of a branch, with a comment."""
+        place, comments = f"{self._repository}/pulls", f"{self._repository}/issues/{{}}/comments"
+        return self._rest.withdraw(self._open(branch, base), place, {"state": "closed"}, comments, why)
+
+    def _open(self, branch: str, base: str) -> Iterator[Item]:
         listed = self._rest.all(f"{self._repository}/pulls", state="open")
-        return self._rest.propose(
-            (item for item in listed if joins(item, branch, base) and own(item, self._name)),
-            f"{self._repository}/pulls",
-            {"title": title, "head": branch, "base": base, "body": text},
-        )
+        return (item for item in listed if joins(item, branch, base) and own(item, self._name))

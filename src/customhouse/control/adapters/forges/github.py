@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from customhouse.control.adapters.forges.rest import Rest, count, flag, joins, latest_words, repository_path, user
+from customhouse.control.adapters.forges.rest import Item, Rest, count, flag, joins, latest_words, repository_path, user
 from customhouse.core.forge import Protection, PullRequest, Reviews
 
 PUBLIC = "https://api.github.com"
@@ -83,16 +83,22 @@ class GitHub:
         me = self._me()
         self._rest.comment(me, marker, text, f"{base}/{pull_request}/comments", f"{base}/comments", "PATCH")
 
-    def propose(self, branch: str, base: str, title: str, text: str) -> PullRequest:
+    def propose(self, branch: str, base: str, title: str, text: str, *, retell: bool = False) -> PullRequest:
         """The open pull request of a branch of this repository, opened if there is none."""
+        place = f"/repos/{self._repository}/pulls"
+        body = {"title": title, "head": branch, "base": base, "body": text}
+        return self._rest.propose(self._open(branch, base), place, body, "PATCH" if retell else "")
+
+    def withdraw(self, branch: str, base: str, why: str) -> bool:
+        """Close the open pull request of a branch, with a comment."""
+        place, comments = f"/repos/{self._repository}/pulls", f"/repos/{self._repository}/issues/{{}}/comments"
+        return self._rest.withdraw(self._open(branch, base), place, {"state": "closed"}, comments, why)
+
+    def _open(self, branch: str, base: str) -> Iterator[Item]:
         place = f"/repos/{self._repository}/pulls"
         owner = self._repository.partition("/")[0]
         listed = self._rest.all(place, state="open", head=f"{owner}:{branch}", base=base)
-        return self._rest.propose(
-            (item for item in listed if joins(item, branch, base)),
-            place,
-            {"title": title, "head": branch, "base": base, "body": text},
-        )
+        return (item for item in listed if joins(item, branch, base))
 
     def _me(self) -> str:
         """Whose token it is. That of an app, so also of a workflow, may not ask REST for it (403), but GraphQL."""

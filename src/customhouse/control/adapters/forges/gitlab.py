@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from urllib.parse import quote
 
-from customhouse.control.adapters.forges.rest import Rest, count, flag, repository_path, user
+from customhouse.control.adapters.forges.rest import Item, Rest, count, flag, repository_path, user
 from customhouse.core.forge import Protection, PullRequest, Reviews
 
 PUBLIC = "https://gitlab.com/api/v4"
@@ -72,19 +73,25 @@ class GitLab:
         me = user({"user": self._rest.find("/user")})
         self._rest.comment(me, marker, text, notes, notes, "PUT")
 
-    def propose(self, branch: str, base: str, title: str, text: str) -> PullRequest:
+    def propose(self, branch: str, base: str, title: str, text: str, *, retell: bool = False) -> PullRequest:
         """The open merge request of a branch of this project, opened if there is none."""
         place = f"{self._project}/merge_requests"
+        body = {"title": title, "source_branch": branch, "target_branch": base, "description": text}
+        return self._rest.propose(self._open(branch, base), place, body, "PUT" if retell else "")
+
+    def withdraw(self, branch: str, base: str, why: str) -> bool:
+        """Close the open merge request of a branch, with a note."""
+        place, notes = f"{self._project}/merge_requests", f"{self._project}/merge_requests/{{}}/notes"
+        return self._rest.withdraw(self._open(branch, base), place, {"state_event": "close"}, notes, why, "PUT")
+
+    def _open(self, branch: str, base: str) -> Iterator[Item]:
+        place = f"{self._project}/merge_requests"
         listed = self._rest.all(place, state="opened", source_branch=branch, target_branch=base)
-        return self._rest.propose(
-            (
-                item
-                for item in listed
-                if (item.get("source_branch"), item.get("target_branch")) == (branch, base)
-                and item.get("source_project_id") == item.get("target_project_id")
-            ),
-            place,
-            {"title": title, "source_branch": branch, "target_branch": base, "description": text},
+        return (
+            item
+            for item in listed
+            if (item.get("source_branch"), item.get("target_branch")) == (branch, base)
+            and item.get("source_project_id") == item.get("target_project_id")
         )
 
 

@@ -101,9 +101,16 @@ class Rest:
         for surplus in plan.surplus:
             self._ask("DELETE", self._url(f"{one}/{surplus}", {}))
 
-    def propose(self, there: Iterator[Item], place: str, body: Mapping[str, Any]) -> PullRequest:
-        """The first of those that are there, else a new one at a path. Raises SourceError."""
+    def propose(self, there: Iterator[Item], place: str, body: Mapping[str, Any], amend: str = "") -> PullRequest:
+        """The first of those that are there, else a new one at a path. Raises SourceError.
+
+        With the verb `amend` one that is there gets the title and the text, where it has others.
+        """
         found = next(there, None)
+        if found is not None and amend:
+            words = {name: body[name] for name in ("title", "body", "description") if name in body}
+            if any(str(found.get(name) or "").strip() != text.strip() for name, text in words.items()):
+                self.send(amend, f"{place}/{_number(found)}", words)
         answer = self._ask("POST", self._url(place, {}), json.dumps(body).encode()) if found is None else (found, "")
         if answer is None:
             raise SourceError(
@@ -116,6 +123,27 @@ class Rest:
         if not isinstance(number, int):
             raise SourceError("a pull request without a number", where=f"{self._name} {place}")
         return PullRequest(number, str(made.get("html_url") or made.get("web_url") or ""), found is None)
+
+    def withdraw(
+        self,
+        there: Iterator[Item],
+        place: str,
+        closing: Mapping[str, str],
+        comments: str,
+        why: str,
+        amend: str = "PATCH",
+    ) -> bool:
+        """Close the first of those that are there, after a comment; whether there was one. Raises SourceError.
+
+        `comments` is the path of a pull request's comments, with `{}` for its number.
+        """
+        found = next(there, None)
+        if found is None:
+            return False
+        number = _number(found)
+        self.send("POST", comments.format(number), {"body": why[:MAX_COMMENT]})
+        self.send(amend, f"{place}/{number}", closing)
+        return True
 
     def _url(self, path: str, query: Mapping[str, str]) -> str:
         return f"{self._root}{path}{'?' + urlencode(query) if query else ''}"
@@ -142,6 +170,13 @@ class Rest:
             return (answer.json() if answer.body else None), answer.headers.get("link", "")
         except HttpError as error:
             raise SourceError(f"the forge cannot be asked: {error}", where=self._name) from error
+
+
+def _number(item: Item) -> int:
+    found = item.get("number", item.get("iid"))
+    if not isinstance(found, int):
+        raise SourceError("a pull request without a number")
+    return found
 
 
 class _RefusedError(SourceError):
