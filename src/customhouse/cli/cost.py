@@ -8,12 +8,16 @@ import click
 
 from customhouse._kit.clock import to_rfc3339
 from customhouse.app.settings import Settings
+from customhouse.cli.cost_serverless import serverless
 from customhouse.cli.output import common, formats, talk, write_csv, write_json, write_table, write_text
 
 
 @click.group()
 def cost() -> None:
     """Estimate, report and forecast what workloads cost."""
+
+
+cost.add_command(serverless)
 
 
 @cost.command()

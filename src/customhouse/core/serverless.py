@@ -90,15 +90,18 @@ def kserve(manifest: Manifest) -> Elastic | None:
             where=f"{_PREDICTOR}/scaleMetric",
             hint="write concurrency or rps, or minReplicas 1 or more",
         )
-    given = dict(notes)
-    given.setdefault(f"{GROUP}min-scale", str(low))
+    # KServe writes these over the annotations (v0.20, `SetAutoScalingAnnotations`), also the 1 that nobody wrote.
+    given = {key: value for key, value in notes.items() if key not in (f"{GROUP}minScale", f"{GROUP}min-scale")}
+    given[f"{GROUP}min-scale"] = str(low)
     high = count(predictor.get("maxReplicas") or 0, "maxReplicas", f"{_PREDICTOR}/maxReplicas")
-    given.setdefault(f"{GROUP}max-scale", str(high))
+    if high:
+        given.pop(f"{GROUP}maxScale", None)
+        given[f"{GROUP}max-scale"] = str(high)
     if metric:
-        given.setdefault(f"{GROUP}metric", metric)
+        given[f"{GROUP}metric"] = metric
     if predictor.get("scaleTarget") is not None:
         wanted = count(predictor["scaleTarget"], "scaleTarget", f"{_PREDICTOR}/scaleTarget")
-        given.setdefault(f"{GROUP}target", str(wanted))
+        given[f"{GROUP}target"] = str(wanted)
     at_a_time = count(predictor.get("containerConcurrency") or 0, "containerConcurrency", _PREDICTOR)
     return Elastic("knative", scale_rule(given, place, at_a_time), concurrency=at_a_time)
 

@@ -43,6 +43,16 @@ def test_the_predictors_annotations_hold_over_the_services() -> None:
     assert (found.rule.stable_s, found.rule.target) == (90.0, 5.0)
 
 
+def test_kserves_own_fields_hold_over_the_annotations_as_in_kserve() -> None:
+    notes = {f"{K}minScale": "5", f"{K}max-scale": "9", f"{K}target": "50"}
+    found = _kserve({"minReplicas": 0, "maxReplicas": 3, "scaleTarget": 10, "scaleMetric": "concurrency"}, notes)
+    assert found is not None
+    assert (found.rule.minimum, found.rule.maximum, found.rule.target) == (0, 3, 7.0)
+    unsaid = _kserve({}, {f"{K}min-scale": "0"})
+    assert unsaid is not None
+    assert not unsaid.to_zero, "KServe writes its own default of 1 over the annotation"
+
+
 def test_a_replica_is_never_aimed_above_what_it_takes_at_a_time() -> None:
     found = _kserve({"minReplicas": 0, "scaleTarget": 100, "containerConcurrency": 10})
     assert found is not None
@@ -57,13 +67,12 @@ def test_a_replica_is_never_aimed_above_what_it_takes_at_a_time() -> None:
         ({f"{K}window": "99999999999999999999s"}, "window"),
         ({f"{K}colour": "red"}, "colour"),
         ({f"{K}class": "hpa.autoscaling.knative.dev"}, "class"),
-        ({f"{K}min-scale": "1.5"}, "min-scale"),
-        ({f"{K}min-scale": 1}, "min-scale"),
+        ({f"{K}activation-scale": "1.5"}, "activation-scale"),
+        ({f"{K}activation-scale": 2}, "activation-scale"),
         ({f"{K}target": "-3"}, "target"),
         ({f"{K}target": "1e9"}, "target"),
         ({f"{K}metric": "memory"}, "metric"),
         ({f"{K}initial-scale": "0"}, "initial-scale"),
-        ({f"{K}min-scale": "3", f"{K}max-scale": "2"}, "annotations"),
     ],
 )
 def test_what_would_be_ignored_is_refused_with_its_place(notes: dict[str, Any], place: str) -> None:
@@ -83,6 +92,9 @@ def test_knative_and_kedas_objects_are_read_with_their_defaults() -> None:
     warm = _read("serving.knative.dev/v1", "Service", {"template": kept})
     assert warm is not None
     assert not warm.to_zero
+    narrow = {"metadata": {"annotations": {f"{K}min-scale": "3", f"{K}max-scale": "2"}}}
+    with pytest.raises(DeclarationError, match="at most 2"):
+        _read("serving.knative.dev/v1", "Service", {"template": narrow})
     keda = _read("keda.sh/v1alpha1", "ScaledObject", {"scaleTargetRef": {"name": "d"}, "cooldownPeriod": 60})
     assert keda is not None
     assert (keda.how, keda.target, keda.rule.maximum) == ("keda", ("Deployment", "d"), 100)
