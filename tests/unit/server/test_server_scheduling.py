@@ -40,3 +40,25 @@ def test_the_page_says_what_the_extender_did_and_what_is_wrong_with_it() -> None
         assert part in text, part
     assert "Calls: other" not in text
     assert "scheduling-part" not in Page().render("index.html", PICTURE)
+
+
+def test_the_page_says_which_machines_are_wanted_and_where_to_take_them() -> None:
+    row = {"name": "gold-l4", "tier": "gold", "pods": 3, "since": AT, "machines": "3 × g6.xlarge", "monthly": "1762.51"}
+    proposed = {
+        **row,
+        "state": "proposed",
+        "branch": "customhouse/nodepool/gold-l4",
+        "url": "https://f/1",
+        "problem": "",
+    }
+    waits = {**row, "name": "other", "monthly": None, "state": "waits", "problem": "its machines have not come"}
+    text = Page().render("index.html", replace(PICTURE, scheduling={"pools": [proposed, waits]}))
+    for part in (
+        "3 × g6.xlarge",
+        "1,762.51",
+        "customhouse/nodepool/gold-l4",
+        "https://f/1",
+        "its machines have not come",
+    ):
+        assert part in text, part
+    assert "scheduling-part" not in text
