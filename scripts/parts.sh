@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the real parts that tests run against: from Debian gpg, ssh-keygen, openssl, chromium, docker-registry, wrk, postgresql, prometheus; built from Go's module proxy opa,
-# conftest, gator, kustomize, helm, cosign, notation, versitygw, jsonnet, gitea, a Kubernetes control plane (kube-apiserver, etcd, kwok …), and the controllers of Argo Rollouts and KServe.
+# conftest, gator, kustomize, helm, cosign, notation, versitygw, jsonnet, gitea, a Kubernetes control plane (kube-apiserver, etcd, kwok …), and the controllers of Argo Rollouts, KServe and Flux.
 # Idempotent; what it builds is kept outside the tree, so a second run and a second clone are quick.
 # From PyPI, into environments of their own: model_signing, mlflow and moto (pip).
 #   scripts/parts.sh            install what is missing
@@ -233,4 +233,6 @@ go_program gitea code.gitea.io/gitea gitea "" "sqlite sqlite_unlock_notify"
 gitea_files
 late_program rollouts-controller github.com/argoproj/argo-rollouts/cmd/rollouts-controller rollouts-controller
 late_program kserve-manager github.com/kserve/kserve/cmd/manager kserve-manager
+late_program kustomize-controller github.com/fluxcd/kustomize-controller kustomize-controller
+late_program source-controller github.com/fluxcd/source-controller source-controller
 exit "$missing"

@@ -23,4 +23,6 @@ require (
 	github.com/open-policy-agent/gatekeeper/v3 v3.23.1
 	github.com/kyverno/kyverno v1.13.4
 	sigs.k8s.io/secrets-store-csi-driver v1.4.8
+	github.com/fluxcd/source-controller v1.7.3
+	github.com/fluxcd/kustomize-controller v1.7.3
 )

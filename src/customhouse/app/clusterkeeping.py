@@ -282,9 +282,10 @@ class ClusterKeeping:
 
     def _heard_of(self, made: Round) -> bool:
         """Take what Argo CD's and Flux's own objects say by now; whether that is something else."""
-        owners = {key_of(ref): ref for ref in self.conducted.by} if made.touched else {}
+        heard = made.touched | made.heard
+        owners = {key_of(ref): ref for ref in self.conducted.by} if heard else {}
         news: dict[ResourceRef, ReconcilerStatus] = {}
-        for key in made.touched & owners.keys():
+        for key in heard & owners.keys():
             live, ref = self._sight.live(key), owners[key]
             said = None if live is None else status_of(ref, live.manifest)
             if said is not None and said != self.conducted.statuses.get(ref):

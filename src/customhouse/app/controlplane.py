@@ -293,15 +293,15 @@ class ControlPlane:
             entries += [journal.undeclared(item.ref, item.uid, revision, now) for item in keeping.strangers[:50]]
         told = [said for _, said in drifts] if self.governing().configuration.alertmanager else []
         waiting = {DRIFTED: recorded(self.memory.get(DRIFTED), told, now)} if told else {}
-        theirs = reconciled(kept.statuses, self.memory, desired, now)
+        theirs = reconciled(kept.statuses, self.memory, desired, now, self.source.is_ancestor)
         for record in theirs.releases:
             self.store.releases.record(record)
         self.outbox.commit({**waiting, **theirs.documents}, [*entries, *theirs.entries])
         self._note_deployments(desired, kept.done, revision)
         self._note_removals(kept)
         self._settle()
-        if kept.problem:
-            raise TargetError(kept.problem)
+        if kept.problem or theirs.problem:
+            raise TargetError("; ".join(filter(None, (theirs.problem, kept.problem))))
 
     def _opener_for(self, declared: Sequence[Declaration]) -> Opener | None:
         """What opens what SOPS encrypted of the last allowed revision. Raises ConfigError for keys that are none."""

@@ -229,10 +229,11 @@ class Following:
     def _refuse(self, commit: str, author: str, error: CustomhouseError) -> None:
         entry = journal.refused(commit, author, error.code, str(error), self._clock.now())
         text = f"could not decide about {commit[:12]}: {error}"
-        self._outbox.commit({REFUSED: {"revision": commit, "text": text[:2000]}, JUDGING: None}, [entry])
+        refused = {"revision": commit, "text": text[:2000], "denied": False}
+        self._outbox.commit({REFUSED: refused, JUDGING: None}, [entry])
 
     def _keep_last_good(self, commit: str, reasons: Sequence[str], entries: Sequence[Entry]) -> None:
-        text = f"{commit[:12]} is denied, the last good state stays: {'; '.join(reasons)}"
+        text = f"{commit[:12]} is denied, nothing of it is applied from here: {'; '.join(reasons)}"
         refused = {"revision": commit, "text": text[:2000]}
         self._outbox.commit({JUDGED: commit, REFUSED: refused, JUDGING: None}, entries)
 

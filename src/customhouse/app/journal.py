@@ -239,23 +239,28 @@ def reverted(ref: ResourceRef, bad: str, commit: str, at: datetime) -> Entry:
     return entry("revert", f"revert:{bad}:{ref}", at, ACTOR, nodes=[before, after], links=links, body=body)
 
 
-def reconciled(ref: ResourceRef, said: ReconcilerStatus, at: datetime) -> Entry:
-    """What another one that reconciles says of an Application, where that is not what it said before."""
+def reconciled(ref: ResourceRef, said: ReconcilerStatus, at: datetime, beyond: str = "") -> Entry:
+    """What another one that reconciles says of an Application, where that is not what it said before.
+
+    `beyond`: what it did with a commit that was not allowed; empty where it did nothing.
+    """
     where = f" at {said.revision[:12]}" if said.revision else ""
     tried = f", tried {said.attempted[:12]}" if said.attempted else ""
     why = f": {said.message}" if said.message else ""
+    wrong = f" {beyond}, and" if beyond else ""
     body = {
-        "text": f"{said.engine} says of {ref}: {said.sync.value}, {said.health}{where}{tried}{why}"[:1000],
+        "text": f"{said.engine}{wrong} says of {ref}: {said.sync.value}, {said.health}{where}{tried}{why}"[:1000],
         "by": said.engine.value,
         "sync": said.sync.value,
         "health": said.health,
         "revision": said.revision,
         "attempted": said.attempted,
         "at": said.at,
+        **({"beyond": beyond} if beyond else {}),
     }
     nodes = [commit_node(said.revision)] if _COMMIT.fullmatch(said.revision) else []
-    known = (said.engine.value, said.sync.value, said.health, said.revision, said.attempted, said.at)
-    key = f"reconciled:{ref}:{json_digest(list(known))[7:31]}"
+    known = [said.engine.value, said.sync.value, said.health, said.revision, said.attempted, said.at]
+    key = f"reconciled:{ref}:{json_digest([*known, beyond] if beyond else known)[7:31]}"
     return entry("reconciled", key, at, ACTOR, nodes=nodes, body=body)
 
 

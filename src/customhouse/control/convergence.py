@@ -180,7 +180,7 @@ class Convergence:
         self._pruning.forget_told()
         # 1
         news = self._sight.news()
-        made.touched = news & self._wanted.keys()
+        made.touched, made.heard = news & self._wanted.keys(), news & self._held_back.keys()
         self._dirty |= made.touched | self._turns.awakened()
         self._pruning.heard(news)
         now = self._clock.monotonic()

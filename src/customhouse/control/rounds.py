@@ -64,6 +64,8 @@ class Round:
     drift: list[ObjectDrift] = field(default_factory=list)
     touched: set[Key] = field(default_factory=set)
     """Declared objects of which anything (health too) may be otherwise than before."""
+    heard: set[Key] = field(default_factory=set)
+    """The same of objects that are held: what reconciles them may be one of them (`flux bootstrap` does so)."""
     unanswered: str = ""
     """The API did not answer (all of) this round."""
 

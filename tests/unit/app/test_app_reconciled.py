@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from customhouse.app.memory import DEPLOYED, PENDING, Memory, key_of
+from customhouse.app.memory import DEPLOYED, PENDING, REFUSED, Memory, key_of
 from customhouse.app.reconciled import reconciled
 from customhouse.core.application import Engine, ReconcilerStatus, SyncStatus
 from customhouse.core.release import RolloutPhase
@@ -77,3 +77,52 @@ def test_anything_else_that_is_said_is_entered_and_promotes_nothing(memory: Memo
     assert [item.kind for item in made.entries] == ["reconciled"]
     assert made.releases == []
     assert all(value is not None for value in made.documents.values())
+
+
+DENIED = "ef" * 20
+REFUSED_NOW = {REFUSED: {"revision": DENIED, "text": "denied"}}
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (replace(SAID, revision=DENIED), f"argocd has applied {DENIED[:12]}, which was denied"),
+        (replace(SAID, revision=f"{'12' * 20},{DENIED}"), f"argocd has applied {DENIED[:12]}, which was denied"),
+        (replace(SAID, attempted=DENIED), f"argocd tries to apply {DENIED[:12]}, which was denied"),
+    ],
+)
+def test_a_denied_commit_that_somebody_applies_is_told_for_as_long_as_it_is_so(
+    memory: Memory, said: ReconcilerStatus, told: str
+) -> None:
+    memory.put(REFUSED_NOW)
+    made = reconciled({OWNER: said}, memory, DECLARED, NOW)
+    assert made.problem == f"{told} ({OWNER})"
+    assert made.entries[0].body["text"].startswith(f"{told}, and says of {OWNER}: ")
+    memory.put(made.documents)
+    again = reconciled({OWNER: said}, memory, DECLARED, NOW)
+    assert (again.entries, again.problem) == ([], made.problem)
+
+
+def test_a_commit_about_which_could_not_be_decided_is_not_called_denied(memory: Memory) -> None:
+    memory.put({REFUSED: {"revision": DENIED, "text": "", "denied": False}})
+    made = reconciled({OWNER: replace(SAID, revision=DENIED)}, memory, DECLARED, NOW)
+    assert made.problem == f"argocd has applied {DENIED[:12]}, about which could not be decided ({OWNER})"
+
+
+def test_a_commit_that_nobody_judged_is_told_after_a_minute_and_one_that_is_behind_never(memory: Memory) -> None:
+    ahead = replace(SAID, revision=DENIED, at="2026-11-22T11:59:30Z")
+    assert reconciled({OWNER: ahead}, memory, DECLARED, NOW).problem == ""
+    later = NOW + timedelta(minutes=2)
+    made = reconciled({OWNER: ahead}, memory, DECLARED, later)
+    assert made.problem == f"argocd has applied {DENIED[:12]}, which nobody has allowed here ({OWNER})"
+    asked = []
+
+    def is_ancestor(commit: str, deployed: str) -> bool:
+        asked.append((commit, deployed))
+        return True
+
+    for _ in range(3):
+        assert reconciled({OWNER: ahead}, memory, DECLARED, later, is_ancestor).problem == ""
+    assert asked == [(DENIED, COMMIT)]
+    chart = replace(SAID, revision="1.2.3")
+    assert reconciled({OWNER: chart}, memory, DECLARED, later).problem == ""
