@@ -47,6 +47,11 @@ class _Scene:
     charges: Mapping[tuple[ResourceRef, str], Sequence[Charge]]
     declared: Collection[ResourceRef]
     now: datetime
+    governing: Governance
+    prices: tuple[object, ...]
+    """By which the releases are priced: few commits bring others."""
+    remembered: Mapping[str, Any] | None
+    before: Mapping[tuple[ResourceRef, str], tuple[tuple[Any, ...], ReleaseRow]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,9 @@ class ReleaseRows:
         self._known: dict[tuple[ResourceRef, str], _Known] = {}
         self._by_ref: tuple[Sequence[Declaration], Mapping[ResourceRef, Declaration]] = ((), {})
         self._names: dict[ResourceRef, tuple[Declaration, str]] = {}
-        self._prices: tuple[Governance | None, dict[tuple[ResourceRef, str], str | None]] = (None, {})
+        self._prices: tuple[tuple[object, ...], dict[tuple[ResourceRef, str], str | None]] = ((), {})
+        self._made: dict[tuple[ResourceRef, str], tuple[tuple[Any, ...], ReleaseRow]] = {}
+        """Rows of the last picture that nothing was measured of, with all that they were made of."""
 
     def rows(self, declared: Sequence[Declaration], charges: Iterable[Charge], now: datetime) -> Iterator[ReleaseRow]:
         """First what is on its way, then what ran, the newest first: each release with its latest phase.
@@ -84,7 +91,12 @@ class ReleaseRows:
         if self._by_ref[0] is not declared:
             self._by_ref = (declared, {item.ref: item for item in declared})
         by_ref = self._by_ref[1]
-        scene = _Scene(seen, by_release, by_ref.keys(), now)
+        before, self._made = self._made, {}
+        governing, remembered = self._plane.governing(), self._plane.memory.get(VULNERABILITIES)
+        prices = (governing.book.reference(governing.prices.provider, governing.prices.region), governing.prices)
+        if self._prices[0] != prices:
+            self._prices = (prices, {})
+        scene = _Scene(seen, by_release, by_ref.keys(), now, governing, prices, remembered, before)
         shown: set[tuple[ResourceRef, str]] = set()
         walks = self._plane.rollouts.walks()
         for coming in self._plane.memory.all(PENDING).values():
@@ -117,6 +129,19 @@ class ReleaseRows:
         return known[1]
 
     def _row(self, scene: _Scene, ref: ResourceRef, value: Mapping[str, str], phase: str) -> ReleaseRow:
+        key, live = (ref, value["release"]), self._plane.live.get(ref)
+        if scene.observations.get(key) or scene.charges.get(key) or "at" not in value:
+            return self._new_row(scene, ref, value, phase)
+        # Compared, not only looked at: what is read from the store is another object each time.
+        made_of = (value, phase, live, scene.prices, ref in scene.declared, self._plane.target.port, scene.remembered)
+        known = scene.before.get(key)
+        if known is None or known[0] != made_of:
+            known = (made_of, self._new_row(scene, ref, value, phase))
+        if key in self._known:  # what is not told of a release yet may be told later
+            self._made[key] = known
+        return known[1]
+
+    def _new_row(self, scene: _Scene, ref: ResourceRef, value: Mapping[str, str], phase: str) -> ReleaseRow:
         release, live, now = value["release"], self._plane.live.get(ref), scene.now
         weights = _weights(live)
         service = ref.kind == "InferenceService"
@@ -148,7 +173,7 @@ class ReleaseRows:
             requests=stats.requests,
             errors=stats.errors,
             p95_ms=None if stats.p95 is None else round(stats.p95 * 1000, 3),
-            per_hour=self._per_hour(ref, release, known) if serving else None,
+            per_hour=self._per_hour(scene.governing, ref, release, known) if serving else None,
             per_thousand_predictions=None if unit is None else unit.rounded(6),
             at=value.get("at", to_rfc3339(now)),
             version=known.version,
@@ -157,7 +182,7 @@ class ReleaseRows:
             charged=str(amount),
             endpoint=self._endpoint(ref) if weight else "",
             evidence=self._evidence.of(ref, value["revision"], value["artifact"]) if value["artifact"] else (),
-            vulnerabilities=vulnerable(self._plane.memory.get(VULNERABILITIES), ref, release),
+            vulnerabilities=vulnerable(scene.remembered, ref, release),
         )
 
     def _what(self, ref: ResourceRef, release: str) -> _Known:
@@ -168,12 +193,9 @@ class ReleaseRows:
             self._known[ref, release] = _known(ref, found["manifest"])
         return self._known[ref, release]
 
-    def _per_hour(self, ref: ResourceRef, release: str, known: _Known) -> str | None:
+    def _per_hour(self, governing: Governance, ref: ResourceRef, release: str, known: _Known) -> str | None:
         if known.work is None or known.work.batch:
             return None
-        governing = self._plane.governing()
-        if self._prices[0] is not governing:
-            self._prices = (governing, {})
         prices = self._prices[1]
         if (ref, release) not in prices:
             monthly = workload_cost(known.work, governing.book, governing.prices, known.manifest).monthly

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
+
+import orjson
 
 from customhouse.app.overview import Overview
 from customhouse.app.settings import Settings
@@ -15,7 +18,7 @@ _FILE = "overview.json"
 
 def write_status(settings: Settings, picture: Overview) -> None:
     """Replace the file at once; it is a copy for readers, nothing is decided by it."""
-    _replace(settings, picture.to_json())
+    _replace(settings, picture)
 
 
 def write_problem(settings: Settings, problem: str) -> None:
@@ -24,11 +27,22 @@ def write_problem(settings: Settings, problem: str) -> None:
         _replace(settings, read_status(settings) | {"problem": problem})
 
 
-def _replace(settings: Settings, picture: dict[str, Any]) -> None:
+def _replace(settings: Settings, picture: Overview | dict[str, Any]) -> None:
     place = settings.state / _FILE
     draft = place.with_suffix(".new")
-    draft.write_text(json.dumps(picture), encoding="utf-8")
+    try:
+        data = orjson.dumps(picture, default=_plain)
+    except TypeError:  # numbers and texts that only the writer of the standard library writes
+        data = json.dumps(picture.to_json() if isinstance(picture, Overview) else picture).encode()
+    draft.write_bytes(data)
     os.replace(draft, place)
+
+
+def _plain(value: object) -> object:
+    """What the writer does not know: mappings that are no dict."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
 
 
 def read_status(settings: Settings) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from customhouse.app.driftnotices import DriftNotices
 from customhouse.app.interruptions import Interruptions
 from customhouse.app.optimiser import Optimiser
 from customhouse.app.overview import Overview
+from customhouse.app.pictures import Pictures
 from customhouse.app.policynotices import PolicyNotices
 from customhouse.app.protections import ProtectionWatch
 from customhouse.app.schedule_watch import ScheduleWatch
@@ -26,10 +27,6 @@ PULSE_S = 0.5
 """The longest pause between two steps: a push is fetched, judged and applied within one or two of them."""
 WALKING_PULSE_S = 0.15
 """While a canary runs."""
-REFRESH_S = 1.0
-"""How old the board may become while only numbers change; everything else is on it with the step that did it."""
-REFRESH_SHARE, REFRESH_MOST_S = 0.03, 5.0
-"""What of the time may go into that: the picture of a large fleet is drawn less often."""
 RETRY_S = 2.0
 """The pause before a step is tried again that could not be recorded."""
 
@@ -101,7 +98,11 @@ def run(
     drift, taken = DriftNotices(plane, wiring.alert_post), Interruptions(plane)
     schedule = ScheduleWatch(plane)
     live.beside = lambda: "".join(one.metrics() for one in (audit, notices, vulnerable, drift, taken, schedule))
-    told, noticed, warned, seen, show_at = "", "", "", -1, 0.0
+    told, noticed, warned, pictures = "", "", "", Pictures()
+
+    def picture() -> Overview:
+        return schedule.shown(taken.shown(board.overview(plane)))
+
     while not stop.is_set():
         pause = PULSE_S
         try:
@@ -114,17 +115,14 @@ def run(
             plane.problem = "; ".join(filter(None, [plane.problem, *(one.problem for one in beside)]))
             if plane.rollouts.walks():
                 pause = WALKING_PULSE_S
-            now, changes = plane.clock.monotonic(), plane.changes + plane.outbox.delivered
-            if changes != seen or now >= show_at:
-                picture = schedule.shown(taken.shown(board.overview(plane)))
-                drift.step(picture.cluster)
-                if live.show(picture):
-                    write_status(plane.settings, picture)
-                seen, show_at = changes, now + _rest(plane.clock.monotonic() - now)
+            pause = _drawn(
+                plane, live, pictures, lambda: schedule.shown(taken.shown(board.overview(plane))), drift, pause
+            )
         except (StateError, OSError, CannotDecideError) as error:
             plane.problem = _halted(plane, error)
             live.trouble(plane.problem)
-            seen, pause = -1, RETRY_S
+            pictures.failed()
+            pause = RETRY_S
         if plane.problem != told and on_problem is not None:
             told = plane.problem
             with suppress(OSError):  # the terminal may be a file on the disk that is full
@@ -148,6 +146,25 @@ def run(
     schedule.stop()
 
 
+def _drawn(
+    plane: ControlPlane,
+    live: LiveBoard,
+    pictures: Pictures,
+    picture: Callable[[], Overview],
+    drift: DriftNotices,
+    pause: float,
+) -> float:
+    """Draw the picture when it is time; how long the loop may sleep, at most `pause`."""
+    now, changes = plane.clock.monotonic(), plane.changes + plane.outbox.delivered
+    if pictures.due(now, changes):
+        made = picture()
+        drift.step(made.cluster)
+        if live.show(made):
+            write_status(plane.settings, made)
+        pictures.drawn(now, plane.clock.monotonic(), changes)
+    return pictures.pause(now, changes, pause)
+
+
 def _halted(plane: ControlPlane, error: Exception) -> str:
     """The problem of a step that came to nothing, for the board; where it can be written, for `status` too."""
     if not isinstance(error, CannotDecideError):
@@ -157,11 +174,6 @@ def _halted(plane: ControlPlane, error: Exception) -> str:
     with suppress(StateError, OSError):
         write_problem(plane.settings, problem)
     return problem
-
-
-def _rest(took: float) -> float:
-    """Seconds from one picture to the next while only numbers change, when one took so many."""
-    return min(max(REFRESH_S, took / REFRESH_SHARE), REFRESH_MOST_S)
 
 
 def _propose(plane: ControlPlane, optimiser: Optimiser) -> None:

@@ -15,6 +15,7 @@ from customhouse.app.governance import Governance, governance
 from customhouse.app.memory import PENDING, PROPOSAL, RELEASE, Memory, key_of
 from customhouse.app.releaserows import ReleaseRows
 from customhouse.app.rollouts import Rollouts
+from customhouse.app.succession import release_name
 from customhouse.core.cost import Charge
 from customhouse.core.observation import Observation
 from customhouse.core.plan import Health, HealthStatus, LiveObject
@@ -67,6 +68,7 @@ class Plane:
         self.target = SimpleNamespace(observe=lambda: self.seen, port=8000)
         self.source = SimpleNamespace(is_ancestor=lambda ancestor, revision: ancestor <= revision)
         self._governing = governance(None, None, None)
+        self._kept = ReleaseRows(self)  # type: ignore[arg-type]
 
     def governing(self) -> Governance:
         return self._governing
@@ -83,7 +85,11 @@ class Plane:
         self.live[SERVICE] = LiveObject(SERVICE, service("v1"), Health(status, "as it is"), state)
 
     def rows(self, *declarations: Declaration, charges: tuple[Charge, ...] = ()) -> list[Any]:
-        return list(ReleaseRows(self).rows(declarations, charges, AT + timedelta(hours=1)))  # type: ignore[arg-type]
+        at = AT + timedelta(hours=1)
+        made = list(ReleaseRows(self).rows(declarations, charges, at))  # type: ignore[arg-type]
+        for _ in range(2):  # who keeps rows from picture to picture shows what one shows that has just begun
+            assert list(self._kept.rows(declarations, charges, at)) == made
+        return made
 
 
 @pytest.fixture
@@ -182,3 +188,29 @@ def test_a_proposal_about_an_older_release_is_not_shown(plane: Plane) -> None:
     rows = plane.rows(declared(manifest))
     board = Board(plane)  # type: ignore[arg-type]
     assert [row.id for row in board._proposals((declared(manifest),), rows)] == ["new"]
+
+
+def test_a_row_follows_whatever_it_is_made_of(plane: Plane) -> None:
+    key = key_of(PENDING, SERVICE)
+    declaration = declared(service("v1"))
+    release = release_name(declaration)
+    value = {"release": release, "artifact": "", "revision": "1", "author": "Ada", "resource": SERVICE.to_json()}
+    plane.memory.put({key: {**value, "at": "2026-03-01T10:00:00Z"}})
+    (before,) = plane.rows(declaration)
+    assert (before.version, before.state, before.per_hour) == ("", "starting", None)
+    plane.memory.put({f"{RELEASE}{release}": {"manifest": service("v1")}})
+    (told,) = plane.rows(declaration)
+    assert told.version == "v1"
+    assert told.per_hour is not None
+    plane.serves({release: 10}, HealthStatus.DEGRADED)
+    assert plane.rows(declaration)[0].health == "Degraded"
+    plane.memory.put({key: {**value, "at": "2026-03-01T10:00:00Z", "reason": "it is slow"}})
+    assert plane.rows(declaration)[0].message == "it is slow"
+    plane.memory.put({key: None})
+    plane.ran(SERVICE, release, RolloutPhase.PROMOTED)
+    assert [row.state for row in plane.rows(declaration)] == ["serving"]
+    assert [row.state for row in plane.rows()] == ["removed"]
+    charge = Charge(SERVICE, release, "", AT, AT + timedelta(hours=1), "compute", Money(7, "USD"))
+    assert plane.rows(declaration, charges=(charge,))[0].charged == "0.000000000007"
+    plane.target.port = 9000
+    assert ":9000/" in plane.rows(declaration)[0].endpoint

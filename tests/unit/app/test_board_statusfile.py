@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -52,7 +53,14 @@ def test_a_write_that_fails_leaves_the_picture_before_it(settings: Settings, mon
     def full(*_: object, **__: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
         write_status(settings, replace(PICTURE, problem="new"))
     assert read_status(settings)["problem"] == ""
+
+
+def test_texts_and_numbers_beyond_other_writers_are_kept(settings: Settings) -> None:
+    write_status(settings, replace(PICTURE, problem="half \ud83d", ledger_size=2**70))
+    assert (read_status(settings)["problem"], read_status(settings)["ledger_size"]) == ("half \ud83d", 2**70)
+    write_status(settings, replace(PICTURE, cluster=MappingProxyType({"waiting": (1, 2)})))
+    assert read_status(settings)["cluster"] == {"waiting": [1, 2]}
