@@ -201,9 +201,10 @@ def test_a_row_follows_whatever_it_is_made_of(plane: Plane) -> None:
     plane.memory.put({f"{RELEASE}{release}": {"manifest": service("v1")}})
     (told,) = plane.rows(declaration)
     assert told.version == "v1"
-    assert told.per_hour is not None
     plane.serves({release: 10}, HealthStatus.DEGRADED)
-    assert plane.rows(declaration)[0].health == "Degraded"
+    (serving,) = plane.rows(declaration)
+    assert (serving.health, serving.weight) == ("Degraded", 10)
+    assert serving.per_hour is not None
     plane.memory.put({key: {**value, "at": "2026-03-01T10:00:00Z", "reason": "it is slow"}})
     assert plane.rows(declaration)[0].message == "it is slow"
     plane.memory.put({key: None})
