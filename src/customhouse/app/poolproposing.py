@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from customhouse._kit.digest import bytes_digest
 from customhouse.app.configuration import Configuration
 from customhouse.app.identity import IDENTITY
 from customhouse.app.journal import commit_node
@@ -130,20 +131,22 @@ class PoolDesk:
     def _withdraw(self, known: Mapping[str, Any], branches: Mapping[str, str], now: datetime, *, taken: bool) -> None:
         """Take a proposal back that nobody needs (or that was merged: `taken`). Somebody else's branch stays."""
         head = branches.get(known["branch"])
-        own = head == known["commit"]
-        if head is not None and not own:
+        if head not in (None, known["commit"]):
             return  # who writes to it decides what becomes of it
-        if own:
-            if not taken and not self._merged(known):
+        # Killed after the branch was deleted, the next round finds none, and enters what was done.
+        merged = taken or self._merged(known)
+        if head is not None:
+            if not merged:
                 problem = withdraw(self.settings, self.configuration, known["branch"], self.branch, _GONE)
                 if problem:
                     raise SourceError(problem, where=known["branch"])
             self.source.delete_branch(known["branch"])
-        told = [] if taken or not own else [_withdrawn(known, now)]
-        self.record({POOL + known["name"]: None}, told)
+        self.record({POOL + known["name"]: None}, [] if merged else [_withdrawn(known, now)])
 
     def _merged(self, known: Mapping[str, Any]) -> bool:
-        return self.source.is_ancestor(known["commit"], self.base)
+        """Whether the base has it: the commit itself, or (squashed) the very file."""
+        held = self.source.read(self.base, known["path"])
+        return held is not None and bytes_digest(known["path"].encode() + b"\0" + held) == known["digest"]
 
 
 def _shown(value: Mapping[str, Any]) -> dict[str, Any]:

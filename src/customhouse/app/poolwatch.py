@@ -23,7 +23,8 @@ from customhouse.core.errors import CustomhouseError, StateError
 if TYPE_CHECKING:
     from customhouse.app.controlplane import ControlPlane
 
-_EVERY_S = 30.0
+_EVERY_S, _LEAST_S = 30.0, 2.0
+"""How often the cluster is asked: every half of the time that a pod has to have waited, within these bounds."""
 Look = tuple[tuple[Pool, ...], Mapping[str, int]]
 
 
@@ -71,7 +72,7 @@ class PoolWatch:
         deployed = plane.memory.deployed
         if now < self._due or deployed is None or plane.head != deployed.revision:
             return  # a head that is denied is no base for a proposal
-        self._due = now + _EVERY_S
+        self._due = now + min(_EVERY_S, max(_LEAST_S, after.total_seconds() / 2))
         governing = plane.governing()
         generation = Generation(0, governing, NodePrices(governing, plane.clock.now()), deployed.revision)
         target: Any = plane.target
