@@ -78,6 +78,7 @@ def _tier(
             "gpu_classes": None if spec.gpu_classes is None else list(spec.gpu_classes),
             "spot": spec.spot,
             "max_replicas": spec.max_replicas,
+            "burstable": spec.burstable,
             "max_accelerators": spec.max_accelerators,
             "replica_ceiling_micro": micro_or_none(spec.replica_ceiling, currency),
             "per_thousand_predictions_micro": micro_or_none(spec.per_thousand_predictions_ceiling, currency),

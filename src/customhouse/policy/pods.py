@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from customhouse.core.beside import managed_needs
+from customhouse.core.burstable import burstable
 from customhouse.core.containers import Container, container_of
 from customhouse.core.evidence import ArtifactRef
+from customhouse.core.fields import look
 from customhouse.core.kinds import kind_of
 from customhouse.core.podsets import PodSet, pod_sets
-from customhouse.core.resource import Manifest, ResourceRef
+from customhouse.core.resource import PREFIX, Manifest, ResourceRef
 from customhouse.core.workload import models_of, workload
 from customhouse.policy.frameworks import frameworks
 from customhouse.policy.reading import credential, entries, flag, mapping, number, redacted, switch, text, texts
@@ -127,6 +129,10 @@ def _pod(manifest: Manifest, one: PodSet, *, given: bool) -> dict[str, Any]:
         "accelerator": one.accelerator,
         "accelerators": one.accelerators,
         "spot": one.spot,
+        "burstable": burstable(pod),
+        "termination_grace_s": number(pod, "terminationGracePeriodSeconds", pointer, 30),
+        "checkpoint": _said(manifest, one, "checkpoint"),
+        "interruption": _said(manifest, one, "interruption"),
         "device_claims": [_device_claim(item, at) for item, at in entries(pod, "resourceClaims", pointer)],
         "host_network": flag(pod, "hostNetwork", pointer, default=False),
         "host_pid": flag(pod, "hostPID", pointer, default=False),
@@ -152,6 +158,16 @@ def _pod(manifest: Manifest, one: PodSet, *, given: bool) -> dict[str, Any]:
         "volumes": [_volume(item, at) for item, at in entries(pod, "volumes", pointer) if not _token_volume(item)],
         "containers": [_container(manifest, item, "") for item in one.containers] + _ephemeral(manifest, one),
     }
+
+
+def _said(manifest: Manifest, one: PodSet, name: str) -> str | None:
+    """An annotation of the pods, else of the object that makes them: KServe hands its own on."""
+    for place in (one.pointer.rpartition("/")[0], ""):
+        found = look(manifest, f"{place}/metadata/annotations")
+        value = found.get(PREFIX + name) if isinstance(found, Mapping) else None
+        if value is not None:
+            return str(value)
+    return None
 
 
 def _device_claim(item: Mapping[str, Any], place: str) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from customhouse.policy.projection_kinds import (
     without_defaults,
 )
 from customhouse.policy.reading import entries, flag, mapping, number, text
+from customhouse.policy.serverless import serverless_facts
 
 MAX_STRING = 64 * 1024
 """Longest string of a projection in UTF-8 bytes; the engines' text built-ins are super-linear on hostile strings."""
@@ -116,6 +117,9 @@ def project(manifest: Manifest, ref: ResourceRef | None = None, *, part: bool = 
         "workload": project_workload(manifest, ref),
         "spec": kind_projection(manifest),
     }
+    follows = serverless_facts(manifest, ref)
+    if follows is not None:
+        result["serverless"] = follows
     if not part:
         check_bounds(result, f"{ref}")
     return result
@@ -263,7 +267,18 @@ def _job_spec(spec: Mapping[str, Any], place: str) -> dict[str, Any]:
         "active_deadline_seconds": number(spec, "activeDeadlineSeconds", place, None),
         "ttl_seconds_after_finished": number(spec, "ttlSecondsAfterFinished", place, None),
         "suspend": flag(spec, "suspend", place, default=False),
+        "disruptions_ignored": _disruptions_ignored(spec, place),
     }
+
+
+def _disruptions_ignored(spec: Mapping[str, Any], place: str) -> bool:
+    """Whether a podFailurePolicy does not count what an eviction or a lost node ended."""
+    policy = mapping(spec, "podFailurePolicy", place)
+    for rule, at in entries(policy, "rules", f"{place}/podFailurePolicy"):
+        conditions = [text(item, "type", here, "") for item, here in entries(rule, "onPodConditions", at)]
+        if "DisruptionTarget" in conditions:
+            return text(rule, "action", at, "") == "Ignore"
+    return False
 
 
 def _job(manifest: Manifest) -> dict[str, Any]:

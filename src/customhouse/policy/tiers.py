@@ -112,6 +112,8 @@ class TierSpec:
     """Accelerator classes that may be used; an empty tuple allows none, None allows any that is named."""
     spot: str = "allowed"
     """`required` (batch workloads must run on spot capacity), `allowed` or `forbidden`."""
+    burstable: str = "allowed"
+    """`forbidden`: no machine whose CPUs are whole only while it has credits."""
     max_replicas: int | None = None
     max_accelerators: int | None = None
     """Whole accelerators that one replica may have."""
@@ -240,6 +242,7 @@ BUILTIN_TIERS: Mapping[str, TierSpec] = {
         required_image_evidence=(*MODEL_EVIDENCE, "vulnerabilities"),
         monitoring=("readiness", "metrics"),
         scale_to_zero="forbidden",
+        burstable="forbidden",
         vulnerabilities=VulnerabilityLimits(unknown="deny", fixable_only=False, unfixed_grace_days=30, max_age_days=7),
     ),
     "standard": TierSpec(

@@ -90,6 +90,22 @@ findings contains lib.judged(finding) if {
 	lib.kept(finding)
 }
 
+findings contains lib.judged(finding) if {
+	interruptible
+	some finding in data.customhouse.rules.spot.findings
+	lib.kept(finding)
+}
+
+interruptible if {
+	some pod in lib.pods
+	pod.spot
+}
+
+interruptible if {
+	some pod in lib.pods
+	count(pod.burstable) > 0
+}
+
 # What every rule of that topic asks for one of: an end that is asked for or declared, or use that was measured.
 bounded if {
 	lib.workload
