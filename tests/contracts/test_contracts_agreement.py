@@ -69,10 +69,10 @@ class Agreement(RuleBasedStateMachine):
         self.state.put(values)
         self.sql.state.put(values)
 
-    @rule(line=releases())
-    def record(self, line: Release) -> None:
-        self.releases.record(line)
-        self.sql.releases.record(line)
+    @rule(lines=st.lists(releases(), max_size=3))
+    def record(self, lines: list[Release]) -> None:
+        self.releases.record_all(lines)
+        self.sql.releases.record_all(lines)
 
     @rule(seen=st.lists(RECENT, max_size=3), rows=st.lists(charges(), max_size=3))
     def measure(self, seen: list[object], rows: list[object]) -> None:

@@ -29,10 +29,11 @@ from customhouse.app.metering import Metering
 from customhouse.app.outbox import Outbox
 from customhouse.app.reconciled import reconciled
 from customhouse.app.rollingback import WAITS, propose_again, why_held, write_revert
-from customhouse.app.rollout_looks import services_beside, signals_of
+from customhouse.app.rollout_looks import degraded, services_beside, signals_of
 from customhouse.app.rollout_signals import worth_telling
 from customhouse.app.rollouts import Held, Moved, Rollouts
 from customhouse.app.settings import Settings
+from customhouse.app.settling import Settling
 from customhouse.app.several_targets import SeveralTargets
 from customhouse.app.standing import Standing
 from customhouse.app.succession import concluded, release_name
@@ -45,7 +46,7 @@ from customhouse.control.source import PushRejectedError, RevertConflictError
 from customhouse.core.errors import CustomhouseError, StateError, TargetError
 from customhouse.core.ledger import Entry
 from customhouse.core.plan import ActionKind, HealthStatus, LiveObject
-from customhouse.core.release import RolloutPhase
+from customhouse.core.release import Release, RolloutPhase
 from customhouse.core.resource import Declaration, ResourceRef
 from customhouse.core.workload import workload
 
@@ -114,6 +115,7 @@ class ControlPlane:
         self._fetch_at, self._fetch_pause, self._propose_at = 0.0, 0.0, 0.0
         self.report: ReconcileReport | None = None
         self.live: Mapping[ResourceRef, LiveObject] = {}
+        self._settling = Settling()
         self._drifting: dict[ResourceRef, tuple[str, tuple[str, ...]]] = {}
 
     def _keeping(self) -> Keepers | None:
@@ -133,6 +135,8 @@ class ControlPlane:
 
     def close(self, *, keep_serving: bool = False) -> None:
         """End the target (unless it is to go on serving) and close the state."""
+        if self.keeping is not None:
+            self.keeping.rest()
         self.target.stop(keep_serving=keep_serving)
         self.witnesses.close()
         self.store.close()
@@ -191,18 +195,9 @@ class ControlPlane:
             problems.append(refused["text"])
         self.witnesses.poke(self.governing().configuration.ledger)
         watched = [self.witnesses.problem] if self.witnesses.problem else []
-        problem = "; ".join([*problems, *held, *self._degraded(), *watched])
+        problem = "; ".join([*problems, *held, *degraded(self.live, self.rollouts), *watched])
         self.changes += problem != self.problem
         self.problem = problem
-
-    def _degraded(self) -> list[str]:
-        """What does not come up, or fails again and again, and is not undone by a canary."""
-        handled = {*self.rollouts.walks(), *self.rollouts.held()}
-        return [
-            f"{ref} is degraded: {found.health.message}"
-            for ref, found in self.live.items()
-            if found.health.status is HealthStatus.DEGRADED and ref not in handled
-        ]
 
     def _resume(self) -> None:
         """What a kill (or a full disk) left half-way: entries that were not delivered, a charge that was begun."""
@@ -266,6 +261,8 @@ class ControlPlane:
             if isinstance(self.target, SeveralTargets):
                 self.target.placing = self.governing().configuration.placing
             return
+        if self.keeping is not None and not self.keeping.rest():
+            raise TargetError("another target is named now, and the step under way in the one before has not ended")
         if self.live and not (place and self._place):  # what serves on this machine is not ended unasked
             raise TargetError("customhouse.yaml names another target now", hint="start `customhouse up` again")
         found = self._open(self.governing().configuration)
@@ -294,8 +291,7 @@ class ControlPlane:
         told = [said for _, said in drifts] if self.governing().configuration.alertmanager else []
         waiting = {DRIFTED: recorded(self.memory.get(DRIFTED), told, now)} if told else {}
         theirs = reconciled(kept.statuses, self.memory, desired, now, self.source.is_ancestor)
-        for record in theirs.releases:
-            self.store.releases.record(record)
+        self.store.releases.record_all(theirs.releases)
         self.outbox.commit({**waiting, **theirs.documents}, [*entries, *theirs.entries])
         self._note_deployments(desired, kept.done, revision)
         self._note_removals(kept)
@@ -366,29 +362,27 @@ class ControlPlane:
         """A release that is Healthy and not a canary (any more) is promoted."""
         walking = self.rollouts.unfinished()
         documents: dict[str, Any] = {}
-        told = list[Entry]()
-        for key, value in self.memory.all(PENDING).items():
-            ref = ref_of(value["resource"])
-            live = self.live.get(ref)
-            if live is None or ref in walking or live.health.status is not HealthStatus.HEALTHY:
-                continue
-            if self.keeping is not None and not self.keeping.applied(ref):
+        records, told = list[Release](), list[Entry]()
+        for key, value, ref, live in self._settling.healthy(self.memory.all(PENDING), self.live):
+            if ref in walking or (self.keeping is not None and not self.keeping.applied(ref)):
                 continue  # what is healthy is the version before
             stable = live.status.get("local", {}).get("stable")
             if self.keeping is None and ref.kind == "InferenceService" and stable != value["release"]:
                 continue
             record, entries = concluded(value, RolloutPhase.PROMOTED, "", self.clock.now())
-            self.store.releases.record(record)
+            records.append(record)
             documents[key] = None
             told += entries
+        self.store.releases.record_all(records)
         self.outbox.commit(documents, told)
 
     # 4
     def _walk(self) -> None:
-        if self.rollouts.land(self.target.read, self.clock.now(), partial(services_beside, self.target)):
+        busy = self.keeping is not None and self.keeping.busy  # what is there is not known before that has ended
+        if not busy and self.rollouts.land(self.target.read, self.clock.now(), partial(services_beside, self.target)):
             self.changes += 1
             self.wake()
-        walks = self.rollouts.walks()
+        walks = {} if busy else self.rollouts.walks()
         unknown: Mapping[ResourceRef, str] = {}
         if walks:
             spec = self.governing().configuration.metrics

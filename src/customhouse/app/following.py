@@ -51,7 +51,7 @@ from customhouse.core.forge import Review
 from customhouse.core.ledger import Entry
 from customhouse.core.podsets import remembering
 from customhouse.core.ports import DecisionLog, Measurements, PolicyEngine, ReleaseLog, Target
-from customhouse.core.release import RolloutPhase
+from customhouse.core.release import Release, RolloutPhase
 from customhouse.core.resource import Declaration
 from customhouse.core.workload import workload
 
@@ -258,6 +258,7 @@ class Following:
             judgement.changes, live, commit, known, now, partial(serving_rate, governing)
         )
         documents |= rolling
+        ended: list[Release] = []
         entries.extend(books.rollouts.undone_by(judgement.changes, commit, message, now))
         for change in judgement.changes:
             key = key_of(PENDING, change.ref)
@@ -274,7 +275,7 @@ class Following:
                 )
             if before is not None and (documents[key] is None or documents[key]["release"] != before["release"]):
                 record, entry = replaced(before, commit, now)
-                books.releases.record(record)
+                ended.append(record)
                 entries.append(entry)
         entries.extend(
             journal.rolled(
@@ -282,6 +283,7 @@ class Following:
             )
             for walk in walks
         )
+        books.releases.record_all(ended)
         deployed = Deployed(commit, governing.configuration.paths, commit)
         documents |= {JUDGED: commit, DEPLOYED: deployed.to_json(), REFUSED: None, JUDGING: None}
         self._outbox.commit(documents, entries)

@@ -118,6 +118,9 @@ class ReleaseLog(Protocol):
     def record(self, release: Release) -> None:
         """Append; (resource, release, revision, phase) twice is one row."""
 
+    def record_all(self, released: Iterable[Release]) -> None:
+        """As `record`, in order, all of them or none: one wait for the disk."""
+
     def history(self, name: str | None = None, limit: int = 100) -> Sequence[Release]:
         """The newest first; `name` is that of the resource."""
 

@@ -132,20 +132,28 @@ class ReleaseTable:
 
     def record(self, release: Release) -> None:
         """Append; (resource, release, revision, phase) twice is one row."""
-        row = {
-            **resource_columns(release.resource),
-            "release": release.release,
-            "revision": release.revision,
-            "phase": release.phase.value,
-            "author": release.author,
-            "artifact": release.artifact,
-            "verdict": release.verdict,
-            "decision": release.decision,
-            "at": stamp(release.at),
-            "reason": release.reason,
-        }
-        with self._database.write() as connection:
-            connection.execute(insert_new(releases, connection.dialect.name), row)
+        self.record_all((release,))
+
+    def record_all(self, released: Iterable[Release]) -> None:
+        """As `record`, in order, in one transaction."""
+        rows = [
+            {
+                **resource_columns(release.resource),
+                "release": release.release,
+                "revision": release.revision,
+                "phase": release.phase.value,
+                "author": release.author,
+                "artifact": release.artifact,
+                "verdict": release.verdict,
+                "decision": release.decision,
+                "at": stamp(release.at),
+                "reason": release.reason,
+            }
+            for release in released
+        ]
+        if rows:
+            with self._database.write() as connection:
+                connection.execute(insert_new(releases, connection.dialect.name), rows)
 
     def history(self, name: str | None = None, limit: int = 100) -> Sequence[Release]:
         """The newest first (as recorded); `name` is that of the resource."""

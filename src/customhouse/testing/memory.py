@@ -142,6 +142,11 @@ class MemoryReleaseLog:
         """(resource, release, revision, phase) twice is one row."""
         self._rows.setdefault((release.resource, release.release, release.revision, release.phase), release)
 
+    def record_all(self, released: Iterable[Release]) -> None:
+        """Each in order."""
+        for release in released:
+            self.record(release)
+
     def history(self, name: str | None = None, limit: int = 100) -> Sequence[Release]:
         """The newest first."""
         rows = [row for row in self._rows.values() if name is None or row.resource.name == name]
