@@ -233,6 +233,7 @@ go_program gitea code.gitea.io/gitea gitea "" "sqlite sqlite_unlock_notify"
 gitea_files
 late_program rollouts-controller github.com/argoproj/argo-rollouts/cmd/rollouts-controller rollouts-controller
 late_program kserve-manager github.com/kserve/kserve/cmd/manager kserve-manager
+late_program kueue sigs.k8s.io/kueue/cmd/kueue kueue
 late_program kustomize-controller github.com/fluxcd/kustomize-controller kustomize-controller
 late_program source-controller github.com/fluxcd/source-controller source-controller
 exit "$missing"

@@ -151,6 +151,7 @@ def _known(source: random.Random, document: dict[str, Any]) -> None:
         "max_ttl_days": source.choice((None, 14)),
         "evidence_max_age_days": source.choice((None, 0, 30)),
         "required_image_evidence": source.choice(([], ["scan", "signature"])),
+        "queue_required": some() < 0.3,
         "per_million_tokens_micro": source.choice((None, 5)),
     }
     if some() < 0.3:

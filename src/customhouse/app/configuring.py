@@ -239,6 +239,7 @@ def _tier(tier: TierSpec) -> dict[str, Any]:
         "maxTtlDays": tier.max_ttl_days,
         "vulnerabilities": limits_document(tier.vulnerabilities),
         "checks": dict(tier.checks),
+        "queueRequired": tier.queue_required,
         "relaxations": [_relaxation(item) for item in tier.relaxations],
     }
     return {key: item for key, item in value.items() if item is not None}

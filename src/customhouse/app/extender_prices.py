@@ -15,7 +15,7 @@ from fractions import Fraction
 
 from customhouse.app.extender_spec import interruption_factor
 from customhouse.app.governance import Governance
-from customhouse.core.devices import labelled_part, mig_part
+from customhouse.core.devices import device_part
 from customhouse.core.errors import PriceError
 from customhouse.execution.extender_nodes import CPU, MEMORY, NodeFacts
 from customhouse.observability.prices import ON_DEMAND, PREEMPTIBLE
@@ -31,6 +31,7 @@ class NodePrices:
     def __init__(self, governing: Governance, now: datetime) -> None:
         self._governing = governing
         self._known: dict[object, float | None] = {}
+        self._doubts: dict[object, str] = {}
         self.doubted: dict[str, str] = {}
         """A node of each sort that says more than its machine has, and what it says."""
         configuration = governing.configuration
@@ -51,33 +52,44 @@ class NodePrices:
 
     def __call__(self, node: NodeFacts) -> float | None:
         """Pico-units of the currency an hour, a statistic for comparing nodes; None without a price, or an old one."""
-        if self.warning or node.problem:
+        if self.warning:
             return None
         key = node.sort
         if key not in self._known:
             if len(self._known) > 10_000:
                 self._known.clear()
-                self.doubted.clear()
             try:
-                self._known[key] = None if self._doubted(node) else self._price(node)
+                self._known[key] = self._price(node)
             except PriceError:  # a cloud or region that the book does not have
                 self._known[key] = None
         return self._known[key]
 
-    def _doubted(self, node: NodeFacts) -> bool:
-        """Whether it says that it has more whole accelerators than the price book knows of its machine.
+    def doubts(self, node: NodeFacts) -> bool:
+        """Whether it says what cannot be read, or has more whole accelerators than its machine is known to have.
 
         Its share of the price would be too small, and draw pods to devices that are not there.
         """
+        if node.problem:
+            return True
+        key = node.sort
+        if key not in self._doubts:
+            if len(self._doubts) > 10_000:
+                self._doubts.clear()
+                self.doubted.clear()
+            text = self._doubts[key] = self._doubt(node)
+            if text:
+                self.doubted[node.name] = text
+        return bool(self._doubts[key])
+
+    def _doubt(self, node: NodeFacts) -> str:
         said = node.amounts.get(_WHOLE, 0)
         if not said or not node.machine or "-SHARED" in node.labels.get(_PRODUCT, "").upper():
-            return False  # time slices are counted as devices, and say so in the product
-        configuration, book = self._governing.configuration, self._governing.book
-        shape = book.shape(node.provider or configuration.provider, node.machine)
+            return ""  # time slices are counted as devices, and say so in the product
+        governing = self._governing
+        shape = governing.book.shape(node.provider or governing.configuration.provider, node.machine)
         if shape is None or said <= shape.devices:
-            return False
-        self.doubted[node.name] = f"says {said} {_WHOLE}; a {node.machine} has {shape.devices}"
-        return True
+            return ""
+        return f"says {said} {_WHOLE}; a {node.machine} has {shape.devices}"
 
     def _price(self, node: NodeFacts) -> float | None:
         configuration = self._governing.configuration
@@ -107,6 +119,6 @@ def _units(node: NodeFacts) -> list[tuple[str, Fraction | None]]:
     ]
     for device in node.devices:
         name = node.class_of(device)
-        part = mig_part(device, name) if "/mig-" in device else labelled_part({"nodeSelector": node.labels})
+        part = device_part(device, {"nodeSelector": node.labels}, name)
         units.append((name, None if part is None else part * node.amounts[device]))
     return units

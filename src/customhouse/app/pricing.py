@@ -70,7 +70,7 @@ class Monthly:
         """What gives the cost of one of a set, None for what costs nothing itself; it raises DeclarationError."""
         book, settings = governing.book, governing.prices
         prices = (book.reference(settings.provider, settings.region), settings)
-        under = (*prices, around.claims, around.disks, around.machines)
+        under = (*prices, around.claims, around.disks, around.machines, around.queues)
         if len(self._known) > _MOST_KNOWN or self._under != under:
             self._known, self._under = {}, under
         return partial(self._of, governing, around)

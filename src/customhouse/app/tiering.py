@@ -110,6 +110,7 @@ def tiers_of(definitions: Mapping[str, Any], currency: str, fail: Fail) -> Mappi
             max_ttl_days=given.get("maxTtlDays", start.max_ttl_days),
             vulnerabilities=limits_of(given.get("vulnerabilities") or {}, start.vulnerabilities, place, fail),
             checks={**start.checks, **_checks(given.get("checks") or {}, start.checks, f"{place}/checks", fail)},
+            queue_required=given.get("queueRequired", start.queue_required),
             relaxations=tuple(_relaxations(given.get("relaxations") or (), f"{place}/relaxations", fail)),
         )
     return tiers

@@ -15,6 +15,7 @@ from typing import Any
 from customhouse.core.devices import UNKNOWN_ACCELERATOR, accelerator_class
 from customhouse.core.errors import DeclarationError
 from customhouse.core.fields import count, items, look, mapping, text
+from customhouse.core.queues import GROUP, Queues, queues
 from customhouse.core.resource import Declaration, Manifest, ResourceRef
 from customhouse.core.sizes import Sizes, target_sizes
 
@@ -64,6 +65,8 @@ class Beside:
     """(kind, namespace, name) of a machine template → instance type."""
     sizes: Mapping[tuple[str, str, str], Sizes] = field(default_factory=dict)
     """(namespace, kind, name) of the target → what a VerticalPodAutoscaler may make of its requests."""
+    queues: Queues = field(default_factory=Queues)
+    """Kueue's queues, with their quota."""
 
     def range_of(self, ref: ResourceRef) -> ReplicaRange | None:
         """The range of a workload; None without an autoscaler."""
@@ -84,8 +87,12 @@ def beside(declarations: Iterable[Declaration]) -> Beside:
     disks: dict[str, str] = {}
     machines: dict[tuple[str, str, str], str] = {}
     sizes: dict[tuple[str, str, str], Sizes] = {}
+    queued: list[tuple[ResourceRef, Manifest]] = []
     for declaration in declarations:
         ref, manifest = declaration.ref, declaration.manifest
+        if ref.api_version.startswith(f"{GROUP}/"):
+            queued.append((ref, manifest))
+            continue
         try:
             scaled = target_range(manifest, ref)
             if scaled is not None:
@@ -103,7 +110,7 @@ def beside(declarations: Iterable[Declaration]) -> Beside:
                 machines[ref.kind, ref.namespace, ref.name] = _instance_type(manifest)
         except DeclarationError:
             continue
-    return Beside(ranges, claims, disks, machines, sizes)
+    return Beside(ranges, claims, disks, machines, sizes, queues(queued))
 
 
 def target_range(manifest: Manifest, ref: ResourceRef) -> tuple[tuple[str, str], ReplicaRange] | None:

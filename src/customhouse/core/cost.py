@@ -91,7 +91,7 @@ class WorkloadCost:
     """What a million tokens cost at the declared throughput of one replica; None where none is declared."""
     per_thousand_predictions: Money | None = None
     room: bool = False
-    """Whether `high` is room for workloads that are priced themselves (a node pool, a quota), not a cost beside them."""
+    """Whether `high` is room for workloads that are priced themselves (a node pool, a quota)."""
 
 
 @dataclass(frozen=True, slots=True)

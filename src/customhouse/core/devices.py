@@ -15,6 +15,7 @@ from typing import Any
 from customhouse._kit.quantity import parse_count
 from customhouse.core.errors import DeclarationError
 from customhouse.core.fields import amount, items, mapping
+from customhouse.core.mig import RESOURCE, mig_part
 from customhouse.core.resource import PREFIX
 
 UNKNOWN_ACCELERATOR = "unknown"
@@ -95,19 +96,11 @@ _MEASURES: Mapping[str, Fraction | None] = {
     "cambricon.com/mlu.smlu.vcore": Fraction(1, 100),
     "cambricon.com/mlu.smlu.vmemory": None,
 }
-_MIG = re.compile(r"nvidia\.com/mig-(\d)g\.(\d{1,3})gb(?:\.me|\.all)?(?:\+[a-z.]+)?")
-# Compute slices and gigabytes of a whole card (NVIDIA MIG user guide, "Supported MIG profiles").
-_MIG_CARDS: Mapping[str, tuple[int, int]] = {
-    "A30": (4, 24),
-    "A100-40GB": (7, 40),
-    "A100-80GB": (7, 80),
-    "H100": (7, 80),
-    "H200": (7, 141),
-    "B200": (7, 180),
-    "B300": (7, 288),
-    "GB200": (7, 186),
-    "RTX-PRO-6000": (4, 96),
-}
+# Among how many pods a device is shared, by time slicing or MPS: NVIDIA GPU feature discovery, GKE "About GPU sharing".
+_SHARED_LABELS = ("nvidia.com/gpu.replicas", "cloud.google.com/gke-max-shared-clients-per-gpu")
+_PARTITION = "cloud.google.com/gke-gpu-partition-size"
+"""GKE: every device of the node is a part of this MIG profile, and is called `nvidia.com/gpu`."""
+_SHARED = ".shared"
 SPOT_LABELS: Mapping[str, str] = {
     "karpenter.sh/capacity-type": "spot",
     "eks.amazonaws.com/capacityType": "SPOT",
@@ -165,7 +158,7 @@ def devices_of(requests: Mapping[str, Any], pointer: str) -> Devices:
             continue
         if number:
             counts.append((name, number))
-        if name.endswith(".shared"):
+        if name.endswith(_SHARED):
             parts.append(None)
     if measured and not counts:
         # A part of some device, and nobody says of how many: at least one.
@@ -186,35 +179,41 @@ def is_accelerator(resource: str) -> bool:
     return "/" in resource and not resource.startswith(_NO_ACCELERATORS)
 
 
-def mig_part(resource: str, card: str) -> Fraction | None:
-    """Which part of a card a MIG profile takes from others: the larger of its compute and its memory.
+def device_part(resource: str, pod: Mapping[str, Any], card: str) -> Fraction | None:
+    """Which part of a card one device of this name is on the nodes that a pod requires; None: it cannot be told.
 
-    None when the resource is no MIG profile, or the card is not known to have such parts.
+    A MIG profile by its name; else by the labels. Of a shared device (`….shared`, time slicing and MPS) the labels have
+    to say among how many it is shared.
     """
-    match = _MIG.fullmatch(resource)
-    if match is None or card not in _MIG_CARDS:
+    own = resource.removesuffix(_SHARED)
+    part = mig_part(own, card) if is_mig(own) else _labelled_part(pod)
+    among = _shared_among(pod)
+    if part is None or (among is None and (own != resource or _is_shared(pod))):
         return None
-    slices, memory = _MIG_CARDS[card]
-    # 1g.10gb of an 80 GB card is an eighth of the memory and a seventh of the compute; 3g.40gb is half of both.
-    return min(Fraction(1), max(Fraction(int(match[1]), slices), Fraction(int(match[2]), memory)))
+    return part if among is None else part / among
 
 
-def labelled_part(pod: Mapping[str, Any]) -> Fraction | None:
-    """Which part of a card the devices of the required nodes are: NVIDIA's discovery writes it into the product.
-
-    `…-MIG-1g.10gb` (one profile for all devices of a node) is that profile's part, `…-SHARED` (time slicing) cannot be
-    told (None), anything else is a whole card.
-    """
+def _labelled_part(pod: Mapping[str, Any]) -> Fraction | None:
+    """A MIG profile for all devices of a node: NVIDIA's discovery writes it into the product, GKE has a label."""
     value = next(node_values(pod, _CLASS_LABELS), "")
-    if value.upper().endswith("-SHARED"):
-        return None
-    head, mark, profile = value.upper().partition("-MIG-")
-    return mig_part(f"nvidia.com/mig-{profile.lower()}", accelerator_class(head)) if mark else Fraction(1)
+    head, mark, profile = value.upper().removesuffix("-SHARED").partition("-MIG-")
+    if not mark:
+        profile = next(node_values(pod, (_PARTITION,)), "")
+    return mig_part(profile.lower(), accelerator_class(head)) if mark or profile else Fraction(1)
+
+
+def _is_shared(pod: Mapping[str, Any]) -> bool:
+    return next(node_values(pod, _CLASS_LABELS), "").upper().endswith("-SHARED")
+
+
+def _shared_among(pod: Mapping[str, Any]) -> int | None:
+    found = next(node_values(pod, _SHARED_LABELS), "")
+    return int(found) if re.fullmatch(r"[1-9][0-9]{0,2}", found, re.ASCII) else None
 
 
 def is_mig(resource: str) -> bool:
     """Whether a resource is a part of a card, also one whose profile is not understood."""
-    return resource.startswith("nvidia.com/mig-")
+    return resource.startswith(RESOURCE)
 
 
 def accelerator_class(name: str) -> str:

@@ -19,7 +19,7 @@ from customhouse._kit.frozen import quickly_made
 from customhouse._kit.quantity import parse_bytes, parse_milli
 from customhouse.core.containers import Container, container_of, containers_of, images_of, looks_like_container
 from customhouse.core.datasets import annotated_datasets
-from customhouse.core.devices import UNKNOWN_ACCELERATOR, classes, is_mig, is_spot, labelled_part, mig_part
+from customhouse.core.devices import UNKNOWN_ACCELERATOR, classes, device_part, is_mig, is_spot
 from customhouse.core.errors import DeclarationError
 from customhouse.core.evidence import ArtifactRef
 from customhouse.core.fields import amount, count, escaped, items, look, mapping, matches, text
@@ -100,13 +100,13 @@ class PodSet:
         parts: list[Fraction] = []
         for container in self.containers:
             part = container.device_part
-            profiles = [device for device in container.devices if is_mig(device)]
-            if profiles:
+            named = [device for device in container.devices if is_mig(device) or device.endswith(".shared")]
+            if named:
                 if len(container.devices) > 1:
                     return None
-                part = mig_part(profiles[0], name)
+                part = device_part(named[0], self.pod, name)
             elif container.accelerators and part == 1:
-                part = labelled_part(self.pod)
+                part = device_part(container.devices[0], self.pod, name)
             if part is None and container.accelerators:
                 return None
             parts.append(container.accelerators * (Fraction(1) if part is None else part))

@@ -3,8 +3,7 @@
 1. Demand: for every set of alike pods what one reserves (requests), how many there are, for how many hours (`runs` for
    batch work). An autoscaler of the same state gives the range of its target: of replicas, of their size, or of both.
 2. A replica's hour is quoted in parts (`quotes`); disks and traffic are added (`holdings`).
-3. Interruptible capacity: at its price where the book has one; the high end of the range is then the on-demand price,
-   since that is what is paid when there is no such capacity.
+3. Both ends of a replica's price (`pricedsets`): smallest and largest, cheapest and dearest place, spot and on demand.
 4. Each row is rounded once to the pico-unit; a workload is the sum of its rows, a report the sum of its workloads.
 
 What has no price is named in `unpriced`, what the figure does not hold in `uncounted`; neither ever counts as 0
@@ -21,15 +20,16 @@ from typing import Any
 
 from customhouse._kit.frozen import quickly_made
 from customhouse._kit.money import Money, total
-from customhouse.core.beside import NOTHING, Beside, DeviceNeed, ReplicaRange, managed_needs
+from customhouse.core.beside import NOTHING, Beside, ReplicaRange, managed_needs
 from customhouse.core.change import Change
 from customhouse.core.cost import HOURS_PER_MONTH, BudgetState, CostReport, WorkloadCost
 from customhouse.core.errors import PriceError
-from customhouse.core.fields import items, look, mapping
+from customhouse.core.fields import look, mapping, text
 from customhouse.core.kinds import kind_of
-from customhouse.core.podsets import PodSet, pod_sets
+from customhouse.core.podsets import pod_sets
+from customhouse.core.queues import GROUP, Queues, cluster_queue
 from customhouse.core.resource import PREFIX, Declaration, Manifest, ResourceRef
-from customhouse.core.sizes import Sizes, largest, smallest, unbounded
+from customhouse.core.sizes import Sizes
 from customhouse.core.workload import Workload, workload
 from customhouse.observability.holdings import (
     Held,
@@ -39,9 +39,9 @@ from customhouse.observability.holdings import (
     held_cost,
     machines,
     monthly_row,
-    pool_ceiling,
     positive,
 )
+from customhouse.observability.pricedsets import PricedSet, Terms, price_set
 from customhouse.observability.prices import BOOK_CURRENCY, PriceBook, require_currency
 from customhouse.observability.quotes import (
     HELD,
@@ -53,11 +53,11 @@ from customhouse.observability.quotes import (
     quote,
     rounded,
     row_of,
-    set_demand,
 )
 from customhouse.observability.rates import RateCard
+from customhouse.observability.room import pool_ceiling, quota_ceiling
 from customhouse.observability.runs import RunTime, run_time
-from customhouse.observability.unseen import elsewhere, steps, unrequested
+from customhouse.observability.unseen import elsewhere, steps
 
 __all__ = [
     "HELD",
@@ -124,22 +124,6 @@ class ChangeCost:
         return after - self.before.monthly if self.before else after
 
 
-@quickly_made
-@dataclass(frozen=True, slots=True)
-class _Priced:
-    """One set of pods with its price: what a replica hour costs, at both ends of the range too, and how many."""
-
-    one: PodSet
-    quoted: Quote
-    dear: Quote
-    """At its largest size, and on demand where `quoted` is interruptible."""
-    cheap: Quote
-    """At its smallest size."""
-    low: int
-    usual: int
-    high: int
-
-
 def workload_cost(
     work: Workload,
     book: PriceBook,
@@ -164,9 +148,9 @@ def workload_cost(
     uncounted: list[str] = []
     scaled = None if work.batch else around.range_of(work.ref)
     sized = around.sizes_of(work.ref)
-    managed = managed_needs(manifest, work.ref)
-    # steps 1 and 2
-    priced = [_price_set(one, work, card, settings, around, managed, (unpriced, uncounted)) for one in work.sets]
+    landing = around.queues.landing(manifest, work.ref, work.sets) if around.queues.any else None
+    terms = Terms(card, around, managed_needs(manifest, work.ref), landing, unpriced, uncounted)
+    priced = [price_set(number, work, terms) for number in range(len(work.sets))]  # steps 1 and 2
     if not priced:
         unpriced.append("no container declares what it needs")
     run = _ALWAYS
@@ -213,7 +197,7 @@ def workload_cost(
 
 
 def _rows(
-    priced: Sequence[_Priced],
+    priced: Sequence[PricedSet],
     run: RunTime,
     disks: Held,
     traffic: Held,
@@ -222,8 +206,9 @@ def _rows(
     note = f"; {run.how}" if run.how else ""
     note += "".join(f"; {scaler.source}" for scaler in scalers if scaler)
     for one in priced:
+        why = f"{note}; {one.place}" if one.place else note
         for part in one.quoted.parts:
-            yield row_of(part, one.usual, run.hours, note, one.one.name if len(priced) > 1 else "")
+            yield row_of(part, one.usual, run.hours, why, one.one.name if len(priced) > 1 else "")
     yield from (monthly_row(item, priced[0].usual if priced else 1) for item in disks.holdings)
     yield from (monthly_row(item, 1) for item in traffic.holdings)
 
@@ -247,7 +232,9 @@ def declared_cost(
     if ref.kind == "PersistentVolumeClaim" and not group:
         return _of_disk(ref, claim(manifest, card, around))
     if ref.kind == "NodePool" and group == "karpenter.sh":
-        return _of_pool(manifest, ref, card)
+        return _of_room(ref, *pool_ceiling(manifest, card))
+    if group == GROUP and ref.kind in ("ClusterQueue", "LocalQueue"):
+        return _of_queue(manifest, ref, card, around.queues)
     declared = machines(manifest, ref, card, around)
     if declared is not None:
         return _of_machines(ref, declared.low, declared.high, declared.price, declared.unpriced)
@@ -309,6 +296,7 @@ def _same_around(item: Declaration, before: Beside, after: Beside) -> bool:
         before.range_of(item.ref) == after.range_of(item.ref)
         and before.sizes_of(item.ref) == after.sizes_of(item.ref)
         and before.claims == after.claims
+        and before.queues == after.queues
         and before.disks == after.disks
         and before.machines == after.machines
     )
@@ -351,80 +339,14 @@ def summary(
     )
 
 
-def _price_set(
-    one: PodSet,
-    work: Workload,
-    on_demand: RateCard,
-    settings: PriceSettings,
-    around: Beside,
-    managed: Sequence[DeviceNeed],
-    said: tuple[list[str], list[str]],
-) -> _Priced:
-    unpriced, uncounted = said
-    card = on_demand
-    if one.spot:
-        card = RateCard(on_demand.book, settings.provider, settings.region, spot=True)
-    needs = _device_needs(one, work.ref, around, unpriced)
-    if one.name != "scheduler":
-        needs += [(need.name, need.count) for need in managed]
-    wanted = set_demand(one, needs)
-    cheap = dear = quoted = quote(wanted, card)
-    prefix = f"{one.name}: " if len(work.sets) > 1 else ""
-    most, dearest = wanted, card
-    if card.spot_priced:  # step 3
-        most, dearest = replace(wanted, spot=False), on_demand
-    sized = around.sizes_of(work.ref)
-    if sized is not None:
-        cheap = quote(set_demand(smallest(one, sized), needs), card)
-        grown = set_demand(largest(one, sized), needs)
-        most = replace(most, cpu=grown.cpu, memory=grown.memory)
-        uncounted.extend(prefix + item for item in unbounded(one, sized))
-    if most != wanted:
-        dear = quote(most, dearest)
-        if dear.unpriced and not quoted.unpriced:  # no machine holds it, so nobody will pay for it
-            uncounted.extend(f"{prefix}at the upper end, {item}" for item in dear.unpriced)
-            dear = quoted
-    unpriced.extend(prefix + item for item in (*quoted.unpriced, *unrequested(one)))
-    scaled = None if work.batch else around.range_of(work.ref)
-    low, high = one.replicas_min, one.replicas_max
-    if scaled is not None:
-        # A set that goes with the scaled one (the workers of a leader) grows with it.
-        each = max(1, one.replicas_min // max(1, work.sets[0].replicas_min))
-        low, high = scaled.low * each, scaled.high * each
-    # A service that scales to zero is counted as one; a group of workers that starts with none as none.
-    lead = one is work.sets[0] or work.ref.kind == "InferenceService"
-    usual = max(1, low) if lead else low
-    return _Priced(one, quoted, dear, cheap, low, usual, max(high, usual))
-
-
-def _device_needs(one: PodSet, ref: ResourceRef, around: Beside, unpriced: list[str]) -> list[tuple[str, int]]:
-    """The devices that the claims of a pod ask for: (class, number). What cannot be told is put into `unpriced`."""
-    needs: list[tuple[str, int]] = []
-    for item in items(one.pod, "resourceClaims", one.pointer):
-        values = item if isinstance(item, Mapping) else {}
-        template, shared = values.get("resourceClaimTemplateName"), values.get("resourceClaimName")
-        kind = "ResourceClaimTemplate" if template else "ResourceClaim"
-        found = around.claims.get((kind, ref.namespace, str(template or shared)))
-        if found is None:
-            unpriced.append(f"device claim {values.get('name')}: {kind} {template or shared} is not declared here")
-            continue
-        if not template and one.replicas_max > 1:
-            unpriced.append(f"device claim {values.get('name')}: {one.replicas_max} replicas share {kind} {shared}")
-            continue
-        needs.extend((need.name, need.count) for need in found)
-    if not one.pod.get("resourceClaims") and any(container.claims for container in one.containers):
-        unpriced.append("containers name device claims that their pod does not have")
-    return needs
-
-
-def _dearest(priced: Sequence[_Priced], run: RunTime, disks: Held) -> Money:
+def _dearest(priced: Sequence[PricedSet], run: RunTime, disks: Held) -> Money:
     """The most that one pod of any set costs a month."""
     most = max([one.dear.pico(run.hours_high) for one in priced], default=0)
     return Money(most + held_cost(disks, 1).pico, BOOK_CURRENCY)
 
 
 def _per_unit(
-    manifest: Manifest, name: str, units: int, priced: Sequence[_Priced], unpriced: Sequence[str]
+    manifest: Manifest, name: str, units: int, priced: Sequence[PricedSet], unpriced: Sequence[str]
 ) -> Money | None:
     """What so many units cost: the whole workload's hour at its usual size over what its first set does in it."""
     given = mapping(mapping(manifest, "metadata", ""), "annotations", "/metadata").get(name)
@@ -444,13 +366,23 @@ def _of_disk(ref: ResourceRef, held: Held) -> WorkloadCost:
     return WorkloadCost(ref, cost, cost, cost, rows, (), held.uncounted)
 
 
-def _of_pool(manifest: Manifest, ref: ResourceRef, card: RateCard) -> WorkloadCost:
-    """Its nodes come with pods, which are priced themselves: nothing by itself, its limits at most."""
-    per_hour, notes = pool_ceiling(manifest, card)
+def _of_room(ref: ResourceRef, per_hour: Fraction | None, notes: tuple[str, ...]) -> WorkloadCost:
+    """What runs there is priced itself: nothing as declared, all of it at most."""
     zero = Money.zero(BOOK_CURRENCY)
     most = zero if per_hour is None else rounded(per_hour * HOURS_PER_MONTH)
     _check_most(most, ref)
     return WorkloadCost(ref, zero, zero, most, (), (), notes, room=True)
+
+
+def _of_queue(manifest: Manifest, ref: ResourceRef, card: RateCard, known: Queues) -> WorkloadCost:
+    """The quota of a ClusterQueue, or that of the one that a LocalQueue leads to."""
+    if ref.kind == "ClusterQueue":
+        return _of_room(ref, *quota_ceiling(cluster_queue(manifest, ref.name), known, card))
+    name = text(mapping(manifest, "spec", ""), "clusterQueue", "/spec")
+    queue = known.cluster.get(name)
+    if queue is None:
+        return _of_room(ref, None, (f"its ClusterQueue {name} is not declared here",))
+    return _of_room(ref, *quota_ceiling(queue, known, card))
 
 
 def _of_machines(ref: ResourceRef, low: int, high: int, price: Any, unpriced: tuple[str, ...]) -> WorkloadCost:

@@ -14,15 +14,14 @@ from fractions import Fraction
 from typing import Any
 
 from customhouse._kit.money import Money
-from customhouse._kit.quantity import format_bytes, parse_bytes, parse_count, parse_milli
+from customhouse._kit.quantity import format_bytes, parse_bytes
 from customhouse.core.beside import Beside
 from customhouse.core.cost import HOURS_PER_MONTH, Rate
-from customhouse.core.devices import UNKNOWN_ACCELERATOR, accelerator_class, is_accelerator
 from customhouse.core.errors import DeclarationError
 from customhouse.core.fields import amount, count, items, look, mapping, text
 from customhouse.core.resource import PREFIX, Manifest, ResourceRef
 from customhouse.core.workload import Workload
-from customhouse.observability.quotes import GIB_BYTES, Demand, quote, rounded
+from customhouse.observability.quotes import GIB_BYTES, rounded
 from customhouse.observability.rates import RateCard
 
 EGRESS = PREFIX + "egress-gib-month"
@@ -131,42 +130,6 @@ def machines(manifest: Manifest, ref: ResourceRef, card: RateCard, around: Besid
     price = card.book.machine(card.provider, card.region, instance, card.pricing)
     missing = () if price else (f"machine {instance}: no price in {card.provider} {card.region}",)
     return Machines(min(low, replicas), max(low, high, replicas), price, missing)
-
-
-def pool_ceiling(manifest: Manifest, card: RateCard) -> tuple[Fraction | None, tuple[str, ...]]:
-    """What a Karpenter NodePool can grow to: pico-units an hour by its limits, and what is not bounded or priced."""
-    limits = mapping(mapping(manifest, "spec", ""), "limits", "/spec")
-    place = "/spec/limits"
-    notes: list[str] = []
-    if not limits:
-        return None, ("a NodePool without limits has no upper bound",)
-    devices = {str(key): amount(parse_count, limits, key, place) for key in limits if is_accelerator(str(key))}
-    wanted = Demand(
-        amount(parse_milli, limits, "cpu", place),
-        amount(parse_bytes, limits, "memory", place),
-    )
-    notes.extend(f"limits of a NodePool: no {name}" for name in ("cpu", "memory") if name not in limits)
-    quoted = quote(wanted, card)
-    per_hour = sum((part.per_hour for part in quoted.parts), Fraction(0))
-    named = _gpu_names(manifest)
-    for device, number in sorted(devices.items()):
-        rate = card.rate(named[0]) if len(named) == 1 and named[0] != UNKNOWN_ACCELERATOR else None
-        if rate is None:
-            notes.append(f"{number} × {device} in the limits: no price for {', '.join(named) or 'an unnamed class'}")
-        else:
-            per_hour += number * rate.per_hour.pico
-    return per_hour, (*quoted.unpriced, *notes)
-
-
-def _gpu_names(manifest: Manifest) -> list[str]:
-    names = set()
-    requirements = look(manifest, "/spec/template/spec/requirements")
-    for item in requirements if isinstance(requirements, (list, tuple)) else ():
-        if not isinstance(item, Mapping) or item.get("operator") != "In":
-            continue
-        if str(item.get("key", "")).endswith(("instance-gpu-name", "gpu.product", "gke-accelerator")):
-            names |= {accelerator_class(str(value)) for value in items(item, "values", "")}
-    return sorted(names)
 
 
 def monthly_row(holding: Holding, replicas: int) -> dict[str, Any]:

@@ -102,6 +102,7 @@ def _tier(
             "max_ttl_days": spec.max_ttl_days,
             "vulnerabilities": spec.vulnerabilities.to_facts(),
         },
+            "queue_required": spec.queue_required,
     }
 
 

@@ -14,6 +14,7 @@ from customhouse.core.callers import Network
 from customhouse.core.devices import accelerator_class
 from customhouse.core.kinds import kind_of
 from customhouse.core.resource import Declaration, ResourceRef
+from customhouse.policy.queueing import QueueIndex
 from customhouse.policy.references import References
 from customhouse.policy.storage import StorageIndex
 
@@ -58,10 +59,12 @@ class Surroundings:
         self._storage = StorageIndex()
         self._network = Network()
         self._references = References()
+        self._queues = QueueIndex()
         for item in declarations:
             self._add(item.ref, item.manifest)
             self._storage.add(item)
             self._network.add(item)
+            self._queues.add(item)
 
     def _add(self, ref: ResourceRef, manifest: Mapping[str, Any]) -> None:
         group, namespace, spec = _group(ref), _namespace(ref), _mapping(manifest.get("spec"))
@@ -103,6 +106,7 @@ class Surroundings:
             "tracing": _annotated(manifest, template, _TRACED),
             "node_pools": sorted(self._pools, key=lambda pool: str(pool["name"])),
             **self._storage.about(declaration),
+            **({} if gone else self._queues.about(declaration)),
             **self._callers(declaration, gone=gone),
             **self._named_by(ref, gone=gone),
         }

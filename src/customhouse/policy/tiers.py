@@ -155,6 +155,8 @@ class TierSpec:
     checks: Mapping[str, str] = field(default_factory=dict)
     """Rule id to severity, where it is not the rule's own."""
     relaxations: tuple[Relaxation, ...] = ()
+    queue_required: bool = False
+    """Whether batch workloads have to name a queue of Kueue (label kueue.x-k8s.io/queue-name)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,6 +180,7 @@ tiers = st.builds(
     max_ttl_days=st.none() | st.integers(1, 99),
     checks=st.just(BUILTIN_TIERS["standard"].checks),
     relaxations=st.lists(relaxations, max_size=1).map(tuple),
+    queue_required=st.booleans(),
 )
 environments = st.builds(
     Environment,

@@ -49,6 +49,26 @@ findings contains lib.error("cost", "gpu-class", pointer, message, fix) if {
 	pointer := accelerator_pointer
 }
 
+findings contains lib.error("cost", "gpu-class", pointer, message, fix) if {
+	classes := input.tier.spec.gpu_classes
+	classes != null
+	some place in input.surroundings.queue.places
+	some class in place.accelerator_classes
+	class != "unknown"
+	not class in classes
+	own := lib.workload.accelerator_classes
+	not class in own
+	message := sprintf("Queue %s may send it to flavor %s with %s, which tier %s may not use; it may use: %s.", [
+		input.surroundings.queue.name,
+		concat(" + ", place.flavors),
+		class,
+		input.tier.name,
+		lib.shown(classes, "none"),
+	])
+	fix := "Ask for a class of the tier, or for the tier that has the class."
+	pointer := accelerator_pointer
+}
+
 findings contains lib.error("cost", "gpu-class", "/spec", message, fix) if {
 	is_claim
 	classes := input.tier.spec.gpu_classes
@@ -64,6 +84,13 @@ findings contains lib.error("cost", "gpu-class", "/spec", message, fix) if {
 		lib.shown(input.tier.spec.gpu_classes, "none"),
 	])
 	fix := "Ask for a class of the tier, or for the tier that has the class."
+}
+
+# The flavors of its queue say which class it will get: every one that it may land on.
+named_by_queue if {
+	count(input.surroundings.queue.places) > 0
+	unnamed := [place | some place in input.surroundings.queue.places; "unknown" in place.accelerator_classes]
+	count(unnamed) == 0
 }
 
 is_claim if {
@@ -84,6 +111,7 @@ is_claim if {
 findings contains lib.error("cost", "gpu-class-unknown", pointer, message, fix) if {
 	lib.workload
 	"unknown" in lib.workload.accelerator_classes
+	not named_by_queue
 	message := sprintf("The workload asks for %v accelerators per replica and names no class.", [lib.workload.accelerators])
 	fix := "Name the class in nodeSelector, for example nvidia.com/gpu.product: NVIDIA-L4."
 	pointer := accelerator_pointer

@@ -184,3 +184,24 @@ test_replicas_over_bound_is_silent_at_the_bound if {
 test_replicas_over_bound_is_silent_without_a_bound if {
 	count(capacity.findings) == 0 with input as fixtures.with_tier(scaler(600), {"max_replicas": null})
 }
+
+queued(classes) := object.union(
+	fixtures.with_workload({"accelerators": 1, "accelerator_classes": ["unknown"]}),
+	{"surroundings": {"queue": {"name": "train", "cluster_queue": "gpus", "problem": "", "lacks": [], "places": [
+		{"pods": "pod", "flavors": ["first"], "accelerator_classes": [class]} |
+		some class in classes
+	]}}},
+)
+
+test_the_flavors_of_a_queue_name_the_class if {
+	count(capacity.findings) == 0 with input as queued(["L4"])
+	found := capacity.findings with input as queued(["L4", "unknown"])
+	fixtures.rules(found) == {"gpu-class-unknown"}
+}
+
+test_every_flavor_of_a_queue_has_to_be_of_the_tier if {
+	found := capacity.findings with input as queued(["L4", "H100"])
+	fixtures.rules(found) == {"gpu-class"}
+	some finding in found
+	contains(finding.message, "Queue train may send it to flavor first with H100, which tier standard may not use")
+}

@@ -146,6 +146,7 @@ facts := {
 			"monitoring": [],
 			"latency_target_ms": null,
 			"scale_to_zero": "allowed",
+			"queue_required": false,
 			"ttl_required": false,
 			"max_ttl_days": null,
 		},

@@ -213,3 +213,19 @@ findings contains lib.judged(finding) if {
 	some finding in data.customhouse.rules.basemodels.findings
 	lib.kept(finding)
 }
+
+findings contains lib.judged(finding) if {
+	queued
+	some finding in data.customhouse.rules.queues.findings
+	lib.kept(finding)
+}
+
+# What every rule of that topic asks for one of: a queue that is named, a tier that wants one, or a queue itself.
+queued if input.surroundings.queue != null
+
+queued if {
+	lib.workload
+	input.tier.spec.queue_required
+}
+
+queued if startswith(input.change.after.api_version, "kueue.x-k8s.io/")

@@ -103,6 +103,30 @@ test_findings_about_vulnerabilities_are_joined if {
 	fixtures.rules(found) == {"vulnerability-excuse-ignored"}
 }
 
+test_findings_about_queues_are_joined if {
+	none := fixtures.with_tier(fixtures.with_workload({"batch": true}), {"queue_required": true})
+	fixtures.rules(customhouse.findings) == {"queue-required", "spot-required"} with input as object.union(none, {"surroundings": {}})
+	closed := {"name": "q", "cluster_queue": "c", "problem": "it is stopped", "places": [], "lacks": []}
+	waiting := object.union(fixtures.facts, {"surroundings": {"queue": closed}})
+	fixtures.rules(customhouse.findings) == {"queue-closed"} with input as waiting
+	quota := object.union(
+		fixtures.with_object("kueue.x-k8s.io/v1beta1", "ClusterQueue", {}),
+		{"cost": {"monthly_high_micro": 2000000000}, "budgets": fixtures.facts.budgets},
+	)
+	fixtures.rules(customhouse.findings) == {"quota-over-budget"} with input as quota
+}
+
+test_findings_about_what_sleeps_are_joined if {
+	served := {"how": "keda", "asleep": [{"what": "ScaledObject", "pointer": "/spec"}], "cold_start_seconds": 1, "problem": null}
+	sleeping := object.union(
+		fixtures.with_tier(fixtures.with_object("keda.sh/v1alpha1", "ScaledObject", {}), {"scale_to_zero": "forbidden"}),
+		{"change": {"after": {"serverless": served}}},
+	)
+	fixtures.rules(customhouse.findings) == {"scale-to-zero"} with input as sleeping
+	none := fixtures.with_tier(fixtures.with_workload({"replicas_min": 0, "spot": true}), {"scale_to_zero": "forbidden"})
+	"scale-to-zero" in fixtures.rules(customhouse.findings) with input as none
+}
+
 test_findings_about_roles_are_joined if {
 	rule := {"api_groups": [], "resources": ["pods"], "urls": [], "verbs": ["*"], "pointer": "/rules/0"}
 	document := fixtures.with_object("rbac.authorization.k8s.io/v1", "ClusterRole", {"rules": [rule]})
