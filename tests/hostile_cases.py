@@ -147,11 +147,13 @@ def _known(source: random.Random, document: dict[str, Any]) -> None:
         "monitoring": source.sample(["readiness", "liveness", "metrics", "tracing"], source.randrange(4)),
         "latency_target_ms": source.choice((None, 100)),
         "scale_to_zero": source.choice(("allowed", "forbidden")),
+        "serverless": source.choice(("allowed", "forbidden")),
+        "cold_start_seconds": source.choice((None, 0, 30)),
         "ttl_required": some() < 0.4,
         "max_ttl_days": source.choice((None, 14)),
+        "queue_required": some() < 0.3,
         "evidence_max_age_days": source.choice((None, 0, 30)),
         "required_image_evidence": source.choice(([], ["scan", "signature"])),
-        "queue_required": some() < 0.3,
         "per_million_tokens_micro": source.choice((None, 5)),
     }
     if some() < 0.3:

@@ -235,11 +235,13 @@ def _tier(tier: TierSpec) -> dict[str, Any]:
         "monitoring": list(tier.monitoring),
         "latencyTargetMs": tier.latency_target_ms,
         "scaleToZero": tier.scale_to_zero,
+        "serverless": None if tier.serverless == "allowed" else tier.serverless,
+        "coldStartSeconds": tier.cold_start_seconds,
         "ttlRequired": tier.ttl_required,
         "maxTtlDays": tier.max_ttl_days,
+        "queueRequired": tier.queue_required,
         "vulnerabilities": limits_document(tier.vulnerabilities),
         "checks": dict(tier.checks),
-        "queueRequired": tier.queue_required,
         "relaxations": [_relaxation(item) for item in tier.relaxations],
     }
     return {key: item for key, item in value.items() if item is not None}

@@ -106,11 +106,13 @@ def tiers_of(definitions: Mapping[str, Any], currency: str, fail: Fail) -> Mappi
             monitoring=tuple(given.get("monitoring", start.monitoring)),
             latency_target_ms=given.get("latencyTargetMs", start.latency_target_ms),
             scale_to_zero=given.get("scaleToZero", start.scale_to_zero),
+            serverless=given.get("serverless", start.serverless),
+            cold_start_seconds=given.get("coldStartSeconds", start.cold_start_seconds),
             ttl_required=given.get("ttlRequired", start.ttl_required),
             max_ttl_days=given.get("maxTtlDays", start.max_ttl_days),
+            queue_required=given.get("queueRequired", start.queue_required),
             vulnerabilities=limits_of(given.get("vulnerabilities") or {}, start.vulnerabilities, place, fail),
             checks={**start.checks, **_checks(given.get("checks") or {}, start.checks, f"{place}/checks", fail)},
-            queue_required=given.get("queueRequired", start.queue_required),
             relaxations=tuple(_relaxations(given.get("relaxations") or (), f"{place}/relaxations", fail)),
         )
     return tiers

@@ -14,6 +14,7 @@ from customhouse._kit.money import Money
 from customhouse.core.errors import CannotDecideError
 from customhouse.policy.datasets import asked_of_datasets
 from customhouse.policy.evaluation_facts import asked_of_evaluations
+from customhouse.policy.serverless import asked_of_serverless
 from customhouse.policy.tiers import EnvironmentJudgement, TierJudgement, effective_checks, effective_relaxations
 
 _Made = TypeVar("_Made")
@@ -77,8 +78,8 @@ def _tier(
         "spec": {
             "gpu_classes": None if spec.gpu_classes is None else list(spec.gpu_classes),
             "spot": spec.spot,
-            "max_replicas": spec.max_replicas,
             "burstable": spec.burstable,
+            "max_replicas": spec.max_replicas,
             "max_accelerators": spec.max_accelerators,
             "replica_ceiling_micro": micro_or_none(spec.replica_ceiling, currency),
             "per_thousand_predictions_micro": micro_or_none(spec.per_thousand_predictions_ceiling, currency),
@@ -88,6 +89,7 @@ def _tier(
             "required_image_evidence": list(spec.required_image_evidence),
             **asked_of_evaluations(spec),
             **asked_of_datasets(spec),
+            **asked_of_serverless(spec),
             "provenance_level": spec.provenance_level,
             "image_provenance_level": spec.image_provenance_level,
             "prescanned_images": list(spec.prescanned_images),
@@ -100,9 +102,9 @@ def _tier(
             "scale_to_zero": spec.scale_to_zero,
             "ttl_required": spec.ttl_required,
             "max_ttl_days": spec.max_ttl_days,
+            "queue_required": spec.queue_required,
             "vulnerabilities": spec.vulnerabilities.to_facts(),
         },
-            "queue_required": spec.queue_required,
     }
 
 

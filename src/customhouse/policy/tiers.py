@@ -147,16 +147,20 @@ class TierSpec:
     latency_target_ms: int | None = None
     """The laxest latency target (annotation customhouse.dev/latency-target-ms) that a workload may declare."""
     scale_to_zero: str = "allowed"
-    """`forbidden`: no serverless workload, none that scales to zero (its first request waits for a machine)."""
+    """`forbidden`: no workload that scales to zero (its first request waits for a machine)."""
+    serverless: str = "allowed"
+    """`forbidden`: nothing that Knative, KServe in that mode or KEDA's HTTP add-on runs, and nothing that may sleep."""
+    cold_start_seconds: int | None = None
+    """The longest start that what may sleep may declare (annotation customhouse.dev/cold-start-seconds)."""
     ttl_required: bool = False
     """Whether a workload has to say when it ends (annotation or label customhouse.dev/ttl)."""
     max_ttl_days: int | None = None
+    queue_required: bool = False
+    """Whether batch workloads have to name a queue of Kueue (label kueue.x-k8s.io/queue-name)."""
     vulnerabilities: VulnerabilityLimits = field(default_factory=VulnerabilityLimits)
     checks: Mapping[str, str] = field(default_factory=dict)
     """Rule id to severity, where it is not the rule's own."""
     relaxations: tuple[Relaxation, ...] = ()
-    queue_required: bool = False
-    """Whether batch workloads have to name a queue of Kueue (label kueue.x-k8s.io/queue-name)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,13 +242,13 @@ BUILTIN_TIERS: Mapping[str, TierSpec] = {
     "critical-inference": TierSpec(
         gpu_classes=_GPUS,
         spot="forbidden",
+        burstable="forbidden",
         max_replicas=64,
         # A report on the packages of models and images, no older than `vulnerabilities` says below.
         required_evidence=(*MODEL_EVIDENCE, "provenance", "evaluation", "vulnerabilities"),
         required_image_evidence=(*MODEL_EVIDENCE, "vulnerabilities"),
         monitoring=("readiness", "metrics"),
         scale_to_zero="forbidden",
-        burstable="forbidden",
         vulnerabilities=VulnerabilityLimits(unknown="deny", fixable_only=False, unfixed_grace_days=30, max_age_days=7),
     ),
     "standard": TierSpec(

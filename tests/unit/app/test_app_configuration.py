@@ -176,11 +176,13 @@ tiers = st.builds(
     monitoring=st.lists(st.sampled_from(["readiness", "metrics"]), max_size=2).map(tuple),
     latency_target_ms=st.none() | st.integers(1, 9999),
     scale_to_zero=st.sampled_from(["allowed", "forbidden"]),
+    serverless=st.sampled_from(["allowed", "forbidden"]),
+    cold_start_seconds=st.none() | st.integers(0, 99),
     ttl_required=st.booleans(),
     max_ttl_days=st.none() | st.integers(1, 99),
+    queue_required=st.booleans(),
     checks=st.just(BUILTIN_TIERS["standard"].checks),
     relaxations=st.lists(relaxations, max_size=1).map(tuple),
-    queue_required=st.booleans(),
 )
 environments = st.builds(
     Environment,

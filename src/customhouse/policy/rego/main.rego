@@ -91,6 +91,17 @@ findings contains lib.judged(finding) if {
 }
 
 findings contains lib.judged(finding) if {
+	sleeps
+	some finding in data.customhouse.rules.serverless.findings
+	lib.kept(finding)
+}
+
+# What every rule of that topic asks for one of: something that follows its requests, or a workload without a replica.
+sleeps if input.change.after.serverless
+
+sleeps if lib.workload.replicas_min == 0
+
+findings contains lib.judged(finding) if {
 	interruptible
 	some finding in data.customhouse.rules.spot.findings
 	lib.kept(finding)

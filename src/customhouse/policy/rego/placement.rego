@@ -186,23 +186,6 @@ kept(said, limit) if {
 }
 
 # METADATA
-# title: A tier that must answer at once does not scale to zero
-# description: The first request to a workload without replicas waits for a machine and for the model to load.
-# custom:
-#   id: scale-to-zero
-#   category: reliability
-#   severity: error
-#   fix: Set minReplicas to 1 or more.
-findings contains lib.error("reliability", "scale-to-zero", "", message, fix) if {
-	lib.workload
-	not lib.workload.batch
-	input.tier.spec.scale_to_zero == "forbidden"
-	lib.workload.replicas_min == 0
-	message := sprintf("The workload may scale to zero; tier %s forbids it.", [input.tier.name])
-	fix := "Set minReplicas to 1 or more."
-}
-
-# METADATA
 # title: Frameworks are of a version that is kept up
 # description: The version of a serving framework is within the range of policy.frameworks; one that is not told is a finding too.
 # custom:

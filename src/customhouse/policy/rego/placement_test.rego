@@ -98,17 +98,6 @@ test_latency_target_is_silent_for_a_stricter_one if {
 	count(placement.findings) == 0 with input as latency("150")
 }
 
-asleep := fixtures.with_tier(fixtures.with_workload({"replicas_min": 0}), {"scale_to_zero": "forbidden"})
-
-test_scale_to_zero_fires_where_it_is_forbidden if {
-	found := placement.findings with input as asleep
-	fixtures.rules(found) == {"scale-to-zero"}
-}
-
-test_scale_to_zero_is_silent_with_a_replica if {
-	count(placement.findings) == 0 with input as object.union(asleep, {"change": {"after": {"workload": {"replicas_min": 1}}}})
-}
-
 framework(version, release) := {"name": "pytorch", "version": version, "release": release, "pointer": "/a"}
 
 serving(found, limits) := object.union(

@@ -1,0 +1,64 @@
+"""What rules see of what follows its requests: parts that sleep, starts as measured, and what cannot be read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from customhouse.policy.projection import project
+
+K = "autoscaling.knative.dev/"
+
+
+def _seen(version: str, kind: str, spec: dict[str, Any], notes: dict[str, Any] | None = None) -> Any:
+    metadata = {"name": "a", "namespace": "n", "annotations": notes or {}}
+    return project({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}).get("serverless")
+
+
+def _kserve(spec: dict[str, Any], notes: dict[str, Any] | None = None) -> Any:
+    return _seen("serving.kserve.io/v1beta1", "InferenceService", spec, notes)
+
+
+MODEL = {"model": {"modelFormat": {"name": "onnx"}, "storageUri": "pvc://m/a"}}
+
+
+def test_a_server_has_no_such_facts() -> None:
+    assert _kserve({"predictor": {**MODEL, "minReplicas": 1}}) is None
+    assert _seen("apps/v1", "Deployment", {"replicas": 0}) is None
+    keeps_one = {"scaleTargetRef": {"name": "d"}, "minReplicaCount": 1, "maxReplicaCount": 4}
+    assert _seen("keda.sh/v1alpha1", "ScaledObject", keeps_one) is None
+
+
+def test_parts_that_sleep_are_named_with_their_place() -> None:
+    found = _kserve(
+        {"predictor": {**MODEL, "minReplicas": 1}, "transformer": {"minReplicas": 0, "containers": []}},
+        {"customhouse.dev/cold-start-seconds": "12.2"},
+    )
+    assert found["asleep"] == [{"what": "transformer", "pointer": "/spec/transformer/minReplicas"}]
+    assert found["cold_start_seconds"] == 13
+    mode = _kserve({"predictor": {**MODEL}}, {"serving.kserve.io/deploymentMode": "Serverless"})
+    assert (mode["how"], mode["asleep"]) == ("knative", [])
+    service = _seen("serving.knative.dev/v1", "Service", {"template": {"spec": {"containers": []}}})
+    assert [part["what"] for part in service["asleep"]] == ["Service"]
+    keda = _seen("keda.sh/v1alpha1", "ScaledObject", {"scaleTargetRef": {"name": "d"}, "triggers": []})
+    assert (keda["how"], len(keda["asleep"])) == ("keda", 1)
+    idle = {"scaleTargetRef": {"name": "d"}, "minReplicaCount": 2, "idleReplicaCount": 0}
+    assert len(_seen("keda.sh/v1alpha1", "ScaledObject", idle)["asleep"]) == 1
+    http = _seen("http.keda.sh/v1alpha1", "HTTPScaledObject", {"scaleTargetRef": {"name": "d"}})
+    assert (http["how"], len(http["asleep"])) == ("keda-http", 1)
+
+
+@pytest.mark.parametrize("said", ["soon", "-3", "1e9", "999999", "", "12,5"])
+def test_a_start_that_cannot_be_read_is_not_told(said: str) -> None:
+    notes = {"customhouse.dev/cold-start-seconds": said}
+    assert _kserve({"predictor": {**MODEL, "minReplicas": 0}}, notes)["cold_start_seconds"] is None
+
+
+def test_what_cannot_be_read_may_sleep_and_says_why() -> None:
+    template = {"metadata": {"annotations": {f"{K}window": "many"}}, "spec": {"containers": []}}
+    found = _seen("serving.knative.dev/v1", "Configuration", {"template": template})
+    assert found["asleep"]
+    assert "min-scale is 'many'" in found["problem"]
+    typo = _kserve({"predictor": {**MODEL, "minReplicas": 0}}, {f"{K}windw": "60s"})
+    assert "windw is not understood" in typo["problem"]
