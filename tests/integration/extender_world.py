@@ -5,17 +5,24 @@ Nodes carry a taint of their own, so that what other tests run keeps away from t
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import secrets
 import socket
+import ssl
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from customhouse.app.admission_mutation import apply, mutation
+from customhouse.app.governance import Governance, governance
+from customhouse.core.resource import Declaration, Location, ResourceRef
 from kubernetes_plane import ControlPlane, KubernetesError
 
 CONFIGURATION = """
@@ -28,6 +35,7 @@ tiers:
   namespaces:
     "*": [batch, standard, critical-inference]
 """
+HELD = "scheduling: {nodeAffinity: true}\n"
 PATIENCE_S = 300
 """No machine is too slow for this."""
 # Instance type, labels beside those of every node, accelerators: as the three clouds' own controllers label them.
@@ -68,11 +76,14 @@ class ExtenderWorld:
             machine, labels, devices = sorts[number % len(sorts)]
             self.add_node(f"{self.name}-{number:04d}", machine, labels, devices)
 
-    def add_node(self, name: str, machine: str, labels: Mapping[str, str], devices: int) -> None:
-        """One node, ready at once."""
+    def add_node(
+        self, name: str, machine: str, labels: Mapping[str, str], devices: int, more: Mapping[str, str] | None = None
+    ) -> None:
+        """One node, ready at once; `more` are further amounts."""
         amounts = {"cpu": str(16 * (devices or 1)), "memory": f"{64 * (devices or 1)}Gi", "pods": "110"}
         if devices:
             amounts["nvidia.com/gpu"] = str(devices)
+        amounts |= more or {}
         node = {
             "apiVersion": "v1",
             "kind": "Node",
@@ -106,8 +117,17 @@ class ExtenderWorld:
         mine = [item for item in found if item["metadata"]["name"] in self.nodes]
         return all(len(item["spec"]["taints"]) == 1 for item in mine)
 
-    def pod(self, namespace: str, name: str, tier: str, resources: Mapping[str, str], **spec: Any) -> dict[str, Any]:
-        """Create a pod for this scheduler."""
+    def pod(
+        self,
+        namespace: str,
+        name: str,
+        tier: str,
+        resources: Mapping[str, str],
+        *,
+        held: Governance | None = None,
+        **spec: Any,
+    ) -> dict[str, Any]:
+        """Create a pod for this scheduler; with `held` as the webhook would have it under these rules."""
         # Other tests' nodes have no taint.
         spec["nodeSelector"] = {"world": self.name, **spec.get("nodeSelector", {})}
         manifest = {
@@ -123,6 +143,9 @@ class ExtenderWorld:
                 **spec,
             },
         }
+        if held is not None:
+            ref = ResourceRef("v1", "Pod", namespace, name)
+            manifest = dict(apply(manifest, mutation(Declaration(ref, manifest, Location("pod")), held)))
         created: dict[str, Any] = self.plane.call("POST", f"/api/v1/namespaces/{namespace}/pods", manifest)
         return created
 
@@ -155,16 +178,24 @@ class ExtenderWorld:
         ]
         return [*command, *arguments]
 
-    def start_extender(self, port: int = 0, log: str = "extender.log") -> subprocess.Popen[bytes]:
-        """Start the extender and wait until it is ready."""
+    def start_extender(self, *more: str, log: str = "extender.log", ready: bool = True) -> subprocess.Popen[bytes]:
+        """Start an extender and wait until it listens (`url`), and is ready."""
         path = self.folder / log
         with path.open("wb") as out:
-            child = subprocess.Popen(self.command("--port", str(port)), stdout=out, stderr=out, cwd=self.folder)
+            command = [*self.command("--port", "0"), *more]
+            child = subprocess.Popen(command, stdout=out, stderr=out, cwd=self.folder)
         self._running.append(child)
         found = self.until(lambda: re.search(r"extender on (https://\S+);", self._alive(child, path)))
         self.url = found[1]
-        self.until(lambda: self.get("/readyz")[0] == 200)
+        if ready:
+            self.until(lambda: self.get("/readyz")[0] == 200)
         return child
+
+    def held(self) -> Governance:
+        """The rules, with what the webhook puts on pods so that tiers hold without an extender."""
+        place = self.folder / "held.yaml"
+        place.write_text(CONFIGURATION + HELD)
+        return governance(None, None, place)
 
     def _alive(self, child: subprocess.Popen[bytes], log: Path) -> str:
         text = log.read_text(errors="replace")
@@ -191,11 +222,17 @@ class ExtenderWorld:
         done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=self.folder)
         return done.stdout
 
-    def start_scheduler(self, *, extended: bool = True) -> None:
-        """Start the second scheduler with the printed configuration, once the nodes may be used."""
+    def start_scheduler(self, *, extended: bool = True, others: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Start the second scheduler with the printed configuration, once the nodes may be used.
+
+        `others`: further extenders, by what they have otherwise than ours.
+        """
         self.until(self.ready)
         place = self.folder / "scheduler.json"
-        place.write_text(json.dumps({**self.configuration(), **({} if extended else {"extenders": []})}))
+        document = self.configuration()
+        (own,) = document["extenders"]
+        document["extenders"] = [own, *({**own, **other} for other in others)] if extended else []
+        place.write_text(json.dumps(document))
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         with (self.folder / "scheduler.log").open("wb") as log:
@@ -204,16 +241,32 @@ class ExtenderWorld:
 
     def get(self, path: str) -> tuple[int, str]:
         """GET without a client certificate."""
-        import ssl
-        import urllib.error
-        import urllib.request
-
         context = ssl.create_default_context(cafile=str(self.folder / "state" / "extender" / "ca.crt"))
         try:
             with urllib.request.urlopen(self.url + path, context=context, timeout=30) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
+
+    def ask(self, path: str, body: bytes, *, known: bool = True) -> tuple[int, bytes]:
+        """POST as the scheduler does, or (not `known`) as somebody without its certificate."""
+        folder = self.folder / "state" / "extender"
+        context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
+        if known:
+            context.load_cert_chain(folder / "client.crt", folder / "client.key")
+        connection = http.client.HTTPSConnection(self.url.removeprefix("https://"), context=context, timeout=60)
+        try:
+            connection.request("POST", path, body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def said(self, namespace: str, name: str) -> str:
+        """What the scheduler says of a pod that it found no node for."""
+        status = self.plane.call("GET", f"/api/v1/namespaces/{namespace}/pods/{name}").get("status", {})
+        found = [item for item in status.get("conditions", ()) if item["type"] == "PodScheduled"]
+        return str(found[0].get("message", "")) if found else ""
 
     def stop(self, *, nodes: bool = True) -> None:
         """End the processes, and take the nodes away."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import ssl
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,27 +35,6 @@ def is_spot(found: Mapping[str, str]) -> bool:
     return "spot" in {value.lower() for value in found.values()} or found.get("cloud.google.com/gke-spot") == "true"
 
 
-def ask(world: ExtenderWorld, path: str, body: bytes, *, known: bool = True) -> tuple[int, bytes]:
-    folder = world.folder / "state" / "extender"
-    context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
-    if known:
-        context.load_cert_chain(folder / "client.crt", folder / "client.key")
-    connection = http.client.HTTPSConnection(world.url.removeprefix("https://"), context=context, timeout=60)
-    try:
-        connection.request("POST", path, body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    finally:
-        connection.close()
-
-
-def said(world: ExtenderWorld, namespace: str, name: str) -> str:
-    """What the scheduler says of a pod that it found no node for."""
-    status = world.plane.call("GET", f"/api/v1/namespaces/{namespace}/pods/{name}").get("status", {})
-    found = [item for item in status.get("conditions", ()) if item["type"] == "PodScheduled"]
-    return str(found[0].get("message", "")) if found else ""
-
-
 def test_pods_go_where_their_tier_may_and_where_it_is_cheap(world: ExtenderWorld, repository_root: Path) -> None:
     world.add_nodes(SORTS, 28)
     # With the rights that are shipped, and no others.
@@ -85,10 +62,10 @@ def test_pods_go_where_their_tier_may_and_where_it_is_cheap(world: ExtenderWorld
             assert "H100" not in found["nvidia.com/gpu.product"], name
     # 2. What no node is left for waits, and its events say which rule that is.
     world.pod(room, "spotless", "batch", {**GPU, "cpu": "1"}, nodeSelector={"karpenter.sh/capacity-type": "on-demand"})
-    world.until(lambda: "tier batch runs on spot capacity alone" in said(world, room, "spotless"))
+    world.until(lambda: "tier batch runs on spot capacity alone" in world.said(room, "spotless"))
     # A GPU that the cluster has not got leads to a node pool, which its API takes.
     world.pod(room, "elsewhere", "critical-inference", GPU, nodeSelector={"nvidia.com/gpu.product": "NVIDIA-L4"})
-    world.until(lambda: said(world, room, "elsewhere"))
+    world.until(lambda: world.said(room, "elsewhere"))
     world.plane.install_crds("karpenter")
     pools = {item["metadata"]["name"]: item for item in objects(world.pools())}
     pool = pools["critical-inference-g6-xlarge-on-demand"]
@@ -136,7 +113,7 @@ def test_only_the_scheduler_is_answered_and_nonsense_ends_nothing(world: Extende
     names = [*world.nodes, "nobody-has-seen-this"]
     pod: dict[str, Any] = {"metadata": {"namespace": "x", "name": "p"}, "spec": {"containers": []}}
     body = json.dumps({"Pod": pod, "NodeNames": names}).encode()
-    assert ask(world, "/filter", body, known=False)[0] == 403
+    assert world.ask("/filter", body, known=False)[0] == 403
     for nonsense in (
         b"",
         b"{",
@@ -146,14 +123,14 @@ def test_only_the_scheduler_is_answered_and_nonsense_ends_nothing(world: Extende
         b'{"Pod":{"metadata":{},"spec":{}},"NodeNames":[1]}',
         b"[" * 99999,
     ):
-        status, text = ask(world, "/filter", nonsense)
+        status, text = world.ask("/filter", nonsense)
         assert status == 400, nonsense[:80]
         assert text
-    assert ask(world, "/preempt", body)[0] == 400
-    assert ask(world, "/elsewhere", body)[0] == 404
+    assert world.ask("/preempt", body)[0] == 400
+    assert world.ask("/elsewhere", body)[0] == 404
     # A pod that cannot be read goes nowhere.
     broken = {**pod, "spec": {"containers": [{"resources": {"requests": {"cpu": "many"}}}]}}
-    status, text = ask(world, "/filter", json.dumps({"pod": broken, "nodenames": names}).encode())
+    status, text = world.ask("/filter", json.dumps({"pod": broken, "nodenames": names}).encode())
     found = json.loads(text)
     assert (status, found["NodeNames"]) == (200, [])
     assert all("cannot be read" in reason for reason in found["FailedAndUnresolvableNodes"].values())
@@ -161,7 +138,7 @@ def test_only_the_scheduler_is_answered_and_nonsense_ends_nothing(world: Extende
     for asked, left in (("no-such-tier", 2), ("critical-inference", 2), ("batch", 1)):
         pod["metadata"]["labels"] = {"customhouse.dev/tier": asked}
         pod["spec"] = {"containers": [{"resources": {"requests": {"cpu": "1"}}}]}
-        answer = json.loads(ask(world, "/filter", json.dumps({"Pod": pod, "NodeNames": names}).encode())[1])
+        answer = json.loads(world.ask("/filter", json.dumps({"Pod": pod, "NodeNames": names}).encode())[1])
         assert len(answer["NodeNames"]) == left + (asked == "no-such-tier"), asked
         assert set(answer["FailedNodes"]) == {"nobody-has-seen-this"}
     assert world.get("/readyz")[0] == 200

@@ -9,6 +9,7 @@ from typing import Any
 
 from customhouse import __version__
 from customhouse.app import wiring
+from customhouse.app.extender_checkup import extender_rows
 from customhouse.app.registry_checkup import registry_rows
 from customhouse.app.settings import Settings
 from customhouse.core.errors import CustomhouseError
@@ -51,6 +52,7 @@ def checkup(settings: Settings, repo: str = ".") -> list[dict[str, Any]]:
     if rows[-1]["state"] == "ok":
         rows.append(_witnesses(settings))
     rows += registry_rows(settings, repo)
+    rows += extender_rows(settings, repo)
     return rows
 
 

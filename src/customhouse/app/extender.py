@@ -80,10 +80,13 @@ class Extending:
         self.problem = ""
         """Why the newest rules could not be taken over."""
         self.generation = self._read(1)
-        self._placer = Placer(self.occupancy, self._price)
+        self._placer = Placer(self.occupancy, self._price, self._doubts)
 
     def _price(self, node: NodeFacts) -> float | None:
         return self.generation.prices(node)
+
+    def _doubts(self, node: NodeFacts) -> bool:
+        return self.generation.prices.doubts(node)
 
     def follow(self, cluster: Cluster) -> None:
         """Begin to watch nodes and pods."""

@@ -13,7 +13,7 @@ from customhouse.cli.output import common, formats, write_json, write_table
 @common
 @click.pass_context
 def doctor(ctx: click.Context, output: str, settings: Settings) -> None:
-    """Check programs, packages, the state directory, and the registries of customhouse.yaml.
+    """Check programs, packages, the state directory, the registries of customhouse.yaml, and the scheduler's extender.
 
     A registry is asked whether it answers over TLS and what strangers may do there: an upload is begun without a login
     and given up. Exit status: 3 when something that is needed is missing, or whoever reaches a registry may write.

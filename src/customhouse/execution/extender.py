@@ -25,8 +25,9 @@ LEARNED_AGAIN = 500
 """After so many more pods what usually comes is looked at anew."""
 LEARNED_FIRST = 20
 """The same while no pod with an accelerator is known."""
-Cost = tuple[bool, bool, float, bool]
-"""(it stands in the way of accelerators, it has no price, money, on-demand where spot would do): the least is best."""
+Cost = tuple[bool, bool, bool, float, bool]
+"""(it stands in the way of accelerators, it says what cannot be, it has no price, money, on-demand where spot would
+do): the least is best."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,11 @@ Price = Callable[[NodeFacts], float | None]
 class Placer:
     """Decides by what an `Occupancy` knows."""
 
-    def __init__(self, occupancy: Occupancy, price: Price) -> None:
-        self._occupancy = occupancy
+    def __init__(
+        self, occupancy: Occupancy, price: Price, doubts: Callable[[NodeFacts], bool] = lambda _: False
+    ) -> None:
+        """`doubts`: whether a node says of itself what cannot be."""
+        self._occupancy, self._doubts = occupancy, doubts
         self.price = price
         self._costs: dict[object, dict[int, Cost]] = {}
         """By what is asked for, then by what nodes have in common: most of a cluster is alike."""
@@ -143,7 +147,7 @@ class Placer:
         new = {group: nodes[name] for name, group in groups.items() if group not in kept}
         lost = stranded(pod.amounts, tuple(new.values()), self._common)
         for (group, state), pieces in zip(new.items(), lost, strict=True):
-            kept[group] = cost(pod, state, self.price(state.facts), pieces)
+            kept[group] = cost(pod, state, self.price(state.facts), pieces, doubted=self._doubts(state.facts))
         return {name: kept[group] for name, group in groups.items()}
 
     def _learn(self) -> None:
@@ -182,7 +186,7 @@ def forbidden(node: NodeFacts, devices: Sequence[str], tier: TierPlacing, claims
     return ""
 
 
-def cost(pod: PodNeeds, state: NodeState, price: float | None, pieces: float = 0.0) -> Cost:
+def cost(pod: PodNeeds, state: NodeState, price: float | None, pieces: float = 0.0, *, doubted: bool = False) -> Cost:
     """What the pod costs on the node, for an order among nodes. `pieces`: devices that it would leave in pieces there.
 
     1. The share of the node that it takes from others: its largest part of anything that the node has.
@@ -191,7 +195,8 @@ def cost(pod: PodNeeds, state: NodeState, price: float | None, pieces: float = 0
        without a price comes after all that have one; among those the rest decides alone.
     4. Before any money: a pod that needs no accelerator goes where there is none, while there is room. Beside one that
        is in use now it would hold the CPUs that the next user of it needs.
-    5. At the same money spot is taken, where the tier allows it: what needs on-demand capacity has no choice.
+    5. A node that says what cannot be (`doubted`) comes after all others: by what it says, its share would be small.
+    6. At the same money spot is taken, where the tier allows it: what needs on-demand capacity has no choice.
     """
     amounts, used = state.facts.amounts, state.used
     share = max((number / amounts[name] for name, number in pod.amounts.items() if amounts.get(name)), default=0.0)
@@ -202,4 +207,4 @@ def cost(pod: PodNeeds, state: NodeState, price: float | None, pieces: float = 0
     rough = share + IDLE_WEIGHT * idle + (pieces / whole if whole else 0.0)
     blocking = bool(state.facts.devices) and not pod.devices and not pod.claims
     kept = pod.tier.spot != "forbidden" and not state.facts.spot
-    return blocking, price is None, round(rough * (1.0 if price is None else price), 9), kept
+    return blocking, doubted, price is None, round(rough * (1.0 if price is None else price), 9), kept

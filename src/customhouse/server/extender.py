@@ -108,8 +108,8 @@ class ExtenderFace:
         self._measures = Measures()
         self._stop: asyncio.Event | None = None
         self._unready = ""
-        self._settled = False
-        self.port = 0
+        self._settled = self._ended = False
+        self.host, self.port = "", 0
 
     def run(self, host: str, port: int, listening: Callable[[int], None]) -> None:
         """Serve until SIGTERM or SIGINT; `listening` is told the port. Raises TargetError when it is taken."""
@@ -151,7 +151,7 @@ class ExtenderFace:
                 where="extender",
                 hint="choose another port with --port, or 0 for a free one",
             ) from error
-        self.port = int(bound.getsockname()[1])
+        self.host, self.port = host, int(bound.getsockname()[1])
         return await loop.create_server(
             lambda: Connection(self._connections),
             sock=bound,
@@ -166,6 +166,10 @@ class ExtenderFace:
                 self._tell("certificate", {"ends": self._certificates.ends.isoformat()})
         except CustomhouseError as error:
             self._tell("certificate-refused", {"problem": str(error)})
+        ended = self._certificates.ends <= self._clock.now()
+        if ended and not self._ended:
+            self._tell("certificate-ended", {"ended": self._certificates.ends.isoformat()})
+        self._ended = ended
 
     def _say_readiness(self) -> None:
         found = self._extending.ready()
@@ -199,8 +203,9 @@ class ExtenderFace:
             calls.setdefault(path.strip("/"), {})[str(code)] = number
         return {
             "at": to_rfc3339(self._clock.now()),
+            "host": self.host,
             "port": self.port,
-            "problem": extending.ready(),
+            "problem": extending.ready() or ("its certificate has ended" if self._ended else ""),
             "revision": generation.revision or "",
             "rules": extending.problem or generation.unsure,
             "prices": generation.prices.warning,
