@@ -11,6 +11,7 @@ from customhouse.execution.placement.arrivals import arrivals
 from customhouse.execution.placement.fragments import MOST_TYPICAL, Typical, Usable, typical
 from customhouse.execution.placement.ours import Ours
 from customhouse.execution.placement.policies import Chooser, Fgd
+from customhouse.execution.placement.prices import Prices
 from customhouse.execution.placement.queue import PATIENCE, Queue, stranding
 from customhouse.execution.placement.room import Room
 from customhouse.execution.placement.simulation import Rules, simulate
@@ -149,6 +150,54 @@ def test_the_cheaper_of_equal_gpus_is_taken_and_spot_by_those_alone_that_may_be_
     for policy in ("random", "best-fit", "fgd", "customhouse"):
         taken = simulate(nodes[2:], pods(ONE), pods(ONE), Rules(policy)).places
         assert taken == [None]
+
+
+def test_who_may_be_interrupted_leaves_the_rest_to_who_may_not_even_without_prices() -> None:
+    nodes = [Node("a", 8000, 9000, 1, "A"), Node("spot", 8000, 9000, 1, "A", spot=True)]
+    batch = Shape(1000, 1024, 1, WHOLE, (), interruptible=True)
+    listed = pods(batch, ONE)
+    assert [place and place.row for place in simulate(nodes, listed, listed, Rules("customhouse")).places] == [1, 0]
+    published = simulate(nodes, listed, listed, Rules("fgd")).places
+    assert published[1] is None, "FGD gave the only on-demand GPU to the pod that could have gone elsewhere"
+
+
+def test_the_going_price_is_that_of_the_dearest_gpu_that_is_needed_by_now() -> None:
+    room = Room([Node(f"n{price}", 8000, 9000, 4, "A", price) for price in (1, 2, 3)])
+    rows = np.arange(3)
+    for row in rows.tolist():
+        room.take(row, Shape(1, 1), ())  # all are open: what it costs to open one is another matter
+    prices = Prices.of(room, 0.5)
+    assert prices is not None
+    few = Shape(1000, 1024, 1, WHOLE)
+    against = prices.against(few, rows)
+    assert against[0] < against[1] < against[2]
+    assert against[2] - against[1] == pytest.approx(against[1] - against[0]), "nothing is taken: all count in full"
+    for gpu in range(4):
+        room.take(0, few, (gpu,))
+    prices.renew()
+    dearer = prices.against(few, rows)
+    assert dearer[2] - dearer[1] > (dearer[1] - dearer[0]) * 1.5, "the second is needed now, the third is not"
+    room.take(1, Shape(1000, 1024, 4, WHOLE), (0, 1, 2, 3))
+    room.take(2, Shape(1000, 1024, 4, WHOLE), (0, 1, 2, 3))
+    prices.renew()
+    assert abs(prices.against(few, rows)).max() < abs(against).max() / 2, "in a full cluster the price weighs little"
+
+
+def test_who_needs_many_cpus_pays_for_the_gpus_that_it_blocks() -> None:
+    nodes = [Node("rich", 32_000, 9000, 1, "A", 10), Node("lean", 32_000, 9000, 8, "A", 10), Node("x", 1, 1, 1, "A", 1)]
+    prices = Prices.of(Room(nodes), 0.5)
+    assert prices is not None
+    rich, lean = prices.against(Shape(16_000, 1024, 1, WHOLE), np.array([0, 1]))
+    assert lean > 3 * rich
+
+
+def test_a_node_without_a_price_counts_as_the_mean_and_without_any_price_none_counts() -> None:
+    unpriced = Node("u", 8000, 9000, 1, "A")
+    assert Prices.of(Room([unpriced]), 0.5) is None
+    prices = Prices.of(Room([Node("c", 8000, 9000, 1, "A", 1), unpriced, Node("d", 8000, 9000, 1, "A", 3)]), 0.5)
+    assert prices is not None
+    cheap, unknown, dear = prices.against(ONE, np.arange(3))
+    assert cheap < unknown < dear
 
 
 def test_one_moved_pod_makes_room_where_it_is_allowed() -> None:

@@ -31,19 +31,23 @@ class Typical:
     gpu_milli: int
     models: tuple[str, ...]
     weight: float
+    interruptible: bool = True
+    """Whether it may use spot capacity."""
 
 
-def typical(pods: Iterable[Pod], percent: float = 95.0) -> tuple[Typical, ...]:
+def typical(pods: Iterable[Pod], percent: float = 95.0, *, capacity: bool = False) -> tuple[Typical, ...]:
     """The most frequent requests that together are `percent` of the pods; memory apart, constraints on models included.
 
+    `capacity`: pods that may run on spot capacity are told from those that may not; the published policy knows none.
     Equals are taken from the larger on, by CPU, GPU part, count and models: as published.
     """
-    counted: Counter[tuple[int, int, int, str]] = Counter()
+    counted: Counter[tuple[int, int, int, str, bool]] = Counter()
     for pod in pods:
         shape = pod.shape
-        counted[shape.cpu_milli, shape.gpu_milli, shape.gpus, "|".join(shape.models)] += 1
+        anywhere = shape.interruptible or not capacity
+        counted[shape.cpu_milli, shape.gpu_milli, shape.gpus, "|".join(shape.models), anywhere] += 1
     total = counted.total()
-    kept: list[tuple[tuple[int, int, int, str], int]] = []
+    kept: list[tuple[tuple[int, int, int, str, bool], int]] = []
     summed = 0
     for key, count in sorted(counted.items(), key=lambda item: (item[1], item[0]), reverse=True):
         if summed >= percent * total / 100 or len(kept) >= MOST_TYPICAL:
@@ -51,8 +55,8 @@ def typical(pods: Iterable[Pod], percent: float = 95.0) -> tuple[Typical, ...]:
         kept.append((key, count))
         summed += count
     return tuple(
-        Typical(cpu, gpus, milli, tuple(filter(None, models.split("|"))), count / summed)
-        for (cpu, milli, gpus, models), count in kept
+        Typical(cpu, gpus, milli, tuple(filter(None, models.split("|"))), count / summed, anywhere)
+        for (cpu, milli, gpus, models, anywhere), count in kept
     )
 
 
@@ -68,13 +72,14 @@ class Usable:
         self._width = len(steps) + 1
         wide = room.free.shape[1]
         self._whole_width = wide + 1
-        parts = np.zeros((len(room.models), len(cpus) + 1, self._width))
-        wholes = np.zeros((len(room.models), len(cpus) + 1, self._whole_width))
+        kinds = [(model, spot) for model in room.models for spot in (False, True)]
+        parts = np.zeros((len(kinds), len(cpus) + 1, self._width))
+        wholes = np.zeros((len(kinds), len(cpus) + 1, self._whole_width))
         for one in asking:
             cpu = int(np.searchsorted(cpus, one.cpu_milli)) + 1
             step = int(np.searchsorted(steps, one.gpu_milli)) + 1
-            for i, model in enumerate(room.models):
-                if one.models and model not in one.models:
+            for i, (model, spot) in enumerate(kinds):
+                if (one.models and model not in one.models) or (spot and not one.interruptible):
                     continue
                 if one.gpus == 1:
                     parts[i, cpu:, step:] += one.weight
@@ -82,11 +87,11 @@ class Usable:
                     wholes[i, cpu:, one.gpus :] += one.weight
         self._parts, self._wholes = parts.ravel(), wholes.ravel()
         self._several = bool(wholes.any())
-        self._model = room.model
+        self._kind = 2 * room.model + room.spot
         self._room = room
 
     def _base(self, rows: Array, cpu: Array) -> Array:
-        ranked: Array = self._model[rows] * (len(self._cpus) + 1) + np.searchsorted(self._cpus, cpu, side="right")
+        ranked: Array = self._kind[rows] * (len(self._cpus) + 1) + np.searchsorted(self._cpus, cpu, side="right")
         return ranked
 
     def _on_gpus(self, base: Array, free: Array) -> Array:

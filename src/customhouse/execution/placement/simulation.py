@@ -77,7 +77,7 @@ def choosing(rules: Rules, room: Room, pods: Sequence[Pod]) -> Choosing:
         return Chooser(room, BestFit(room))
     if rules.policy == "fgd":
         return Chooser(room, Fgd(room, typical(pods)))
-    return Chooser(room, Ours(room, typical(pods, 100.0), rules.dear))
+    return Chooser(room, Ours(room, typical(pods, 100.0, capacity=True), rules.dear))
 
 
 def simulate(
