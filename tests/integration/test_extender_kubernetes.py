@@ -35,8 +35,52 @@ def is_spot(found: Mapping[str, str]) -> bool:
     return "spot" in {value.lower() for value in found.values()} or found.get("cloud.google.com/gke-spot") == "true"
 
 
+def kept(tier: str, found: Mapping[str, str]) -> bool:
+    """Whether a tier's pods may be on a node of this world, as far as spot goes."""
+    return is_spot(found) if tier == "batch" else not is_spot(found) if tier == "critical-inference" else True
+
+
+def add_parts(world: ExtenderWorld) -> None:
+    """Two of each: an H100 in MIG slices, and a T4 in time slices."""
+    for number in range(2):
+        for name, sort, more in (("mig", ON_DEMAND_H100, "mig-1g.10gb"), ("part", ON_DEMAND_T4, "gpu.shared")):
+            machine, found, _ = sort
+            marked = {**found, "nvidia.com/gpu.product": "Tesla-T4-SHARED"} if name == "part" else found
+            world.add_node(f"{world.name}-{name}-{number}", machine, marked, 0, {f"nvidia.com/{more}": "7"})
+
+
+def parts_are_filled_one_after_the_other(world: ExtenderWorld, room: str) -> None:
+    """What is begun is filled, also in parts: one device of two carries all of them."""
+    for number in range(5):
+        for name, part in (("mig", "mig-1g.10gb"), ("part", "gpu.shared")):
+            requests = {"cpu": "100m", "memory": "64Mi", f"nvidia.com/{part}": "1"}
+            world.pod(room, f"{name}-{number}", "critical-inference", requests)
+    where = world.placed(room)
+    for name in ("mig", "part"):
+        assert len({where[f"{name}-{number}"] for number in range(5)}) == 1, name
+
+
+def add_held(world: ExtenderWorld, room: str) -> None:
+    """Pods as the webhook would have them: what it put there holds all the same (`scheduling.nodeAffinity`)."""
+    rules = world.held()
+    for number in range(6):
+        for tier in ("batch", "standard", "critical-inference"):
+            requests = {**(GPU if number % 2 else PLAIN), "cpu": "50m", "memory": "64Mi"}
+            world.pod(room, f"{tier}-held-{number}", tier, requests, held=rules)
+
+
+def held_are_where_they_may(world: ExtenderWorld, where: Mapping[str, str]) -> None:
+    for name, node in where.items():
+        tier, mark, _ = (*name.rsplit("-", 2), "", "")[:3]
+        if mark == "held":
+            found = labels(world, node)
+            assert kept(tier, found), name
+            assert tier == "critical-inference" or "H100" not in found.get("nvidia.com/gpu.product", ""), name
+
+
 def test_pods_go_where_their_tier_may_and_where_it_is_cheap(world: ExtenderWorld, repository_root: Path) -> None:
     world.add_nodes(SORTS, 28)
+    add_parts(world)
     # With the rights that are shipped, and no others.
     deploy = repository_root / "deploy" / "kustomize"
     files = (deploy / "base/namespace.yaml", deploy / "components/extender/extender.yaml")
@@ -54,12 +98,12 @@ def test_pods_go_where_their_tier_may_and_where_it_is_cheap(world: ExtenderWorld
     for name, node in world.placed(room).items():
         found = labels(world, node)
         tier = name.rsplit("-", 2)[0]
-        assert is_spot(found) or tier != "batch", name
-        assert not is_spot(found) or tier != "critical-inference", name
+        assert kept(tier, found), name
         if "-cpu-" in name:  # there is room on machines without accelerators
             assert "nvidia.com/gpu.product" not in found, name
         elif tier != "critical-inference":
             assert "H100" not in found["nvidia.com/gpu.product"], name
+    parts_are_filled_one_after_the_other(world, room)
     # 2. What no node is left for waits, and its events say which rule that is.
     world.pod(room, "spotless", "batch", {**GPU, "cpu": "1"}, nodeSelector={"karpenter.sh/capacity-type": "on-demand"})
     world.until(lambda: "tier batch runs on spot capacity alone" in world.said(room, "spotless"))
@@ -81,9 +125,10 @@ def test_pods_go_where_their_tier_may_and_where_it_is_cheap(world: ExtenderWorld
         world.pod(room, f"late-{number}", "standard", {"cpu": "100m", "memory": "64Mi"})
         if number == 10:
             child.kill()
+    add_held(world, room)
     for name in ("spotless", "elsewhere"):
         world.plane.call("DELETE", f"/api/v1/namespaces/{room}/pods/{name}?gracePeriodSeconds=0")
-    world.placed(room)
+    held_are_where_they_may(world, world.placed(room))
 
 
 def test_nobody_is_evicted_from_a_node_that_the_pod_may_not_use(world: ExtenderWorld) -> None:
