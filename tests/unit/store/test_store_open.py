@@ -18,7 +18,7 @@ from customhouse.core.errors import StateError
 from customhouse.core.ledger import Entry
 from customhouse.store import open_store
 from customhouse.store.database import Store
-from customhouse.store.migrations import config
+from customhouse.store.migrations import config, upgrade
 from customhouse.store.schema import HEAD, metadata
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -66,17 +66,28 @@ def test_the_version_in_the_code_is_the_newest_migration(place: Path) -> None:
         assert database(store).execute("SELECT version_num FROM alembic_version").fetchall() == [(HEAD,)]
 
 
-def test_the_migrations_make_exactly_the_tables_of_the_code(place: Path) -> None:
+def test_the_migrations_make_exactly_the_tables_of_the_code(place: Path, tmp_path: Path) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
     from sqlalchemy import create_engine
 
-    with open_store(place):
-        pass
-    engine = create_engine(f"sqlite:///{place}")
+    with open_store(place) as store:
+        made = _tables(database(store))
+    other = tmp_path / "migrated.db"
+    engine = create_engine(f"sqlite:///{other}")
+    with engine.begin() as connection:
+        upgrade(connection)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata) == []
     engine.dispose()
+    assert len(made) > 12
+    assert made == _tables(sqlite3.connect(other))
+
+
+def _tables(opened: sqlite3.Connection) -> dict[str, list[str]]:
+    """What each table and index is made of, in whatever order its constraints are written."""
+    rows = opened.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    return {name: sorted(part.strip(" \t,") for part in sql.split("\n")) for name, sql in rows}
 
 
 def test_several_processes_may_create_it_at_once(place: Path) -> None:
