@@ -43,7 +43,8 @@ class Fault:
     """What happens to the next `times` requests that `wanted` picks.
 
     `answer`: (status, headers, body) instead of the server's. `reset`: the connection is reset `before` the request is
-    passed on, or `after` the server has answered it. `hang`: nothing comes back until the proxy ends. Of a stream that
+    passed on, or `after` the server has answered it. `hang`: nothing comes back until the proxy ends, or the fault is
+    `over`. Of a stream that
     is passed on, `end_with` is put after `lines` lines of it, then the connection is closed (`hang`: then silence).
     `drip`: the answer is passed on in pieces of so many bytes. `until`: the server's answer is held back until some
     stream has passed on a line that it picks, and `after_s` longer (who hears the stream has taken it in by then).
@@ -59,6 +60,7 @@ class Fault:
     drip: int = 0
     until: Callable[[bytes], bool] | None = None
     after_s: float = 1.0
+    over: threading.Event | None = None
     hit: int = field(default=0, init=False)
 
 
@@ -161,6 +163,8 @@ class FaultyProxy:
         with self._lock:
             self.seen.append(seen)
             for fault in self._faults:
+                if fault.over is not None and fault.over.is_set():
+                    continue
                 if fault.hit < fault.times and fault.wanted(seen):
                     fault.hit += 1
                     return fault
@@ -178,7 +182,7 @@ class FaultyProxy:
             handler.wfile.write(text)
             return
         if fault is not None and fault.hang and fault.lines is None:
-            self.ended.wait()
+            (fault.over or self.ended).wait()
             handler.close_connection = True
             return
         upstream = http.client.HTTPSConnection(

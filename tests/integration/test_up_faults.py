@@ -122,6 +122,25 @@ def test_an_api_that_is_gone_is_told_and_what_was_pushed_and_edited_meanwhile_is
     world.well(commit)
 
 
+def test_while_an_api_is_silent_git_is_followed_judged_and_recorded(world: FaultyClusterWorld) -> None:
+    speaks = threading.Event()
+    silent = world.proxy.fault(Fault(lambda seen: not seen.watches, 1_000_000, hang=True, over=speaks))
+    try:
+        first = world.put("one", "while it was silent")
+        world.until(lambda: silent.hit and world.overview().get("deployed") == first)
+        for number in range(3):  # each of them waited for twenty seconds of silence before
+            commit = world.put("one", f"newer {number}")
+            world.until(lambda commit=commit: world.overview().get("deployed") == commit)
+        decided = str([entry.body for entry in world.entries("decision")])
+        assert first in decided
+        assert commit in decided
+        assert world.texts()["one"] == "first"
+    finally:
+        speaks.set()
+    world.until(lambda: world.texts()["one"] == "newer 2", 120)
+    world.well(commit)
+
+
 class Denying:
     """An admission webhook that denies what is called so, over TLS."""
 

@@ -1,14 +1,14 @@
 """Keepers: one keeper a cluster, over one judged revision.
 
-A single cluster is kept by the loop's own thread. Of several each has a thread for its step, so that one that is gone,
-or slow, holds up only what is its own: the loop waits for it a moment once, and from then on takes its results when
-they are there. What is not its own a keeper never sees: its part is what `Placing` gives it, its inventory and Lease
-have its name in theirs, and its documents in the state have a prefix.
+Each has a thread for its step, so that a cluster that is gone, or slow, holds up only what is its own: the loop waits
+for it a moment once, and from then on takes its results when they are there. Meanwhile Git is followed and judged, and
+the ledger written. Of several, what is not its own a keeper never sees: its part is what `Placing` gives it, its
+inventory and Lease have its name in theirs, and its documents in the state have a prefix.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import is_
@@ -55,6 +55,8 @@ from customhouse.execution.sightings import Stranger
 
 _PATIENCE_S = 2.0
 """How long the loop waits for one cluster's step; of who was late once, until he is in time again, not at all."""
+_REST_S = 25.0
+"""How long the end of a step is waited for: an API that answers nobody is given up after twenty seconds."""
 _LISTS = ("waiting", "drift", "kept", "ignored", "undeclared", "applications")
 
 
@@ -100,7 +102,10 @@ class _Keeper:
     work: Asked[Kept] | None = None
     given: tuple[Declaration, ...] = ()
     late: bool = False
+    failed: bool = False
+    """Whether the last step ended without having come to anything."""
     problem: str = ""
+    opened: tuple[Sequence[Declaration], Opener | None] | None = None
     live: dict[ResourceRef, LiveObject] = field(default_factory=dict)
     strangers: tuple[Stranger, ...] = ()
     document: dict[str, Any] = field(default_factory=dict)
@@ -136,31 +141,39 @@ class Keepers:
     @property
     def live(self) -> dict[ResourceRef, LiveObject]:
         """What lives of what is declared."""
-        return self._live if self._single is None else self._single.keeping.live
+        return self._live
 
     @property
     def strangers(self) -> tuple[Stranger, ...]:
         """What somebody put into declared namespaces."""
-        return self._strangers if self._single is None else self._single.keeping.strangers
+        return self._strangers
 
     @property
     def settled(self) -> bool:
         """Whether nothing is left to be done in any of them."""
-        return all(item.current and not item.problem and item.keeping.settled for item in self._several()) and (
-            self._single is None or self._single.keeping.settled
+        return all(
+            item.current and not item.failed and item.keeping.settled and not (item.name and item.problem)
+            for item in self._keepers.values()
         )
+
+    @property
+    def busy(self) -> bool:
+        """Whether the step of a single cluster is still under way: nothing is known of it until that has ended."""
+        return self._single is not None and self._single.work is not None
+
+    def rest(self, seconds: float = _REST_S) -> bool:
+        """Wait until no step is under way, before what they work with is taken from them; whether none is."""
+        left = [item.work for item in self._keepers.values() if item.work is not None]
+        end = [work.ended(seconds) for work in left]
+        return all(end)
 
     def holds(self, ref: ResourceRef) -> bool:
         """Whether the object is in the inventory of its cluster, as far as is known; else it may be."""
-        if self._single is not None:
-            return self._single.keeping.holds(ref)
         found = self._keepers.get(self._placing.of(ref))
         return found is None or not found.current or found.keeping.holds(bare(ref))
 
     def applied(self, ref: ResourceRef) -> bool:
         """Whether the object is applied as it is declared now."""
-        if self._single is not None:
-            return self._single.keeping.applied(ref)
         found = self._keepers.get(self._placing.of(ref))
         return found is not None and found.current and found.keeping.applied(bare(ref))
 
@@ -172,10 +185,12 @@ class Keepers:
     def document(self) -> dict[str, Any]:
         """For `customhouse status`: that of the one, or of all together with a row for each under `targets`."""
         if self._single is not None:
-            return self._single.keeping.document()
+            if not self.busy:
+                self._single.document = self._single.keeping.document()
+            return self._single.document
         rows = []
         found: dict[str, Any] = {name: [] for name in _LISTS}
-        for item in self._several():
+        for item in self._keepers.values():
             own = item.document
             rows.append(
                 {
@@ -193,7 +208,7 @@ class Keepers:
             for name in _LISTS:
                 found[name] += [{**row, "target": item.name} for row in own.get(name, ())]
         modes = sorted({str(row["mode"]) for row in rows})
-        told = ((item.name, item.document.get("blocked")) for item in self._several())
+        told = ((item.name, item.document.get("blocked")) for item in self._keepers.values())
         blocked = [f"{name}: {why}" for name, why in told if why]
         return {
             "target": "kubernetes",
@@ -207,9 +222,6 @@ class Keepers:
             "targets": rows,
         }
 
-    def _several(self) -> Iterable[_Keeper]:
-        return () if self._single is not None else self._keepers.values()
-
     # a step
     def keep(
         self,
@@ -219,7 +231,7 @@ class Keepers:
         location: str,
         opener_for: Callable[[Sequence[Declaration]], Opener | None],
     ) -> Kept:
-        """One step of each. Raises TargetError for a single cluster; of several the problem says it. And StateError."""
+        """One step of each. Raises StateError, and what nobody expected of a single cluster; `problem` has the rest."""
         configuration = governing.configuration
         sources, specs = configuration.sources, configuration.clusters
         if self._single is None and configuration.placing != self._placing:
@@ -245,18 +257,11 @@ class Keepers:
             item.keeping.among = replace(item.keeping.among, guests=dict.fromkeys(item.guests, ""))
             item.judging.by(governing.health)
             item.keeping.allowed = None if allowed is None else replace(allowed, target=name)
-            if self._single is not None:
-                item.keeping.opener_for = opener_for
-                return item.keeping.keep(part, spec, revision)
             try:
-                item.keeping.identify(revision)  # both here: the repository is read by one thread
-                opener = opener_for(part)
+                self._begin(item, spec, revision, opener_for)
             except (CannotDecideError, ConfigError, SourceError) as error:
-                item.problem = str(error)
+                item.problem, item.failed = str(error), True
                 continue
-            item.keeping.opener_for = partial(_given, opener)
-            item.given = part
-            item.work = Asked(partial(item.keeping.keep, part, spec, revision), self._wake)
             begun.append(item)
         for item in begun:
             work = item.work
@@ -265,17 +270,41 @@ class Keepers:
             elif work is not None:
                 item.late = True
         made.statuses = {
-            item.full(ref): said for item in self._several() for ref, said in item.keeping.statuses.items()
+            item.full(ref): said for item in self._keepers.values() for ref, said in item.keeping.statuses.items()
         }
-        made.problem = "; ".join(f"{item.name}: {item.problem}" for item in self._several() if item.problem)
-        late = [item.name for item in self._several() if item.work is not None and item.late and not item.problem]
-        if late and any(item.done is None for item in self._several() if item.name in late):
-            made.problem = "; ".join(filter(None, [made.problem, f"not heard of yet: {', '.join(late)}"]))
+        made.problem = "; ".join(_named(item) for item in self._keepers.values() if item.problem)
+        late = [item for item in self._keepers.values() if item.name and item.work is not None and item.late]
+        unheard = [item.name for item in late if not item.problem]
+        if unheard and any(item.done is None for item in late):
+            made.problem = "; ".join(filter(None, [made.problem, f"not heard of yet: {', '.join(unheard)}"]))
         return made
+
+    def _begin(
+        self,
+        item: _Keeper,
+        spec: ClusterSpec,
+        revision: str,
+        opener_for: Callable[[Sequence[Declaration]], Opener | None],
+    ) -> None:
+        """Have its step taken. Raises what says that its part cannot be read: the repository is read by one thread."""
+        part = item.part
+        item.keeping.identify(revision)
+        if item.opened is None or item.opened[0] is not part:
+            item.opened = (part, opener_for(part))
+        item.keeping.opener_for = partial(_given, item.opened[1])
+        item.given = part
+        item.work = Asked(partial(item.keeping.keep, part, spec, revision), partial(self._ended, item))
+
+    def _ended(self, item: _Keeper) -> None:
+        """In the thread of a step: who waits for it need not be woken."""
+        if item.late:
+            self._wake()
 
     def _parts(self, desired: Sequence[Declaration]) -> Mapping[str, tuple[Declaration, ...]]:
         if self._single is not None:
-            return {"": desired}  # type: ignore[dict-item]  # the very same, so that it is seen to be
+            before = self._single.part
+            same = before is desired or (len(before) == len(desired) and all(map(is_, before, desired)))
+            return {"": before if same else tuple(desired)}
         if self._split is not None and self._split[0] is desired:
             return self._split[1]
         kept: dict[int, tuple[Declaration, Declaration]] = {}
@@ -305,12 +334,16 @@ class Keepers:
             found = work.answer()
         except StateError:
             raise
-        except Exception as error:  # noqa: BLE001 - the others are kept all the same; it is told
+        except Exception as error:
             said = str(error) if isinstance(error, CustomhouseError) else f"internal error: {error!r}"
             made.changed |= item.problem != said
-            item.problem, item.document = said, item.keeping.document()
+            item.problem, item.failed = said, True
+            if item is not self._single:
+                item.document = item.keeping.document()
+            elif not isinstance(error, CustomhouseError):
+                raise  # with its traceback
             return
-        item.late = False
+        item.late = item.failed = False
         item.done, item.problem = item.given, found.problem
         # What was declared anew meanwhile is another release, which was not handed over yet.
         done = found.done
@@ -322,10 +355,10 @@ class Keepers:
         made.released += tuple((item.full(ref), why) for ref, why in found.released)
         made.drift += tuple(self._told(item, one) for one in found.drift)
         made.changed |= found.changed
-        item.document = item.keeping.document()
+        if item is not self._single or found.changed or not item.document:  # else when somebody asks
+            item.document = item.keeping.document()
         if found.changed or len(item.live) != len(item.keeping.live):
-            item.live = {item.full(ref): replace(one, ref=item.full(ref)) for ref, one in item.keeping.live.items()}
-            self._live = {ref: one for other in self._keepers.values() for ref, one in other.live.items()}
+            self._know(item)
         if item.strangers is not item.keeping.strangers:
             item.strangers = item.keeping.strangers
             self._strangers = tuple(
@@ -334,9 +367,21 @@ class Keepers:
                 for one in other.strangers
             )
 
+    def _know(self, item: _Keeper) -> None:
+        """What lives there, as of the step that has ended: the next one alters it while it is looked at."""
+        if item is self._single:
+            self._live = item.live = dict(item.keeping.live)
+            return
+        item.live = {item.full(ref): replace(one, ref=item.full(ref)) for ref, one in item.keeping.live.items()}
+        self._live = {ref: one for other in self._keepers.values() for ref, one in other.live.items()}
+
     @staticmethod
     def _told(item: _Keeper, one: ObjectDrift) -> ObjectDrift:
         return replace(one, ref=replace(one.ref, scene=item.name))
+
+
+def _named(item: _Keeper) -> str:
+    return f"{item.name}: {item.problem}" if item.name else item.problem
 
 
 def _given(opener: Opener | None, _: Sequence[Declaration]) -> Opener | None:

@@ -9,12 +9,12 @@ from typing import Protocol
 from customhouse.app.clusterkeeping import ClusterTarget
 from customhouse.app.metrics_spec import MetricsSpec
 from customhouse.app.rollout_signals import Signals, asked_signals
-from customhouse.app.rollouts import Walk
+from customhouse.app.rollouts import Rollouts, Walk
 from customhouse.app.several_targets import SeveralTargets
 from customhouse.core.cluster import Scope
 from customhouse.core.errors import TargetError
 from customhouse.core.observation import Observation
-from customhouse.core.plan import LiveObject
+from customhouse.core.plan import HealthStatus, LiveObject
 from customhouse.core.resource import Manifest, ResourceRef
 
 
@@ -53,3 +53,13 @@ def services_beside(target: object, ref: ResourceRef) -> Sequence[Manifest]:
             raise TargetError(f"which Services route to {ref} is not known: {listed.problem}")
         found.extend(listed.objects)
     return found
+
+
+def degraded(live: Mapping[ResourceRef, LiveObject], rollouts: Rollouts) -> list[str]:
+    """What does not come up, or fails again and again, and is not undone by a canary."""
+    handled = {*rollouts.walks(), *rollouts.held()}
+    return [
+        f"{ref} is degraded: {found.health.message}"
+        for ref, found in live.items()
+        if found.health.status is HealthStatus.DEGRADED and ref not in handled
+    ]
