@@ -183,3 +183,16 @@ test_findings_about_build_levels_are_joined if {
 		"provenance-level" in fixtures.rules(customhouse.findings) with input as asked
 	}
 }
+
+test_findings_about_spot_capacity_are_joined if {
+	pod := object.union(fixtures.pod, {"spot": true, "replicas_min": 1, "termination_grace_s": 30, "interruption": null})
+	found := customhouse.findings with input as fixtures.with_workload({"template": false, "pods": [pod]})
+	fixtures.rules(found) == {"spot-interruption"}
+}
+
+test_findings_about_burstable_machines_are_joined if {
+	pod := object.union(fixtures.pod, {"spot": false, "burstable": ["t3.large"]})
+	facts := object.union(fixtures.with_workload({"pods": [pod]}), {"tier": {"spec": {"burstable": "forbidden"}}})
+	found := customhouse.findings with input as facts
+	fixtures.rules(found) == {"burstable-forbidden"}
+}

@@ -2,9 +2,6 @@ package customhouse.rules.spot
 
 import data.customhouse.lib
 
-# Words of the annotation customhouse.dev/interruption by which an owner says that an interruption is put up with.
-accepted := {"accepted", "restart"}
-
 # The longest that a cloud tells ahead: AWS two minutes; Google and Azure thirty seconds (docs/spot.md).
 longest_notice_s := 120
 
@@ -19,32 +16,36 @@ longest_notice_s := 120
 #   category: reliability
 #   severity: error
 #   fix: "Have two replicas, or an attempt left; or say customhouse.dev/interruption: accepted on the pods."
-findings contains lib.error("reliability", "spot-interruption", pod.pointer, message, fix) if {
+findings contains lib.error("reliability", "spot-interruption", pointer, message, fix) if {
 	some pod in interruptible
 	not lib.workload.batch
-	not input.change.after.kind in {"Pod", "DaemonSet"}
+	input.change.after.kind != "Pod"
+	input.change.after.kind != "DaemonSet"
 	pod.replicas_min < 2
 	message := sprintf("%v replica on spot capacity: nothing answers from when its machine is taken away until it runs again.", [
 		pod.replicas_min,
 	])
 	fix := "Declare at least two replicas, or say customhouse.dev/interruption: accepted on the pods."
+	pointer := pod.pointer
 }
 
-findings contains lib.error("reliability", "spot-interruption", pod.pointer, message, fix) if {
+findings contains lib.error("reliability", "spot-interruption", pointer, message, fix) if {
 	some pod in interruptible
 	input.change.after.kind == "Pod"
 	not input.derived
 	message := "A Pod of its own on spot capacity: nobody starts it again when its machine is taken away."
 	fix := "Make it a Job or a Deployment, or say customhouse.dev/interruption: accepted on it."
+	pointer := pod.pointer
 }
 
-findings contains lib.error("reliability", "spot-interruption", pod.pointer, message, fix) if {
+findings contains lib.error("reliability", "spot-interruption", pointer, message, fix) if {
 	some pod in interruptible
 	some job in jobs
 	job.backoff_limit < 1
 	not job.disruptions_ignored
 	message := "The Job has no attempt left (backoffLimit 0): it fails for good when its spot machine is taken away."
 	fix := "Set backoffLimit to at least 1, or a podFailurePolicy that ignores DisruptionTarget."
+	pointer := pod.pointer
 }
 
 # METADATA
@@ -58,12 +59,13 @@ findings contains lib.error("reliability", "spot-interruption", pod.pointer, mes
 #   category: cost
 #   severity: warning
 #   fix: "Save on SIGTERM and say where: annotation customhouse.dev/checkpoint on the pods."
-findings contains lib.warning("cost", "spot-checkpoint", pod.pointer, message, fix) if {
+findings contains lib.warning("cost", "spot-checkpoint", pointer, message, fix) if {
 	some pod in interruptible
 	lib.workload.batch
 	pod.checkpoint == null
 	message := "Batch work on spot capacity that saves nothing: each interruption costs all that it has done."
 	fix := "Save on SIGTERM and say where (customhouse.dev/checkpoint), or say customhouse.dev/interruption: restart."
+	pointer := pod.pointer
 }
 
 # METADATA
@@ -107,11 +109,13 @@ findings contains lib.error("reliability", "burstable-forbidden", pointer, messa
 	pointer := sprintf("%s/nodeSelector", [pod.pointer])
 }
 
+# Whoever says that it puts up with an interruption (customhouse.dev/interruption) is not asked again.
 interruptible contains pod if {
 	not lib.workload.template
 	some pod in lib.pods
 	pod.spot
-	not pod.interruption in accepted
+	pod.interruption != "accepted"
+	pod.interruption != "restart"
 }
 
 jobs contains input.change.after.spec if input.change.after.kind == "Job"
