@@ -59,6 +59,6 @@ def test_what_cannot_be_read_may_sleep_and_says_why() -> None:
     template = {"metadata": {"annotations": {f"{K}window": "many"}}, "spec": {"containers": []}}
     found = _seen("serving.knative.dev/v1", "Configuration", {"template": template})
     assert found["asleep"]
-    assert "min-scale is 'many'" in found["problem"]
+    assert "window is 'many'" in found["problem"]
     typo = _kserve({"predictor": {**MODEL, "minReplicas": 0}}, {f"{K}windw": "60s"})
     assert "windw is not understood" in typo["problem"]
