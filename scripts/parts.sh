@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the real parts that tests run against: from Debian gpg, ssh-keygen, openssl, chromium, docker-registry, wrk, postgresql, prometheus; built from Go's module proxy opa,
-# conftest, gator, kustomize, helm, cosign, notation, versitygw, jsonnet, gitea, a Kubernetes control plane (kube-apiserver, etcd, kwok …), and the controllers of Argo Rollouts, KServe and Flux.
+# Installs the real parts that tests run against: from Debian gpg, ssh-keygen, openssl, chromium, docker-registry, wrk, postgresql, prometheus, redis; built from Go's module proxy opa,
+# conftest, gator, kustomize, helm, cosign, notation, versitygw, jsonnet, gitea, a Kubernetes control plane (kube-apiserver, etcd, kwok …), and the controllers of Argo Rollouts, KServe, Flux and Argo CD.
 # Idempotent; what it builds is kept outside the tree, so a second run and a second clone are quick.
 # From PyPI, into environments of their own: model_signing, mlflow and moto (pip).
 #   scripts/parts.sh            install what is missing
@@ -206,6 +206,7 @@ debian chromium chromium fonts-dejavu-core
 debian docker-registry docker-registry
 debian wrk wrk
 debian prometheus prometheus
+debian redis-server redis-server
 postgres_server
 go_program opa github.com/open-policy-agent/opa opa
 go_program conftest github.com/open-policy-agent/conftest conftest
@@ -236,4 +237,5 @@ late_program kserve-manager github.com/kserve/kserve/cmd/manager kserve-manager
 late_program kueue sigs.k8s.io/kueue/cmd/kueue kueue
 late_program kustomize-controller github.com/fluxcd/kustomize-controller kustomize-controller
 late_program source-controller github.com/fluxcd/source-controller source-controller
+late_program argocd . argocd
 exit "$missing"

@@ -20,6 +20,7 @@ from customhouse.app.noting import Noting
 from customhouse.app.podwords import PodWords
 from customhouse.app.target_spec import MANAGE, ClusterSpec
 from customhouse.app.unsealing import UnsealingCluster
+from customhouse.control.beside import otherwise, told_otherwise
 from customhouse.control.conducting import ALONE, Among, Conducted, conduct
 from customhouse.control.convergence import Conduct, Convergence
 from customhouse.control.reconcilers import status_of
@@ -285,16 +286,23 @@ class ClusterKeeping:
         heard = made.touched | made.heard
         owners = {key_of(ref): ref for ref in self.conducted.by} if heard else {}
         news: dict[ResourceRef, ReconcilerStatus] = {}
+        differing, changed = dict[ResourceRef, tuple[str, ...]](), False
         for key in heard & owners.keys():
             live, ref = self._sight.live(key), owners[key]
             said = None if live is None else status_of(ref, live.manifest)
             if said is not None and said != self.conducted.statuses.get(ref):
                 news[ref] = said
+            if live is not None and ref in self.conducted.foreign:
+                differing[ref] = otherwise(self.conducted.foreign[ref], live.manifest)
+        if differing:
+            found = {ref: pointers for ref, pointers in {**self.conducted.otherwise, **differing}.items() if pointers}
+            changed = found != self.conducted.otherwise
+            self.conducted = replace(self.conducted, otherwise=found)
         if news:
             if any(ref not in self.conducted.statuses for ref in news):
                 self._declared = ()  # somebody has begun to reconcile it
             self.conducted = replace(self.conducted, statuses={**self.conducted.statuses, **news})
-        return bool(news)
+        return bool(news) or changed
 
     def _problem(self, found: Convergence, made: Round) -> str:
         said = [f"the API does not answer: {made.unanswered}"] if made.unanswered else []
@@ -304,6 +312,8 @@ class ClusterKeeping:
             said.append(self.noting.problem)
         said += found.unfit[:_TOLD]
         said += [f"{ref} is left alone: {why}" for ref, why in list(self.conducted.held.items())[:_TOLD]]
+        differing = list(self.conducted.otherwise.items())[:_TOLD]
+        said += [told_otherwise(ref, self.conducted.by[ref][0], pointers) for ref, pointers in differing]
         if found.blocked:
             said.append(f"nothing is deleted: {found.blocked}")
         problems = [f"{ref}: {text}" for ref, text in found.problems.items() if text]
@@ -366,6 +376,8 @@ class ClusterKeeping:
         shown: dict[str, Any] = {"resource": ref.to_json(), "by": by.value, "why": why}
         if ref in self.conducted.held:
             shown["held"] = self.conducted.held[ref]
+        if ref in self.conducted.otherwise:
+            shown["otherwise"] = list(self.conducted.otherwise[ref])
         if said is not None:
             shown["status"] = {
                 "sync": said.sync.value,

@@ -1,7 +1,8 @@
 """Conducting: what Applications say about their objects, put onto the objects, so that whoever applies needs no more.
 
 1. An Application that another one reconciles, that is suspended, that goes to another cluster, that cannot be followed
-   or that is not automated: its objects are held. Held is neither applied nor deleted.
+   or that is not automated: its objects are held. Held is neither applied nor deleted. So is the Application itself
+   where another one reconciles it and somebody else put it there (`control.beside`).
 2. Else its objects carry how they are kept: pruned or not, healed or only told, which fields may differ, and when they
    are applied (waves within the Application, hooks anew for each state of it, the Applications that it depends on).
 3. A namespace that it is to create (`control.rooms`) comes first and is never pruned, as with Argo CD.
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from customhouse.control.beside import left_to, otherwise, put_by_others
 from customhouse.control.graph_parts import with_parts
 from customhouse.control.hooks import run_of
 from customhouse.control.ignoring import leeway_of, not_followed
@@ -40,6 +42,10 @@ class Conducted:
     statuses: Mapping[ResourceRef, ReconcilerStatus]
     held: Mapping[ResourceRef, str]
     """Application → why its objects are left alone, where that is not because another one reconciles them."""
+    foreign: Mapping[ResourceRef, Declaration] = field(default_factory=dict)
+    """Those that others reconcile and have put there themselves, as they are declared."""
+    otherwise: Mapping[ResourceRef, tuple[str, ...]] = field(default_factory=dict)
+    """Of these, the fields that Git declares otherwise than the cluster has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +85,9 @@ def conduct(
     every = source_sets(of_one_scene(tuple(declared)), remotes)
     sets = [one for one in every if one.application is None or not among.is_elsewhere(one.application)]
     found = {item.application.ref: item.application for item in sets if item.application is not None}
-    by = {ref: reconciler(item, reconciled_by or {}, (live or {}).get(ref)) for ref, item in found.items()}
-    said = ((ref, status_of(ref, manifest)) for ref, manifest in (live or {}).items())
+    live = live or {}
+    by = {ref: reconciler(item, reconciled_by or {}, live.get(ref)) for ref, item in found.items()}
+    said = ((ref, status_of(ref, manifest)) for ref, manifest in live.items())
     statuses = {ref: status for ref, status in said if status is not None}
     ordered, circles = in_order(found.values())
     levels = _needs(ordered)
@@ -89,14 +96,28 @@ def conduct(
         for ref, item in found.items()
         if (reason := _left_alone(item, by[ref][0], circles, among.called) or among.guests.get(ref, ""))
     }
+    foreign = put_by_others(by, live)
     result: list[Declaration] = []
     for one in sets:
-        result += [item for item in _of_set(one, by, held, levels, served) if item.ref not in among.guests]
+        items = (_left(item, foreign, by) for item in _of_set(one, by, held, levels, served))
+        result += [item for item in items if item.ref not in among.guests]
     result = list(_rooms(result, sets, held, by))
     makers = with_parts(needed(result), result)
     if makers:
         result = [_after(item, makers.get(item.ref, ())) for item in result]
-    return Conducted(tuple(result), by, statuses, held)
+    own = {item.ref: item for item in result if item.ref in foreign and item.owner is None}
+    differing = {ref: pointers for ref, item in own.items() if (pointers := otherwise(item, live[ref]))}
+    return Conducted(tuple(result), by, statuses, held, own, differing)
+
+
+def _left(
+    item: Declaration, foreign: Collection[ResourceRef], by: Mapping[ResourceRef, tuple[Engine, str]]
+) -> Declaration:
+    """Held, where it is an object of another engine that has it (`control.beside`)."""
+    engine = None if item.owner is not None else left_to(item.ref, foreign, by)
+    if engine is None:
+        return item
+    return replace(item, care=Care(hold=f"{engine} has it, and somebody else than Customhouse put it there"))
 
 
 def _after(item: Declaration, makers: tuple[ResourceRef, ...]) -> Declaration:
