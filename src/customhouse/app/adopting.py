@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from customhouse.app import wiring
 from customhouse.app.configuration import FILE
 from customhouse.app.governance import read_configuration
-from customhouse.app.identity import IDENTITY
-from customhouse.app.initialise import COMMIT_KEY
+from customhouse.app.identity import COMMIT_KEY, IDENTITY
 from customhouse.app.settings import Settings
 from customhouse.app.target_spec import MANAGE
 from customhouse.control.edit import edit

@@ -8,3 +8,5 @@ PRINCIPAL = "customhouse@customhouse.dev"
 """The principal of Customhouse's own commits in an allowed-signers file."""
 
 IDENTITY = Identity("Customhouse", PRINCIPAL)
+COMMIT_KEY = "commit"
+"""The file in the folder of keys that signs what it commits."""

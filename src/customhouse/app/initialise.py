@@ -17,7 +17,7 @@ from customhouse._kit.reading import absent
 from customhouse.app import wiring
 from customhouse.app.configuration import FILE
 from customhouse.app.governance import read_configuration
-from customhouse.app.identity import IDENTITY, PRINCIPAL
+from customhouse.app.identity import COMMIT_KEY, IDENTITY, PRINCIPAL
 from customhouse.app.inspection import read_tree
 from customhouse.app.settings import Settings
 from customhouse.app.wiring import LEDGER_KEY
@@ -25,7 +25,6 @@ from customhouse.core.errors import ConfigError, SourceError, UsageError
 from customhouse.trust.keys import generate_pair, load_public, open_pair
 
 EVIDENCE_KEY = "evidence"
-COMMIT_KEY = "commit"
 ALLOWED_SIGNERS = "trust/allowed_signers"
 EVIDENCE_PUBLIC = "trust/evidence.pub"
 CONTROL_PUBLIC = "trust/control-plane.pub"

@@ -7,7 +7,7 @@ from typing import Any
 from customhouse.app import journal, proposals, wiring
 from customhouse.app.declared import declarations_of
 from customhouse.app.governance import governance
-from customhouse.app.initialise import COMMIT_KEY
+from customhouse.app.identity import COMMIT_KEY
 from customhouse.app.memory import PROPOSAL, Memory
 from customhouse.app.settings import Settings
 from customhouse.core.errors import UsageError

@@ -13,7 +13,7 @@ from customhouse.app.declared import declarations_of
 from customhouse.app.extender import Generation
 from customhouse.app.extender_prices import NodePrices
 from customhouse.app.governance import governance
-from customhouse.app.initialise import COMMIT_KEY
+from customhouse.app.identity import COMMIT_KEY
 from customhouse.app.memory import Memory
 from customhouse.app.nodepools import looked, pools
 from customhouse.app.poolplans import pool_changes

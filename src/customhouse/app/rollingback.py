@@ -11,8 +11,7 @@ from customhouse.app import wiring
 from customhouse.app.configuration import FILE, Configuration
 from customhouse.app.forge_settings import PULL_REQUEST
 from customhouse.app.governance import read_configuration
-from customhouse.app.identity import IDENTITY
-from customhouse.app.initialise import COMMIT_KEY
+from customhouse.app.identity import COMMIT_KEY, IDENTITY
 from customhouse.app.proposing import pull_request
 from customhouse.app.settings import Settings
 from customhouse.control.rollback import is_rollback, revert_message

@@ -6,32 +6,38 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from customhouse.app.extender_child import ExtenderWatch
-from customhouse.app.poolwatch import PoolWatch
 
 if TYPE_CHECKING:
     from customhouse.app.controlplane import ControlPlane
     from customhouse.app.overview import Overview
+    from customhouse.app.poolwatch import PoolWatch
 
 
 class ScheduleWatch:
     """`step`, `shown` and `stop` belong to the control plane's loop."""
 
     def __init__(self, plane: ControlPlane) -> None:
-        self._extender, self._pools = ExtenderWatch(plane), PoolWatch(plane)
+        self._plane, self._extender = plane, ExtenderWatch(plane)
+        self._pools: PoolWatch | None = None
 
     @property
     def problem(self) -> str:
         """What does not go on as it should."""
-        return "; ".join(filter(None, (self._extender.problem, self._pools.problem)))
+        return "; ".join(filter(None, (self._extender.problem, self._pools.problem if self._pools else "")))
 
     def step(self) -> None:
         """One round of each. Raises StateError."""
         self._extender.step()
-        self._pools.step()
+        if self._pools is None and self._plane.governing().configuration.schedule.pools is not None:
+            from customhouse.app.poolwatch import PoolWatch  # with NumPy it is 12 MB, and most propose no pools
+
+            self._pools = PoolWatch(self._plane)
+        if self._pools is not None:
+            self._pools.step()
 
     def shown(self, picture: Overview) -> Overview:
         """The picture with what is known of scheduling."""
-        found = {"extender": self._extender.document(), "pools": list(self._pools.document())}
+        found = {"extender": self._extender.document(), "pools": list(self._pools.document()) if self._pools else []}
         known = {name: value for name, value in found.items() if value}
         return replace(picture, scheduling=known) if known else picture
 

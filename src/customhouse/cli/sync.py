@@ -28,7 +28,7 @@ def sync(
     """
     from pathlib import Path
 
-    from customhouse.app.initialise import COMMIT_KEY
+    from customhouse.app.identity import COMMIT_KEY
     from customhouse.app.syncing import sync as run
 
     own = Path(key) if key else settings.keys / COMMIT_KEY

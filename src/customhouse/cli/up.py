@@ -40,7 +40,7 @@ def up(
     from pathlib import Path
 
     from customhouse.app.controlplane import ControlPlane
-    from customhouse.app.initialise import COMMIT_KEY
+    from customhouse.app.identity import COMMIT_KEY
     from customhouse.app.ledger_verifying import ledger_files
     from customhouse.app.up import LiveBoard, run
     from customhouse.server.serving import Server

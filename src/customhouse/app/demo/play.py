@@ -13,7 +13,7 @@ from customhouse.app.controlplane import ControlPlane
 from customhouse.app.demo.script import SCRIPT
 from customhouse.app.demo.story import Step, Story
 from customhouse.app.demo.workspace import build
-from customhouse.app.initialise import COMMIT_KEY
+from customhouse.app.identity import COMMIT_KEY
 from customhouse.app.settings import Settings
 from customhouse.app.up import LiveBoard, run
 
