@@ -88,7 +88,7 @@ def test_no_policy_gives_out_what_is_not_there(nodes: list[Node], pods: list[Pod
     assert all(run.places[moved] is not None for _, moved, _ in run.moves)
     given_out = sum(pod.shape.gpu_total for pod, place in zip(pods, run.places, strict=True) if place is not None)
     capacity = max(1, sum(node.gpus for node in nodes) * WHOLE)
-    assert abs(run.allocated[-1] - 100 * given_out / capacity) <= 0.005
+    assert abs(run.allocated[-1] - 100 * given_out / capacity) <= 0.006  # two places, halves rounded either way
 
 
 @settings(max_examples=25, deadline=None)

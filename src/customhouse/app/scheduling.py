@@ -18,9 +18,10 @@ from customhouse.core.errors import UsageError
 from customhouse.execution.placement.arrivals import TooManyArrivalsError, arrivals
 from customhouse.execution.placement.room import Room
 from customhouse.execution.placement.simulation import POLICIES, Rules, Run, simulate
+from customhouse.execution.placement.slices import start_of
 from customhouse.execution.placement.workload import WHOLE, Node, Pod
 
-PLACEMENTS = ("arrival", "pod", "node", "gpus", "state")
+PLACEMENTS = ("arrival", "pod", "node", "gpus", "state", "mig")
 MOVES = ("arrival", "pod", "from", "from_gpus", "to", "to_gpus")
 CURVE = (0.25, 0.5, 0.75, 1.0, 1.3)
 
@@ -49,7 +50,8 @@ def simulated(asked: Experiment, clock: Clock | None = None) -> tuple[dict[str, 
         raise UsageError(f"no policy is called {asked.policy!r}", hint=f"one of {', '.join(POLICIES)}")
     prices = read_prices(asked.prices) if asked.prices else None
     nodes = read_nodes(asked.nodes, prices, asked.spot_percent)
-    pods = read_pods(asked.pods, spot=any(node.spot for node in nodes))
+    cuts = {node.mig for node in nodes if node.mig}
+    pods = read_pods(asked.pods, spot=any(node.spot for node in nodes), cuts=cuts)
     if not any(node.gpus for node in nodes):
         raise UsageError("no node has a GPU", where=asked.nodes, hint="the demand is measured in GPUs: list GPU nodes")
     try:
@@ -165,12 +167,17 @@ def impossible(nodes: Sequence[Node], pods: Sequence[Pod]) -> int:
 def write_placements(run: Run, path: str) -> None:
     """One row an arrival: where the pod is at the end of the run, or that it failed; GPUs by number, `;` between."""
     rows = (
-        (i, pod.name, run.nodes[place.row].name, ";".join(map(str, place.gpus)), "placed")
+        (i, pod.name, run.nodes[place.row].name, ";".join(map(str, place.gpus)), "placed", _part(pod, place.part))
         if place is not None
-        else (i, pod.name, "", "", "failed")
+        else (i, pod.name, "", "", "failed", pod.shape.mig)
         for i, (pod, place) in enumerate(zip(run.pods, run.places, strict=True))
     )
     _write(path, PLACEMENTS, rows)
+
+
+def _part(pod: Pod, part: int) -> str:
+    """`2g.20gb@4`: the profile, and the memory slice at which it begins."""
+    return f"{pod.shape.mig}@{start_of(part)}" if part else ""
 
 
 def write_moves(run: Run, path: str) -> None:

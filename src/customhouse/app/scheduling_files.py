@@ -5,18 +5,22 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from customhouse._kit import progress
 from customhouse._kit.money import Money, MoneyError
+from customhouse.core.devices import accelerator_class
 from customhouse.core.errors import UsageError
+from customhouse.core.mig import CARDS, RESOURCE, profile_of
+from customhouse.execution.placement.slices import layout_exists, part_of
 from customhouse.execution.placement.workload import (
     MOST_CPU_MILLI,
     MOST_GPUS,
     MOST_MEMORY_MIB,
     WHOLE,
+    Cut,
     Node,
     Pod,
     Shape,
@@ -32,6 +36,10 @@ _LONGEST_NAME = 253
 _INTERRUPTIBLE = frozenset({"BE", "BESTEFFORT"})
 """Values of `qos` of pods that may run on spot capacity: best effort."""
 _CAPACITY = {"": False, "on-demand": False, "spot": True}
+
+_MOST_PARTS = 7
+"""Of one GPU: the compute slices of the largest cards."""
+_CARDS_HINT = f"leave mig empty, or give a model that is one of {', '.join(CARDS)}"
 
 Prices = Mapping[str, tuple[Money, Money | None]]
 """Model → what one of its GPUs costs an hour, on demand and, where it is known, as spot capacity."""
@@ -113,8 +121,9 @@ def _rows(path: str, needed: Sequence[str], most: int) -> Iterator[_Row]:
 
 
 def read_nodes(path: str, prices: Prices | None = None, spot_percent: int = 0) -> list[Node]:
-    """Nodes: `sn` (or `name`), cpu_milli, memory_mib, gpu, model; may have `capacity` (`spot` or `on-demand`).
+    """Nodes: `sn` (or `name`), cpu_milli, memory_mib, gpu, model; may have `capacity` and `mig` (see `_cut`).
 
+    `capacity`: `spot` or `on-demand`.
     `spot_percent`: so many of a hundred nodes are spot, told by the SHA-256 of their names. Raises UsageError.
     """
     nodes: list[Node] = []
@@ -136,30 +145,73 @@ def read_nodes(path: str, prices: Prices | None = None, spot_percent: int = 0) -
         spot = _CAPACITY[capacity] or (not capacity and _drawn_spot(name, spot_percent))
         price = (prices or {}).get(model)
         paid = None if price is None else price[1] if spot and price[1] is not None else price[0]
-        nodes.append(replace(node, spot=spot, price=None if paid is None else paid.pico))
+        nodes.append(replace(node, spot=spot, price=None if paid is None else paid.pico, mig=_cut(row, model)))
     if not nodes:
         raise UsageError("no node is listed", where=path, hint="list at least one node below the header")
     return nodes
+
+
+def _cut(row: _Row, model: str) -> Cut | None:
+    """`mig`: empty (whole GPUs and thousandths), `dynamic`, or the parts of each GPU, as `3g.40gb|4*1g.10gb`."""
+    text = row.text("mig").lower()
+    if not text:
+        return None
+    card = accelerator_class(model)
+    if card not in CARDS:
+        raise row.wrong(f"mig is {text[:40]!r}, and {model or 'no GPU'} is not known to be cut into parts", _CARDS_HINT)
+    if text == "dynamic":
+        return Cut(card)
+    parts: list[str] = []
+    for piece in text.split("|"):
+        number, star, profile = piece.strip().rpartition("*")
+        if star and not (number.isascii() and number.isdigit() and 0 < int(number[:3]) <= _MOST_PARTS):
+            raise row.wrong(f"mig has {piece[:40]!r}", f"write how many of each, 1 to {_MOST_PARTS}: 7*1g.10gb")
+        if profile_of(profile, card) is None:
+            raise row.wrong(
+                f"{card} has no MIG profile {profile[:40]!r}", "write dynamic, or profiles: 3g.40gb|4*1g.10gb"
+            )
+        parts += [profile] * (int(number) if star else 1)
+    cut = Cut(card, tuple(sorted(parts)))
+    if len(parts) > _MOST_PARTS or not layout_exists(cut):
+        raise row.wrong(f"no {card} can be cut into {text[:80]} at once", "list what one GPU of the node is cut into")
+    return cut
 
 
 def _drawn_spot(name: str, percent: int) -> bool:
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % 100 < percent
 
 
-def read_pods(path: str, *, spot: bool) -> list[Pod]:
-    """Pods: name, cpu_milli, memory_mib, num_gpu, gpu_milli; may have gpu_spec (models joined by `|`) and qos.
+def read_pods(path: str, *, spot: bool, cuts: Iterable[Cut] = ()) -> list[Pod]:
+    """Pods: name, cpu_milli, memory_mib, num_gpu, gpu_milli; may have gpu_spec (models joined by `|`), qos and mig.
 
+    `mig`: a profile (`2g.20gb`, `nvidia.com/mig-2g.20gb`); then num_gpu is 1 and gpu_milli 0: the profile says how much
+    of the cards that the nodes have (`cuts`).
     `qos` is asked where some node is `spot` alone: pods that differ in nothing else are scored once. Raises UsageError.
     """
     pods: list[Pod] = []
     names: set[str] = set()
     shapes: dict[Shape, Shape] = {}
+    known = frozenset(cuts)
+    parts: dict[str, int | None] = {}
     for row in _rows(path, ("name", "cpu_milli", "memory_mib", "num_gpu", "gpu_milli"), MOST_PODS):
         name = row.name("name")
         if name in names:
             raise row.wrong(f"a pod {name!r} stands above already", "give each pod a name of its own")
         names.add(name)
         gpus, milli = row.count("num_gpu", MOST_GPUS), row.count("gpu_milli", WHOLE)
+        profile = row.text("mig").lower().removeprefix(RESOURCE)
+        if profile:
+            if (gpus, milli) != (1, 0):
+                raise row.wrong(
+                    f"mig is {profile[:40]!r}, num_gpu {gpus} and gpu_milli {milli}", "write num_gpu 1 and gpu_milli 0"
+                )
+            if profile not in parts:
+                parts[profile] = part_of(profile, known)
+            milli = parts[profile] or 0
+            if not milli:
+                raise row.wrong(
+                    f"no card has a MIG profile {profile[:40]!r}", "write one as 2g.20gb, or leave it empty"
+                )
         if bool(gpus) != bool(milli):
             raise row.wrong(f"num_gpu is {gpus} and gpu_milli is {milli}", "either both are 0 or neither is")
         if gpus > 1 and milli < WHOLE:
@@ -171,6 +223,7 @@ def read_pods(path: str, *, spot: bool) -> list[Pod]:
             milli,
             tuple(part for part in row.text("gpu_spec").split("|") if part) if gpus else (),
             spot and row.text("qos").upper() in _INTERRUPTIBLE,
+            profile,
         )
         pods.append(Pod(name, shapes.setdefault(shape, shape)))
     if not pods:

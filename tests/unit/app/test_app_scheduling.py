@@ -44,7 +44,7 @@ def test_the_answer_and_the_placements_say_the_same(
     with (lists / "places.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     placed = [row for row in rows if row["state"] == "placed"]
-    assert list(rows[0]) == ["arrival", "pod", "node", "gpus", "state"]
+    assert list(rows[0]) == ["arrival", "pod", "node", "gpus", "state", "mig"]
     assert [row["arrival"] for row in rows] == [str(i) for i in range(answer["arrived"])]
     assert (len(placed), len(rows) - len(placed)) == (answer["placed"], answer["failed"])
     assert all(row["pod"].split("-")[0] != "c" for row in placed), "no node has an H100"
@@ -103,6 +103,27 @@ def test_spot_nodes_are_told_by_their_names_or_by_a_column(lists: Path) -> None:
     assert [node.spot for node in read_nodes("nodes.csv", None, 100)] == [True, True]
 
 
+MIG_NODES = "sn,cpu_milli,memory_mib,gpu,model,mig\n"
+MIG_PODS = "name,cpu_milli,memory_mib,num_gpu,gpu_milli,mig\n"
+
+
+def test_parts_of_gpus_are_read_placed_and_written(lists: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (lists / "nodes.csv").write_text(
+        MIG_NODES + "a,9000,9000,1,NVIDIA-H100-80GB-HBM3,dynamic\nb,9000,9000,1,H100,3g.40gb|4*1g.10gb\nc,9,9,1,T4,\n"
+    )
+    (lists / "pods.csv").write_text(
+        MIG_PODS + "x,1,1,1,0,4g.40gb\ny,1,1,1,0,nvidia.com/mig-1g.10gb\nz,1,1,1,0,1g.6gb\nw,1,1,1,500,\n"
+    )
+    assert simulate("--placements", "places.csv", "-o", "json") == 0
+    with (lists / "places.csv").open() as stream:
+        rows = {row["pod"]: row for row in csv.DictReader(stream)}
+    assert (rows["x"]["node"], rows["x"]["mig"]) == ("a", "4g.40gb@0")
+    assert rows["y"]["mig"].startswith("1g.10gb@")
+    assert rows["w"]["node"] == "c"
+    assert rows["z"]["state"] == "failed"
+    assert json.loads(capsys.readouterr().out)["impossible"] == 1, "no card here has a 1g.6gb: that is an A30's"
+
+
 @pytest.mark.parametrize(
     ("name", "text", "where", "what"),
     [
@@ -126,6 +147,25 @@ def test_spot_nodes_are_told_by_their_names_or_by_a_column(lists: Path) -> None:
         ("pods.csv", PODS + "e,1,1,1,1001,\n", "pods.csv:6", "gpu_milli is 1001"),
         ("pods.csv", PODS + "a,1,1,1,1,\n", "pods.csv:6", "a pod 'a' stands above already"),
         ("pods.csv", PODS.split("\n", 1)[0], "pods.csv", "no pod is listed"),
+        (
+            "nodes.csv",
+            MIG_NODES + "a,1,1,1,T4,dynamic\n",
+            "nodes.csv:2",
+            "mig is 'dynamic', and T4 is not known to be cut",
+        ),
+        ("nodes.csv", MIG_NODES + "a,1,1,0,,dynamic\n", "nodes.csv:2", "mig is 'dynamic', and no GPU is not known"),
+        ("nodes.csv", MIG_NODES + "a,1,1,1,H100,8*1g.10gb\n", "nodes.csv:2", "mig has '8*1g.10gb'"),
+        ("nodes.csv", MIG_NODES + "a,1,1,1,H100,²*1g.10gb\n", "nodes.csv:2", "mig has '²*1g.10gb'"),
+        ("nodes.csv", MIG_NODES + "a,1,1,1,H100,1g.6gb\n", "nodes.csv:2", "H100 has no MIG profile '1g.6gb'"),
+        ("nodes.csv", MIG_NODES + "a,1,1,1,H100,2*4g.40gb\n", "nodes.csv:2", "no H100 can be cut into 2*4g.40gb"),
+        (
+            "nodes.csv",
+            MIG_NODES + f"a,1,1,1,H100,{'7*1g.10gb|' * 9}1g.10gb\n",
+            "nodes.csv:2",
+            "no H100 can be cut into",
+        ),
+        ("pods.csv", MIG_PODS + "e,1,1,1,500,2g.20gb\n", "pods.csv:2", "mig is '2g.20gb', num_gpu 1 and gpu_milli 500"),
+        ("pods.csv", MIG_PODS + "e,1,1,1,0,9g.9gb\n", "pods.csv:2", "no card has a MIG profile '9g.9gb'"),
         ("prices.csv", PRICES + "T4,1,\n", "prices.csv:4", "the model 'T4' stands above already"),
         ("prices.csv", PRICES + "A10,0,\n", "prices.csv:4", "usd_per_gpu_hour is 0"),
         ("prices.csv", PRICES + "A10,nan,\n", "prices.csv:4", "'nan' is not an amount"),

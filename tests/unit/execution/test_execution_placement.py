@@ -15,8 +15,9 @@ from customhouse.execution.placement.prices import Prices
 from customhouse.execution.placement.queue import PATIENCE, Queue, stranding
 from customhouse.execution.placement.room import Room
 from customhouse.execution.placement.simulation import Rules, simulate
+from customhouse.execution.placement.slices import layout_exists, start_of
 from customhouse.execution.placement.stream import GoRandom
-from customhouse.execution.placement.workload import WHOLE, Node, Pod, Shape
+from customhouse.execution.placement.workload import WHOLE, Cut, Node, Pod, Shape
 
 ONE = Shape(1000, 1024, 1, WHOLE)
 HALF = Shape(1000, 1024, 1, 500)
@@ -245,3 +246,41 @@ def test_inflation_adds_copies_and_deflation_takes_pods_out() -> None:
     assert len(down.pods) == 26
     assert {pod.name for pod in down.pods} < {pod.name for pod in many}
     assert arrivals(nodes, few, seed=42, demand=1.3, ties="name").nodes == tuple(nodes)
+
+
+def mig(profile: str, milli: int) -> Shape:
+    return Shape(1, 1, 1, milli, mig=profile)
+
+
+def test_a_small_part_goes_where_it_is_least_in_the_way() -> None:
+    # At slice 6 a 1g is in the way of one 3g; at 0, where the driver begins, of a 4g and of a 2g too.
+    nodes = [Node("a", 8000, 9000, 1, "H100", mig=Cut("H100"))]
+    small, middle, large = mig("1g.10gb", 125), mig("2g.20gb", 250), mig("4g.40gb", 500)
+    order = pods(small, middle, large)
+    ours = simulate(nodes, order, order, Rules("customhouse"))
+    assert [place and start_of(place.part) for place in ours.places] == [6, 4, 0]
+    assert ours.allocated[-1] == 87.5
+    driver = simulate(nodes, order, order, Rules("best-fit"))
+    assert [place and start_of(place.part) for place in driver.places] == [0, 2, None]
+
+
+def test_a_gpu_that_was_cut_beforehand_gives_the_parts_that_it_has() -> None:
+    nodes = [Node("a", 8000, 9000, 1, "H100", mig=Cut("H100", ("1g.10gb", "3g.40gb", "3g.40gb")))]
+    assert not layout_exists(nodes[0].mig or Cut(""))
+    nodes = [Node("a", 8000, 9000, 1, "H100", mig=Cut("H100", ("1g.10gb", "1g.10gb", "2g.20gb", "3g.40gb")))]
+    order = pods(mig("3g.40gb", 500), mig("3g.40gb", 500), mig("1g.10gb", 125), mig("4g.40gb", 500), ONE)
+    places = simulate(nodes, order, order, Rules("customhouse")).places
+    assert [place is not None for place in places] == [True, False, True, False, False]
+
+
+def test_a_part_that_is_not_there_stops_the_run() -> None:
+    room = Room([Node("a", 8000, 9000, 1, "H100", mig=Cut("H100"))])
+    shape = mig("3g.40gb", 500)
+    with pytest.raises(OverflowError, match="no free part"):
+        room.take(0, shape, (0,), 0b00111100)
+    room.take(0, shape, (0,), 0b11110000)
+    assert room.free[0, 0] == 500
+    with pytest.raises(OverflowError, match="no free part"):
+        room.take(0, mig("1g.10gb", 125), (0,), 0b01000000)
+    room.give_back(0, shape, (0,), 0b11110000)
+    assert room.free[0, 0] == WHOLE

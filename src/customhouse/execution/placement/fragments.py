@@ -44,6 +44,8 @@ def typical(pods: Iterable[Pod], percent: float = 95.0, *, capacity: bool = Fals
     counted: Counter[tuple[int, int, int, str, bool]] = Counter()
     for pod in pods:
         shape = pod.shape
+        if shape.mig:
+            continue  # they have GPUs of their own, see `slices`
         anywhere = shape.interruptible or not capacity
         counted[shape.cpu_milli, shape.gpu_milli, shape.gpus, "|".join(shape.models), anywhere] += 1
     total = counted.total()
@@ -73,8 +75,9 @@ class Usable:
         wide = room.free.shape[1]
         self._whole_width = wide + 1
         kinds = [(model, spot) for model in room.models for spot in (False, True)]
-        parts = np.zeros((len(kinds), len(cpus) + 1, self._width))
-        wholes = np.zeros((len(kinds), len(cpus) + 1, self._whole_width))
+        cut = len(kinds)
+        parts = np.zeros((cut + 1, len(cpus) + 1, self._width))
+        wholes = np.zeros((cut + 1, len(cpus) + 1, self._whole_width))
         for one in asking:
             cpu = int(np.searchsorted(cpus, one.cpu_milli)) + 1
             step = int(np.searchsorted(steps, one.gpu_milli)) + 1
@@ -87,7 +90,8 @@ class Usable:
                     wholes[i, cpu:, one.gpus :] += one.weight
         self._parts, self._wholes = parts.ravel(), wholes.ravel()
         self._several = bool(wholes.any())
-        self._kind = 2 * room.model + room.spot
+        # GPUs that are handed out in MIG parts are of no use to those who ask for whole ones.
+        self._kind = np.where(room.slices.cut < 0, 2 * room.model + room.spot, cut)
         self._room = room
 
     def _base(self, rows: Array, cpu: Array) -> Array:

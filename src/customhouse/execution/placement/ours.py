@@ -49,16 +49,22 @@ class Ours:
         self._prices.renew()
         return True
 
+    def _after(self, rows: Array, shape: Shape) -> Array:
+        """What is usable once each GPU in turn has given the part (see `Usable.after_part`, and `slices` for MIG)."""
+        if not shape.mig:
+            return self._usable.after_part(rows, shape)
+        return np.where(self._room.gives(shape, rows), self._room.slices.change(rows, shape), -np.inf)
+
     def scores(self, shape: Shape, rows: Array) -> tuple[Array, Array]:
         """See Scorer."""
         room = self._room
         free = room.free[rows]
         idle = free.sum(1) - shape.gpu_total
         count = room.gpus[rows]
-        now = self._usable.now(rows)
+        now = np.zeros(len(rows)) if shape.mig else self._usable.now(rows)
         gpu = np.full(len(rows), -1)
         if shape.shares:
-            gain = self._usable.after_part(rows, shape) - TIGHT * (free - shape.gpu_milli)
+            gain = self._after(rows, shape) - TIGHT * (free - shape.gpu_milli)
             gpu = gain.argmax(1)
             after = gain[np.arange(len(rows)), gpu]
         else:

@@ -108,7 +108,7 @@ class RandomChooser:
         row = int(rows[self._stream.below(len(rows))])
         gpu = -1
         if shape.shares:
-            fine = np.flatnonzero(self.room.free[row] >= shape.gpu_milli)
+            fine = np.flatnonzero(self.room.gives(shape, np.array([row]))[0])
             gpu = int(fine[self._stream.below(len(fine))])
         return row, gpu
 
@@ -135,15 +135,19 @@ class BestFit:
         if not shape.shares:
             return score, np.full(len(rows), -1)
         free = room.free[rows]
-        return score, np.where(free >= shape.gpu_milli, free, WHOLE + 1).argmin(1)
+        return score, np.where(room.gives(shape, rows), free, WHOLE + 1).argmin(1)
 
 
 class Fgd:
-    """Fragmentation gradient descent: the node whose unusable idle GPU grows least, in whole hundredths."""
+    """Fragmentation gradient descent: the node whose unusable idle GPU grows least, in whole hundredths.
+
+    It knows no MIG: pods with a profile are placed by best fit, at the driver's lowest start.
+    """
 
     def __init__(self, room: Room, common: Sequence[Typical]) -> None:
         self._room = room
         self._usable = Usable(room, common)
+        self._fit = BestFit(room)
 
     def renew(self) -> bool:
         """See Scorer."""
@@ -151,6 +155,8 @@ class Fgd:
 
     def scores(self, shape: Shape, rows: Array) -> tuple[Array, Array]:
         """See Scorer."""
+        if shape.mig:
+            return self._fit.scores(shape, rows)
         now = self._usable.now(rows)
         if not shape.shares:
             # F(before) - F(after): F is what is idle less what is usable, and exactly the pod's part is idle no more.

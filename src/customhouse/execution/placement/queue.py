@@ -26,7 +26,7 @@ def stranding(pods: Iterable[Pod]) -> dict[int, float]:
     Learned by packing all parts of the list onto GPUs, the largest first and each onto the fullest GPU that fits; what
     stays free on a GPU is put down to the largest part on it.
     """
-    counted = Counter(pod.shape.gpu_milli for pod in pods if pod.shape.shares)
+    counted = Counter(pod.shape.gpu_milli for pod in pods if pod.shape.shares and not pod.shape.mig)
     scale = max(1, counted.total() // _MOST_PACKED)
     opened: Counter[tuple[int, int]] = Counter()  # (free, the largest part there) → GPUs
     for part in sorted(counted, reverse=True):
@@ -64,7 +64,7 @@ class Queue:
 
     def add(self, number: int, shape: Shape) -> None:
         """A pod arrives."""
-        entry = (self._strands.get(shape.gpu_milli, 0.0) if shape.shares else 0.0, number, shape)
+        entry = (self._strands.get(shape.gpu_milli, 0.0) if shape.shares and not shape.mig else 0.0, number, shape)
         insort(self._sorted, entry, key=lambda one: one[:2])
         self._oldest.append((number, entry))
 

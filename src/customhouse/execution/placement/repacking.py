@@ -18,10 +18,11 @@ _AGAIN = 40
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a pod is."""
+    """Where a pod is. `part`: which memory slices of its GPU it has, as bits; 0: it asked for no MIG profile."""
 
     row: int
     gpus: tuple[int, ...]
+    part: int = 0
 
 
 class Placed:
@@ -55,7 +56,7 @@ class Placed:
         fine = allowed[row] & (room.cpu[row] + cpu >= shape.cpu_milli)
         fine &= room.memory[row] + memory >= shape.memory_mib
         numbers = np.flatnonzero(fine)
-        numbers = numbers[[self.shapes[n].gpus <= 1 for n in numbers.tolist()]] if len(numbers) else numbers
+        numbers = numbers[[self._movable(n) for n in numbers.tolist()]] if len(numbers) else numbers
         if not len(numbers) or not shape.gpus:
             return numbers
         rows, gpu, milli = row[numbers], gpu[numbers], milli[numbers]
@@ -63,6 +64,10 @@ class Placed:
         holds = gpu >= 0
         free[np.flatnonzero(holds), gpu[holds]] += milli[holds]
         return np.asarray(numbers[(free >= shape.gpu_milli).sum(1) >= shape.gpus])
+
+    def _movable(self, number: int) -> bool:
+        """A part of a profile is not moved: the driver would have to cut its GPU anew."""
+        return self.shapes[number].gpus <= 1 and not self.shapes[number].mig
 
     def kinds(self, numbers: Array) -> dict[Shape, list[int]]:
         """These pods by shape."""
@@ -94,7 +99,7 @@ class Repacker:
         Of all pods that would make room it is one whose new place is worth most to the policy.
         """
         room = self._room
-        if len(room.changed) - self._hopeless.get(shape, -_AGAIN) < _AGAIN:
+        if shape.mig or len(room.changed) - self._hopeless.get(shape, -_AGAIN) < _AGAIN:
             return None
         best: tuple[float, int, int] | None = None
         found = self._placed.kinds(self._placed.making_room(room, shape, self._chooser.view(shape).allowed))

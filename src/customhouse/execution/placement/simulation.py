@@ -77,6 +77,7 @@ def choosing(rules: Rules, room: Room, pods: Sequence[Pod]) -> Choosing:
         return Chooser(room, BestFit(room))
     if rules.policy == "fgd":
         return Chooser(room, Fgd(room, typical(pods)))
+    room.slices.learn(pods)
     return Chooser(room, Ours(room, typical(pods, 100.0, capacity=True), rules.dear))
 
 
@@ -142,8 +143,9 @@ class _Work:
             return
         row, gpu = found
         gpus = self._room.gpus_for(row, shape, gpu)
-        self._room.take(row, shape, gpus)
-        self._numbers[arrival] = self._placed.add(shape, Place(row, gpus))
+        part = self._room.part_for(row, shape, gpus)
+        self._room.take(row, shape, gpus, part)
+        self._numbers[arrival] = self._placed.add(shape, Place(row, gpus, part))
         self._arrivals.append(arrival)
         self.total += shape.gpu_total
 

@@ -13,6 +13,17 @@ MOST_MEMORY_MIB = 10**9
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """How the GPUs of a node are cut (MIG).
+
+    `card`: the accelerator class; `fixed`: the profiles of each GPU, sorted; empty: a part is cut when a pod comes.
+    """
+
+    card: str
+    fixed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """One node, empty. `price` is what one of its GPUs costs an hour, in 10⁻¹² of the currency; None: nobody knows."""
 
@@ -23,6 +34,8 @@ class Node:
     model: str = ""
     price: int | None = None
     spot: bool = False
+    mig: Cut | None = None
+    """Its GPUs are handed out in parts of a profile; None: whole, and by thousandths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +51,8 @@ class Shape:
     gpu_milli: int = 0
     models: tuple[str, ...] = ()
     interruptible: bool = False
+    mig: str = ""
+    """The profile (`2g.20gb`) of the part of a GPU that it asks for; `gpu_milli` says how much of a GPU that is."""
 
     @property
     def gpu_total(self) -> int:
@@ -46,8 +61,8 @@ class Shape:
 
     @property
     def shares(self) -> bool:
-        """Whether it takes a part of one GPU."""
-        return self.gpus == 1 and self.gpu_milli < WHOLE
+        """Whether it takes a part of one GPU, by thousandths or by a profile (which may be all of it)."""
+        return self.gpus == 1 and (self.gpu_milli < WHOLE or bool(self.mig))
 
 
 @dataclass(frozen=True, slots=True)
