@@ -29,6 +29,9 @@ _SECRET = "kueue-webhook-server-cert"
 def kueue_on(plane: ControlPlane, program: Path, folder: Path) -> Iterator[ControlPlane]:
     """The control plane with Kueue's controller until the end of the block."""
     plane.install_crds("kueue")
+    for plural in ("workloads", "localqueues", "clusterqueues", "resourceflavors", "workloadpriorityclasses"):
+        # A definition is established before its storage can be asked.
+        plane.until(lambda plural=plural: plane.call("GET", f"{QUEUES}/{plural}"))
     plane.apply(f"/api/v1/namespaces/{HOME}", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME}})
     # Its own certificates need a Secret and are mounted by a kubelet; here the files are there, and the Secret unused.
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": _SECRET, "namespace": HOME}}

@@ -25,5 +25,5 @@ def shaped(item: Wanted, live: Manifest | None, *, scaled: bool, look: bool) -> 
 
 def unspared(item: Wanted, would: Manifest, found: Sequence[FieldDrift]) -> tuple[FieldDrift, ...]:
     """Those fields that may not be otherwise."""
-    leeway = item.care.leeway
+    leeway = item.spared(look=True)
     return tuple(one for one in found if leeway is None or not ignores(leeway, would, one.diff.pointer))

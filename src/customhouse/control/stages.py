@@ -12,6 +12,7 @@ from customhouse._kit.digest import json_digest
 from customhouse.control.diff import field_diff
 from customhouse.control.drift import MANAGER, MOST, FieldDrift, hidden, is_ours, owns, who_wrote, without
 from customhouse.control.plan import keeps, wave_of
+from customhouse.control.queued import joined, queue_leeway
 from customhouse.control.sealed import is_sealed
 from customhouse.core.cluster import Cluster, managers_of
 from customhouse.core.errors import TargetError
@@ -133,7 +134,8 @@ class Wanted:
     def spared(self, *, look: bool) -> Leeway | None:
         """Which fields are sent as they are in the cluster: when it is looked at, and if so said when it is applied."""
         leeway = self.care.leeway
-        return leeway if leeway is not None and (look or leeway.respect) else None
+        own = leeway if leeway is not None and (look or leeway.respect) else None
+        return joined(own, queue_leeway(self.declaration))
 
     @property
     def order(self) -> tuple[int, int]:
