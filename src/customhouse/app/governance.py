@@ -24,6 +24,7 @@ from customhouse.core.errors import ConfigError, CustomhouseError
 from customhouse.core.resource import Declaration, Location, ResourceRef
 from customhouse.observability.budgets import Budget
 from customhouse.observability.estimate import PriceSettings
+from customhouse.observability.interrupted import ExpectedInterruption
 from customhouse.observability.prices import PriceBook
 from customhouse.policy.bundle import Bundle, builtin_bundle
 from customhouse.policy.canary import Canary
@@ -106,7 +107,11 @@ class Governance:
     @property
     def prices(self) -> PriceSettings:
         """Where workloads run, for the estimate."""
-        return PriceSettings(self.configuration.provider, self.configuration.region, CURRENCY)
+        expected = tuple(
+            ExpectedInterruption(item.machines, item.percent_per_month, item.lost_minutes)
+            for item in self.configuration.interruptions
+        )
+        return PriceSettings(self.configuration.provider, self.configuration.region, CURRENCY, interruptions=expected)
 
     @property
     def proposed_shelf(self) -> Shelf | None:

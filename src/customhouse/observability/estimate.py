@@ -41,6 +41,7 @@ from customhouse.observability.holdings import (
     monthly_row,
     positive,
 )
+from customhouse.observability.interrupted import ExpectedInterruption
 from customhouse.observability.pricedsets import PricedSet, Terms, price_set
 from customhouse.observability.prices import BOOK_CURRENCY, PriceBook, require_currency
 from customhouse.observability.quotes import (
@@ -96,6 +97,8 @@ class PriceSettings:
     """Runs a month of a Job that does not say."""
     daemonset_nodes: int | None = None
     """Nodes that a DaemonSet runs on; unknown is unpriced beyond the first."""
+    interruptions: tuple[ExpectedInterruption, ...] = ()
+    """How often spot machines are expected to be taken away; the first that matches counts."""
 
 
 @quickly_made
@@ -149,7 +152,7 @@ def workload_cost(
     scaled = None if work.batch else around.range_of(work.ref)
     sized = around.sizes_of(work.ref)
     landing = around.queues.landing(manifest, work.ref, work.sets) if around.queues.any else None
-    terms = Terms(card, around, managed_needs(manifest, work.ref), landing, unpriced, uncounted)
+    terms = Terms(card, around, managed_needs(manifest, work.ref), landing, unpriced, uncounted, settings.interruptions)
     priced = [price_set(number, work, terms) for number in range(len(work.sets))]  # steps 1 and 2
     if not priced:
         unpriced.append("no container declares what it needs")

@@ -3,8 +3,8 @@
 1. Where it may run: a queue of Kueue gives its pods the node labels of a flavor, of several the first that fits; the
    others are the range.
 2. What it asks for: requests, devices by claims; an autoscaler may take its requests up and down.
-3. Interruptible capacity: at its price where the book has one; at the high end on demand, since that is what is paid
-   when there is no such capacity.
+3. Interruptible capacity: at its price where the book has one, with what interruptions are expected to cost; at the
+   high end on demand, since that is what is paid when there is no such capacity.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from customhouse.core.queues import Landing, Place
 from customhouse.core.resource import ResourceRef
 from customhouse.core.sizes import largest, smallest, unbounded
 from customhouse.core.workload import Workload
+from customhouse.observability.interrupted import ExpectedInterruption, with_interruptions
 from customhouse.observability.quotes import Quote, quote, set_demand
 from customhouse.observability.rates import RateCard
 from customhouse.observability.unseen import unrequested
@@ -55,6 +56,7 @@ class Terms:
     landing: Landing | None
     unpriced: list[str]
     uncounted: list[str]
+    interruptions: Sequence[ExpectedInterruption] = ()
 
 
 def price_set(number: int, work: Workload, terms: Terms) -> PricedSet:
@@ -98,13 +100,13 @@ def _quotes(
     if one.spot:
         card = RateCard(card.book, card.provider, card.region, spot=True)
     wanted = set_demand(one, needs)
-    cheap = dear = quoted = quote(wanted, card)
+    cheap = dear = quoted = with_interruptions(quote(wanted, card), one, terms.interruptions)
     most, dearest = wanted, card
     if card.spot_priced:
         most, dearest = replace(wanted, spot=False), terms.card
     sized = terms.around.sizes_of(ref)
     if sized is not None:
-        cheap = quote(set_demand(smallest(one, sized), needs), card)
+        cheap = with_interruptions(quote(set_demand(smallest(one, sized), needs), card), one, terms.interruptions)
         grown = set_demand(largest(one, sized), needs)
         most = replace(most, cpu=grown.cpu, memory=grown.memory)
         notes.extend(unbounded(one, sized))
