@@ -156,15 +156,15 @@ class Clearance:
         self._workspace = workspace
         self._hashing = hashing
 
-    def judge(self, question: Question, told: Callable[[Decision, Facts], None] | None = None) -> Judgement:
-        """Judge every Change of a question; `told` is given each Decision as soon as it is final.
+    def judge(self, question: Question) -> Judgement:
+        """Judge every Change of a question.
 
         Raises CannotDecideError (or a subclass) when anything that a rule needs is not known: the gate stays shut.
         """
         with remembering():  # prices, evidence and Facts all ask what pods an object has
-            return self._judge(question, told or (lambda _decision, _facts: None))
+            return self._judge(question)
 
-    def _judge(self, question: Question, told: Callable[[Decision, Facts], None]) -> Judgement:
+    def _judge(self, question: Question) -> Judgement:
         governing, revision = question.governing, question.revision
         # 1. The revision: who wrote it, and whether that could be found out.
         if governing.configuration.require_signed_commits and revision is not None:
@@ -227,16 +227,12 @@ class Clearance:
                 facts.append(document)
                 decision = watch.see(decision, document)
                 decisions.append(replace(decision, timings=stopwatch.milliseconds(change.ref)))
-                if governing.foreign is None:
-                    told(decisions[-1], document)
             # Policies of others see all objects at once, raw.
             if governing.foreign is not None:
                 from customhouse.app.foreign import Foreign
 
                 foreign = Foreign(governing.foreign, self._engine)
                 decisions = [*foreign.decide(decisions, found, declared, governing.waivers, now)]
-                for decision, document in zip(decisions, facts, strict=True):
-                    told(decision, document)
         finally:
             desk.close()
         return Judgement(question, revision, found, tuple(decisions), facts, report, declared, sight.fetched)

@@ -58,8 +58,8 @@ from customhouse.core.workload import workload
 _RETRY_S = 1.0
 _RETRY_MOST_S = 10.0
 """A commit that could not be judged (an artifact that is not there yet) is asked about again: soon, then less often."""
-_AT_ONCE = 200
-"""Decisions that are recorded together."""
+_AT_ONCE, _ENTERED = 200, 500
+"""Decisions that are recorded together, and that are entered together in the ledger."""
 _RESUMED = timedelta(minutes=10)
 """How old an interrupted judgement may be to be repeated as of its moment; an older one is made anew."""
 
@@ -130,7 +130,7 @@ class Following:
             return self._consider(commit, books)
 
     def _consider(self, commit: str, books: Books) -> bool:
-        author, told = "unknown", list[Entry]()
+        author = "unknown"
         try:
             governing, deployed = self._standing.governing(), self._memory.deployed
             revision = self._source.revision(
@@ -158,7 +158,7 @@ class Following:
                 self._settings.workspace,
                 index=lambda governing: wiring.evidence_index(self._settings, governing.configuration),
                 monthly=self._monthly,
-            ).judge(question, lambda decision, facts: told.extend(journal.judged(revision, decision, facts)))
+            ).judge(question)
             # What it says about its successors must hold together too: nothing could be judged after it otherwise.
             following = governance(self._source, commit, self._settings.config, governing.proposed_shelf)
             following.configuration.placing.checked(judgement.declarations)
@@ -167,20 +167,23 @@ class Following:
         except Exception as error:  # noqa: BLE001 - the gate stays shut, and what serves goes on, whatever it trips over
             return self._put_off(commit, author, _as_refusal(error))
         reasons = _denials(judgement, revision)
-        entries: list[Entry] = [*fetchednotes.entries(judgement, at), *told]
+        entries: list[Entry] = [*fetchednotes.entries(judgement, at)]
         for start in range(0, len(judgement.decisions), _AT_ONCE):
             # Facts of thousands of changes are not unpacked at once; a part that is recorded again adds nothing.
             some = slice(start, start + _AT_ONCE)
             facts_of = canonical(judgement.facts, some)
             books.decisions.record_all(zip(judgement.decisions[some], facts_of, strict=True))
+        if len(judgement.decisions) <= _AT_ONCE:
+            entries += _entries(revision, judgement, slice(None))
         if reasons:
             if not judgement.changes:
                 entries.append(journal.refused(commit, author, "denied", reasons[0], at))
+            self._enter(revision, judgement)
             self._keep_last_good(commit, reasons, entries)
             self._retry.clear()
             return True
         try:
-            self._take_over(commit, judgement, governing, books, entries)
+            self._take_over(commit, judgement, revision, books, entries)
         except CannotDecideError as error:
             # Allowed, yet this target cannot read it (a Job of two pods): later commits must not wait for it.
             return self._put_off(commit, author, error)
@@ -232,15 +235,25 @@ class Following:
         refused = {"revision": commit, "text": text[:2000], "denied": False}
         self._outbox.commit({REFUSED: refused, JUDGING: None}, [entry])
 
+    def _enter(self, revision: Revision, judgement: Judgement) -> None:
+        """Bring the Decisions on a large commit to the ledger, some at a time, right before what is done about it.
+
+        Thousands of entries are not held at once, nor written twice. A kill in between repeats the judgement as of the
+        same moment, and what is entered already is not entered again.
+        """
+        count = len(judgement.decisions)
+        for start in range(0, count if count > _AT_ONCE else 0, _ENTERED):
+            self._outbox.enter(_entries(revision, judgement, slice(start, start + _ENTERED)))
+
     def _keep_last_good(self, commit: str, reasons: Sequence[str], entries: Sequence[Entry]) -> None:
         text = f"{commit[:12]} is denied, nothing of it is applied from here: {'; '.join(reasons)}"
         refused = {"revision": commit, "text": text[:2000]}
         self._outbox.commit({JUDGED: commit, REFUSED: refused, JUDGING: None}, entries)
 
     def _take_over(
-        self, commit: str, judgement: Judgement, governing: Governance, books: Books, entries: list[Entry]
+        self, commit: str, judgement: Judgement, revision: Revision, books: Books, entries: list[Entry]
     ) -> None:
-        now, message = self._clock.now(), self._source.message(commit)
+        now, message, governing = self._clock.now(), self._source.message(commit), judgement.question.governing
         if not governing.configuration.clusters:
             for change in judgement.changes:
                 if change.after is not None:
@@ -268,7 +281,7 @@ class Following:
             if change.operation is Operation.DELETE and change.ref in live:
                 documents[key_of(REMOVING, change.ref)] = {"resource": change.ref.stored(), "revision": commit}
             if change.after is not None and workload(change.after.manifest, change.ref) is not None:
-                value = pending(change.after, commit, judgement.revision, decisions[change.ref])
+                value = pending(change.after, commit, revision, decisions[change.ref])
                 documents[key] = value
                 documents |= books.metering.remember(
                     change.ref, value["release"], change.after.manifest, value["artifact"]
@@ -286,6 +299,7 @@ class Following:
         books.releases.record_all(ended)
         deployed = Deployed(commit, governing.configuration.paths, commit)
         documents |= {JUDGED: commit, DEPLOYED: deployed.to_json(), REFUSED: None, JUDGING: None}
+        self._enter(revision, judgement)
         self._outbox.commit(documents, entries)
 
 
@@ -305,6 +319,11 @@ class Books:
         history = self.releases.history(limit=10_000)
         bad = {item.release for item in history if item.phase is RolloutPhase.ROLLED_BACK}
         return frozenset(item.release for item in history if item.phase is RolloutPhase.PROMOTED) - bad
+
+
+def _entries(revision: Revision, judgement: Judgement, some: slice) -> list[Entry]:
+    judged = zip(judgement.decisions[some], judgement.facts[some], strict=True)
+    return [entry for decision, facts in judged for entry in journal.judged(revision, decision, facts)]
 
 
 def _as_refusal(error: Exception) -> CustomhouseError:

@@ -51,6 +51,15 @@ class Outbox:
             self.delivered += len(self._waiting)
             self._waiting, self._entries = [], []
 
+    def enter(self, entries: Sequence[Entry]) -> None:
+        """Write entries to the ledger, behind those that wait: for what is done again where it was interrupted.
+
+        Raises StateError.
+        """
+        self.deliver()
+        self._ledger.append(entries)
+        self.delivered += len(entries)
+
     def commit(self, documents: Mapping[str, Any], entries: Sequence[Entry] = ()) -> None:
         """`put`, then `deliver`."""
         self.put(documents, entries)
