@@ -85,3 +85,49 @@ def test_a_branch_that_is_merely_behind_has_not_removed_the_rules(clone: Path) -
     git(clone, "checkout", "-q", "-b", "old", start)
     write(clone, {"NOTES.md": "started before the rules"})
     assert findings(clone, base) == (Verdict.ALLOW, set())
+
+
+PATHS = "apiVersion: customhouse.dev/v1\npaths: [{}]\npolicy:\n  requireSignedCommits: false\n"
+NOTE = """\
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: {}
+  namespace: shop
+data: {{text: x}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("narrow", "wide", "gone"),
+    [("apps", "apps, jobs", True), ("apps, jobs", "apps", False)],
+    ids=["narrower", "wider"],
+)
+def test_what_paths_bring_or_take_is_told_of_the_commit_that_does_so(
+    clone: Path, narrow: str, wide: str, gone: bool
+) -> None:
+    """As `up` goes: the commit that alters `paths` is judged and applied with those before it."""
+    files = {"apps/one.yaml": NOTE.format("one"), "jobs/two.yaml": NOTE.format("two")}
+    write(clone, {"customhouse.yaml": PATHS.format(wide), **files})
+    write(clone, {"README.md": "so that it has been judged"})
+    write(clone, {"customhouse.yaml": PATHS.format(narrow)})
+    assert changed(clone) == {("update", "customhouse.yaml")}
+    write(clone, {"README.md": "something else"})
+    assert changed(clone) == {("delete" if gone else "create", "two")}
+    assert changed(clone, "HEAD~2") == {("update", "customhouse.yaml")}  # both at once: a merge is one commit
+    write(clone, {"README.md": "and more"})
+    assert changed(clone) == set()
+    git(clone, "checkout", "-q", "-b", "behind", "HEAD~3")
+    write(clone, {"README.md": "of a branch"})
+    assert changed(clone, "HEAD^") == set()
+    assert changed(clone, "main") == set()
+
+
+def changed(clone: Path, base: str = "HEAD^") -> set[tuple[str, str]]:
+    """Operation and name of each object; a file that was judged and is there still is warned of."""
+    state = str(clone.parent / "state")
+    found = judge(read_settings(state=state), GateRequest(str(clone), base=base, head="HEAD"))
+    rules = {item.rule for decision in found.decisions for item in decision.findings}
+    objects = {(item.operation.value, item.ref.name) for item in found.changes if item.ref.kind != "RepositoryFiles"}
+    assert ("file-not-judged" in rules) == ("delete" in {operation for operation, _ in objects})
+    return objects

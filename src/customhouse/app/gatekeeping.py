@@ -12,16 +12,17 @@ from customhouse._kit.digest import tree
 from customhouse._kit.forks import workers
 from customhouse.app import wiring
 from customhouse.app.clearance import Clearance, Judgement, Question, Spend
+from customhouse.app.configuration import FILE, Configuration
 from customhouse.app.declared import declarations_of
 from customhouse.app.evidencing import Hashing
 from customhouse.app.filescan import Before
-from customhouse.app.governance import Governance, declared_governance, governance
+from customhouse.app.governance import Governance, declared_governance, governance, read_configuration
 from customhouse.app.named_files import STDIN, NamedFiles
 from customhouse.app.settings import Settings
 from customhouse.control.rendering import Sight
 from customhouse.control.source import Commits
 from customhouse.core.decision import RuleText
-from customhouse.core.errors import SourceError, UsageError
+from customhouse.core.errors import CustomhouseError, SourceError, UsageError
 from customhouse.core.ports import PolicyEngine
 
 if TYPE_CHECKING:
@@ -119,7 +120,8 @@ def _of_repository(settings: Settings, request: GateRequest) -> Question:
     if base is not None and start is None:
         raise SourceError(f"{head[:12]} and {base[:12]} share no history", hint="name the revision it started from")
     sight = Sight()
-    before = () if start is None else declarations_of(objects, start, governing.configuration.paths, sight=sight)
+    paths = () if base is None else _judged_with(objects, base, settings)
+    before = () if start is None else declarations_of(objects, start, paths, sight=sight)
     files = Before() if start is None else Before(objects.files(start), sight, known=True)
     # The rules of an older start are only what its own edits are counted from; what judges is the base.
     rules = None if start is None or start == base else declared_governance(objects, start)
@@ -135,6 +137,29 @@ def _of_repository(settings: Settings, request: GateRequest) -> Question:
     return Question(
         governing, objects, head, before, revision, revision.author, spend, rules_before=rules, before=files
     )
+
+
+def _judged_with(objects: Commits, base: str, settings: Settings) -> tuple[str, ...]:
+    """The folders that a commit was judged with, and that are applied of it: those that the one before it names.
+
+    What it says itself of `paths` holds from the next commit on, which brings or takes what that means. Raises
+    ConfigError.
+    """
+    try:
+        before = objects.resolve(f"{base}^")
+    except SourceError:  # the first one, which rules itself
+        before = base
+    if before != base and objects.read(before, FILE) != objects.read(base, FILE):
+        with suppress(CustomhouseError):  # one that cannot be read has judged nothing
+            return _paths(objects, before, settings)
+    return _paths(objects, base, settings)
+
+
+def _paths(objects: Commits, revision: str, settings: Settings) -> tuple[str, ...]:
+    data = objects.read(revision, FILE)
+    if data is None and settings.config is not None:
+        data = settings.config.read_bytes()
+    return Configuration().paths if data is None else read_configuration(data).paths
 
 
 def _base(objects: Commits, request: GateRequest, head: str) -> str | None:
