@@ -13,7 +13,7 @@ from typing import Any
 from customhouse.core.callers import Network
 from customhouse.core.devices import accelerator_class
 from customhouse.core.kinds import kind_of
-from customhouse.core.resource import Declaration, ResourceRef
+from customhouse.core.resource import PREFIX, Declaration, ResourceRef
 from customhouse.policy.queueing import QueueIndex
 from customhouse.policy.references import References
 from customhouse.policy.storage import StorageIndex
@@ -36,8 +36,7 @@ _GPU_NAMES = (
     "cloud.google.com/gke-accelerator",
     "customhouse.dev/accelerator",
 )
-
-
+_TIER = PREFIX + "tier"
 _MOST_CALLED = 50
 _MOST_TOLD = 20
 """Workloads of a namespace, and differences of one, that a finding can name."""
@@ -56,6 +55,8 @@ class Surroundings:
         self._monitors: list[tuple[str, str, Mapping[str, Any]]] = []
         self._names: set[tuple[str, str, str]] = set()
         self._pools: list[dict[str, Any]] = []
+        self._tiers: dict[tuple[str, str, str], str] = {}
+        """(namespace, kind, name) of a workload → the tier that its label asks for."""
         self._storage = StorageIndex()
         self._network = Network()
         self._references = References()
@@ -89,6 +90,9 @@ class Surroundings:
             self._pools.append(_pool(ref, spec))
         row = kind_of(ref.api_version, ref.kind)
         if row is not None and row.pods:
+            tier = _mapping(_mapping(manifest.get("metadata")).get("labels")).get(_TIER)
+            if tier is not None:
+                self._tiers[namespace, ref.kind, ref.name] = str(tier)
             self._workloads[namespace] = self._workloads.get(namespace, 0) + 1
 
     def about(self, declaration: Declaration, *, gone: bool = False) -> dict[str, Any]:
@@ -109,7 +113,16 @@ class Surroundings:
             **({} if gone else self._queues.about(declaration)),
             **self._callers(declaration, gone=gone),
             **self._named_by(ref, gone=gone),
+            **self._target_tier(ref, manifest),
         }
+
+    def _target_tier(self, ref: ResourceRef, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """`target_tier`, only of what KEDA scales by, and only where its target's label asks for a tier."""
+        if not _group(ref).endswith("keda.sh") or ref.kind not in ("ScaledObject", "HTTPScaledObject"):
+            return {}
+        target = _mapping(_mapping(manifest.get("spec")).get("scaleTargetRef"))
+        key = _namespace(ref), str(target.get("kind") or "Deployment"), str(target.get("name", ""))
+        return {"target_tier": self._tiers[key]} if key in self._tiers else {}
 
     def _named_by(self, ref: ResourceRef, *, gone: bool) -> dict[str, Any]:
         """`named_by`, only of a deletion: what stays declared and sends its requests to what goes."""

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from customhouse.core.resource import Declaration, Location, ResourceRef
 from customhouse.policy.projection import project
+from customhouse.policy.surroundings import Surroundings
 
 K = "autoscaling.knative.dev/"
 
@@ -62,3 +64,17 @@ def test_what_cannot_be_read_may_sleep_and_says_why() -> None:
     assert "window is 'many'" in found["problem"]
     typo = _kserve({"predictor": {**MODEL, "minReplicas": 0}}, {f"{K}windw": "60s"})
     assert "windw is not understood" in typo["problem"]
+
+
+def test_the_tier_that_a_scalers_target_asks_for_is_told() -> None:
+    def declared(version: str, kind: str, spec: dict[str, Any], labels: dict[str, str]) -> Declaration:
+        metadata = {"name": "d", "namespace": "n", "labels": labels}
+        manifest = {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
+        return Declaration(ResourceRef.of(manifest), manifest, Location("a.yaml"))
+
+    target = declared("apps/v1", "Deployment", {"template": {}}, {"customhouse.dev/tier": "critical-inference"})
+    for version, kind in (("keda.sh/v1alpha1", "ScaledObject"), ("http.keda.sh/v1alpha1", "HTTPScaledObject")):
+        scaler = declared(version, kind, {"scaleTargetRef": {"name": "d"}}, {})
+        assert Surroundings([target, scaler]).about(scaler)["target_tier"] == "critical-inference"
+        assert "target_tier" not in Surroundings([scaler]).about(scaler)
+    assert "target_tier" not in Surroundings([target]).about(target)

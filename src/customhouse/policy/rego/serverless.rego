@@ -96,6 +96,24 @@ findings contains lib.error("reliability", "cold-start", "/metadata/annotations"
 }
 
 # METADATA
+# title: What takes a workload to zero is judged in the workload's tier
+# description: >-
+#   A ScaledObject or HTTPScaledObject that may take its target to zero asks for the same tier as its target (label
+#   customhouse.dev/tier): else a tier that forbids sleeping is asked by an object that is not in it.
+# custom:
+#   id: scaler-tier
+#   category: reliability
+#   severity: error
+#   fix: Give both the same label customhouse.dev/tier.
+findings contains lib.error("reliability", "scaler-tier", "/metadata/labels", message, fix) if {
+	count(asleep) > 0
+	wanted := input.surroundings.target_tier
+	wanted != input.tier.requested
+	message := sprintf("It may take to zero what asks for tier %q, and does not ask for that tier itself.", [wanted])
+	fix := sprintf("Set the label customhouse.dev/tier to %q.", [wanted])
+}
+
+# METADATA
 # title: What is written of scaling by requests is understood
 # description: >-
 #   An annotation of autoscaling.knative.dev that nothing reads, or a value out of its bounds: Knative would refuse it, or

@@ -70,3 +70,21 @@ test_scaling_unread_fires_and_says_what if {
 test_scaling_unread_is_silent_for_what_is_read if {
 	count(serverless.findings) == 0 with input as judged({}, {})
 }
+
+scaler(tier) := object.union(
+	judged({"how": "keda"}, {}),
+	{"surroundings": {"target_tier": "critical-inference"}, "tier": {"requested": tier}},
+)
+
+test_scaler_tier_fires_where_it_differs_from_its_targets if {
+	every tier in [null, "batch"] {
+		found := serverless.findings with input as scaler(tier)
+		fixtures.rules(found) == {"scaler-tier"}
+	}
+}
+
+test_scaler_tier_is_silent_in_its_targets_tier_and_where_nothing_sleeps if {
+	count(serverless.findings) == 0 with input as scaler("critical-inference")
+	awake := object.union(scaler(null), served({"how": "keda", "asleep": []}))
+	count(serverless.findings) == 0 with input as awake
+}
