@@ -82,7 +82,10 @@ def _pod(work: Workload, scheduling: Scheduling, judged: TierJudgement, *, held:
     if tier.spot == "required":
         placings.append(scheduling.spot)
         # A pod that names spot capacity in a way of its own keeps it.
-        labels |= {} if work.spot else scheduling.spot.node_selector
+        if tier.spot_fallback_minutes is None:
+            labels |= {} if work.spot else scheduling.spot.node_selector
+        elif not work.spot:  # preferred: the scheduler's extender holds it to spot for as long as is declared
+            preferred = scheduling.spot.node_selector
     elif tier.spot == "allowed" and not work.spot:
         placings.append(scheduling.spot)
         preferred = scheduling.spot.node_selector
@@ -112,7 +115,8 @@ def _terms(work: Workload, judged: TierJudgement, labels: Mapping[str, str]) -> 
     """The tier's terms, less what the pod's own selection says already, with the labels that it is given."""
     tier = judged.spec
     selected = {"nodeSelector": {**(work.pod.get("nodeSelector") or {}), **labels}}
-    spot = "allowed" if tier.spot == "required" and (work.spot or is_spot(selected)) else tier.spot
+    free = work.spot or is_spot(selected) or tier.spot_fallback_minutes is not None
+    spot = "allowed" if tier.spot == "required" and free else tier.spot
     # A class that is named is judged by the rules; one that is not could be any.
     unnamed = work.accelerators > 0 and work.accelerator == UNKNOWN_ACCELERATOR
     named = classes(selected, ("nvidia.com/gpu",)) != (UNKNOWN_ACCELERATOR,)

@@ -215,6 +215,7 @@ def _tier(tier: TierSpec) -> dict[str, Any]:
     value = {
         "gpuClasses": None if tier.gpu_classes is None else list(tier.gpu_classes),
         "spot": tier.spot,
+        "spotFallbackMinutes": tier.spot_fallback_minutes,
         "burstable": tier.burstable,
         "maxReplicas": tier.max_replicas,
         "maxAccelerators": tier.max_accelerators,

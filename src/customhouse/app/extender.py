@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from customhouse._kit.clock import Clock
+from customhouse._kit.clock import Clock, from_rfc3339
 from customhouse.app import wiring
 from customhouse.app.admission_context import state_of
 from customhouse.app.extender_prices import NodePrices
@@ -63,7 +63,12 @@ class Generation:
             judged = judged_tier(self.governing.configuration, Declaration(ref, pod, Location("scheduler")))
             spec = judged.spec
             known = self._tiers[key] = TierPlacing(
-                judged.name, spec.gpu_classes, spec.spot, spec.dedicated_nodes, judged.reserved_nodes
+                judged.name,
+                spec.gpu_classes,
+                spec.spot,
+                spec.dedicated_nodes,
+                judged.reserved_nodes,
+                None if spec.spot_fallback_minutes is None else 60 * spec.spot_fallback_minutes,
             )
         return known
 
@@ -195,4 +200,13 @@ class Extending:
     def _needs(self, pod: Manifest) -> PodNeeds:
         uid = str(pod["metadata"].get("uid") or "")
         spec = pod["spec"]
-        return PodNeeds(uid, requests_of(spec), self.generation.tier(pod), bool(spec.get("resourceClaims")))
+        tier = self.generation.tier(pod).after(self._age(pod))
+        return PodNeeds(uid, requests_of(spec), tier, bool(spec.get("resourceClaims")))
+
+    def _age(self, pod: Manifest) -> float:
+        """Seconds since the pod was made; 0 where it does not say, so that nothing is laxer for it."""
+        try:
+            made = from_rfc3339(str(pod["metadata"].get("creationTimestamp")))
+        except ValueError:
+            return 0.0
+        return (self._clock.now() - made).total_seconds()

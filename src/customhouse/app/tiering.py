@@ -83,6 +83,7 @@ def tiers_of(definitions: Mapping[str, Any], currency: str, fail: Fail) -> Mappi
         tiers[name] = TierSpec(
             gpu_classes=tuple(given.get("gpuClasses", start.gpu_classes)),
             spot=given.get("spot", start.spot),
+            spot_fallback_minutes=given.get("spotFallbackMinutes", start.spot_fallback_minutes),
             burstable=given.get("burstable", start.burstable),
             max_replicas=given.get("maxReplicas", start.max_replicas),
             max_accelerators=given.get("maxAccelerators", start.max_accelerators),

@@ -8,7 +8,7 @@ scheduler takes whole numbers from 0 to 10, so nodes are ranked: the cheapest ge
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from customhouse.core.devices import UNKNOWN_ACCELERATOR, is_accelerator
 from customhouse.execution.extender_fragments import stranded, usual
@@ -39,6 +39,14 @@ class TierPlacing:
     spot: str = "allowed"
     dedicated: tuple[str, str] | None = None
     reserved: tuple[tuple[str, str], ...] = ()
+    fallback_s: int | None = None
+    """Of spot `required`: for how many seconds a pod is held to it; None: always."""
+
+    def after(self, seconds: float) -> TierPlacing:
+        """What holds for a pod that has waited so long."""
+        if self.spot != "required" or self.fallback_s is None or seconds < self.fallback_s:
+            return self
+        return replace(self, spot="allowed")
 
 
 @dataclass(frozen=True, slots=True)

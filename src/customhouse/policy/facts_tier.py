@@ -78,6 +78,7 @@ def _tier(
         "spec": {
             "gpu_classes": None if spec.gpu_classes is None else list(spec.gpu_classes),
             "spot": spec.spot,
+            "spot_fallback_minutes": spec.spot_fallback_minutes,
             "burstable": spec.burstable,
             "max_replicas": spec.max_replicas,
             "max_accelerators": spec.max_accelerators,

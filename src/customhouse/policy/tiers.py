@@ -112,6 +112,8 @@ class TierSpec:
     """Accelerator classes that may be used; an empty tuple allows none, None allows any that is named."""
     spot: str = "allowed"
     """`required` (batch workloads must run on spot capacity), `allowed` or `forbidden`."""
+    spot_fallback_minutes: int | None = None
+    """Of `required`: minutes after which a pod that finds no spot capacity may run on demand; None: it waits."""
     burstable: str = "allowed"
     """`forbidden`: no machine whose CPUs are whole only while it has credits."""
     max_replicas: int | None = None

@@ -73,7 +73,7 @@ findings contains lib.error("cost", "gpu-class", "/spec", message, fix) if {
 	is_claim
 	classes := input.tier.spec.gpu_classes
 	classes != null
-	some device in input.change.after.spec.devices
+	some device in claim_devices
 	class := device.accelerator
 	class != "unknown"
 	not class in classes
@@ -93,9 +93,35 @@ named_by_queue if {
 	count(unnamed) == 0
 }
 
+# By the device classes that are declared beside it, where any are known of.
+claim_devices := object.get(input.surroundings, "claimed", input.change.after.spec.devices) if {
+	is_object(input.surroundings)
+} else := input.change.after.spec.devices
+
+claimed := [device | some device in object.get(input.surroundings, "claimed", [])]
+
 is_claim if {
 	input.change.after.kind in {"ResourceClaim", "ResourceClaimTemplate"}
 	startswith(input.change.after.api_version, "resource.k8s.io/")
+}
+
+findings contains lib.error("cost", "gpu-class", pointer, message, fix) if {
+	lib.workload
+	classes := input.tier.spec.gpu_classes
+	classes != null
+	some device in claimed
+	class := device.accelerator
+	class != "unknown"
+	not class in classes
+	message := sprintf("Tier %s may not use %s, which its claim %s may get (%v); it may use: %s.", [
+		input.tier.name,
+		class,
+		device.claim,
+		device.count,
+		lib.shown(classes, "none"),
+	])
+	fix := "Ask for a class of the tier, or for the tier that has the class."
+	pointer := accelerator_pointer
 }
 
 # METADATA
@@ -139,11 +165,33 @@ findings contains lib.error("cost", "gpu-count", pointer, message, fix) if {
 	pointer := accelerator_pointer
 }
 
+findings contains lib.error("cost", "gpu-count", pointer, message, fix) if {
+	lib.workload
+	limit := input.tier.spec.max_accelerators
+	limit != null
+	asked := sum([device.count | some device in claimed; device.preferred; device.accelerator != "unknown"])
+	asked > 0
+	total := lib.workload.accelerators + asked
+	total > limit
+	message := sprintf("One replica asks for %v accelerators, %v of them by claims; tier %s allows %v.", [
+		total,
+		asked,
+		input.tier.name,
+		limit,
+	])
+	fix := sprintf("Ask for at most %v.", [limit])
+	pointer := accelerator_pointer
+}
+
 findings contains lib.error("cost", "gpu-count", "/spec", message, fix) if {
 	is_claim
 	limit := input.tier.spec.max_accelerators
 	limit != null
-	asked := sum([device.count | some device in input.change.after.spec.devices; device.accelerator != "unknown"])
+	asked := sum([device.count |
+		some device in claim_devices
+		device.accelerator != "unknown"
+		object.get(device, "preferred", true)
+	])
 	asked > limit
 	message := sprintf("One claim asks for %v accelerators; tier %s allows %v.", [asked, input.tier.name, limit])
 	fix := sprintf("Ask for at most %v.", [limit])
@@ -163,10 +211,16 @@ findings contains lib.error("cost", "spot-required", pointer, message, fix) if {
 	lib.workload.batch
 	not lib.workload.spot
 	input.tier.spec.spot == "required"
+	not falls_back
 	message := sprintf("Tier %s runs batch work on spot capacity; this workload does not ask for it.", [input.tier.name])
 	fix := "Set nodeSelector customhouse.dev/capacity: spot (or your cloud's label)."
 	pointer := pod_pointer("nodeSelector")
 }
+
+# With a declared fall-back a selector would keep the pods from on-demand machines: the webhook prefers spot instead.
+default falls_back := false
+
+falls_back := true if input.tier.spec.spot_fallback_minutes > 0
 
 # METADATA
 # title: No spot capacity where the tier forbids it

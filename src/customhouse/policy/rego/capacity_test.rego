@@ -38,6 +38,17 @@ tier(change) := object.union(fixtures.facts, {"tier": change})
 
 max_replicas(limit) := object.union(fixtures.service, {"change": {"after": {"spec": {"max_replicas": limit}}}})
 
+test_spot_required_is_silent_where_the_tier_falls_back if {
+	facts := object.union(job(false), {"tier": {"spec": {"spot": "required", "spot_fallback_minutes": 10}}})
+	count(capacity.findings) == 0 with input as facts
+}
+
+test_spot_required_fires_where_there_is_no_fall_back if {
+	facts := object.union(job(false), {"tier": {"spec": {"spot": "required", "spot_fallback_minutes": null}}})
+	found := capacity.findings with input as facts
+	fixtures.rules(found) == {"spot-required"}
+}
+
 test_tier_not_granted_fires_with_the_tier_it_was_judged_as if {
 	found := capacity.findings with input as tier({"requested": "critical", "granted": false})
 	fixtures.rules(found) == {"tier-not-granted"}
@@ -204,4 +215,38 @@ test_every_flavor_of_a_queue_has_to_be_of_the_tier if {
 	fixtures.rules(found) == {"gpu-class"}
 	some finding in found
 	contains(finding.message, "Queue train may send it to flavor first with H100, which tier standard may not use")
+}
+
+device(change) := object.union(
+	{"claim": "gpus", "device_class": "team", "accelerator": "L4", "count": 1, "preferred": true},
+	change,
+)
+
+claiming(devices) := object.union(
+	fixtures.with_workload({"accelerators": 0, "accelerator_classes": []}),
+	{"surroundings": {"claimed": devices}},
+)
+
+test_what_a_workload_claims_is_held_to_its_tier if {
+	count(capacity.findings) == 0 with input as claiming([device({})])
+	count(capacity.findings) == 0 with input as claiming([device({"accelerator": "unknown"})])
+	found := capacity.findings with input as claiming([device({}), device({"accelerator": "H100", "preferred": false})])
+	fixtures.rules(found) == {"gpu-class"}
+	some finding in found
+	contains(finding.message, "Tier standard may not use H100, which its claim gpus may get (1)")
+}
+
+test_claims_count_beside_counted_accelerators if {
+	found := capacity.findings with input as claiming([device({"count": 1000})])
+	fixtures.rules(found) == {"gpu-count"}
+	count(capacity.findings) == 0 with input as claiming([device({"count": 1000, "preferred": false})])
+}
+
+test_a_claim_is_judged_by_the_classes_that_are_declared if {
+	bare := fixtures.with_object("resource.k8s.io/v1", "ResourceClaim", {"devices": [device({"accelerator": "team"})]})
+	fixtures.rules(capacity.findings) == {"gpu-class"} with input as bare
+	known := object.union(bare, {"surroundings": {"claimed": [device({})]}})
+	count(capacity.findings) == 0 with input as known
+	none := object.union(bare, {"surroundings": null})
+	fixtures.rules(capacity.findings) == {"gpu-class"} with input as none
 }
