@@ -1,10 +1,9 @@
 """Flux's kustomize-controller on the fleet of `kubernetes_floor.py`: one Kustomization an application of four objects.
 
-    python benchmarks/flux_fleet.py --controller FILE --definition FILE [--apps 1000]
+    python benchmarks/flux_fleet.py [--apps 1000]
 
-FILE: the program, built from the Go module proxy (`github.com/fluxcd/kustomize-controller`, a module of its own that
-requires it, with its `replace` lines), and the definition of Kustomization from that module (`config/crd/bases`). It
-starts a control plane of its own (`make parts`). The artifact is what source-controller would serve: a tar of all
+The program and its definition are the parts that `make parts` builds (--controller and --definition name others). It
+starts a control plane of its own. The artifact is what source-controller would serve: a tar of all
 folders, over HTTP on loopback, named by a GitRepository whose status says so. Measured: from the first Kustomization
 written until the last one is Ready; CPU seconds and the most memory are the controller's own.
 """
@@ -32,7 +31,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from kubernetes_floor import application, control_plane
+from kubernetes_floor import application, control_plane, parts_folder
 
 from kubernetes_plane import ControlPlane
 
@@ -129,11 +128,16 @@ def ready(plane: ControlPlane) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--controller", type=Path, required=True)
-    parser.add_argument("--definition", type=Path, required=True)
+    parts = parts_folder()
+    definition = parts / "kubernetes/crds/flux-kustomize/kustomize.toolkit.fluxcd.io_kustomizations.yaml"
+    parser.add_argument("--controller", type=Path, default=parts / "bin/kustomize-controller")
+    parser.add_argument("--definition", type=Path, default=definition)
     parser.add_argument("--apps", type=int, default=1000)
     parser.add_argument("--longest", type=float, default=1800.0, help="seconds until it is given up")
     given = parser.parse_args()
+    for file in (given.controller, given.definition):
+        if not file.is_file():
+            raise SystemExit(f"{file} is not there: run `make parts`")
     with TemporaryDirectory() as folder, control_plane() as plane:
         said = artifact(Path(folder), given.apps)
         server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))

@@ -146,11 +146,16 @@ def ours(kubeconfig: Path, objects: Sequence[dict[str, Any]], *, dry_run: bool =
         return sum(not item.ok for item in done)
 
 
+def parts_folder() -> Path:
+    """What `make parts` fills."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("CUSTOMHOUSE_PARTS") or cache / "customhouse" / "parts")
+
+
 @contextlib.contextmanager
 def control_plane() -> Iterator[ControlPlane]:
     """A control plane that is thrown away."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    parts = Path(os.environ.get("CUSTOMHOUSE_PARTS") or cache / "customhouse" / "parts")
+    parts = parts_folder()
     names = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
     with tempfile.TemporaryDirectory() as folder:
         plane = start_control_plane(Path(folder), {name: parts / "bin" / name for name in names}, parts / "kubernetes")

@@ -19,7 +19,7 @@ from customhouse.control.graph_parts import with_parts
 from customhouse.control.hooks import run_of
 from customhouse.control.ignoring import leeway_of, not_followed
 from customhouse.control.objectsync import object_sync
-from customhouse.control.reconcilers import reconciler, status_of
+from customhouse.control.reconcilers import reconcilers, status_of
 from customhouse.control.rooms import CREATED
 from customhouse.control.scenes import of_one_scene
 from customhouse.control.secret_references import needed
@@ -43,7 +43,7 @@ class Conducted:
     held: Mapping[ResourceRef, str]
     """Application → why its objects are left alone, where that is not because another one reconciles them."""
     foreign: Mapping[ResourceRef, Declaration] = field(default_factory=dict)
-    """Those that others reconcile and have put there themselves, as they are declared."""
+    """Those that others reconcile and put there themselves, as they are declared."""
     otherwise: Mapping[ResourceRef, tuple[str, ...]] = field(default_factory=dict)
     """Of these, the fields that Git declares otherwise than the cluster has them."""
 
@@ -86,7 +86,7 @@ def conduct(
     sets = [one for one in every if one.application is None or not among.is_elsewhere(one.application)]
     found = {item.application.ref: item.application for item in sets if item.application is not None}
     live = live or {}
-    by = {ref: reconciler(item, reconciled_by or {}, live.get(ref)) for ref, item in found.items()}
+    by = reconcilers(found, reconciled_by or {}, live)
     said = ((ref, status_of(ref, manifest)) for ref, manifest in live.items())
     statuses = {ref: status for ref, status in said if status is not None}
     ordered, circles = in_order(found.values())
@@ -99,22 +99,25 @@ def conduct(
     foreign = put_by_others(by, live)
     result: list[Declaration] = []
     for one in sets:
-        items = (_left(item, foreign, by) for item in _of_set(one, by, held, levels, served))
+        items = (_left(item, foreign, by, live) for item in _of_set(one, by, held, levels, served))
         result += [item for item in items if item.ref not in among.guests]
     result = list(_rooms(result, sets, held, by))
     makers = with_parts(needed(result), result)
     if makers:
         result = [_after(item, makers.get(item.ref, ())) for item in result]
-    own = {item.ref: item for item in result if item.ref in foreign and item.owner is None}
-    differing = {ref: pointers for ref, item in own.items() if (pointers := otherwise(item, live[ref]))}
+    own = {i.ref: i for i in result if i.ref in by and i.owner is None and left_to(i.ref, foreign, by, live)}
+    differing = {ref: pointers for ref, item in own.items() if (pointers := otherwise(item, live.get(ref)))}
     return Conducted(tuple(result), by, statuses, held, own, differing)
 
 
 def _left(
-    item: Declaration, foreign: Collection[ResourceRef], by: Mapping[ResourceRef, tuple[Engine, str]]
+    item: Declaration,
+    foreign: Collection[ResourceRef],
+    by: Mapping[ResourceRef, tuple[Engine, str]],
+    live: Collection[ResourceRef],
 ) -> Declaration:
     """Held, where it is an object of another engine that has it (`control.beside`)."""
-    engine = None if item.owner is not None else left_to(item.ref, foreign, by)
+    engine = None if item.owner is not None else left_to(item.ref, foreign, by, live)
     if engine is None:
         return item
     return replace(item, care=Care(hold=f"{engine} has it, and somebody else than Customhouse put it there"))

@@ -22,15 +22,31 @@ _WAITING = ("DependencyNotReady", "Progressing", "ProgressingWithRetry", "Artifa
 _HEALTH = frozenset(status.value for status in HealthStatus)
 
 
-def reconciler(
-    application: Application, declared: Mapping[Engine, Engine], live: Manifest | None
-) -> tuple[Engine, str]:
-    """Who reconciles an Application, and why that is thought.
+def reconcilers(
+    found: Mapping[ResourceRef, Application], declared: Mapping[Engine, Engine], live: Mapping[ResourceRef, Manifest]
+) -> dict[ResourceRef, tuple[Engine, str]]:
+    """Who reconciles each Application, and why that is thought. `live` are those that the cluster has.
 
     1. What customhouse.yaml says (`sources.reconciledBy`) counts.
     2. Else: the engine that has written a status to the live object.
-    3. Else Customhouse.
+    3. Else: its engine, where that has a status on another one of these and of this kind: it runs here, and comes to
+       this one too.
+    4. Else Customhouse.
     """
+    known = {ref: _reconciler(item, declared, live.get(ref)) for ref, item in found.items()}
+    running = {ref.kind for ref, (engine, _) in known.items() if engine is not Engine.CUSTOMHOUSE}
+    return {
+        ref: (found[ref].engine, f"{found[ref].engine} reconciles others of this tree here")
+        if by is Engine.CUSTOMHOUSE and ref.kind in running and found[ref].engine not in declared
+        else (by, why)
+        for ref, (by, why) in known.items()
+    }
+
+
+def _reconciler(
+    application: Application, declared: Mapping[Engine, Engine], live: Manifest | None
+) -> tuple[Engine, str]:
+    """Steps 1, 2 and 4 of one."""
     said = declared.get(application.engine)
     if said is not None:
         return said, "customhouse.yaml says so"

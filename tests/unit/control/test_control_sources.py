@@ -10,14 +10,14 @@ from customhouse.control.argocd import same_repository
 from customhouse.control.edit import edit
 from customhouse.control.flux_substitute import SubstitutionError, substitute
 from customhouse.control.objectsync import object_sync
-from customhouse.control.reconcilers import reconciler, status_of
+from customhouse.control.reconcilers import reconcilers, status_of
 from customhouse.control.rendering import Job, Output, Program
 from customhouse.control.rendering_tree import render_tree
 from customhouse.control.sources import applications, belongs_to, in_order, source_sets
 from customhouse.core.application import Engine, Hook, SyncStatus
 from customhouse.core.errors import DeclarationError
 from customhouse.core.proposal import FieldEdit
-from customhouse.core.resource import Declaration, ResourceRef
+from customhouse.core.resource import Declaration, Manifest, ResourceRef
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "argocd"
 REMOTE = "git@git.example.com:ml/models.git"
@@ -348,11 +348,16 @@ def test_who_reconciles() -> None:
     (_, fraud) = source_sets(render_tree(example(), Echo()))
     assert fraud.application is not None
     live = {"status": {"sync": {"status": "Synced"}}}
-    assert reconciler(fraud.application, {}, None)[0] is Engine.CUSTOMHOUSE
-    assert reconciler(fraud.application, {}, {"status": {}})[0] is Engine.CUSTOMHOUSE
-    assert reconciler(fraud.application, {}, live)[0] is Engine.ARGOCD
-    assert reconciler(fraud.application, {Engine.ARGOCD: Engine.CUSTOMHOUSE}, live)[0] is Engine.CUSTOMHOUSE
-    assert reconciler(fraud.application, {Engine.ARGOCD: Engine.ARGOCD}, None)[0] is Engine.ARGOCD
+    ref, known = fraud.application.ref, {fraud.application.ref: fraud.application}
+
+    def who(declared: dict[Engine, Engine], found: Manifest | None = None) -> Engine:
+        return reconcilers(known, declared, {} if found is None else {ref: found})[ref][0]
+
+    assert who({}) is Engine.CUSTOMHOUSE
+    assert who({}, {"status": {}}) is Engine.CUSTOMHOUSE
+    assert who({}, live) is Engine.ARGOCD
+    assert who({Engine.ARGOCD: Engine.CUSTOMHOUSE}, live) is Engine.CUSTOMHOUSE
+    assert who({Engine.ARGOCD: Engine.ARGOCD}) is Engine.ARGOCD
 
 
 @pytest.mark.parametrize(
