@@ -11,7 +11,8 @@ before the other processes of the machine.
 1. `--pods` pods of three tiers, in turn with an accelerator, with none and with several. Each one's node is held
    against the tier's rules, written down here once more and not asked of the program.
 2. As many pods again; when half of them have a node, the extender is killed (SIGKILL). All have to get one.
-3. `--without`: the same first pods with no extender, for the time that it costs.
+3. As many again, as the webhook makes them (`scheduling.nodeAffinity`), while it is dead: no tier may be broken.
+4. `--without`: the same first pods with no extender, for the time that it costs.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from extender_world import SORTS, ExtenderWorld
 from kubernetes_floor import control_plane
 
 from conftest import locate_part
+from customhouse.app.governance import Governance
 
 ALLOWED = {
     "batch": ({"T4", "L4", "A10G"}, {True}),
@@ -71,7 +73,7 @@ def main() -> int:
 
 
 def measure(world: ExtenderWorld, pods: int, *, without: bool) -> int:
-    """Parts 1 to 3."""
+    """Parts 1 to 4."""
     plane = world.plane
     if without:
         world.start_scheduler(extended=False)
@@ -86,7 +88,9 @@ def measure(world: ExtenderWorld, pods: int, *, without: bool) -> int:
     seconds = run(world, room, pods)
     for verb, times in probe.end().items():
         print(json.dumps({"asked": verb, **percentiles(times)}))
-    print(json.dumps({"scheduler's calls": histogram(world.get("/metrics")[1]), "cpu_seconds": cpu_seconds(child.pid)}))
+    for verb, times in histograms(world.get("/metrics")[1]).items():
+        print(json.dumps({"scheduler's calls": verb, **times}))
+    print(json.dumps({"cpu_seconds": cpu_seconds(child.pid)}))
     wrong = wrong_tiers(world, room)
     report = {"part": "placed", "pods": len(world.where(room)), "wrong": len(wrong), "seconds": round(seconds, 1)}
     print(json.dumps({**report, "sorts": sorts(world, room)}))
@@ -99,7 +103,13 @@ def measure(world: ExtenderWorld, pods: int, *, without: bool) -> int:
     found = world.placed(again, 600)
     after = len(wrong_tiers(world, again))
     print(json.dumps({"part": "killed", "placed": len(found), "when_killed": before, "tier_not_kept_after": after}))
-    return int(bool(wrong) or len(found) < pods)
+    held = plane.namespace("held")
+    seconds = run(world, held, pods, world.held())
+    lost = wrong_tiers(world, held)
+    print(
+        json.dumps({"part": "held", "placed": len(world.where(held)), "wrong": len(lost), "seconds": round(seconds, 1)})
+    )
+    return int(bool(wrong) or bool(lost) or len(found) < pods)
 
 
 class Probe:
@@ -151,11 +161,20 @@ def first(pid: int = 0) -> None:
         os.setpriority(os.PRIO_PROCESS, pid, -15)
 
 
-def histogram(metrics: str) -> dict[str, float]:
-    """Which part of the calls was answered within so many seconds."""
-    found = re.findall(r'customhouse_extender_seconds_bucket\{le="([^"]+)"\} (\d+)', metrics)
-    whole = int(found[-1][1])
-    return {"calls": whole, **{f"<= {bound} s": round(int(count) / whole, 4) for bound, count in found[:-1]}}
+def histograms(metrics: str) -> dict[str, dict[str, float]]:
+    """Which part of the calls was answered within so many seconds, by verb and of all together."""
+    found: dict[str, dict[str, int]] = {"all": {}}
+    for verb, bound, count in re.findall(
+        r'customhouse_extender_seconds_bucket\{path="/(filter|prioritize|preempt)",le="([^"]+)"\} (\d+)', metrics
+    ):
+        found.setdefault(verb, {})[bound] = int(count)
+        found["all"][bound] = found["all"].get(bound, 0) + int(count)
+    return {
+        verb: {"calls": counts["+Inf"]}
+        | {f"<= {bound} s": round(count / counts["+Inf"], 4) for bound, count in counts.items() if bound != "+Inf"}
+        for verb, counts in found.items()
+        if counts
+    }
 
 
 def cpu_seconds(pid: int) -> float:
@@ -164,8 +183,8 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
-def create(world: ExtenderWorld, room: str, pods: int) -> None:
-    """Pods of three tiers and three sizes in turn."""
+def create(world: ExtenderWorld, room: str, pods: int, held: Governance | None = None) -> None:
+    """Pods of three tiers and three sizes in turn; `held`: as the webhook would have them under these rules."""
     sizes: Sequence[Mapping[str, str]] = (
         {"cpu": "2", "memory": "8Gi", "nvidia.com/gpu": "1"},
         {"cpu": "2", "memory": "8Gi"},
@@ -174,16 +193,16 @@ def create(world: ExtenderWorld, room: str, pods: int) -> None:
     tiers = list(ALLOWED)
 
     def one(number: int) -> None:
-        world.pod(room, f"pod-{number:04d}", tiers[number % 3], sizes[number // 3 % 3])
+        world.pod(room, f"pod-{number:04d}", tiers[number % 3], sizes[number // 3 % 3], held=held)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(one, range(pods)))
 
 
-def run(world: ExtenderWorld, room: str, pods: int) -> float:
+def run(world: ExtenderWorld, room: str, pods: int, held: Governance | None = None) -> float:
     """Create pods and wait until all have a node; the seconds."""
     began = time.monotonic()
-    create(world, room, pods)
+    create(world, room, pods, held)
     world.placed(room, 600)
     return time.monotonic() - began
 

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,25 +41,30 @@ class Measures:
     """Counters of one extender. Durations are seconds from the last byte of a request to its answer."""
 
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
-    buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
-    seconds: float = 0.0
+    buckets: dict[str, list[int]] = field(default_factory=dict)
+    """By path; one more than there are bounds."""
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     forbidden: int = 0
     emptied: int = 0
 
     def observe(self, path: str, status: int, seconds: float) -> None:
         """Count one answer."""
         self.answers[path, status] += 1
-        self.seconds += seconds
-        self.buckets[bisect_left(BUCKETS, seconds)] += 1
+        self.seconds[path] += seconds
+        found = self.buckets.get(path)
+        if found is None:
+            found = self.buckets[path] = [0] * (len(BUCKETS) + 1)
+        found[bisect_left(BUCKETS, seconds)] += 1
 
     def within(self) -> dict[str, float | None]:
         """Seconds within which so many of a hundred calls were answered, as bounds of the buckets; None: above all."""
-        whole, found = sum(self.buckets), dict[str, float | None]()
+        counts = [sum(column) for column in zip(*self.buckets.values(), strict=True)]
+        whole, found = sum(counts), dict[str, float | None]()
         for name, part in (("p50", 0.5), ("p99", 0.99)):
             running = 0
-            for bound, count in zip((*BUCKETS, None), self.buckets, strict=True):
+            for bound, count in zip((*BUCKETS, None), counts, strict=False):
                 running += count
-                if whole and running >= part * whole:
+                if running >= part * whole:
                     found[name] = bound
                     break
         return found
@@ -73,11 +78,13 @@ class Measures:
             for (path, status), count in sorted(self.answers.items())
         ]
         lines += [f"# HELP {name}_seconds Time to an answer.", f"# TYPE {name}_seconds histogram"]
-        running = 0
-        for bound, count in zip((*BUCKETS, "+Inf"), self.buckets, strict=True):
-            running += count
-            lines.append(f'{name}_seconds_bucket{{le="{bound}"}} {running}')
-        lines += [f"{name}_seconds_sum {self.seconds:.6f}", f"{name}_seconds_count {running}"]
+        for path, counts in sorted(self.buckets.items()):
+            running = 0
+            for bound, count in zip((*BUCKETS, "+Inf"), counts, strict=True):
+                running += count
+                lines.append(f'{name}_seconds_bucket{{path="{path}",le="{bound}"}} {running}')
+            lines.append(f'{name}_seconds_sum{{path="{path}"}} {self.seconds[path]:.6f}')
+            lines.append(f'{name}_seconds_count{{path="{path}"}} {running}')
         counters = {
             "forbidden_total": ("Nodes that a tier's rules took away.", float(self.forbidden)),
             "emptied_total": ("Calls after which no node was left.", float(self.emptied)),
