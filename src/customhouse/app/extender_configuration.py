@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from customhouse.app.settings import Settings
 from customhouse.trust.certificates_serving import ServingFiles, ensure_client, ensure_serving
 
 CLIENT = "customhouse-scheduler"
+DEFAULT = "default-scheduler"
 TIMEOUT = "1s"
 """The scheduler waits for no pod longer than this; an answer takes milliseconds."""
 WEIGHT = 10
@@ -65,6 +67,8 @@ def scheduler_configuration(
         "apiVersion": "kubescheduler.config.k8s.io/v1",
         "kind": "KubeSchedulerConfiguration",
         **({"clientConnection": {"kubeconfig": kubeconfig}} if kubeconfig else {}),
+        # A second scheduler that stood for the first one's Lease would never lead, and place nothing.
+        **({"leaderElection": _elected(name)} if name != DEFAULT else {}),
         "percentageOfNodesToScore": 100,
         "profiles": [{"schedulerName": name, "pluginConfig": [{"name": "NodeResourcesFit", "args": _PACKING}]}],
         "extenders": [
@@ -83,3 +87,12 @@ def scheduler_configuration(
         ],
     }
     return json.dumps(document, indent=2)
+
+
+def _elected(name: str) -> dict[str, Any]:
+    return {
+        "leaderElect": True,
+        "resourceLock": "leases",
+        "resourceNamespace": "kube-system",
+        "resourceName": re.sub("[^a-z0-9.-]+", "-", name.lower()).strip("-."),
+    }

@@ -163,6 +163,10 @@ def test_the_printed_configuration_never_shows_a_key(world: World) -> None:
     assert extender["enableHTTPS"]
     assert client.key.read_text().splitlines()[1] not in text
     assert client.key.stat().st_mode & 0o777 == 0o600
+    document = json.loads(text)
+    assert document["leaderElection"]["resourceName"] == "s", "not the Lease of the scheduler that is there already"
+    usual = scheduler_configuration("https://x", certificates.authorities(), client, "default-scheduler", None)
+    assert "leaderElection" not in json.loads(usual)
     again = certificates_of(world.settings, ("localhost",), None, None, NOW + timedelta(days=200))[1]
     assert again is not None
     assert again.certificate.read_bytes() == client.certificate.read_bytes()
