@@ -138,3 +138,37 @@ def test_a_client_learns_whether_an_answer_had_begun(tmp_path: object) -> None:
 
     assert asyncio.run(ask(b"")) is False
     assert asyncio.run(ask(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nab")) is True
+
+
+def test_bodies_are_bounded_together_and_their_room_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "MAX_BUFFERED", 1500)
+
+    def post(path: str) -> bytes:
+        return b"POST " + path.encode() + b" HTTP/1.1\r\n" + HEAD + b"content-length: 900\r\n\r\n" + b"x" * 900
+
+    async def talk(port: int, server: Server) -> bytes:
+        first_in, first_out = await asyncio.open_connection("127.0.0.1", port)
+        first_out.write(post("/slow"))
+        while not server.buffered:
+            await asyncio.sleep(0)
+        second_in, second_out = await asyncio.open_connection("127.0.0.1", port)
+        second_out.write(post("/a"))
+        refused = await second_in.read()
+        assert b" 503 " in refused
+        assert b"retry-after: 1" in refused
+        assert b" 200 " in await first_in.readuntil(b"900")
+        assert server.buffered == 0
+        gone_in, gone_out = await asyncio.open_connection("127.0.0.1", port)
+        gone_out.write(post("/slow")[:-1])
+        while not server.buffered:
+            await asyncio.sleep(0)
+        gone_out.transport.abort()
+        while server.buffered:
+            await asyncio.sleep(0)
+        for writer in (first_out, second_out):
+            writer.close()
+            await writer.wait_closed()
+        del gone_in
+        return b""
+
+    _serve(talk)

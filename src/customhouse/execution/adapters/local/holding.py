@@ -96,11 +96,6 @@ class Places:
         self._waiting: deque[asyncio.Future[Replica | None]] = deque()
         self.limit = 0
 
-    @property
-    def waiting(self) -> int:
-        """How many wait."""
-        return sum(not waiter.done() for waiter in self._waiting)
-
     def _free(self, without: set[str]) -> Replica | None:
         return self._pick(without, self.limit)
 

@@ -20,6 +20,8 @@ MAX_HEAD = 16 * 1024
 MAX_HEADERS = 64
 MAX_CONNECTIONS = 512
 MAX_PIPELINED = 8
+MAX_BUFFERED = 512 << 20
+"""Bytes of bodies that a server keeps for all its connections together: of what arrives, waits and is answered."""
 _BACKLOG = 4096
 """Connections that wait to be taken; the kernel's own bound (`somaxconn`) is the same."""
 MAX_RESPONSE = 64 << 20
@@ -104,6 +106,7 @@ class Server:
         self.max_body = max_body
         self.max_connections = max_connections
         self.connections: set[_Connection] = set()
+        self.buffered = 0
         self.draining = False
         self._servers: list[asyncio.Server] = []
 
@@ -141,7 +144,14 @@ class _Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
+        self._kept = 0
         self._reset()
+
+    def _keep(self, size: int) -> None:
+        """Count bytes of bodies that this connection keeps from now on, or (negative) no more."""
+        size = max(size, -self._kept)
+        self._kept += size
+        self._server.buffered += size
 
     def _reset(self) -> None:
         self._url = b""
@@ -165,6 +175,7 @@ class _Connection(asyncio.Protocol):
         """Forget the connection; an answer that is still being made goes nowhere."""
         self._server.connections.discard(self)
         self._closing = True
+        self._keep(-self._kept)
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:
@@ -219,6 +230,9 @@ class _Connection(asyncio.Protocol):
         self._body_size += len(body)
         if self._body_size > self._server.max_body:
             raise _TooLargeError(413, f"the body is over {self._server.max_body} bytes")
+        if self._server.buffered + len(body) > MAX_BUFFERED:
+            raise _TooLargeError(503, "too much is waiting; try again")
+        self._keep(len(body))
         self._body.append(body)
 
     def on_message_complete(self) -> None:
@@ -247,6 +261,7 @@ class _Connection(asyncio.Protocol):
                 return
             if request.method == "HEAD":
                 response.body = b""
+            self._keep(-len(request.body))
             self._transport.write(encode_response(response, close=close))
             if close:
                 self._closing = True
@@ -265,7 +280,8 @@ class _Connection(asyncio.Protocol):
         self._closing = True
         if self._transport is not None and not self._transport.is_closing():
             body = b'{"error":"%s"}' % message.encode()
-            self._transport.write(encode_response(Response(status, body), close=True))
+            again = (("retry-after", "1"),) if status == 503 else ()
+            self._transport.write(encode_response(Response(status, body, headers=again), close=True))
             # Closing with unread bytes would reset the connection and the client would never see why; what it still
             # sends is read and dropped for a moment.
             self._transport.write_eof()
