@@ -212,7 +212,6 @@ class ExtenderWorld:
         document["extenders"][0]["httpTimeout"] = (
             "60s"  # what is shown is what it answers, not how fast this machine is
         )
-        document["leaderElection"] = {"leaderElect": False}
         return document
 
     def pools(self) -> str:
