@@ -7,28 +7,18 @@ object by itself, so that an object has one projection wherever it is judged.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from customhouse.core.devices import UNKNOWN_ACCELERATOR, accelerator_class
+from customhouse.core.claims import DeviceNeed, Said, device_class, device_needs
 from customhouse.core.errors import DeclarationError
-from customhouse.core.fields import count, items, look, mapping, text
+from customhouse.core.fields import count, look, mapping, text
 from customhouse.core.queues import GROUP, Queues, queues
 from customhouse.core.resource import Declaration, Manifest, ResourceRef
 from customhouse.core.sizes import Sizes, target_sizes
 
-_PRODUCT = re.compile(
-    r"""(?:\.|\[["'])(?:productName|type|model)(?:["']\])?(?:\.lowerAscii\(\))?\s*"""
-    r"""(?:==\s*|\.(?:matches|contains)\(\s*)["']([^"']{1,100})["']"""
-)
-_NO_PRODUCTS = ("gpu", "mig", "vfio", "tpu")
-"""What drivers call the kind of a device, beside its product."""
-_MANAGED = "serving.kserve.io/exp-dra-"
-"""KServe makes the claim itself, from annotations: `device-class`, `device-count` and `cel-selector`."""
-_WHOLE_DEVICES = ("gpu.nvidia.com", "gpu.amd.com", "gpu.intel.com", "gpu.resource.nvidia.com", "gpu.example.com")
-"""Device classes of drivers that hand out whole cards of a class that only a selector names."""
 _KEDA_MOST = 100
 """KEDA: `maxReplicaCount` defaults to 100, `minReplicaCount` to 0."""
 
@@ -40,15 +30,6 @@ class ReplicaRange:
     low: int
     high: int
     source: str
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceNeed:
-    """Devices that a claim asks for: `name` is their accelerator class, `unknown` where nothing names a product."""
-
-    device_class: str
-    name: str
-    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +69,8 @@ def beside(declarations: Iterable[Declaration]) -> Beside:
     machines: dict[tuple[str, str, str], str] = {}
     sizes: dict[tuple[str, str, str], Sizes] = {}
     queued: list[tuple[ResourceRef, Manifest]] = []
+    asked: list[tuple[ResourceRef, Manifest]] = []
+    kinds: dict[str, Said] = {}
     for declaration in declarations:
         ref, manifest = declaration.ref, declaration.manifest
         if ref.api_version.startswith(f"{GROUP}/"):
@@ -103,13 +86,18 @@ def beside(declarations: Iterable[Declaration]) -> Beside:
             elif (sized := target_sizes(manifest, ref)) is not None:
                 sizes[ref.namespace, *sized[0]] = sized[1]
             elif ref.kind in ("ResourceClaim", "ResourceClaimTemplate"):
-                claims[ref.kind, ref.namespace, ref.name] = device_needs(manifest)
+                asked.append((ref, manifest))
+            elif ref.kind == "DeviceClass" and ref.api_version.startswith("resource.k8s.io/"):
+                kinds[ref.name] = device_class(manifest)
             elif ref.kind == "StorageClass":
                 disks[ref.name] = text(mapping(manifest, "parameters", ""), "type", "/parameters")
             elif ref.kind.endswith(("MachineTemplate", "MachinePool")):
                 machines[ref.kind, ref.namespace, ref.name] = _instance_type(manifest)
         except DeclarationError:
             continue
+    for ref, manifest in asked:  # a class may stand after what names it
+        with suppress(DeclarationError):
+            claims[ref.kind, ref.namespace, ref.name] = device_needs(manifest, kinds)
     return Beside(ranges, claims, disks, machines, sizes, queues(queued))
 
 
@@ -131,68 +119,6 @@ def target_range(manifest: Manifest, ref: ResourceRef) -> tuple[tuple[str, str],
     else:
         return None
     return (kind, name), ReplicaRange(low, max(low, high), str(ref))
-
-
-def device_needs(manifest: Manifest) -> tuple[DeviceNeed, ...]:
-    """What a ResourceClaim or a ResourceClaimTemplate asks for (resource.k8s.io v1, v1beta1 and v1beta2).
-
-    Of alternatives (`firstAvailable`) the first is taken: the scheduler prefers it. `allocationMode: All` says no
-    number, so it is an unknown device.
-    """
-    spec = mapping(manifest, "spec", "")
-    place = "/spec"
-    if isinstance(spec.get("spec"), Mapping):
-        spec, place = mapping(spec, "spec", place), "/spec/spec"
-    devices = mapping(spec, "devices", place)
-    place += "/devices"
-    found = []
-    for index, request in enumerate(items(devices, "requests", place)):
-        at = f"{place}/requests/{index}"
-        if not isinstance(request, Mapping):
-            raise DeclarationError("a request is not a mapping", where=at)
-        exact: Any = request.get("exactly")
-        choices = items(request, "firstAvailable", at)
-        wanted = exact if isinstance(exact, Mapping) else choices[0] if choices else request
-        if not isinstance(wanted, Mapping):
-            raise DeclarationError("a request is not a mapping", where=at)
-        name = text(wanted, "deviceClassName", at)
-        number = count(_or(wanted.get("count"), 1), "count", f"{at}/count")
-        whole = text(wanted, "allocationMode", at) in ("", "ExactCount")
-        found.append(DeviceNeed(name, _product(wanted, name, at) if whole else UNKNOWN_ACCELERATOR, number))
-    return tuple(found)
-
-
-def managed_needs(manifest: Manifest, ref: ResourceRef) -> tuple[DeviceNeed, ...]:
-    """The devices that annotations of a KServe object ask for; KServe writes the claim, nobody else sees it."""
-    if not ref.api_version.startswith("serving.kserve.io/"):
-        return ()
-    notes = mapping(mapping(manifest, "metadata", ""), "annotations", "/metadata")
-    place = "/metadata/annotations"
-    device_class = text(notes, f"{_MANAGED}device-class", place)
-    if not device_class:
-        return ()
-    number = count(_or(notes.get(f"{_MANAGED}device-count"), 1), "device-count", place)
-    expression = text(notes, f"{_MANAGED}cel-selector", place)
-    selectors = [{"cel": {"expression": expression}}] if expression else []
-    return (DeviceNeed(device_class, _product({"selectors": selectors}, device_class, place), number),)
-
-
-def _product(wanted: Mapping[str, Any], device_class: str, place: str) -> str:
-    """The product that a simple selector names; the class of a driver that says itself what its devices are."""
-    for index, selector in enumerate(items(wanted, "selectors", place)):
-        expression = look(selector, "/cel/expression")
-        if not isinstance(expression, str):
-            raise DeclarationError("a selector without an expression", where=f"{place}/selectors/{index}")
-        # `a == "X" || b` or `!(…)` names no product for sure.
-        if "||" in expression or "!" in expression:
-            continue
-        for match in _PRODUCT.finditer(expression[:10_000]):
-            if match[1].lower() not in _NO_PRODUCTS:
-                return accelerator_class(match[1])
-    if device_class.startswith("mig.") or device_class in _WHOLE_DEVICES or not device_class:
-        return UNKNOWN_ACCELERATOR
-    known = accelerator_class(device_class.replace(".", "-"))
-    return known if known != device_class.replace(".", "-") else device_class
 
 
 def _instance_type(manifest: Manifest) -> str:

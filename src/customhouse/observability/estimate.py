@@ -20,8 +20,9 @@ from typing import Any
 
 from customhouse._kit.frozen import quickly_made
 from customhouse._kit.money import Money, total
-from customhouse.core.beside import NOTHING, Beside, ReplicaRange, managed_needs
+from customhouse.core.beside import NOTHING, Beside, ReplicaRange
 from customhouse.core.change import Change
+from customhouse.core.claims import managed_needs
 from customhouse.core.cost import HOURS_PER_MONTH, BudgetState, CostReport, WorkloadCost
 from customhouse.core.errors import PriceError
 from customhouse.core.fields import look, mapping, text

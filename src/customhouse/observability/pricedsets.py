@@ -9,13 +9,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from customhouse._kit.frozen import quickly_made
-from customhouse.core.beside import Beside, DeviceNeed
-from customhouse.core.fields import items
+from customhouse.core.beside import Beside
+from customhouse.core.claims import DeviceNeed, claims_of
 from customhouse.core.podsets import PodSet
 from customhouse.core.queues import Landing, Place
 from customhouse.core.resource import ResourceRef
@@ -65,15 +65,17 @@ def price_set(number: int, work: Workload, terms: Terms) -> PricedSet:
     prefix = f"{one.name}: " if len(work.sets) > 1 else ""
     needs = _device_needs(one, work.ref, around, terms.unpriced)
     if one.name != "scheduler":
-        needs += [(need.name, need.count) for need in terms.managed]
+        needs += terms.managed
     notes: list[str] = []
     places = terms.landing.places[number] if terms.landing is not None and terms.landing.places else ()
-    landed = [_quotes(_placed(one, place), work.ref, needs, terms, notes) for place in places or (None,)]
-    cheap, quoted, dear = landed[0]
+    first, *others = [(place, way) for place in places or (None,) for way in _ways(needs)]
+    cheap, quoted, dear = _quotes(_placed(one, first[0]), work.ref, first[1], terms, notes)
     terms.unpriced.extend(prefix + item for item in (*quoted.unpriced, *unrequested(one)))
-    for place, (least, _, most) in zip(places[1:], landed[1:], strict=True):
+    for place, way in others:
+        least, _, most = _quotes(_placed(one, place), work.ref, way, terms, notes)
         if least.unpriced:
-            notes.extend(f"in flavor {place}: {item}" for item in least.unpriced)
+            where = f"in flavor {place}" if way is first[1] else "with another device of the claim"
+            notes.extend(f"{where}: {item}" for item in least.unpriced)
             continue
         cheap, dear = min(cheap, least, key=_hourly), max(dear, most, key=_hourly)
     terms.uncounted.extend(prefix + item for item in dict.fromkeys(notes))
@@ -93,12 +95,13 @@ def price_set(number: int, work: Workload, terms: Terms) -> PricedSet:
 
 
 def _quotes(
-    one: PodSet, ref: ResourceRef, needs: Sequence[tuple[str, int]], terms: Terms, notes: list[str]
+    one: PodSet, ref: ResourceRef, claimed: Sequence[DeviceNeed], terms: Terms, notes: list[str]
 ) -> tuple[Quote, Quote, Quote]:
     """Steps 2 and 3 in one place: at its smallest size, as declared, and at most."""
     card = terms.card
     if one.spot:
         card = RateCard(card.book, card.provider, card.region, spot=True)
+    needs = [(need.name, need.cards) for need in claimed]
     wanted = set_demand(one, needs)
     cheap = dear = quoted = with_interruptions(quote(wanted, card), one, terms.interruptions)
     most, dearest = wanted, card
@@ -131,21 +134,26 @@ def _hourly(quoted: Quote) -> Fraction:
     return sum((part.per_hour for part in quoted.parts), Fraction(0))
 
 
-def _device_needs(one: PodSet, ref: ResourceRef, around: Beside, unpriced: list[str]) -> list[tuple[str, int]]:
-    """The devices that the claims of a pod ask for: (class, number). What cannot be told is put into `unpriced`."""
-    needs: list[tuple[str, int]] = []
-    for item in items(one.pod, "resourceClaims", one.pointer):
-        values = item if isinstance(item, Mapping) else {}
-        template, shared = values.get("resourceClaimTemplateName"), values.get("resourceClaimName")
-        kind = "ResourceClaimTemplate" if template else "ResourceClaim"
-        found = around.claims.get((kind, ref.namespace, str(template or shared)))
+def _ways(needs: Sequence[DeviceNeed]) -> Iterator[Sequence[DeviceNeed]]:
+    """What the claims come to: as preferred, then with each alternative of a request in its place."""
+    yield needs
+    for index, need in enumerate(needs):
+        for other in need.others:
+            yield [*needs[:index], other, *needs[index + 1 :]]
+
+
+def _device_needs(one: PodSet, ref: ResourceRef, around: Beside, unpriced: list[str]) -> list[DeviceNeed]:
+    """The devices that the claims of a pod ask for. What cannot be told is put into `unpriced`."""
+    needs: list[DeviceNeed] = []
+    for kind, name, called in claims_of(one.pod, one.pointer):
+        found = around.claims.get((kind, ref.namespace, name))
         if found is None:
-            unpriced.append(f"device claim {values.get('name')}: {kind} {template or shared} is not declared here")
+            unpriced.append(f"device claim {called}: {kind} {name} is not declared here")
             continue
-        if not template and one.replicas_max > 1:
-            unpriced.append(f"device claim {values.get('name')}: {one.replicas_max} replicas share {kind} {shared}")
+        if kind == "ResourceClaim" and one.replicas_max > 1:
+            unpriced.append(f"device claim {called}: {one.replicas_max} replicas share {kind} {name}")
             continue
-        needs.extend((need.name, need.count) for need in found)
+        needs.extend(found)
     if not one.pod.get("resourceClaims") and any(container.claims for container in one.containers):
         unpriced.append("containers name device claims that their pod does not have")
     return needs

@@ -82,8 +82,8 @@ def demand(work: Workload) -> Demand:
     return Demand(work.cpu, work.memory, work.accelerators, work.accelerator, work.spot)
 
 
-def set_demand(one: PodSet, needs: Sequence[tuple[str, int]] = ()) -> Demand:
-    """What one pod of a set reserves; `needs` are the (class, number) of its device claims."""
+def set_demand(one: PodSet, needs: Sequence[tuple[str, Fraction | None]] = ()) -> Demand:
+    """What one pod of a set reserves; `needs` are the (class, whole cards) of its device claims."""
     unpriced: list[str] = []
     wanted: dict[str, int | Fraction] = {}
     if one.accelerators:
@@ -97,7 +97,10 @@ def set_demand(one: PodSet, needs: Sequence[tuple[str, int]] = ()) -> Demand:
         else:
             wanted[name] = share
     for name, number in needs:
-        wanted[name] = wanted.get(name, 0) + number
+        if number is None:
+            unpriced.append(f"a claim of {name}: which part of a device that is cannot be told")
+        elif number:
+            wanted[name] = wanted.get(name, 0) + number
     if len(wanted) > 1:
         unpriced.append(f"accelerators of several classes in one pod ({', '.join(sorted(wanted))})")
         wanted = {}

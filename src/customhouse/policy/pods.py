@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from customhouse.core.beside import managed_needs
 from customhouse.core.burstable import burstable
+from customhouse.core.claims import managed_needs
 from customhouse.core.containers import Container, container_of
 from customhouse.core.evidence import ArtifactRef
 from customhouse.core.fields import look

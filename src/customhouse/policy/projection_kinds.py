@@ -7,7 +7,7 @@ from typing import Any
 
 from customhouse._kit.digest import json_digest
 from customhouse._kit.quantity import QuantityError, parse_bytes, parse_quantity
-from customhouse.core.beside import device_needs
+from customhouse.core.claims import device_needs
 from customhouse.core.errors import DeclarationError
 from customhouse.core.fields import amount, escaped
 from customhouse.core.kinds import Form, kind_of

@@ -14,6 +14,7 @@ from customhouse.core.callers import Network
 from customhouse.core.devices import accelerator_class
 from customhouse.core.kinds import kind_of
 from customhouse.core.resource import PREFIX, Declaration, ResourceRef
+from customhouse.policy.claiming import ClaimIndex
 from customhouse.policy.queueing import QueueIndex
 from customhouse.policy.references import References
 from customhouse.policy.storage import StorageIndex
@@ -61,11 +62,13 @@ class Surroundings:
         self._network = Network()
         self._references = References()
         self._queues = QueueIndex()
+        self._claims = ClaimIndex()
         for item in declarations:
             self._add(item.ref, item.manifest)
             self._storage.add(item)
             self._network.add(item)
             self._queues.add(item)
+            self._claims.add(item)
 
     def _add(self, ref: ResourceRef, manifest: Mapping[str, Any]) -> None:
         group, namespace, spec = _group(ref), _namespace(ref), _mapping(manifest.get("spec"))
@@ -111,6 +114,7 @@ class Surroundings:
             "node_pools": sorted(self._pools, key=lambda pool: str(pool["name"])),
             **self._storage.about(declaration),
             **({} if gone else self._queues.about(declaration)),
+            **({} if gone else self._claims.about(declaration)),
             **self._callers(declaration, gone=gone),
             **self._named_by(ref, gone=gone),
             **self._target_tier(ref, manifest),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from test_core_queues import H100, L4, flavor, job, local, of, queue, quota
-from test_observability_kinds import AWS, cost, thing
+from test_observability_kinds import AWS, cost, deployment, thing
 
 from customhouse._kit.money import Money
 from customhouse.observability.prices import PriceBook
+from queue_shop import H100, L4, flavor, job, local, of, queue, quota
 
 SPOT = {"karpenter.sh/capacity-type": "spot"}
 
@@ -123,3 +123,54 @@ def test_a_pool_that_names_its_machines_is_bounded_by_the_first_limit(book: Pric
     dear = cost(pool(["p5.48xlarge", "m7i.large"], cpu="192"), book)
     assert dear.high == p5.scale(730)
     assert "machine x9.huge: no price" in cost(pool(["x9.huge"], cpu="4"), book, AWS).uncounted[0]
+
+
+def claimed(*ways: dict[str, Any]) -> dict[str, Any]:
+    request = {"name": "gpu", "firstAvailable": list(ways)} if len(ways) > 1 else {"name": "gpu", "exactly": ways[0]}
+    return thing("ResourceClaimTemplate", "resource.k8s.io/v1", {"spec": {"devices": {"requests": [request]}}}, "gpus")
+
+
+def way(product: str, profile: str = "", count: int = 1, name: str = "gpu.nvidia.com") -> dict[str, Any]:
+    said = [f'device.attributes["{name}"].productName == "{product}"'] if product else []
+    said += [f'device.attributes["{name}"].profile == "{profile}"'] if profile else []
+    selectors = [{"cel": {"expression": item}} for item in said]
+    return {"deviceClassName": name, "count": count, "selectors": selectors}
+
+
+def claiming() -> dict[str, Any]:
+    return deployment(resourceClaims=[{"name": "gpu", "resourceClaimTemplateName": "gpus"}])
+
+
+def counted(name: str, number: int, product: str) -> dict[str, Any]:
+    found = deployment(nodeSelector={"nvidia.com/gpu.product": product})
+    found["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"] = {name: str(number)}
+    return found
+
+
+def test_a_part_of_a_card_by_claim_costs_what_it_does_by_name(book: PriceBook) -> None:
+    product = "NVIDIA H100 80GB HBM3"
+    part = cost(claiming(), book, around=(claimed(way(product, "3g.40gb", 2)),))
+    assert part.unpriced == ()
+    by_name = cost(counted("nvidia.com/mig-3g.40gb", 2, "NVIDIA-H100-80GB-HBM3"), book)
+    assert part.monthly == by_name.monthly
+    assert cost(claiming(), book, around=(claimed(way(product, "9g.99gb")),)).unpriced != ()
+    assert cost(claiming(), book, around=(claimed({**way(product), "capacity": {"requests": {}}}),)).unpriced != ()
+
+
+def test_alternatives_of_a_claim_are_the_range(book: PriceBook) -> None:
+    either = claimed(way("NVIDIA L4"), way("NVIDIA H100 80GB HBM3"))
+    found = cost(claiming(), book, around=(either,))
+    assert found.monthly == found.low == cost(counted("nvidia.com/gpu", 1, "NVIDIA-L4"), book).monthly
+    assert found.high == cost(counted("nvidia.com/gpu", 1, "NVIDIA-H100-80GB-HBM3"), book).monthly
+    strange = cost(claiming(), book, around=(claimed(way("NVIDIA L4"), way("H900")),))
+    assert strange.unpriced == ()
+    assert "with another device of the claim: 1 × H900: no price in aws us-east-1" in strange.uncounted
+
+
+def test_the_class_of_a_claim_may_name_the_card(book: PriceBook) -> None:
+    selectors = way("NVIDIA L4")["selectors"]
+    kind = thing("DeviceClass", "resource.k8s.io/v1", {"selectors": selectors}, "team")
+    template = claimed({"deviceClassName": "team"})
+    assert cost(claiming(), book, around=(template,)).unpriced == ("1 × team: no price in aws us-east-1",)
+    found = cost(claiming(), book, around=(template, kind))
+    assert found.monthly == cost(counted("nvidia.com/gpu", 1, "NVIDIA-L4"), book).monthly

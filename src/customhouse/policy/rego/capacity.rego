@@ -94,11 +94,11 @@ named_by_queue if {
 }
 
 # By the device classes that are declared beside it, where any are known of.
-claim_devices := object.get(input.surroundings, "claimed", input.change.after.spec.devices) if {
-	is_object(input.surroundings)
+claim_devices := input.surroundings.claimed if {
+	count(claimed) > 0
 } else := input.change.after.spec.devices
 
-claimed := [device | some device in object.get(input.surroundings, "claimed", [])]
+claimed := [device | some device in input.surroundings.claimed]
 
 is_claim if {
 	input.change.after.kind in {"ResourceClaim", "ResourceClaimTemplate"}

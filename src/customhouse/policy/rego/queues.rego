@@ -18,7 +18,7 @@ findings contains lib.error("cost", "queue-required", "/metadata/labels", messag
 	not lib.workload.template
 	not input.derived
 	input.tier.spec.queue_required
-	object.get(input.surroundings, "queue", null) == null
+	not queue
 	message := sprintf("Tier %s starts batch work by queues; this workload names none.", [input.tier.name])
 	fix := "Set the label kueue.x-k8s.io/queue-name to a LocalQueue of the namespace."
 }

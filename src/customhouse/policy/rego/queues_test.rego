@@ -23,6 +23,11 @@ test_queue_required_fires_for_batch_work_without_one if {
 	fixtures.rules(found) == {"queue-required"}
 }
 
+test_queue_required_fires_where_nothing_is_known_of_queues if {
+	unknown := object.union(batch, {"surroundings": null})
+	fixtures.rules(queues.findings) == {"queue-required"} with input as unknown
+}
+
 test_queue_required_is_silent_with_one_for_servers_and_where_the_tier_asks_for_none if {
 	count(queues.findings) == 0 with input as object.union(batch, {"surroundings": {"queue": waiting({}).surroundings.queue}})
 	server := fixtures.with_tier(fixtures.with_workload({"batch": false}), {"queue_required": true})
