@@ -2,7 +2,9 @@
 
     python benchmarks/placement.py DATA [--traces default,cpu200] [--seeds 42-51] [--processes 2]
     python benchmarks/placement.py DATA --curve        allocation by demand, on `default`
-    python benchmarks/placement.py DATA --cost         with prices and spot labels, on `default`
+    python benchmarks/placement.py DATA --cost         with prices and spot labels, on `default` (what pods hold/nodes
+                                                       in use, a GPU-hour that pods hold; beside the policy before it)
+    python benchmarks/placement.py DATA --cost --demand 0.98    the list once, without copies
 
 DATA is the folder with openb_node_list_gpu_node.csv, openb_pod_list_*.csv and published.csv. All policies run in the
 same program on the same arrivals. A row is the mean of the seeds (and the standard deviation); `decision` is the CPU
@@ -69,15 +71,18 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--curve", action="store_true")
     parser.add_argument("--cost", action="store_true")
+    parser.add_argument("--demand", type=float, default=1.3)
     parser.add_argument("--spot", type=int, default=SPOT)
     asked = parser.parse_args()
     first, _, last = asked.seeds.partition("-")
     known = published(asked.data)
     traces = asked.traces.split(",") if asked.traces else list(dict.fromkeys(trace for trace, _ in known))
-    if asked.curve or asked.cost:
+    if (asked.curve or asked.cost) and not asked.traces:
         traces = ["default"]
     policies = [name for name in POLICIES if not asked.policies or name.strip() in asked.policies.split(",")]
-    more = {"prices": str(PRICES), "spot_percent": asked.spot} if asked.cost else {}
+    more: dict[str, Any] = {"demand": asked.demand}
+    if asked.cost:
+        more |= {"prices": str(PRICES), "spot_percent": asked.spot}
     seeds = range(int(first), int(last or first) + 1)
     jobs = [(asked.data, trace, name, seed, more) for trace in traces for name in policies for seed in seeds]
     found: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
@@ -88,6 +93,8 @@ def main() -> None:
             spent[name].append(seconds)
             if len(found[trace, name]) == len(seeds):
                 show(trace, name, found[trace, name], known, asked)
+                if asked.cost and (trace, "fgd") in found and name != "fgd":
+                    beside(found[trace, name], found[trace, "fgd"])
     for name, times in spent.items():
         print(f"{name:20} {statistics.mean(times) * 1e6:7.0f} µs a decision, reading the lists included")
 
@@ -115,6 +122,17 @@ def show(trace: str, name: str, answers: list[dict[str, Any]], known: dict[tuple
             for at in points
         )
     print(text, flush=True)
+
+
+def beside(answers: list[dict[str, Any]], fgd: list[dict[str, Any]]) -> None:
+    """How much less that is than FGD's, at each point."""
+    points = answers[0]["cost_per_allocated_gpu_hour"]
+    parts = {
+        reading: "  ".join(f"{at}: {_mean(answers, at, reading) / _mean(fgd, at, reading) - 1:+.1%}" for at in points)
+        for reading in ("held", "in_use")
+    }
+    for reading, text in parts.items():
+        print(f"            beside fgd, {reading:8} {text}", flush=True)
 
 
 def _mean(answers: list[dict[str, Any]], at: str, reading: str) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,18 +104,30 @@ def costs(run: Run, nodes: Sequence[Node]) -> dict[str, Any]:
 
     Held: the parts of GPUs that pods hold. In use: every GPU of each node that has a pod, as a bill has it where empty
     nodes are given back. `cost_per_hour` (held) and `cost_per_hour_of_nodes_in_use` are at the end of the run;
-    `cost_per_allocated_gpu_hour` has both by the GPUs that pods hold, at points of the demand and as `mean` over the
-    run, in which each arrival counts as one hour: what was paid while the cluster filled.
+    `cost_per_allocated_gpu_hour` has both by the GPUs that pods hold, at points of the demand, at the `end`, and as
+    `mean` over the run, in which each arrival counts as one hour: what was paid while the cluster filled.
     """
     unpriced = sorted({node.model for node in nodes if node.gpus and node.price is None})
     names = ("cost_per_hour", "cost_per_hour_of_nodes_in_use", "cost_per_allocated_gpu_hour")
     if unpriced:
         return {**dict.fromkeys(names), "unpriced": unpriced}
-    now, hours = _Bill(), _Bill()
-    used: set[int] = set()
+    now, hours = Bill(), Bill()
     points: dict[str, dict[str, str]] = {}
     waiting = list(CURVE)
-    for i, (pod, place) in enumerate(zip(run.pods, run.places, strict=True)):
+    for i, now in enumerate(bills(run)):
+        hours.add(now)
+        while waiting and run.arrived[i] >= waiting[0] * 100:
+            points[f"{waiting.pop(0):g}"] = now.each()
+    each = {**points, "end": now.each(), "mean": hours.each()}
+    ends = (_usd(now.spent // WHOLE), _usd(now.standing // WHOLE), each)
+    return {**dict(zip(names, ends, strict=True)), "unpriced": []}
+
+
+def bills(run: Run) -> Iterator[Bill]:
+    """After each arrival what an hour costs then; always the same object. A pod that was moved counts where it went."""
+    now = Bill()
+    used: set[int] = set()
+    for pod, place in zip(run.pods, run.places, strict=True):
         if place is not None:
             price = run.nodes[place.row].price or 0
             now.held += pod.shape.gpu_total
@@ -123,27 +135,25 @@ def costs(run: Run, nodes: Sequence[Node]) -> dict[str, Any]:
             if place.row not in used:
                 used.add(place.row)
                 now.standing += run.nodes[place.row].gpus * WHOLE * price
-        hours.add(now)
-        while waiting and run.arrived[i] >= waiting[0] * 100:
-            points[f"{waiting.pop(0):g}"] = now.each()
-    ends = (_usd(now.spent // WHOLE), _usd(now.standing // WHOLE), {**points, "mean": hours.each()})
-    return {**dict(zip(names, ends, strict=True)), "unpriced": []}
+        yield now
 
 
 @dataclass(slots=True)
-class _Bill:
+class Bill:
     """Thousandths of GPUs that pods hold, and what they and the nodes in use cost (10⁻¹² of a dollar, thousandfold)."""
 
     held: int = 0
     spent: int = 0
     standing: int = 0
 
-    def add(self, other: _Bill) -> None:
+    def add(self, other: Bill) -> None:
+        """Sum up hours."""
         self.held += other.held
         self.spent += other.spent
         self.standing += other.standing
 
     def each(self) -> dict[str, str]:
+        """Both by the GPUs that pods hold, in dollars."""
         held = max(1, self.held)
         return {"held": _usd(self.spent // held), "in_use": _usd(self.standing // held)}
 

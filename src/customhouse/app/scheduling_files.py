@@ -166,7 +166,7 @@ def _cut(row: _Row, model: str) -> Cut | None:
         number, star, profile = piece.strip().rpartition("*")
         if star and not (number.isascii() and number.isdigit() and 0 < int(number[:3]) <= _MOST_PARTS):
             raise row.wrong(f"mig has {piece[:40]!r}", f"write how many of each, 1 to {_MOST_PARTS}: 7*1g.10gb")
-        if profile_of(profile, card) is None:
+        if profile_of(_plain(row, profile), card) is None:
             raise row.wrong(
                 f"{card} has no MIG profile {profile[:40]!r}", "write dynamic, or profiles: 3g.40gb|4*1g.10gb"
             )
@@ -175,6 +175,13 @@ def _cut(row: _Row, model: str) -> Cut | None:
     if len(parts) > _MOST_PARTS or not layout_exists(cut):
         raise row.wrong(f"no {card} can be cut into {text[:80]} at once", "list what one GPU of the node is cut into")
     return cut
+
+
+def _plain(row: _Row, profile: str) -> str:
+    """The profile itself, if it has no engines beside: a card has few of these, and how many is not known here."""
+    if profile.partition("gb")[2]:
+        raise row.wrong(f"the MIG profile {profile[:40]!r} is not simulated", "write it without suffix, as 1g.10gb")
+    return profile
 
 
 def _drawn_spot(name: str, percent: int) -> bool:
@@ -199,7 +206,7 @@ def read_pods(path: str, *, spot: bool, cuts: Iterable[Cut] = ()) -> list[Pod]:
             raise row.wrong(f"a pod {name!r} stands above already", "give each pod a name of its own")
         names.add(name)
         gpus, milli = row.count("num_gpu", MOST_GPUS), row.count("gpu_milli", WHOLE)
-        profile = row.text("mig").lower().removeprefix(RESOURCE)
+        profile = _plain(row, row.text("mig").lower().removeprefix(RESOURCE))
         if profile:
             if (gpus, milli) != (1, 0):
                 raise row.wrong(

@@ -14,7 +14,7 @@ _POLICIES = ("random", "best-fit", "fgd", "customhouse")
 
 
 @click.command()
-@click.option("--nodes", required=True, metavar="CSV", help="Nodes: sn,cpu_milli,memory_mib,gpu,model[,capacity].")
+@click.option("--nodes", required=True, metavar="CSV", help="Nodes: sn,cpu_milli,memory_mib,gpu,model[,capacity,mig].")
 @click.option("--pods", required=True, metavar="CSV", help="Pods: name,cpu_milli,memory_mib,num_gpu,gpu_milli[,…].")
 @click.option("--policy", type=click.Choice(_POLICIES), default="customhouse", show_default=True, help="Who places.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 2), default=42, show_default=True, help="Of the arrivals.")
@@ -57,7 +57,7 @@ _POLICIES = ("random", "best-fit", "fgd", "customhouse")
     help="So many of a hundred nodes are spot capacity, drawn by their names; only pods with qos BE run there.",
 )
 @click.option("--dear", type=click.FloatRange(0, 100), help="Weight of the price (policy customhouse).")
-@click.option("--placements", metavar="FILE", help="Write arrival,pod,node,gpus,state there, one row a pod.")
+@click.option("--placements", metavar="FILE", help="Write arrival,pod,node,gpus,state,mig there, one row a pod.")
 @click.option("--moved", metavar="FILE", help="Write the moves there.")
 @formats("json")
 @common

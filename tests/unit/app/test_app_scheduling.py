@@ -165,6 +165,8 @@ def test_parts_of_gpus_are_read_placed_and_written(lists: Path, capsys: pytest.C
             "no H100 can be cut into",
         ),
         ("pods.csv", MIG_PODS + "e,1,1,1,500,2g.20gb\n", "pods.csv:2", "mig is '2g.20gb', num_gpu 1 and gpu_milli 500"),
+        ("nodes.csv", MIG_NODES + "a,1,1,1,H100,1g.10gb+me\n", "nodes.csv:2", "profile '1g.10gb+me' is not simulated"),
+        ("pods.csv", MIG_PODS + "e,1,1,1,0,1g.10gb.me\n", "pods.csv:2", "profile '1g.10gb.me' is not simulated"),
         ("pods.csv", MIG_PODS + "e,1,1,1,0,9g.9gb\n", "pods.csv:2", "no card has a MIG profile '9g.9gb'"),
         ("prices.csv", PRICES + "T4,1,\n", "prices.csv:4", "the model 'T4' stands above already"),
         ("prices.csv", PRICES + "A10,0,\n", "prices.csv:4", "usd_per_gpu_hour is 0"),
