@@ -29,7 +29,7 @@ from customhouse.policy.gate import Gate
 MANY = 200
 """Changes from which on that pays: each fork starts an engine of its own."""
 SLICE = 25
-_AHEAD = 4
+_AHEAD = 8
 """Slices whose Facts are made before the engine has answered about the first of them."""
 
 
