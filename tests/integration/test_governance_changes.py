@@ -87,6 +87,16 @@ def test_a_branch_that_is_merely_behind_has_not_removed_the_rules(clone: Path) -
     assert findings(clone, base) == (Verdict.ALLOW, set())
 
 
+def test_the_note_of_the_allowed_commit_is_nobodys_to_declare(clone: Path) -> None:
+    """`up` would write it over its own, and another commit would rule the webhook."""
+    note = NOTE.replace("namespace: shop", "namespace: customhouse-system").format("customhouse-allowed")
+    write(clone, {"customhouse.yaml": PATHS.format("apps")})
+    write(clone, {"apps/note.yaml": note})
+    verdict, rules = findings(clone)
+    assert verdict is Verdict.DENY
+    assert "own-books" in rules
+
+
 PATHS = "apiVersion: customhouse.dev/v1\npaths: [{}]\npolicy:\n  requireSignedCommits: false\n"
 NOTE = """\
 apiVersion: v1

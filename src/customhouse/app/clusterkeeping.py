@@ -23,6 +23,7 @@ from customhouse.app.unsealing import UnsealingCluster
 from customhouse.control.beside import otherwise, told_otherwise
 from customhouse.control.conducting import ALONE, Among, Conducted, conduct
 from customhouse.control.convergence import Conduct, Convergence
+from customhouse.control.ownbooks import HELD, is_book, without_books
 from customhouse.control.reconcilers import status_of
 from customhouse.control.rounds import Found, ObjectDrift, Round
 from customhouse.control.sealed import Opener
@@ -181,7 +182,8 @@ class ClusterKeeping:
         if not self._sure and self._clock.monotonic() - self._looked_at >= _UNSURE_S:
             self._declared = ()
         if len(desired) != len(self._declared) or not all(map(is_, desired, self._declared)):
-            self.conducted = conducted(self._cluster, desired, self.remotes, self.reconciled_by, *self._beside())
+            found_out = conducted(self._cluster, desired, self.remotes, self.reconciled_by, *self._beside())
+            self.conducted = _without_books(found_out, "" if self.noting is None else self.noting.name)
             self._cluster.opener = self.opener_for(desired)
             found.declare(self.conducted.declarations)
             self._ignored = _ignored(self.conducted.declarations)
@@ -275,7 +277,9 @@ class ClusterKeeping:
     @property
     def statuses(self) -> Mapping[ResourceRef, ReconcilerStatus]:
         """What Argo CD and Flux say of what they reconcile here."""
-        return {ref: said for ref, said in self.conducted.statuses.items() if self._is_theirs(ref)}
+        outside = self.conducted.elsewhere
+        theirs = {ref: said for ref, said in self.conducted.statuses.items() if self._is_theirs(ref)}
+        return {ref: replace(said, elsewhere=True) if ref in outside else said for ref, said in theirs.items()}
 
     def _is_theirs(self, ref: ResourceRef) -> bool:
         by = self.conducted.by.get(ref)
@@ -424,6 +428,14 @@ def live_applications(cluster: Cluster, refs: Sequence[ResourceRef]) -> Mapping[
     known = [ref for ref in refs if _kind_of(ref) in kinds]
     found = zip(known, cluster.get(known) if known else (), strict=True)
     return {ref: manifest for ref, manifest in found if manifest is not None}
+
+
+def _without_books(found: Conducted, note: str) -> Conducted:
+    """With what Customhouse keeps its books in left alone, whatever a commit says of it."""
+    books = {item.ref: HELD for item in found.declarations if is_book(item, note)}
+    if not books:
+        return found
+    return replace(found, declarations=without_books(found.declarations, note), held={**found.held, **books})
 
 
 def _ignored(declarations: Sequence[Declaration]) -> list[tuple[ResourceRef, tuple[str, ...]]]:

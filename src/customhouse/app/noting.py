@@ -17,7 +17,7 @@ class Noting:
     """Belongs to the thread of one keeper. `cluster` is asked directly: an observer notes too."""
 
     def __init__(self, cluster: Cluster, name: str) -> None:
-        self._cluster, self._name = cluster, name
+        self._cluster, self.name = cluster, name
         self._written = ""
         self.problem = ""
         """Why the note is not what it should be; empty when it is."""
@@ -27,17 +27,17 @@ class Noting:
         text = allowed.text()
         if text == self._written and not self.problem:
             return
-        (there,) = self._cluster.get([ResourceRef("v1", "ConfigMap", NAMESPACE, self._name)])
+        (there,) = self._cluster.get([ResourceRef("v1", "ConfigMap", NAMESPACE, self.name)])
         whose = _whose(there)
         if whose not in ("", allowed.repository):
             self.problem = (
-                f"ConfigMap {NAMESPACE}/{self._name} is the note of {whose[:80]!r}: give this one another name"
+                f"ConfigMap {NAMESPACE}/{self.name} is the note of {whose[:80]!r}: give this one another name"
             )
             return
         manifest = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": self._name, "namespace": NAMESPACE},
+            "metadata": {"name": self.name, "namespace": NAMESPACE},
             "data": {KEY: text},
         }
         (answer,) = self._cluster.write([Apply(manifest, force=True)])
@@ -47,7 +47,7 @@ class Noting:
             return
         hint = "; give the account the roles of docs/install.md" if answer.refusal is Refusal.FORBIDDEN else ""
         self.problem = (
-            f"which commit is allowed cannot be noted for the webhook (ConfigMap {NAMESPACE}/{self._name}): "
+            f"which commit is allowed cannot be noted for the webhook (ConfigMap {NAMESPACE}/{self.name}): "
             f"{answer.problem}{hint}"
         )
 

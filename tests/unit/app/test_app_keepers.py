@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ from customhouse.app import keepers
 from customhouse.app.clusterkeeping import ClusterKeeping
 from customhouse.app.governance import Governance, governance
 from customhouse.app.keepers import Keepers
+from customhouse.app.noting import Noting
 from customhouse.app.target_spec import ClusterSpec
 from customhouse.app.wiring_health import Judging
 from customhouse.control.placing import Placing
@@ -125,6 +127,39 @@ def test_what_goes_wrong_in_a_step_is_told_until_one_comes_to_something(room: Ro
     room.keeping._identify = _unreadable
     assert "it is gone" in room.keep(one, two).problem
     assert not room.keepers.settled
+
+
+def test_what_customhouse_keeps_its_books_in_is_nobodys_to_declare(room: Room) -> None:
+    """A commit that was allowed, whatever rules it was allowed by, writes neither the note nor an inventory."""
+    allowed = {"schema": "customhouse.dev/allowed/v1", "revision": "d" * 40}
+    books = [
+        book("v1", "ConfigMap", "noted-here", data={"allowed.json": json.dumps(allowed)}),
+        book("v1", "ConfigMap", "inventory-shop-0", data={"objects": ""}),
+        book("v1", "ConfigMap", "any", labels={"customhouse.dev/inventory": "v1"}),
+        book("v1", "ConfigMap", "followed-shop"),
+    ]
+    room.keeping.noting = Noting(room.cluster, "noted-here")
+    one, beside = settings_of("one"), book("v1", "ConfigMap", "settings")
+    for _ in range(3):
+        made = room.keep(one, beside, *books)
+    assert room.texts() == {"one": "first"}
+    kept = {key[3] for key in room.cluster.objects if key[:3] == ("", "ConfigMap", "customhouse-system")}
+    assert "settings" in kept
+    assert kept.isdisjoint({"noted-here", "any"})
+    assert (
+        "ConfigMap customhouse-system/noted-here is left alone: Customhouse keeps its own books in it" in made.problem
+    )
+    there = room.cluster.objects["", "ConfigMap", "customhouse-system", "inventory-shop-0"].manifest
+    assert "one" in there["data"]["objects"]
+    room.keep(one)
+    room.keep(one)  # and what it left is not deleted as ours
+    assert "inventory-shop-0" in {key[3] for key in room.cluster.objects}
+
+
+def book(api: str, kind: str, name: str, **other: Any) -> Declaration:
+    metadata = {"name": name, "namespace": "customhouse-system", "labels": other.pop("labels", {})}
+    manifest = {"apiVersion": api, "kind": kind, "metadata": metadata, **other}
+    return Declaration(ResourceRef.of(manifest), manifest, Location(f"{name}.yaml"))
 
 
 def _unreadable(_: str) -> str:

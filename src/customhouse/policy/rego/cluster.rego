@@ -101,3 +101,43 @@ findings contains lib.error("security", "webhook-outside", pointer, message, fix
 	fix := "Run the webhook in the cluster (clientConfig.service), or name the few resources that it has to see."
 	pointer := sprintf("%s/clientConfig/url", [webhook.pointer])
 }
+
+# METADATA
+# title: Nobody declares what Customhouse keeps its books in
+# description: >-
+#   In ConfigMaps and Leases of customhouse-system Customhouse keeps which objects are its own, which commit was allowed
+#   last and who of several works. Declared in Git they would say what somebody wrote: another commit would rule the
+#   webhook, and what others have would be deleted.
+# custom:
+#   id: own-books
+#   category: security
+#   severity: error
+#   fix: Take the object out; Customhouse makes and keeps it itself.
+findings contains lib.error("security", "own-books", "/metadata/name", message, fix) if {
+	input.revision != null # what is found in a cluster is what Customhouse wrote
+	after := input.change.after
+	after.namespace == "customhouse-system"
+	is_book(after)
+	message := sprintf("Customhouse keeps its own books in the %s %s.", [after.kind, after.name])
+	fix := "Take the object out; Customhouse makes and keeps it itself."
+}
+
+is_book(object) if {
+	object.kind == "ConfigMap"
+	object.api_version == "v1"
+	some prefix in ["customhouse-allowed", "inventory-", "followed-"]
+	startswith(object.name, prefix)
+}
+
+is_book(object) if {
+	object.kind == "ConfigMap"
+	object.api_version == "v1"
+	some label, _ in object.labels
+	label in {"customhouse.dev/inventory", "customhouse.dev/followed"}
+}
+
+is_book(object) if {
+	object.kind == "Lease"
+	startswith(object.api_version, "coordination.k8s.io/")
+	startswith(object.name, "customhouse-")
+}

@@ -102,3 +102,38 @@ test_webhook_outside_is_silent_for_older_facts if {
 	}]})
 	count(cluster.findings) == 0 with input as older
 }
+
+book(kind, version, change) := object.union(
+	fixtures.with_object(version, kind, {}),
+	{"change": {"after": object.union(
+		fixtures.with_object(version, kind, {}).change.after,
+		object.union({"namespace": "customhouse-system", "labels": {}}, change),
+	)}},
+)
+
+test_own_books_fires_for_each_of_them if {
+	every case in [
+		book("ConfigMap", "v1", {"name": "customhouse-allowed"}),
+		book("ConfigMap", "v1", {"name": "inventory-shop-0"}),
+		book("ConfigMap", "v1", {"name": "followed-shop"}),
+		book("ConfigMap", "v1", {"name": "other", "labels": {"customhouse.dev/inventory": "v1"}}),
+		book("Lease", "coordination.k8s.io/v1", {"name": "customhouse-shop"}),
+	] {
+		found := cluster.findings with input as case
+		fixtures.rules(found) == {"own-books"}
+		some finding in found
+		finding.severity == "error"
+	}
+}
+
+test_own_books_is_silent_for_what_is_beside_them_and_for_what_lives_in_a_cluster if {
+	every case in [
+		book("ConfigMap", "v1", {"name": "settings"}),
+		book("ConfigMap", "v1", {"name": "customhouse-allowed", "namespace": "shop"}),
+		book("Service", "v1", {"name": "inventory-shop"}),
+		book("Lease", "coordination.k8s.io/v1", {"name": "another"}),
+		object.union(book("ConfigMap", "v1", {"name": "inventory-shop-0"}), {"revision": null}),
+	] {
+		count(cluster.findings) == 0 with input as case
+	}
+}

@@ -141,6 +141,14 @@ test_findings_about_namespaces_are_joined if {
 	"namespace-privileged" in fixtures.rules(customhouse.findings) with input as document
 }
 
+test_findings_about_our_own_books_are_joined if {
+	document := object.union(
+		fixtures.with_object("v1", "ConfigMap", {}),
+		{"change": {"after": {"namespace": "customhouse-system", "name": "customhouse-allowed"}}},
+	)
+	"own-books" in fixtures.rules(customhouse.findings) with input as document
+}
+
 test_findings_about_files_are_joined if {
 	file := {"path": "a.parquet", "problem": "data", "detail": "a Parquet table", "digest": "", "pointer": "/spec/files/0"}
 	document := fixtures.with_object("customhouse.dev/v1", "RepositoryFiles", {"files": [file]})
