@@ -161,9 +161,9 @@ class Extending:
     # calls
     def ready(self) -> str:
         """Empty when calls are answered, else why not: the scheduler then goes on without this extender."""
-        if not self.occupancy.synced:
-            return "nodes and pods are not known yet"
         seconds, why = self.occupancy.failing()
+        if not self.occupancy.synced:
+            return f"nodes and pods are not known yet{f' ({why})' if why else ''}"
         return f"what is known of the cluster is {seconds:.0f} seconds old ({why})" if seconds > BLIND_S else ""
 
     def filter(self, body: bytes) -> tuple[bytes, int, int]:
