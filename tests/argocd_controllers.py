@@ -1,6 +1,6 @@
 """Argo CD's own application controller and repository server on a control plane of a test, for one namespace.
 
-Redis is Debian's. Kustomize and Helm are those of the parts.
+Redis is Debian's. Kustomize and Helm are the parts'.
 """
 
 from __future__ import annotations
@@ -75,14 +75,14 @@ def argocd_on(plane: ControlPlane, programs: Mapping[str, Path], folder: Path, n
         yield
         place = f"{ARGO}/namespaces/{namespace}/applications"
         plane.call("DELETE", place)
-        plane.until(lambda: not plane.call("GET", place)["items"])
+        plane.until(lambda: not plane.call("GET", place)["items"], 240)
     finally:
         for child in reversed(children):
             child.kill()
             child.wait()
         for kind in _KINDS:
             plane.call("DELETE", f"{_DEFINITIONS}/{kind}.argoproj.io")
-        plane.until(lambda: not any(_is_there(plane, f"{_DEFINITIONS}/{kind}.argoproj.io") for kind in _KINDS))
+        plane.until(lambda: not any(_is_there(plane, f"{_DEFINITIONS}/{kind}.argoproj.io") for kind in _KINDS), 240)
 
 
 def _started(plane: ControlPlane, folder: Path, name: str, command: list[Path | str]) -> subprocess.Popen[bytes]:
@@ -99,6 +99,7 @@ def _started(plane: ControlPlane, folder: Path, name: str, command: list[Path | 
         "KUBECONFIG": str(plane.kubeconfig),
         "TMPDIR": str(place),
         "HOME": str(place),
+        "PATH": f"{plane.crds.parents[1] / 'bin'}:{os.environ['PATH']}",
         "GOMAXPROCS": "2",
     }
     with (folder / f"{name}.log").open("wb") as log:

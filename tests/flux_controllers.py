@@ -40,14 +40,14 @@ def flux_on(plane: ControlPlane, programs: Mapping[str, Path], folder: Path, nam
         for kind in ("kustomizations", "gitrepositories"):
             place = f"{KUSTOMIZE if kind == 'kustomizations' else SOURCES}/namespaces/{namespace}/{kind}"
             plane.call("DELETE", place)
-            plane.until(lambda place=place: not plane.call("GET", place)["items"])
+            plane.until(lambda place=place: not plane.call("GET", place)["items"], 240)
     finally:
         for child in children:
             child.kill()
             child.wait()
         for name in _KINDS:
             plane.call("DELETE", f"{_DEFINITIONS}/{name}")
-        plane.until(lambda: not any(_is_there(plane, f"{_DEFINITIONS}/{name}") for name in _KINDS))
+        plane.until(lambda: not any(_is_there(plane, f"{_DEFINITIONS}/{name}") for name in _KINDS), 240)
 
 
 def _started(

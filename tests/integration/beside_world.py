@@ -25,7 +25,7 @@ class BesideWorld(UpWorld):
     `up` has the rights that `deploy/` gives its controller, and the API server's log tells what it asked for.
     """
 
-    def __init__(self, root: Path, plane: ControlPlane, prefix: str) -> None:
+    def __init__(self, root: Path, plane: ControlPlane, namespace: str) -> None:
         self.plane = plane
         self.http = GitHttp(root)
         self.url = f"{self.http.address}/remote.git"
@@ -33,7 +33,7 @@ class BesideWorld(UpWorld):
         rules = RULES_BESIDE.replace("KUBECONFIG", str(ours)) + f"sources:\n  repositories: [{self.url}]\n"
         super().__init__(root, rules)
         self.rules = rules
-        self.namespace = plane.namespace(prefix)
+        self.namespace = namespace
         capacity = {"cpu": "32", "memory": "256Gi", "pods": "500"}
         metadata = {"name": f"node-{self.namespace}", "labels": {"type": "kwok", "only": self.namespace}}
         status = {"capacity": capacity, "allocatable": capacity}

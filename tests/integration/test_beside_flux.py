@@ -39,7 +39,7 @@ class FluxWorld(BesideWorld):
 @pytest.fixture
 def world(tmp_path: Path, kubernetes: ControlPlane, find_part: Callable[[str], Path]) -> Iterator[FluxWorld]:
     programs = {name: find_part(name) for name in ("source-controller", "kustomize-controller")}
-    made = FluxWorld(tmp_path, kubernetes, "flux")
+    made = FluxWorld(tmp_path, kubernetes, kubernetes.namespace("flux"))
     with flux_on(kubernetes, programs, tmp_path, made.namespace):
         yield made
         made.close()
@@ -48,13 +48,13 @@ def world(tmp_path: Path, kubernetes: ControlPlane, find_part: Callable[[str], P
 def test_what_flux_applies_is_gated_watched_and_recorded_and_nothing_of_it_is_written(world: FluxWorld) -> None:
     world.bootstrap()
     first = world.release(1)
-    world.until(lambda: world.version() == 1, 120)
+    world.until(lambda: world.version() == 1, 240)
     before = len(world.plane.asked("customhouse-controller"))
     world.start()
-    world.until(lambda: world.is_at(first), 120)
+    world.until(lambda: world.is_at(first), 240)
     second = world.release(2)
-    world.until(lambda: world.version() == 2 and world.is_at(second), 120)
-    world.until(lambda: [item["revision"] for item in world.releases_of("score")] == [second, first], 120)
+    world.until(lambda: world.version() == 2 and world.is_at(second), 240)
+    world.until(lambda: [item["revision"] for item in world.releases_of("score")] == [second, first], 240)
     assert {item["phase"] for item in world.releases_of("score")} == {"promoted"}
     shown = world.cli("status")
     assert f"flux: Kustomization {world.namespace}/shop: Synced, Healthy at {second[:12]}" in shown.stdout, shown
@@ -62,14 +62,14 @@ def test_what_flux_applies_is_gated_watched_and_recorded_and_nothing_of_it_is_wr
 
     # What was merged against the rules Flux applies all the same, and that is told.
     bad = world.release(3, privileged=True)
-    world.until(lambda: world.version() == 3, 120)
-    world.problem(f"flux has applied {bad[:12]}, which was denied (Kustomization", f"{bad[:12]} is denied", seconds=120)
+    world.until(lambda: world.version() == 3, 240)
+    world.problem(f"flux has applied {bad[:12]}, which was denied (Kustomization", f"{bad[:12]} is denied", seconds=240)
     assert world.releases_of("score")[0]["revision"] == second
     assert [item for item in world.entries("reconciled") if "which was denied" in item.body["text"]]
 
     # It is put right by a commit, and what leaves Git is Flux's to delete.
     last = world.push({"clusters/shop/score.yaml": None}, "No more")
-    world.until(lambda: world.version() == 0, 120)
-    world.until(lambda: world.is_at(last) and world.overview()["problem"] == "", 120)
+    world.until(lambda: world.version() == 0, 240)
+    world.until(lambda: world.is_at(last) and world.overview()["problem"] == "", 240)
     assert world.end() == 0
     assert world.writes(before) == []

@@ -91,7 +91,7 @@ def _beyond(said: ReconcilerStatus, memory: Memory, now: datetime, is_ancestor: 
                 why = "which was denied" if known else "about which could not be decided"
                 return f"{verb} {commit[:_SHORTEST]}, {why}"
     # Of several sources most are of other repositories, and a chart has a version.
-    if deployed is None or at != {said.revision} or _since(said, now) < _UNJUDGED:
+    if deployed is None or said.elsewhere or at != {said.revision} or _since(said, now) < _UNJUDGED:
         return ""
     if _is_behind(is_ancestor, said.revision, deployed.revision):
         return ""

@@ -46,6 +46,8 @@ class Conducted:
     """Those that others reconcile and put there themselves, as they are declared."""
     otherwise: Mapping[ResourceRef, tuple[str, ...]] = field(default_factory=dict)
     """Of these, the fields that Git declares otherwise than the cluster has them."""
+    elsewhere: frozenset[ResourceRef] = frozenset()
+    """Applications whose one source is not a folder of this repository."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,8 @@ def conduct(
         result = [_after(item, makers.get(item.ref, ())) for item in result]
     own = {i.ref: i for i in result if i.ref in by and i.owner is None and left_to(i.ref, foreign, by, live)}
     differing = {ref: pointers for ref, item in own.items() if (pointers := otherwise(item, live.get(ref)))}
-    return Conducted(tuple(result), by, statuses, held, own, differing)
+    outside = frozenset(ref for ref, item in found.items() if not any(source.here for source in item.sources))
+    return Conducted(tuple(result), by, statuses, held, own, differing, outside)
 
 
 def _left(

@@ -195,3 +195,5 @@ class ReconcilerStatus:
     """When that was reached, RFC 3339; empty where it is not said."""
     current: bool = True
     """Whether it speaks of the object as it is now (`observedGeneration`)."""
+    elsewhere: bool = False
+    """Whether what it applies comes from another repository or a registry: its revision is no commit of this one."""

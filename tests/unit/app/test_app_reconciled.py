@@ -124,5 +124,5 @@ def test_a_commit_that_nobody_judged_is_told_after_a_minute_and_one_that_is_behi
     for _ in range(3):
         assert reconciled({OWNER: ahead}, memory, DECLARED, later, is_ancestor).problem == ""
     assert asked == [(DENIED, COMMIT)]
-    chart = replace(SAID, revision="1.2.3")
-    assert reconciled({OWNER: chart}, memory, DECLARED, later).problem == ""
+    for other in (replace(ahead, revision="1.2.3"), replace(ahead, elsewhere=True)):
+        assert reconciled({OWNER: other}, memory, DECLARED, later).problem == ""

@@ -103,3 +103,10 @@ def test_one_that_nothing_reconciles_is_ours_where_customhouse_yaml_says_so() ->
     declared = render({"flux.yaml": FLUX.encode(), "more.yaml": SECOND.encode()})
     made = conduct(declared, reconciled_by={Engine.FLUX: Engine.CUSTOMHOUSE}, served=lambda _: True)
     assert {engine for engine, _ in made.by.values()} == {Engine.CUSTOMHOUSE}
+
+
+def test_one_of_another_repository_is_known_for_that() -> None:
+    declared = render({"flux.yaml": FLUX.encode()})
+    assert conduct(declared).elsewhere == frozenset()
+    assert conduct(declared, remotes=["https://git.example.com/shop.git"]).elsewhere == frozenset()
+    assert conduct(declared, remotes=["https://git.example.com/other"]).elsewhere == {SYNC}
