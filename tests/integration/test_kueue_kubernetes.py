@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from convergence_world import ConvergenceWorld
 
+from customhouse.app.admission_queued import queued
 from customhouse.core.podsets import pod_sets
 from customhouse.core.queues import Landing, queues
-from customhouse.core.resource import ResourceRef
+from customhouse.core.resource import Declaration, Location, ResourceRef
 from customhouse.execution.health import health
+from customhouse.policy.projection import project
 from kubernetes_plane import ControlPlane
 from kueue_controller import LABEL, QUEUES, kueue_on
 
@@ -120,6 +122,12 @@ def test_the_control_plane_leaves_the_queue_to_kueue(kueue: ControlPlane) -> Non
         waiting, running = world.get("Job", room, "second"), world.get("Job", room, "first")
         assert (waiting["spec"]["suspend"], running["spec"]["suspend"]) == (True, False)
         assert running["spec"]["template"]["spec"]["nodeSelector"]["pool"] == "kueue"
+        # To admission and audit both are what Git declares, as Kueue makes it.
+        known = queues((ResourceRef.of(one), one) for one in declared)
+        for git, live in ((second, waiting), (first, running)):
+            ref = ResourceRef.of(git)
+            made = [project(one, ref) for one in queued(Declaration(ref, git, Location("git")), known)]
+            assert project(live, ref) in made
         assert health(waiting).status.value == "Suspended"
         pending = health(workload(kueue, room, "second"))
         assert pending.status.value == "Progressing"

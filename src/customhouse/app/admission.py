@@ -210,7 +210,7 @@ class Admission:
 
     def _is(self, found: Recorded, after: Declaration, before: Declaration | None) -> bool:
         if id(found) not in self._forms:
-            self._forms[id(found)] = forms(found, self._governing)
+            self._forms[id(found)] = forms(found, self._governing, self._context.queues)
         seen = project(after.manifest, after.ref)
         return any(is_form(form, after, seen, before) for form in self._forms[id(found)])
 

@@ -28,6 +28,7 @@ from customhouse.core.change import Revision, SignatureState
 from customhouse.core.decision import Point
 from customhouse.core.errors import CannotDecideError, ConfigError, CustomhouseError, TamperError
 from customhouse.core.ports import DecisionLog
+from customhouse.core.queues import Queues, queues
 from customhouse.core.resource import Declaration, ResourceRef
 from customhouse.trust.attestation import FOLDER
 
@@ -71,10 +72,18 @@ class AdmissionContext:
     """The digests of which not everything that is there was read: what is missing might speak against them."""
 
     _folders: dict[str, dict[str, bytes]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _queues: list[Queues] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for path, data in self.evidence.items():
             self._folders.setdefault(path.rpartition("/")[0], {})[path] = data
+
+    @property
+    def queues(self) -> Queues:
+        """Kueue's queues among what is declared; read once."""
+        if not self._queues:
+            self._queues.append(queues((item.ref, item.manifest) for item in self.declared))
+        return self._queues[0]
 
     def filed(self, digest: str) -> Mapping[str, bytes]:
         """The files about one digest. Raises CannotDecideError when not all of them were read."""

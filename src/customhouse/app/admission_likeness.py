@@ -14,7 +14,9 @@ from typing import Any
 
 from customhouse.app.admission_context import AdmissionContext, Recorded, key_of
 from customhouse.app.admission_mutation import mutated
+from customhouse.app.admission_queued import queued
 from customhouse.app.governance import Governance
+from customhouse.core.queues import Queues
 from customhouse.core.resource import Declaration, Manifest, ResourceRef
 from customhouse.core.sight import TOUCHED
 from customhouse.policy.projection import is_typed, project
@@ -40,12 +42,12 @@ class Form:
     projection: Mapping[str, Any]
 
 
-def forms(recorded: Recorded, governing: Governance) -> tuple[Form, ...]:
-    """As it is declared, and as the mutating webhook makes it; none when the Facts are not of this content."""
-    return tuple(_forms(recorded, governing))
+def forms(recorded: Recorded, governing: Governance, queues: Queues | None = None) -> tuple[Form, ...]:
+    """As declared, as the mutating webhook and a queue make it; none when the Facts are not of this content."""
+    return tuple(_forms(recorded, governing, queues or Queues()))
 
 
-def _forms(recorded: Recorded, governing: Governance) -> Iterator[Form]:
+def _forms(recorded: Recorded, governing: Governance, queues: Queues) -> Iterator[Form]:
     import orjson
 
     declared = recorded.declaration
@@ -56,6 +58,8 @@ def _forms(recorded: Recorded, governing: Governance) -> Iterator[Form]:
     placed = mutated(declared, governing)
     if placed is not None:
         yield Form(replace(declared, manifest=placed), project(placed, declared.ref))
+    for made in queued(declared, queues):
+        yield Form(replace(declared, manifest=made), project(made, declared.ref))
 
 
 def is_form(form: Form, live: Declaration, seen: Mapping[str, Any], before: Declaration | None = None) -> bool:

@@ -250,7 +250,8 @@ class Auditor:
         if found is None:
             return None
         seen = facts.document["change"]["after"] if plain is live else project(plain.manifest, plain.ref)
-        if not any(is_form(form, plain, seen) for form in forms(found, self._context.governing)):
+        known = forms(found, self._context.governing, self._context.queues)
+        if not any(is_form(form, plain, seen) for form in known):
             return None
         document: dict[str, Any] = orjson.loads(found.facts)
         return document
