@@ -350,7 +350,7 @@ def _measure(plane: ControlPlane, root: Path, options: argparse.Namespace, floor
     up = Up(fleet, plane)
     up.start()
     up.until(lambda: up.status().get("deployed", "") != "")
-    print(f"{count} applications, {4 * count} objects; floor {floor:.2f} s", flush=True)
+    print(f"{count} applications, {4 * count} objects; floor {floor:.2f} s; {up.alone:.0f} MiB before them", flush=True)
     files = {fleet.name(index): fleet.text(index) for index in range(count)}
     with up.measured() as first:
         began = fleet.push(files)
