@@ -19,6 +19,7 @@ from customhouse.core.queues import GROUP, Queues, queues
 from customhouse.core.resource import Declaration, Manifest, ResourceRef
 from customhouse.core.sizes import Sizes, target_sizes
 
+_SCALERS = frozenset({("autoscaling", "HorizontalPodAutoscaler"), ("keda.sh", "ScaledObject")})
 _KEDA_MOST = 100
 """KEDA: `maxReplicaCount` defaults to 100, `minReplicaCount` to 0."""
 
@@ -104,20 +105,20 @@ def beside(declarations: Iterable[Declaration]) -> Beside:
 def target_range(manifest: Manifest, ref: ResourceRef) -> tuple[tuple[str, str], ReplicaRange] | None:
     """((kind, name) of the target, range) of a HorizontalPodAutoscaler or a ScaledObject; None for other kinds."""
     group = ref.api_version.partition("/")[0]
+    if (group, ref.kind) not in _SCALERS:  # of a fleet, which is asked object by object, most
+        return None
     spec = mapping(manifest, "spec", "")
     target = mapping(spec, "scaleTargetRef", "/spec")
     name = text(target, "name", "/spec/scaleTargetRef")
-    if ref.kind == "HorizontalPodAutoscaler" and group == "autoscaling":
+    if ref.kind == "HorizontalPodAutoscaler":
         kind = text(target, "kind", "/spec/scaleTargetRef")
         low = count(_or(spec.get("minReplicas"), 1), "minReplicas", "/spec/minReplicas")
         high = count(_or(spec.get("maxReplicas"), 1), "maxReplicas", "/spec/maxReplicas")
-    elif ref.kind == "ScaledObject" and group == "keda.sh":
+    else:
         kind = text(target, "kind", "/spec/scaleTargetRef") or "Deployment"
         least = _or(spec.get("idleReplicaCount"), _or(spec.get("minReplicaCount"), 0))
         low = count(least, "minReplicaCount", "/spec/minReplicaCount")
         high = count(_or(spec.get("maxReplicaCount"), _KEDA_MOST), "maxReplicaCount", "/spec/maxReplicaCount")
-    else:
-        return None
     return (kind, name), ReplicaRange(low, max(low, high), str(ref))
 
 
