@@ -99,9 +99,13 @@ def test_up_runs_the_extender_and_proposes_pools(world: ClusterWorld) -> None:
         (row,) = world.until(lambda: pools(world), PATIENCE_S)
         assert (row["state"], row["machines"]) == ("recommended", "1 × g6.xlarge")
         assert git(world.remote, "for-each-ref", "refs/heads/customhouse") == ""
+        by_hand = world.cli("schedule", "pools", "--propose", "--repo", str(world.remote), "-o", "json")
+        assert "up-gold-g6-xlarge-on-demand" in by_hand.stdout, by_hand.stderr
+        before_up = git(world.remote, "for-each-ref", "--format=%(objectname)", "refs/heads/customhouse")
         head = world.push({"customhouse.yaml": rules.replace("recommend", "propose")}, "Propose")
         world.until(lambda: [row for row in pools(world) if row["state"] == "proposed"], PATIENCE_S)
         branch = "customhouse/nodepool/up-gold-g6-xlarge-on-demand"
+        assert git(world.remote, "rev-parse", branch) == before_up, "what a person had written already"
         shown = git(world.remote, "show", f"{branch}:pools/up-gold-g6-xlarge-on-demand.yaml")
         assert "kind: NodePool" in shown
         text = world.cli("status").stdout

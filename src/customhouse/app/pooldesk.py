@@ -49,7 +49,10 @@ def propose_pools(
             )
         waited = timedelta(seconds=spec.after_seconds) if after is None else after
         generation = Generation(1, governing, NodePrices(governing, time.now()), deployed.revision)
-        with wiring.cluster(settings, kubeconfig) as cluster:
+        named = configuration.cluster if kubeconfig is None else None
+        with (
+            wiring.cluster(settings, kubeconfig) if named is None else wiring.target_cluster(settings, named) as cluster
+        ):
             waiting, used = looked(cluster, generation, time.now(), waited)
         declared = declarations_of(source, deployed.revision, deployed.paths, configuration.render)
         found = pools(waiting, generation) if waiting else ()

@@ -23,7 +23,7 @@ from customhouse.core.errors import CustomhouseError, StateError
 if TYPE_CHECKING:
     from customhouse.app.controlplane import ControlPlane
 
-_EVERY_S, _LEAST_S = 30.0, 2.0
+_EVERY_S, _LEAST_S = 30.0, 1.0
 """How often the cluster is asked: every half of the time that a pod has to have waited, within these bounds."""
 Look = tuple[tuple[Pool, ...], Mapping[str, int]]
 
