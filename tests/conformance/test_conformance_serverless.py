@@ -75,6 +75,10 @@ def test_what_is_missing_is_asked_for(tmp_path: Path, shared_data: Path) -> None
     trace = str(shared_data / "load" / "azure_llm_2023_code.csv.gz")
     done = CliRunner().invoke(root, ["cost", "serverless", str(tmp_path), "--requests", trace])
     assert "cold-start-seconds" in str(done.exception)
+    job = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j, namespace: jobs}\nspec: {template: {spec: {}}}\n"
+    (tmp_path / "service.yaml").write_text(job)
+    done = CliRunner().invoke(root, ["cost", "serverless", str(tmp_path), "--requests", trace])
+    assert "0 workloads could be meant" in str(done.exception), "a Job answers no requests"
     (tmp_path / "service.yaml").write_text(SERVICE.replace("NVIDIA-L4", "NVIDIA-NOSUCH"))
     words = ["cost", "serverless", str(tmp_path), "--requests", trace, "-o", "json"]
     document = json.loads(CliRunner().invoke(root, words, catch_exceptions=False).stdout)

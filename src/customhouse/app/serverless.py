@@ -88,13 +88,13 @@ def compare(settings: Settings, paths: Sequence[str], asked: Question) -> dict[s
         "cheapest": _cheapest(ways, cost),
         "cheapest_in_time": _cheapest([way for way in ways if way["in_time"]], cost),
         "break_even": _break_even(trace, pod, scaling, always),  # (6)
-        "notes": list(_notes(ways, trace, pod, cost)),
+        "notes": [*_parts(item), *_notes(ways, trace, pod, cost)],
     }
 
 
 def _chosen(declared: Sequence[Declaration], name: str | None) -> tuple[Declaration, Elastic, bool]:
     """The workload that is named, else the one that scales; how it does (as Knative would), and whether it says so."""
-    running = [item for item in declared if workload(item.manifest, item.ref) is not None]
+    running = [item for item in declared if _serves(item)]
     scaling: dict[ResourceRef, Elastic] = {}
     for item in declared:
         how = elastic(item.manifest, item.ref)
@@ -110,6 +110,12 @@ def _chosen(declared: Sequence[Declaration], name: str | None) -> tuple[Declarat
         raise UsageError(f"{len(chosen)} workloads could be meant: {said}", hint="name one: --workload KIND/NAME")
     found = scaling.get(chosen[0].ref)
     return chosen[0], found or _as_knative(chosen[0]), found is not None
+
+
+def _serves(item: Declaration) -> bool:
+    """Whether it runs pods that could answer requests: what ends by itself does not."""
+    work = workload(item.manifest, item.ref)
+    return work is not None and not work.batch
 
 
 def _as_knative(item: Declaration) -> Elastic:
@@ -251,6 +257,12 @@ def _median_day(trace: Trace) -> Trace:
         [trace.seconds[index] for index in chosen],
         min(float(DAY_S), trace.span),
     )
+
+
+def _parts(item: Declaration) -> Iterator[str]:
+    work = workload(item.manifest, item.ref)
+    if work is not None and len(work.sets) > 1:
+        yield f"of {len(work.sets)} sets of pods the dearest is scaled and priced; the others cost beside it"
 
 
 def _notes(ways: Sequence[dict[str, Any]], trace: Trace, pod: Pod, cost: WorkloadCost) -> Iterator[str]:
