@@ -149,10 +149,10 @@ class Cases:
         said = {
             Response.DRAIN: f"goes, {when}{late}",
             Response.HOLD: "may go",
-            Response.THEIRS: f"goes; {notice.sign.sender} evicts its pods",
+            Response.THEIRS: "is drained by others",
             Response.LOST: "is gone",
         }[notice.sign.response]
-        text = f"node {case.name} {said}: {notice.sign.name} of {notice.sign.sender}"
+        text = f"node {case.name} {said}: {notice.sign.name}, by {notice.sign.sender}"
         return Record(f"notice:{notice.key}:{to_rfc3339(case.first)}", now, text, _about(case))
 
     # 2

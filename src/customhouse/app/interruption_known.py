@@ -25,7 +25,7 @@ class Known:
     nodes: Mapping[str, str]
     pods: Mapping[str, Occupant] | None
     manifests: Mapping[str, Manifest] = field(default_factory=dict)
-    """Of the pods on nodes with a notice."""
+    """Of each pod what its price and its age are read from."""
     marked: Mapping[str, Manifest] = field(default_factory=dict)
     """Nodes that carry our annotation."""
 
@@ -125,6 +125,25 @@ class Watching:
             self._manifests.pop(pod.uid, None)
             return True
         self._pods[pod.uid] = pod
-        if pod.node in self._noticed:
-            self._manifests[pod.uid] = manifest
+        self._manifests[pod.uid] = _slim(manifest)
         return True
+
+
+def _slim(manifest: Manifest) -> Manifest:
+    """A Pod without what is not asked for later: a watch of all pods of a large cluster is kept in memory."""
+    metadata, spec, status = manifest["metadata"], manifest.get("spec") or {}, manifest.get("status") or {}
+    containers = {
+        key: [
+            {name: item[name] for name in ("name", "resources", "restartPolicy") if name in item} for item in spec[key]
+        ]
+        for key in ("containers", "initContainers")
+        if key in spec
+    }
+    kept = {key: spec[key] for key in ("nodeSelector", "resources", "overhead", "resourceClaims") if key in spec}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": metadata.get("name"), "namespace": metadata.get("namespace")},
+        "spec": {**kept, **containers},
+        "status": {"startTime": status.get("startTime")},
+    }

@@ -102,7 +102,9 @@ class Ownership:
 class NodeWatch:
     """The interruptions of one cluster, in a thread of their own between `start` and `stop`."""
 
-    def __init__(self, cluster: Cluster, clock: Clock, log: InterruptionLog, acts: Callable[[], bool]) -> None:
+    def __init__(
+        self, cluster: Cluster, clock: Clock, log: InterruptionLog, acts: Callable[[Governance], bool]
+    ) -> None:
         self.cluster = cluster
         self._clock, self._acts = clock, acts
         self._news, self._ended = threading.Event(), threading.Event()
@@ -165,7 +167,7 @@ class NodeWatch:
         if known is None or governing is None or declared is None:
             return
         self._ownership.declared = declared
-        rule = Rule(self._acts(), self._ownership.why_not, partial(_priced, governing))
+        rule = Rule(self._acts(governing), self._ownership.why_not, partial(_priced, governing))
         self._cases.round(known, rule, self._clock.now())
         self._watching.pods(self._cases.open)
 
@@ -225,12 +227,12 @@ class Interruptions:
         self._watches = {}
         self._enter()
 
-    def _acts(self, name: str) -> bool:
-        plane = self._plane
-        spec = plane.governing().configuration.clusters.get(name)
-        if spec is None or spec.mode != MANAGE or spec.interruptions != DRAIN or plane.keeping is None:
+    def _acts(self, name: str, governing: Governance) -> bool:
+        """Asked by the watch's thread: what is in force is told to it, and never read there."""
+        spec, keeping = governing.configuration.clusters.get(name), self._plane.keeping
+        if spec is None or spec.mode != MANAGE or spec.interruptions != DRAIN or keeping is None:
             return False
-        return plane.keeping.leads(name)
+        return keeping.leads(name)
 
     def _keys(self, members: Mapping[str, ClusterTarget]) -> Mapping[str, frozenset[Key]]:
         """What is declared for each cluster, and what a rollout has made of it."""

@@ -69,7 +69,8 @@ def _cluster(found: Mapping[str, Any]) -> None:
         write_text(f"{said}: {item['problem']}" if item["problem"] else said)
     for item in found.get("interruptions", ()):
         until = f" by {item['deadline']}" if item["deadline"] else ""
-        write_text(f"node {item['node']} goes{until} ({item['sign']}): {item['state']}")
+        goes = " goes" if item["response"] == "drain" else ""
+        write_text(f"node {item['node']}{goes}{until} ({item['sign']}): {item['state']}")
         for pod in item["pods"][:20]:
             write_text(f"  {pod['pod']}: {pod['state']}")
     for item in [one for one in found.get("applications", ()) if "status" in one and one["by"] != "customhouse"][:10]:

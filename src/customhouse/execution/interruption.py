@@ -31,7 +31,7 @@ class Response(StrEnum):
     HOLD = "hold"
     """It may go: no new pods, and those that run go on."""
     THEIRS = "theirs"
-    """It goes, and whoever wrote the sign evicts the pods themselves: only told."""
+    """Whoever wrote the sign evicts the pods themselves: only told."""
     LOST = "lost"
     """It is gone: nothing on it can be asked to end any more."""
 
@@ -72,7 +72,8 @@ TAINTS: Mapping[str, Sign] = {
         Sign("ToBeDeletedByClusterAutoscaler", "Cluster Autoscaler", Response.THEIRS),
         Sign("node.kubernetes.io/out-of-service", "a person, or the cloud provider", Response.LOST),
         Sign("node.cloudprovider.kubernetes.io/shutdown", "the cloud provider", Response.LOST),
-        Sign("node.kubernetes.io/unreachable", "Kubernetes' node controller", Response.LOST),
+        # It may come back; Kubernetes evicts its pods after five minutes, or what they tolerate.
+        Sign("node.kubernetes.io/unreachable", "Kubernetes' node controller", Response.THEIRS),
     )
 }
 CONDITIONS: Mapping[str, Sign] = {

@@ -9,8 +9,8 @@ longest_notice_s := 120
 # title: What runs on spot capacity puts up with being interrupted
 # description: >-
 #   A spot machine is taken away within seconds. What serves needs a second replica, a Job needs an attempt left or a
-#   podFailurePolicy that ignores DisruptionTarget, and a pod needs somebody who starts it again. Whoever can do without
-#   says so: annotation customhouse.dev/interruption, accepted, on the pods.
+#   podFailurePolicy that ignores DisruptionTarget. Whoever can do without says so: annotation
+#   customhouse.dev/interruption, accepted, on the pods.
 # custom:
 #   id: spot-interruption
 #   category: reliability
@@ -31,20 +31,30 @@ findings contains lib.error("reliability", "spot-interruption", pointer, message
 
 findings contains lib.error("reliability", "spot-interruption", pointer, message, fix) if {
 	some pod in interruptible
-	input.change.after.kind == "Pod"
-	not input.derived
-	message := "A Pod of its own on spot capacity: nobody starts it again when its machine is taken away."
-	fix := "Make it a Job or a Deployment, or say customhouse.dev/interruption: accepted on it."
-	pointer := pod.pointer
-}
-
-findings contains lib.error("reliability", "spot-interruption", pointer, message, fix) if {
-	some pod in interruptible
 	some job in jobs
 	job.backoff_limit < 1
 	not job.disruptions_ignored
 	message := "The Job has no attempt left (backoffLimit 0): it fails for good when its spot machine is taken away."
 	fix := "Set backoffLimit to at least 1, or a podFailurePolicy that ignores DisruptionTarget."
+	pointer := pod.pointer
+}
+
+# METADATA
+# title: A Pod on spot capacity has somebody who starts it again
+# description: >-
+#   A Pod without a controller is gone when its spot machine is. A warning, since the tier's own cost policy may have put it
+#   there.
+# custom:
+#   id: spot-pod
+#   category: reliability
+#   severity: warning
+#   fix: "Make it a Job or a Deployment, or say customhouse.dev/interruption: accepted on it."
+findings contains lib.warning("reliability", "spot-pod", pointer, message, fix) if {
+	some pod in interruptible
+	input.change.after.kind == "Pod"
+	not input.derived
+	message := "A Pod of its own on spot capacity: nobody starts it again when its machine is taken away."
+	fix := "Make it a Job or a Deployment, or say customhouse.dev/interruption: accepted on it."
 	pointer := pod.pointer
 }
 

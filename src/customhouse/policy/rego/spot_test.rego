@@ -48,12 +48,12 @@ test_spot_interruption_is_silent_for_a_daemonset if {
 	count(spot.findings) == 0 with input as on_spot("DaemonSet", false, {}, {})
 }
 
-test_spot_interruption_fires_for_a_pod_of_its_own if {
+test_spot_pod_fires_for_a_pod_of_its_own if {
 	found := spot.findings with input as on_spot("Pod", false, {"replicas_min": 1}, {})
-	fixtures.rules(found) == {"spot-interruption"}
+	fixtures.rules(found) == {"spot-pod"}
 }
 
-test_spot_interruption_is_silent_for_a_pod_that_a_controller_made if {
+test_spot_pod_is_silent_for_a_pod_that_a_controller_made if {
 	facts := object.union(on_spot("Pod", false, {}, {}), {"derived": true})
 	count(spot.findings) == 0 with input as facts
 }
