@@ -62,8 +62,8 @@ def test_what_cannot_be_read_may_sleep_and_says_why() -> None:
     found = _seen("serving.knative.dev/v1", "Configuration", {"template": template})
     assert found["asleep"]
     assert "window is 'many'" in found["problem"]
-    typo = _kserve({"predictor": {**MODEL, "minReplicas": 0}}, {f"{K}windw": "60s"})
-    assert "windw is not understood" in typo["problem"]
+    typo = _kserve({"predictor": {**MODEL, "minReplicas": 0}}, {f"{K}colour": "60s"})
+    assert "colour is not understood" in typo["problem"]
 
 
 def test_the_tier_that_a_scalers_target_asks_for_is_told() -> None:
