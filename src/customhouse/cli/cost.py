@@ -41,6 +41,11 @@ def estimate(paths: tuple[str, ...], output: str, settings: Settings) -> None:
     write_text(
         f"after: {report.after.rounded()} {report.currency} a month, {report.low.rounded()} to {report.high.rounded()}"
     )
+    for work in report.workloads:
+        if work.room:
+            write_text(
+                f"room, not in the total: {work.resource} for up to {work.high.rounded()} {report.currency} a month"
+            )
     write_text(f"price book {report.book.digest} of {report.book.as_of}")
     for item in report.unpriced:
         write_text(f"unpriced, not free: {item}")

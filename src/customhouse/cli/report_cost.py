@@ -44,6 +44,8 @@ def cost_rows(report: CostReport) -> Iterator[CostRow]:
 
 def _notes(work: WorkloadCost) -> Iterator[str]:
     """What the figures rest on besides prices: runs, deadlines, autoscalers, spot; unit prices; what is left out."""
+    if work.room:
+        yield "room for what is priced by itself; not in the totals"
     told = [str(row["source"]).split("; ") for row in work.breakdown]
     # What every row says is about the workload, the rest is about one rate.
     shared = [part for part in told[0] if all(part in others for others in told[1:])] if told else []

@@ -147,6 +147,7 @@ class CostReport:
                     "monthly": str(work.monthly),
                     "low": str(work.low),
                     "high": str(work.high),
+                    "room": work.room,
                     "breakdown": [dict(row) for row in work.breakdown],
                     "unpriced": list(work.unpriced),
                     "uncounted": list(work.uncounted),

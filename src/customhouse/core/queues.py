@@ -207,7 +207,7 @@ class Queues:
                 short = [*self._short(queue, share, wanted, one.name)]
                 if not short:
                     found.append(share.flavor)
-                elif not near or (_surely(near) and not _surely(short)):
+                elif not near or _nearer(short, near):
                     near = short
             if found:
                 fitting.append(found)
@@ -225,8 +225,10 @@ class Queues:
                 yield Lack(pods, share.flavor, name, value, most, sure)
 
 
-def _surely(lacks: list[Lack]) -> bool:
-    return any(item.sure for item in lacks)
+def _nearer(short: list[Lack], near: list[Lack]) -> bool:
+    """Whether a flavor comes closer: one that may do first, then the one that has more of what is lacking."""
+    surely, sure = (any(item.sure for item in lacks) for lacks in (short, near))
+    return surely < sure or (surely == sure and (short[0].most or 0) > (near[0].most or 0))
 
 
 def queue_of(manifest: Manifest, ref: ResourceRef) -> str:

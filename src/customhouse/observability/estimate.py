@@ -325,7 +325,10 @@ def report(
 def summary(
     costs: Sequence[ChangeCost], book: PriceBook, settings: PriceSettings, budgets: Sequence[BudgetState] = ()
 ) -> CostReport:
-    """The report of costs that are already known. Totals are the exact sums of its workloads."""
+    """The report of costs that are already known. Totals are the exact sums of its workloads.
+
+    What only makes room (node pools, quotas) is no part of the upper end: what runs there is, by itself.
+    """
     after = [cost.after for cost in costs if cost.after is not None]
     unpriced = [f"{cost.resource}: {item}" for cost in after for item in (*cost.unpriced, *cost.uncounted)]
     unpriced += [f"{cost.ref} (before): {item}" for cost in costs if cost.before for item in cost.before.unpriced]
@@ -335,7 +338,7 @@ def summary(
         before=total((cost.before.monthly for cost in costs if cost.before), settings.currency),
         after=total((cost.monthly for cost in after), settings.currency),
         low=total((cost.low for cost in after), settings.currency),
-        high=total((cost.high for cost in after), settings.currency),
+        high=total((cost.monthly if cost.room else cost.high for cost in after), settings.currency),
         workloads=tuple(after),
         budgets=tuple(budgets),
         unpriced=tuple(unpriced),

@@ -44,6 +44,11 @@ def test_what_is_asked_at_once_is_held_against_the_most_that_there_can_be() -> N
     ]
 
 
+def test_of_several_flavors_that_are_too_small_the_largest_is_told() -> None:
+    found = known(flavor("l4", L4), flavor("h100", H100), local(), queue("gpus", ("l4", of("4")), ("h100", of("8"))))
+    assert [(lack.flavor, lack.most) for lack in landing(found, job(1, 9)).lacks] == [("h100", 8)]
+
+
 def test_what_may_be_borrowed_counts_and_lending_bounds_it() -> None:
     spare = queue("spare", ("h100", of("6", lendingLimit="4")), cohort="all")
     limited = queue("gpus", ("h100", of("8", borrowingLimit="2")), cohort="all")

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from test_observability_kinds import AWS, cost, deployment, thing
+from test_observability_kinds import AWS, cost, declared, deployment, thing
 
 from customhouse._kit.money import Money
+from customhouse.core.beside import beside
+from customhouse.core.change import Actor, ActorKind, Change, Operation
+from customhouse.observability.estimate import report
 from customhouse.observability.prices import PriceBook
 from queue_shop import H100, L4, flavor, job, local, of, queue, quota
 
@@ -174,3 +177,17 @@ def test_the_class_of_a_claim_may_name_the_card(book: PriceBook) -> None:
     assert cost(claiming(), book, around=(template,)).unpriced == ("1 × team: no price in aws us-east-1",)
     found = cost(claiming(), book, around=(template, kind))
     assert found.monthly == cost(counted("nvidia.com/gpu", 1, "NVIDIA-L4"), book).monthly
+
+
+def test_room_is_no_part_of_the_total(book: PriceBook) -> None:
+    shop = [flavor("l4", L4), queue("gpus", ("l4", of("4"))), local(), job(1, 1)]
+    made = [declared(item) for item in shop]
+    actor = Actor(ActorKind.PERSON, "Ada")
+    found = report(
+        [Change(Operation.CREATE, item.ref, None, item, None, actor) for item in made], book, AWS, around=beside(made)
+    )
+    rooms = [work for work in found.workloads if work.room]
+    assert sorted(work.resource.kind for work in rooms) == ["ClusterQueue", "LocalQueue"]
+    assert all(work.high > found.high for work in rooms)
+    assert found.high == next(work.high for work in found.workloads if not work.room)
+    assert [row["room"] for row in found.to_json()["workloads"]].count(True) == 2
