@@ -164,7 +164,7 @@ def _cut(row: _Row, model: str) -> Cut | None:
     parts: list[str] = []
     for piece in text.split("|"):
         number, star, profile = piece.strip().rpartition("*")
-        if star and not (number.isascii() and number.isdigit() and 0 < int(number[:3]) <= _MOST_PARTS):
+        if star and not (number.isascii() and number.isdigit() and len(number) < 3 and 0 < int(number) <= _MOST_PARTS):
             raise row.wrong(f"mig has {piece[:40]!r}", f"write how many of each, 1 to {_MOST_PARTS}: 7*1g.10gb")
         if profile_of(_plain(row, profile), card) is None:
             raise row.wrong(

@@ -155,6 +155,7 @@ def test_parts_of_gpus_are_read_placed_and_written(lists: Path, capsys: pytest.C
         ),
         ("nodes.csv", MIG_NODES + "a,1,1,0,,dynamic\n", "nodes.csv:2", "mig is 'dynamic', and no GPU is not known"),
         ("nodes.csv", MIG_NODES + "a,1,1,1,H100,8*1g.10gb\n", "nodes.csv:2", "mig has '8*1g.10gb'"),
+        ("nodes.csv", MIG_NODES + f"a,1,1,1,H100,007{'9' * 15}*1g.10gb\n", "nodes.csv:2", "mig has '007999"),
         ("nodes.csv", MIG_NODES + "a,1,1,1,H100,²*1g.10gb\n", "nodes.csv:2", "mig has '²*1g.10gb'"),
         ("nodes.csv", MIG_NODES + "a,1,1,1,H100,1g.6gb\n", "nodes.csv:2", "H100 has no MIG profile '1g.6gb'"),
         ("nodes.csv", MIG_NODES + "a,1,1,1,H100,2*4g.40gb\n", "nodes.csv:2", "no H100 can be cut into 2*4g.40gb"),

@@ -96,12 +96,14 @@ class Slices:
         self.taken = np.zeros((len(nodes), wide), np.int64)
         self._usual: Mapping[str, float] | None = None
         self._tables: dict[tuple[int, str], _Table] = {}
+        self._usable: dict[Cut, list[float]] = {}
 
     def learn(self, pods: Iterable[Pod]) -> None:
         """Know what usually comes. Without it a part goes to the lowest start that is free, as the driver has it."""
         counted = Counter(pod.shape.mig for pod in pods if pod.shape.mig)
         self._usual = {name: number / counted.total() for name, number in sorted(counted.items())}
         self._tables.clear()
+        self._usable.clear()
 
     def allowed(self, shape: Shape) -> Array:
         """The nodes whose GPUs can be what the pod asks for: a profile, or whole GPUs and thousandths of them."""
@@ -157,7 +159,9 @@ class Slices:
 
     def _made(self, cut: Cut, profile: str) -> _Table:
         masks = places(cut, profile)
-        usable = _usable(cut, self._usual or {})
+        if cut not in self._usable:
+            self._usable[cut] = _usable(cut, self._usual or {})
+        usable = self._usable[cut]
         chosen = np.zeros(_STATES, np.int64)
         change = np.zeros(_STATES)
         for state in range(_STATES):
