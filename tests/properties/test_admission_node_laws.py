@@ -116,7 +116,7 @@ def test_no_pod_fits_a_node_that_its_tier_forbids(
     if fits(made, labels):
         assert forbidden(facts_of(node), ("nvidia.com/gpu",) if gpus else (), placing) == ""
         assert fits(spec, labels), "what the pod says itself stays"
-    if rules.spot == "required":
+    if rules.spot == "required" and (terms is None or any(term["matchExpressions"] for term in terms)):
         assert is_spot(made), "every alternative is spot, and so the rules see it"
 
 

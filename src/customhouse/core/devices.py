@@ -248,7 +248,8 @@ def is_spot(pod: Mapping[str, Any]) -> bool:
         value.lower() == wanted.lower() for key, wanted in SPOT_LABELS.items() for value in node_values(pod, (key,))
     ):
         return True
-    terms = _required_terms(pod)
+    # A term that says nothing matches no node.
+    terms = [term for term in _required_terms(pod) if not isinstance(term, Mapping) or any(term.values())]
     return len(terms) > 0 and all(_is_spot_term(term) for term in terms)
 
 
