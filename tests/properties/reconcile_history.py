@@ -85,6 +85,7 @@ class History:
                 self.loaded = True
             self.cluster.deliver()
             made = self.controller.step()
+            self._waits_for_what_is_not_applied()
         except TargetError as error:
             self.said.append(f"could not: {error}")
             self.begin_again() if not self.loaded else None
@@ -340,6 +341,16 @@ class History:
         else:
             raise WrongError(f"it does not come to an end: {self.controller.problems}, {self.controller.blocked}")
         self._all_as_declared()
+
+    def _waits_for_what_is_not_applied(self) -> None:
+        for _ in range(2):  # what is kept from one question to the next is what looking at all of it would tell
+            said = {key_of(ref) for ref in self.controller.waiting()}
+            entries = self.controller.inventory.entries
+            for key in self.declared:
+                digest = self.controller.declared_digest(key)
+                late = digest is not None and (key not in entries or entries[key].digest != digest)
+                if late != (key in said):
+                    raise WrongError(f"{key} {'is' if late else 'is not'} waiting, and it is said otherwise")
 
     def _all_as_declared(self) -> None:
         for key, item in self.declared.items():

@@ -69,6 +69,7 @@ class Convergence:
         self._scaled: frozenset[Key] = frozenset()
         self._dirty: set[Key] = set()
         self._later: list[tuple[float, Key]] = []
+        self._all_applied = -1  # the version of the inventory in which every declared object was applied
         self._unfit: dict[Key, str] = {}
         self._told_of: dict[Key, ObjectDrift] = {}
         """What was added to an object, as it was told last."""
@@ -93,7 +94,7 @@ class Convergence:
         refs = [*(entry.ref for entry in held), *(item.ref for item in declarations)]
         placed = self._sight.follow([*self._checked, *refs])[len(self._checked) :]
         found: dict[Key, Wanted] = {}
-        self._unfit, self._held_back = {}, {}
+        self._unfit, self._held_back, self._all_applied = {}, {}, -1
         for item, ref in zip(declarations, placed[len(held) :], strict=True):
             key = key_of(ref)
             if key in found and found[key].digest != item.digest:
@@ -491,9 +492,9 @@ class Convergence:
 
     def waiting(self) -> dict[ResourceRef, str]:
         """Declared objects that are not applied yet, and what for."""
-        found: dict[ResourceRef, str] = {}
-        for key, item in self._wanted.items():
-            entry = self.inventory.entries.get(key)
-            if (entry is None or entry.digest != item.digest) and not item.dormant:
-                found[item.ref] = item.hold or item.problem or item.awaits or "its turn has not come"
-        return found
+        if self._all_applied == self.inventory.version:
+            return {}
+        known = ((item, self.inventory.entries.get(key)) for key, item in self._wanted.items())
+        left = [item for item, had in known if (had is None or had.digest != item.digest) and not item.dormant]
+        self._all_applied = -1 if left else self.inventory.version
+        return {item.ref: item.hold or item.problem or item.awaits or "its turn has not come" for item in left}

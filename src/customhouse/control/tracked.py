@@ -88,6 +88,8 @@ class Inventories:
         self._chunks: dict[int, set[Key]] = defaultdict(set)
         self._chunk_of: dict[Key, int] = {}
         self._entries: dict[Key, Tracked] = {}
+        self.version = 0
+        """Grows whenever an entry becomes another one."""
         self._written: dict[int, str] = {}
         """What the cluster holds of each chunk, as text."""
         self._changed: set[int] = set()
@@ -136,6 +138,7 @@ class Inventories:
         for entry in entries:
             key = key_of(entry.ref)
             known = self._entries.get(key)
+            self.version += 1
             if known is None:
                 self._entries[key] = entry
                 self._chunk_of[key] = chunk
@@ -252,6 +255,7 @@ class Inventories:
         if self._entries.get(key) == entry:
             return
         self._entries[key] = entry
+        self.version += 1
         if key not in self._chunk_of:
             last = max(self._chunks, default=0)
             chunk = last if len(self._chunks[last]) < _CHUNK else last + 1
@@ -262,6 +266,7 @@ class Inventories:
     def drop(self, key: Key) -> None:
         """Forget one."""
         if self._entries.pop(key, None) is not None:
+            self.version += 1
             chunk = self._chunk_of.pop(key)
             self._chunks[chunk].discard(key)
             self._changed.add(chunk)
