@@ -128,7 +128,11 @@ def test_what_argo_cd_says_of_its_application_is_in_the_ledger_and_its_objects_a
     world.until(lambda: world.overview().get("deployed") == commit, 120)
     says("OutOfSync", "Healthy", commit)
     world.until(lambda: len(world.entries("reconciled")) == 3, 120)
-    (shown,) = world.status()["cluster"]["applications"]
-    assert (shown["by"], shown["status"]["sync"]) == ("argocd", "OutOfSync")
+
+    def shown() -> list[tuple[str, str]]:  # the page is drawn after the ledger is written
+        rows = world.status()["cluster"]["applications"]
+        return [(row["by"], row["status"]["sync"]) for row in rows]
+
+    world.until(lambda: shown() == [("argocd", "OutOfSync")], 120)
     assert world.text("model") == "v1"
     assert world.end() == 0
