@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -112,6 +113,10 @@ def test_up_runs_the_extender_and_proposes_pools(world: ClusterWorld) -> None:
         assert "node pool up-gold-g6-xlarge-on-demand (1 × g6.xlarge) for 1 pod" in text
         assert f"proposed on {branch}" in text
         assert "extender: " in text
+        checks = {row["name"]: row for row in json.loads(world.cli("doctor", "-o", "json").stdout)["checks"]}
+        assert "cluster: known" in checks["scheduler's extender"]["detail"]
+        names = ("scheduler's extender", "certificate of the extender", "certificate of the scheduler")
+        assert {checks[name]["state"] for name in names if name in checks} == {"ok"}
         # 3. The need goes, and the branch with it.
         world.plane.call("DELETE", f"{pod}?gracePeriodSeconds=0")
         world.until(lambda: world.entries("proposal")[-1].body["text"].startswith(f"{branch} is withdrawn"), PATIENCE_S)

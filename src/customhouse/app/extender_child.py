@@ -24,6 +24,8 @@ _PROGRAM = (sys.executable, "-P", "-c", "import sys; from customhouse.cli import
 _LOOK_S = 2.0
 _SILENT_S = 60.0
 """Its status is written every few seconds; one that is older than this tells of a process that hangs."""
+_SETTLES_S = 15.0
+"""So long after it was begun nobody is told that it does not know the cluster yet."""
 _PAUSE_S, _PAUSE_MOST_S = 1.0, 30.0
 _LOG = "log"
 
@@ -134,8 +136,9 @@ class ExtenderWatch:
             self.problem = f"the scheduler's extender has said nothing for {age:.0f} seconds"
             return
         self._pause = _PAUSE_S
+        settling = now - self._begun < _SETTLES_S
         told = [
-            found.get("problem") and f"it answers nothing: {found['problem']}",
+            found.get("problem") and not settling and f"it answers nothing: {found['problem']}",
             found.get("rules") and f"newer rules are not in use: {found['rules']}",
             found.get("prices") and f"nodes are scored without prices: {found['prices']}",
         ]
