@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from customhouse.control.flux import cluster_of, release_of
+from customhouse.control.flux_ignoring import whole
 from customhouse.control.flux_substitute import NAME
 from customhouse.control.folders import files_below
 from customhouse.control.outside import Both, Mount, Outside
@@ -53,12 +54,12 @@ def kustomization_roots(
         else:
             sight.elsewhere[item.locate("/spec/path"), named] = None
         return  # of another repository
+    if mount is None:
+        whole(item, source_object(item, mapping(source), everything), path, files, chart=False)
     overrides: dict[str, Any] = {
         name: spec[name] for name in ("namePrefix", "nameSuffix", "patches", "images") if spec.get(name)
     }
-    for older in ("patchesStrategicMerge", "patchesJson6902"):
-        if spec.get(older):
-            raise refused(item, f"/spec/{older}", f"{older} is not followed here", "write it as `patches`")
+    _nothing_older(item, spec)
     namespace = text(spec.get("targetNamespace"))
     if namespace:
         overrides["namespace"] = namespace
@@ -88,6 +89,12 @@ def kustomization_roots(
     plain = tuple(joined(path, name) for name in resources if joined(path, name) in files)
     if plain:
         yield Owned(item, "plain", path, files=plain, cluster=cluster)
+
+
+def _nothing_older(item: Declaration, spec: Mapping[str, Any]) -> None:
+    for older in ("patchesStrategicMerge", "patchesJson6902"):
+        if spec.get(older):
+            raise refused(item, f"/spec/{older}", f"{older} is not followed here", "write it as `patches`")
 
 
 def _artifact(
@@ -216,6 +223,7 @@ def release_roots(
         if path is None or joined(path, CHART) not in files:
             sight.elsewhere[item.locate("/spec/chart/spec/chart"), f"the chart {inner.get('chart')}"] = None
             return  # of another repository
+        whole(item, source_object(item, source, everything), path, files, chart=True)
     if spec.get("postRenderers"):
         raise refused(
             item, "/spec/postRenderers", "post-renderers are not followed here", "put the patch into the chart"
