@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from customhouse.core.fields import at, look
+from customhouse.core.fields import at, items, look, mapping
 from customhouse.core.podsets import pod_sets
 from customhouse.core.queues import Place, Queues, queue_of
 from customhouse.core.resource import Declaration, Manifest
@@ -50,13 +50,13 @@ def _made(
     if holder == "/spec":
         spec["suspend"] = waits
     else:
-        spec["runPolicy"] = {**(spec.get("runPolicy") or {}), "suspend": waits}
+        spec["runPolicy"] = {**mapping(spec, "runPolicy", "/spec"), "suspend": waits}
     if place is not None and queues is not None:
         pod: Any = at(made, pointer)
-        pod["nodeSelector"] = {**(pod.get("nodeSelector") or {}), **place.labels}
+        pod["nodeSelector"] = {**mapping(pod, "nodeSelector", pointer), **place.labels}
         given = [
             dict(item) for name in place.flavors if name in queues.flavors for item in queues.flavors[name].tolerations
         ]
         if given:
-            pod["tolerations"] = [*(pod.get("tolerations") or ()), *given]
+            pod["tolerations"] = [*items(pod, "tolerations", pointer), *given]
     return made

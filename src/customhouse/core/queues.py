@@ -125,6 +125,9 @@ class Queues:
     flavors: Mapping[str, Flavor] = field(default_factory=dict)
     cohorts: Mapping[str, ClusterQueue] = field(default_factory=dict)
     """Name of a Cohort → what it has of its own; `cohort` is its parent."""
+    _pools: dict[tuple[str, str, str], int] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What was added up already: every queue of a cohort asks for it."""
+    _roots: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def any(self) -> bool:
@@ -138,16 +141,29 @@ class Queues:
             return quota.nominal, True
         if quota.borrowing is not None:
             return quota.nominal + quota.borrowing, True
-        others = (item for item in self._tree(queue.cohort) if item.name != queue.name)
-        return quota.nominal + sum(_lent(item, share.flavor, resource) for item in others), False
+        key = (self._root(queue.cohort), share.flavor, resource)
+        known = self.cluster.get(queue.name)
+        own = 0
+        if known is not None and known.cohort and self._root(known.cohort) == key[0]:
+            own = next((lent for place, lent in _lent(known) if place == key[1:]), 0)
+        return quota.nominal + self._pooled().get(key, 0) - own, False
 
-    def _tree(self, cohort: str) -> Iterator[ClusterQueue]:
-        """Every queue of the tree that a cohort is in, and what its cohorts have of their own."""
-        root = self._root(cohort)
-        yield from (item for item in self.cluster.values() if item.cohort and self._root(item.cohort) == root)
-        yield from (item for name, item in self.cohorts.items() if self._root(name) == root)
+    def _pooled(self) -> Mapping[tuple[str, str, str], int]:
+        """(root of a tree of cohorts, flavor, resource) → what all queues and cohorts of the tree can lend."""
+        if not self._pools:
+            queues = [(item.cohort, item) for item in self.cluster.values() if item.cohort]
+            for cohort, item in (*queues, *self.cohorts.items()):
+                root = self._root(cohort)
+                for place, lent in _lent(item):
+                    self._pools[root, *place] = self._pools.get((root, *place), 0) + lent
+        return self._pools
 
     def _root(self, cohort: str) -> str:
+        if cohort not in self._roots:
+            self._roots[cohort] = self._above(cohort)
+        return self._roots[cohort]
+
+    def _above(self, cohort: str) -> str:
         seen = {cohort}
         while (above := self.cohorts.get(cohort)) is not None and above.cohort and above.cohort not in seen:
             cohort = above.cohort
@@ -337,14 +353,13 @@ def _quotas(share: Mapping[str, Any], place: str) -> Iterator[tuple[str, Quota]]
         yield name, Quota(read("nominalQuota") or 0, read("borrowingLimit"), read("lendingLimit"))
 
 
-def _lent(queue: ClusterQueue, flavor: str, resource: str) -> int:
-    """What a queue can give to the others of its cohort."""
+def _lent(queue: ClusterQueue) -> Iterator[tuple[tuple[str, str], int]]:
+    """((flavor, resource), what a queue can give of it to the others of its cohort)."""
     for group in queue.groups:
         for share in group.shares:
-            if share.flavor == flavor and resource in share.quotas:
-                quota = share.quotas[resource]
-                return quota.nominal if quota.lending is None else min(quota.nominal, quota.lending)
-    return 0
+            for resource, quota in share.quotas.items():
+                lent = quota.nominal if quota.lending is None else min(quota.nominal, quota.lending)
+                yield (share.flavor, resource), lent
 
 
 def _together(manifest: Manifest, ref: ResourceRef, one: PodSet) -> int:
