@@ -18,8 +18,8 @@ from customhouse.app.configuration import FILE as CONFIGURATION
 from customhouse.app.configuration import Configuration
 from customhouse.app.demo.person import Person
 from customhouse.app.demo.traffic import Sample
-from customhouse.app.identity import PRINCIPAL
-from customhouse.app.initialise import COMMIT_KEY, EVIDENCE_KEY, Founding, founding_files, signing_key
+from customhouse.app.identity import COMMIT_KEY, PRINCIPAL
+from customhouse.app.initialise import EVIDENCE_KEY, Founding, founding_files, signing_key
 from customhouse.app.inspection import read_tree
 from customhouse.app.settings import Settings
 from customhouse.core.errors import SourceError, UsageError
