@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from execution_world import eventually
+from up_world import RULES, UpWorld
 
 from customhouse._kit.clock import SystemClock, to_rfc3339
 from customhouse._kit.digest import tree
@@ -165,3 +166,39 @@ def test_state_that_would_go_with_the_machine_is_refused(grounds: tuple[Ground, 
     assert not done.ok
     assert "nothing that is saved at /checkpoints outlives the run" in done.message
     assert "mount a persistentVolumeClaim" in done.message
+
+
+def test_up_enters_the_interruption_in_the_ledger_and_status_tells_of_no_failure(
+    tmp_path: Path, repository_root: Path
+) -> None:
+    more = f"    models: artifacts\n    train-state: kept\n  images:\n    {IMAGE}: image\n"
+    rules = RULES.replace("    models: artifacts\n", more)
+    rules = rules.replace("policy:\n", f"policy:\n  trustedRegistries: [{IMAGE.partition('/')[0]}]\n")
+    example = repository_root / "examples" / "spot-training"
+    world = UpWorld(tmp_path, rules, {"image/train.py": (example / "image" / "train.py").read_text()})
+    kept = tmp_path / "kept"
+    manifest = yaml.safe_load((example / "job.yaml").read_text())
+    for labels in (manifest["metadata"]["labels"], manifest["spec"]["template"]["metadata"]["labels"]):
+        del labels["customhouse.dev/tier"]  # its evidence is of no matter here
+    container = manifest["spec"]["template"]["spec"]["containers"][0]
+    container["image"] = f"{IMAGE}@{tree(world.clone / 'image').digest}"
+    container["command"] = ["python", "train.py", "--steps", str(STEPS), "--out", "/checkpoints/model.bin"]
+    container["command"] += ["--wait-at", str(HALF)]
+    try:
+        world.push({"job.yaml": yaml.safe_dump(manifest)}, "train")
+        world.start()
+        world.until((kept / "state.json").exists, 120)
+        assert world.cli("schedule", "interrupt", "--seconds", "3600", "--reason", "spot-itn").returncode == 0
+        world.until(lambda: world.entries("interruption"), 120)
+        assert not (kept / "model.bin").exists()
+        assert world.cli("schedule", "interrupt", "--withdraw").returncode == 0
+        world.until(lambda: len(world.entries("interruption")) == 2, 120)
+        world.until((kept / "model.bin").exists, 120)
+        texts = [entry.body["text"] for entry in world.entries("interruption")]
+        assert texts[0] == "Job training/train ended before it was done: spot-itn"
+        assert texts[1].startswith("Job training/train runs again")
+        world.until(lambda: world.entries("training-run"), 120)
+        world.until(lambda: world.overview()["problem"] == "", 120)
+        assert world.end() == 0
+    finally:
+        world.close()
