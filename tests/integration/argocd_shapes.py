@@ -55,6 +55,15 @@ function(colour) [
   for n in ['a', 'b']
 ]
 """
+_ALTERED = {
+    "kustomize": {
+        "namePrefix": "a-",
+        "nameSuffix": None,
+        "commonAnnotations": {"b": "c"},
+        "images": ["registry.example/web:7"],
+    },
+    "repoURL": "https://elsewhere.example/",
+}
 FILES: dict[str, str] = {
     "plain/one.yaml": yaml.safe_dump(_config("plain-one")) + "---\n" + yaml.safe_dump(_web("plain-web")),
     "plain/more/two.json": json.dumps(_config("plain-two")),
@@ -69,6 +78,9 @@ FILES: dict[str, str] = {
     "chart/values-eu.yaml": "file: of Europe\n",
     "chart/templates/all.yaml": _CHART,
     "values/shared.yaml": "file: shared\n",
+    "altered/kustomization.yaml": yaml.safe_dump({"resources": ["../base"]}),
+    "altered/.argocd-source.yaml": yaml.safe_dump(_ALTERED),
+    "altered/.argocd-source-other.yaml": "kustomize: {namePrefix: not-this-}\n",
 }
 _HELM = {
     "releaseName": "shop",
@@ -105,6 +117,7 @@ def applications(url: str, argocd: str, namespace: str) -> list[dict[str, Any]]:
         "jsonnet": {"source": source("jsonnet", directory={"jsonnet": jsonnet})},
         "overlay": {"source": source("overlay", kustomize=kustomize)},
         "chart": {"source": source("chart", helm=_HELM)},
+        "altered": {"source": source("altered", kustomize={"nameSuffix": "-gone", "namePrefix": "gone-"})},
         "several": {
             "sources": [
                 source("chart", helm=shared),

@@ -165,7 +165,7 @@ def test_what_is_judged_is_field_by_field_what_argo_cd_applies(
         for item in render_tree(files, ProgramRenderer())
         if item.owner is not None
     }
-    assert len(ours) == 11
+    assert len(ours) == 13
     for item in made:
         world.plane.apply(f"{ARGO}/namespaces/{world.namespace}/applications/{item['metadata']['name']}", item)
     world.until(lambda: len(applied(world, namespace)) >= len(ours), 240)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from customhouse.control.argocd import cluster_of, sources_of
+from customhouse.control.argocd_overrides import overridden
 from customhouse.control.folders import files_below
 from customhouse.control.outside import FETCHED, Mount, Outside
 from customhouse.control.outside_names import of_argo
@@ -87,8 +88,7 @@ def _placed(
     namespace, cluster = text(mapping(spec.get("destination")).get("namespace")), cluster_of(spec)
     references = {text(source.get("ref")): source for _, source in given if source.get("ref")}
     for pointer, source in given:
-        if source.get("plugin") is not None:
-            raise refused(item, f"{pointer}/plugin", "a plugin renders this, and no plugin is run here")
+        _no_plugin(item, pointer, source)
         asked, path = of_argo(source), of_tree(source.get("path"))
         if asked is not None:
             at = f"{pointer}/chart" if source.get("chart") else f"{pointer}/repoURL"
@@ -101,9 +101,18 @@ def _placed(
                 sight.values |= {name for name in said if name is not None and name in files}
                 continue
             place = found.folder if source.get("chart") or path is None else joined(found.folder, path or ".")
-            yield _Source(item, pointer, source, place, namespace, cluster, found.files, found, files), references
+            how = overridden(item, source, place, found.files)
+            _no_plugin(item, pointer, how)
+            yield _Source(item, pointer, how, place, namespace, cluster, found.files, found, files), references
         elif path is not None:
-            yield _Source(item, pointer, source, path, namespace, cluster, files), references
+            how = overridden(item, source, path, files)
+            _no_plugin(item, pointer, how)
+            yield _Source(item, pointer, how, path, namespace, cluster, files), references
+
+
+def _no_plugin(item: Declaration, pointer: str, source: Mapping[str, Any]) -> None:
+    if source.get("plugin") is not None:
+        raise refused(item, f"{pointer}/plugin", "a plugin renders this, and no plugin is run here")
 
 
 def _directory(source: _Source) -> Iterator[Owned]:
