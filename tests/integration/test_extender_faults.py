@@ -190,3 +190,4 @@ def test_scheduling_goes_on_beside_extenders_that_are_old_blind_expired_or_stran
     world.pod(room, "serve", "critical-inference", GPU)
     where = world.plane.until(lambda: (found := world.where(room)).get("serve") and found, 300)
     assert where["serve"] == names["spot"], "it is on-demand by now, and honest"
+    world.plane.call("DELETE", f"/api/v1/namespaces/{room}/pods?gracePeriodSeconds=0")  # one would wait for ever
