@@ -48,8 +48,8 @@ from customhouse.core.decision import Decision, Point, Verdict
 from customhouse.core.errors import CannotDecideError, CustomhouseError, PolicyError, PriceError
 from customhouse.core.evidence import ArtifactRef, Evidence
 from customhouse.core.facts import Facts
-from customhouse.core.podsets import remembering
 from customhouse.core.ports import PolicyEngine
+from customhouse.core.remembering import remembering
 from customhouse.core.resource import Declaration, Location, ResourceRef
 from customhouse.core.workload import workload
 from customhouse.observability.estimate import ChangeCost, change_costs

@@ -44,8 +44,9 @@ from customhouse.core.decision import Decision, Point, Verdict, overall
 from customhouse.core.errors import CannotDecideError, DeclarationError
 from customhouse.core.facts import Facts
 from customhouse.core.forge import Review
-from customhouse.core.podsets import pod_sets, remembering
+from customhouse.core.podsets import pod_sets
 from customhouse.core.ports import PolicyEngine
+from customhouse.core.remembering import remembering
 from customhouse.core.resource import Declaration, ResourceRef
 from customhouse.core.workload import workload
 from customhouse.observability.alternatives import alternatives

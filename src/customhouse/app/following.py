@@ -49,9 +49,9 @@ from customhouse.core.decision import Severity, Verdict
 from customhouse.core.errors import CannotDecideError, CustomhouseError, StateError, TamperError, UsageError
 from customhouse.core.forge import Review
 from customhouse.core.ledger import Entry
-from customhouse.core.podsets import remembering
 from customhouse.core.ports import DecisionLog, Measurements, PolicyEngine, ReleaseLog, Target
 from customhouse.core.release import Release, RolloutPhase
+from customhouse.core.remembering import remembering
 from customhouse.core.resource import Declaration
 from customhouse.core.workload import workload
 

@@ -8,11 +8,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any
 
 from customhouse._kit.digest import is_digest
 from customhouse._kit.frozen import quickly_made
@@ -24,6 +22,7 @@ from customhouse.core.errors import DeclarationError
 from customhouse.core.evidence import ArtifactRef
 from customhouse.core.fields import amount, count, escaped, items, look, mapping, matches, text
 from customhouse.core.kinds import Count, Form, Kind, Named, PodPlace, Term, kind_of
+from customhouse.core.remembering import remembered
 from customhouse.core.resource import PREFIX, Manifest
 from customhouse.core.servers import served_models
 
@@ -122,54 +121,12 @@ class PodSet:
         return found
 
 
-_Kept = dict[tuple[int, object, object], tuple[Manifest, Any]]
-_KNOWN: ContextVar[tuple[_Kept, int] | None] = ContextVar("known", default=None)
-_Read = TypeVar("_Read")
-
-
-MOST_KEPT = 10_000
-"""Readings that are kept at a time; of what is beyond each is made again, so that a fleet does not fill the memory."""
-
-
-@contextmanager
-def remembering() -> Iterator[None]:
-    """Within it an object is read once, however many ask for its pods: nobody may alter an object meanwhile.
-
-    Within another one it is that.
-    """
-    if _KNOWN.get() is not None:
-        yield
-        return
-    token = _KNOWN.set(({}, MOST_KEPT))
-    try:
-        yield
-    finally:
-        _KNOWN.reset(token)
-
-
 def pod_sets(manifest: Manifest, api_version: str, kind: str) -> tuple[PodSet, ...]:
     """Every set of pods of an object, in the order of the table, then of the object.
 
     Raises DeclarationError, with the JSON pointer in `where`, for what Kubernetes would refuse.
     """
     return remembered(_pod_sets, manifest, api_version, kind)
-
-
-def remembered(read: Callable[[Manifest, Any, Any], _Read], manifest: Manifest, one: Any, other: Any) -> _Read:
-    """What `read` makes of an object, kept while `remembering`; `one` and `other` tell its readings apart."""
-    keeping = _KNOWN.get()
-    if keeping is None:
-        return read(manifest, one, other)
-    known, most = keeping
-    key = (id(manifest), one, other)
-    found = known.get(key)
-    if found is None:
-        # The object is held, so that its id stays its own.
-        found = (manifest, read(manifest, one, other))
-        if len(known) < most:
-            known[key] = found
-    result: _Read = found[1]
-    return result
 
 
 def _pod_sets(manifest: Manifest, api_version: str, kind: str) -> tuple[PodSet, ...]:

@@ -16,7 +16,8 @@ from customhouse.core.devices import UNKNOWN_ACCELERATOR
 from customhouse.core.errors import DeclarationError
 from customhouse.core.evidence import ArtifactRef
 from customhouse.core.kinds import kind_of
-from customhouse.core.podsets import MODEL_DIGEST, PodSet, named, pod_sets, remembered
+from customhouse.core.podsets import MODEL_DIGEST, PodSet, named, pod_sets
+from customhouse.core.remembering import remembered
 from customhouse.core.resource import Manifest, ResourceRef
 
 __all__ = ["MODEL_DIGEST", "UNKNOWN_ACCELERATOR", "Container", "PodSet", "Workload", "models_of", "workload"]

@@ -18,7 +18,7 @@ from customhouse._kit.digest import json_digest
 from customhouse._kit.quantity import QuantityError, parse_bytes
 from customhouse.core.errors import CannotDecideError, DeclarationError
 from customhouse.core.fields import escaped
-from customhouse.core.podsets import remembered
+from customhouse.core.remembering import remembered
 from customhouse.core.resource import Manifest, ResourceRef
 from customhouse.core.workload import models_of
 from customhouse.policy import projection_cluster, projection_content, reading
