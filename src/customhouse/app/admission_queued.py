@@ -59,4 +59,5 @@ def _made(
         ]
         if given:
             pod["tolerations"] = [*items(pod, "tolerations", pointer), *given]
-    return made
+    result: Manifest = made
+    return result
