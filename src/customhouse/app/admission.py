@@ -32,7 +32,7 @@ from customhouse.app.admission_objects import (
 )
 from customhouse.app.admission_review import Answer, Review, undecided
 from customhouse.app.admission_rules import KUBERNETES_OWN
-from customhouse.app.admission_steering import as_declared
+from customhouse.app.admission_steering import as_declared, puts_back
 from customhouse.app.admission_text import denial_text, not_filed, warnings_of
 from customhouse.app.clearance import Question, _budgets, _cheaper, _own_budgets, judged_tier, with_costs
 from customhouse.app.configuration import CURRENCY
@@ -179,6 +179,8 @@ class Admission:
         if plain is not None and (recorded := self._recorded(plain, was, now)) is not None:
             return self._judged_as_recorded(recorded, now)
         change = Change(_OPERATIONS[review.operation], review.ref, before, after, None, _actor(review))
+        if puts_back(after, before, known):
+            return self._derived(change, None, now)
         if after is not None and review.user in self._spec.controllers:
             owner = owner_of(review.object)
             if owner is not None or review.user in KUBERNETES_OWN:

@@ -1,8 +1,9 @@
 """What a rollout makes of declared objects, read back as what Git declares: for the account that walks rollouts alone.
 
 A second Deployment beside one that is declared, the Service for it, a selector that tells the two apart, weights of an
-HTTPRoute. Taken away is only what a rollout adds (`execution.plain_traffic`), and only where Git declares a rollout;
-what is left has to be what was allowed, or what was there before, as of any other object.
+HTTPRoute, the steps of an Argo Rollout. Taken away is only what a rollout adds, and only where Git declares one; what
+is left has to be what was allowed, or what was there before, as of any other object. On Argo Rollouts and KServe the
+version before is put back by writing it again, which the allowed commit does not declare any more (`puts_back`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from customhouse.execution.plain_traffic import (
     untracked_deployment,
     untracked_service,
 )
+from customhouse.execution.traffic import stepped_rollout
+
+_ROLLOUT, _INFERENCE = ("argoproj.io", "Rollout"), ("serving.kserve.io", "InferenceService")
 
 
 def as_declared(
@@ -43,6 +47,8 @@ def unsteered(live: Declaration, recorded: Mapping[Key, Recorded], *, settled: b
     here says how many those are. `settled`: such a one is not looked for, and what is declared has what it declares.
     """
     group, kind, namespace, name = key_of(live.ref)
+    if (group, kind) == _ROLLOUT:
+        return _unstepped(live, recorded)
     if (group, kind) not in (("apps", "Deployment"), ("", "Service"), ("gateway.networking.k8s.io", "HTTPRoute")):
         return live
     near = {key: item.declaration for key, item in recorded.items() if key[:3] == (group, kind, namespace)}
@@ -64,6 +70,38 @@ def unsteered(live: Declaration, recorded: Mapping[Key, Recorded], *, settled: b
     else:
         manifest = untracked_service(live.manifest, found.manifest, beside=beside)
     return replace(live, ref=replace(live.ref, name=found.ref.name), manifest=manifest)
+
+
+def puts_back(after: Declaration | None, before: Declaration | None, recorded: Mapping[Key, Recorded]) -> bool:
+    """Whether a write may be that of a version before, of an object that is there and that Git rolls out step by step.
+
+    Which version that was, nothing here says: so it has to meet every rule but the one that asks for a commit.
+    """
+    if after is None or before is None or key_of(after.ref)[:2] not in (_ROLLOUT, _INFERENCE):
+        return False
+    found = recorded.get(key_of(after.ref))
+    return found is not None and found.declaration.annotation(ROLLOUT) is not None
+
+
+def _unstepped(live: Declaration, recorded: Mapping[Key, Recorded]) -> Declaration:
+    """A Rollout with the steps that Git declares, where it has those that the walk of it gives it."""
+    found = recorded.get(key_of(live.ref))
+    if found is None or found.declaration.annotation(ROLLOUT) is None:
+        return live
+    declared, manifest = found.declaration.manifest, live.manifest
+    with suppress(DeclarationError, KeyError, TypeError):
+        plan = plan_of(declared)
+        shares = () if plan is None else (None, 0, *plan.steps, 100)
+        canary = manifest["spec"]["strategy"]["canary"]
+        asked = declared["spec"]["strategy"]["canary"]
+        if any(
+            canary["steps"] == stepped_rollout(declared, at)["spec"]["strategy"]["canary"]["steps"] for at in shares
+        ):
+            plain = {key: value for key, value in canary.items() if key != "steps"}
+            plain |= {"steps": asked["steps"]} if "steps" in asked else {}
+            spec = {**manifest["spec"], "strategy": {**manifest["spec"]["strategy"], "canary": plain}}
+            return replace(live, manifest={**manifest, "spec": spec})
+    return live
 
 
 def _sizes(declared: Declaration, recorded: Mapping[Key, Recorded]) -> Collection[int]:
