@@ -61,7 +61,7 @@ BESIDE: set[Right] = {
     ("get", "kustomize.toolkit.fluxcd.io", "kustomizations"),
     ("get", "helm.toolkit.fluxcd.io", "helmreleases"),
 }
-"""What is asked for only where Argo CD's or Flux's kinds are served: used in test_beside_argocd and test_beside_flux."""
+"""What is asked for only where Argo CD's or Flux's kinds are served: in test_beside_argocd and test_beside_flux."""
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ What changed since the last step is all that is looked at; `live` is brought up 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from operator import is_
@@ -136,6 +136,10 @@ class ClusterKeeping:
         self._cluster = UnsealingCluster(LeadersCluster(cluster, self._leads))
         self._sight, self._state, self._clock = sight, state, clock
         self._convergence: Convergence | None = None
+        self._began: Convergence | None = None
+        """Whose step was the last one that came to something."""
+        self._round = Round()
+        """Of the step under way; one that raises is told with the next."""
         self._declared: Sequence[Declaration] = ()
         self._refs: dict[Key, ResourceRef] = {}
         self._ignored: Sequence[tuple[ResourceRef, tuple[str, ...]]] = ()
@@ -187,16 +191,22 @@ class ClusterKeeping:
             self._cluster.opener = self.opener_for(desired)
             found.declare(self.conducted.declarations)
             self._ignored = _ignored(self.conducted.declarations)
-            self._declared = desired
+            self._declared, self._round.applied = desired, []  # of what was declared before
             self._refs = {key_of(item.ref): item.ref for item in self.conducted.declarations if not _is_held(item)}
             gone = self.live.keys() - self._refs.values()
             for ref in gone:
                 del self.live[ref]
         self._pass_when_due(found, spec)
-        made = found.step()
-        self._touching.step(made.touched, self._refs if found.conduct.writes else {})
+        made = found.step(self._round)
+        self._touching.step(self._to_touch(found, made), self._refs if found.conduct.writes else {})
         self._lasting.see(len(self._refs), settled=found.settled)
-        return self._kept(found, made)
+        kept, self._round = self._kept(found, made), Round()
+        return kept
+
+    def _to_touch(self, found: Convergence, made: Round) -> Collection[Key]:
+        """What something happened to; of who begins to write all of it: it may have happened before he could."""
+        before, self._began = self._began, found
+        return made.touched if before is found else self._refs.keys()
 
     def _beside(self) -> tuple[Among, Mapping[ResourceRef, Manifest]]:
         """What is said of this cluster among several, with the Applications of the others as they are there."""

@@ -172,16 +172,16 @@ class Convergence:
         return self._sight.seen(key)
 
     # one step
-    def step(self) -> Round:
+    def step(self, made: Round) -> Round:
         """Look at what something happened to. Raises StateError, and TargetError when nothing could be written down.
 
-        What the Round tells is to be recorded before the next call: then what was released is forgotten.
+        `made`: empty, or that of a step that raised, which is told now. What it tells is to be recorded before the next
+        call: then what was released is forgotten.
         """
-        made = Round()
-        self._pruning.forget_told()
-        # 1
-        news = self._sight.news()
-        made.touched, made.heard = news & self._wanted.keys(), news & self._held_back.keys()
+        if not made.released:
+            self._pruning.forget_told()
+        news, made.unanswered = self._sight.news(), ""  # 1
+        made.touched, made.heard = made.touched | news & self._wanted.keys(), made.heard | news & self._held_back.keys()
         self._dirty |= made.touched | self._turns.awakened()
         self._pruning.heard(news)
         now = self._clock.monotonic()

@@ -55,13 +55,13 @@ def test_the_general_file_and_then_the_applications_own_are_merged_into_the_sour
         **{
             GENERAL: "kustomize: {namePrefix: general-}\npath: elsewhere\nrepoURL: https://other.example\n",
             OWN: "kustomize: {namePrefix: of-the-application-}\n",
-            "shop/.argocd-source-another.yaml": "kustomize: {namePrefix: anothers-}\n",
+            "shop/.argocd-source-another.yaml": "kustomize: {namePrefix: theirs-}\n",
         }
     )
     assert "of-the-application-" in both
     assert "-own" in both
     assert "general-" not in both
-    assert "anothers-" not in both
+    assert "theirs-" not in both
 
 
 @pytest.mark.parametrize(
