@@ -172,12 +172,12 @@ class Convergence:
         return self._sight.seen(key)
 
     # one step
-    def step(self, made: Round) -> Round:
+    def step(self, made: Round | None = None) -> Round:
         """Look at what something happened to. Raises StateError, and TargetError when nothing could be written down.
 
-        `made`: empty, or that of a step that raised, which is told now. What it tells is to be recorded before the next
-        call: then what was released is forgotten.
+        What it tells is to be recorded before the next call. `made`: empty, or that of a step that raised, to be told.
         """
+        made = made or Round()
         if not made.released:
             self._pruning.forget_told()
         news, made.unanswered = self._sight.news(), ""  # 1
