@@ -365,8 +365,8 @@ def _marked(node: Manifest) -> tuple[datetime | None, str]:
     text = (node["metadata"].get("annotations") or {}).get(MARK)
     try:
         value = json.loads(text) if isinstance(text, str) and len(text) < 1000 else {}
-        return from_rfc3339(value["since"]), str(value["sign"])
-    except (ValueError, KeyError, TypeError):
+        return from_rfc3339(str(value["since"])), str(value["sign"])
+    except (ValueError, KeyError, TypeError, RecursionError):  # each kubelet may write annotations of its node
         return None, ""
 
 

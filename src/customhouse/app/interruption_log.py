@@ -76,9 +76,14 @@ class InterruptionLog:
         """What was asked was refused, and is asked again later: nothing was done. Raises OSError."""
         with self._lock:
             item = self._open.pop(key, None)
-            if item is not None:
-                with self._place.open("ab") as file:
-                    file.write(_line(item, retracted=True))
+            if item is None:
+                return
+            if not self._done and not self._open:  # a budget may refuse each second, for days
+                with suppress(FileNotFoundError):
+                    self._place.unlink()
+                return
+            with self._place.open("ab") as file:
+                file.write(_line(item, retracted=True))
 
     def waiting(self) -> Sequence[Record]:
         """What has an answer, and is not in the ledger yet as far as is known here."""

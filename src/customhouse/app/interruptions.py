@@ -29,7 +29,7 @@ from customhouse.core.ledger import Entry
 from customhouse.core.plan import LiveObject
 from customhouse.core.resource import Manifest, ResourceRef
 from customhouse.core.sight import Key, key_of
-from customhouse.execution.interruption_drain import Occupant
+from customhouse.execution.interruption_drain import Occupant, Owner, controller_of
 from customhouse.trust.custody import entry
 
 if TYPE_CHECKING:
@@ -49,53 +49,40 @@ class Ownership:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self.declared: frozenset[Key] = frozenset()
-        self._chains: dict[str, tuple[Key, ...] | str] = {}
-        """By the owner's uid: the keys of the chain, or why it cannot be followed."""
+        self._chains: dict[tuple[str, Owner], tuple[Key, ...]] = {}
+        """By all that a pod says of its owner: who may write a pod may say anything of a uid that is another's."""
 
     def why_not(self, pod: Occupant) -> str:
         """Empty for a declared one; else why it is left alone."""
         if pod.owner is None:
             own = ("", "Pod", pod.namespace, pod.name)
             return "" if own in self.declared else "Git does not declare it"
-        chain = self._chains.get(pod.owner.uid)
+        chain = self._chains.get((pod.namespace, pod.owner))
         if chain is None:
             if len(self._chains) > 10_000:
                 self._chains.clear()
-            chain = self._follow(pod)
-            if not isinstance(chain, str):
-                self._chains[pod.owner.uid] = chain
-        if isinstance(chain, str):
-            return chain
+            found = self._follow(pod.namespace, pod.owner)
+            if isinstance(found, str):
+                return found
+            chain = self._chains[pod.namespace, pod.owner] = found
         return "" if not self.declared.isdisjoint(chain) else "Git does not declare it"
 
-    def _follow(self, pod: Occupant) -> tuple[Key, ...] | str:
-        owner = pod.owner
+    def _follow(self, namespace: str, owner: Owner) -> tuple[Key, ...] | str:
+        """The keys of what is there by name and uid, up to the first that is declared; or why that cannot be told."""
         keys: list[Key] = []
-        api_version, kind, name, uid = (
-            ("", "", "", "")
-            if owner is None
-            else (
-                owner.api_version,
-                owner.kind,
-                owner.name,
-                owner.uid,
-            )
-        )
         while len(keys) < _DEEPEST:
-            ref = ResourceRef(api_version, kind, pod.namespace, name)
-            keys.append(key_of(ref))
-            if keys[-1] in self.declared:
-                break
+            ref = ResourceRef(owner.api_version, owner.kind, namespace, owner.name)
             try:
                 (found,) = self._cluster.get([ref])
             except CustomhouseError as error:
                 return f"whose it is cannot be told: {error}"[:300]
-            if found is None or cluster_identity(found) != uid:
+            if found is None or cluster_identity(found) != owner.uid:
+                return f"whose it is cannot be told: {owner.kind} {owner.name} is not the one that it names"[:300]
+            keys.append(key_of(ref))
+            above = controller_of(found)
+            if keys[-1] in self.declared or above is None:
                 break
-            above = [item for item in found["metadata"].get("ownerReferences") or () if item.get("controller") is True]
-            if not above:
-                break
-            api_version, kind, name, uid = (str(above[0].get(key)) for key in ("apiVersion", "kind", "name", "uid"))
+            owner = above
         return tuple(keys)
 
 

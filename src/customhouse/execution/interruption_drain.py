@@ -77,7 +77,7 @@ def occupant_of(manifest: Manifest) -> Occupant:
     """Read a Pod. What it says wrongly counts as not said."""
     metadata, spec, status = (_mapping(manifest.get(key)) for key in ("metadata", "spec", "status"))
     annotations, labels = _mapping(metadata.get("annotations")), _mapping(metadata.get("labels"))
-    owner = _owner(metadata.get("ownerReferences"))
+    owner = controller_of(manifest)
     conditions = {
         str(item.get("type")): item for item in _items(status.get("conditions")) if item.get("status") == "True"
     }
@@ -173,8 +173,9 @@ def _first(pod: Occupant) -> tuple[bool, bool, int, str, str]:
     return not pod.batch, not pod.checkpoint, -pod.priority, pod.namespace, pod.name
 
 
-def _owner(value: Any) -> Owner | None:
-    for item in _items(value):
+def controller_of(manifest: Manifest) -> Owner | None:
+    """Who an object says controls it; None without one."""
+    for item in _items(_mapping(manifest.get("metadata")).get("ownerReferences")):
         if item.get("controller") is True:
             return Owner(*(str(item.get(key) or "") for key in ("apiVersion", "kind", "name", "uid")))
     return None
