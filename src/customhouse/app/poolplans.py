@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any
 
 from customhouse._kit.clock import to_rfc3339
@@ -22,6 +23,7 @@ from customhouse.core.cost import HOURS_PER_MONTH
 from customhouse.core.errors import CustomhouseError, DeclarationError
 from customhouse.core.proposal import FieldEdit
 from customhouse.core.resource import Declaration, ResourceRef
+from customhouse.execution.extender_nodes import CPU, MEMORY
 
 BRANCHES = "customhouse/nodepool/"
 _NAMED = 20
@@ -159,6 +161,13 @@ def _raised(
     return PoolChange(name, pools, path, after, used + needed, before)
 
 
+def _amount(name: str, number: int) -> str:
+    """As a person would write it: `amounts` has CPU in thousandths, and memory in bytes."""
+    if name == CPU:
+        return f"{number / 1000:g} CPU"
+    return f"{number / 2**30:.4g} GiB of memory" if name == MEMORY else f"{number} {name}"
+
+
 def message_of(change: PoolChange) -> str:
     """The message of the commit, which is the text of the pull request: what for, at what price, and the way back."""
     first, count = change.pools[0], len(change.pods)
@@ -171,7 +180,7 @@ def message_of(change: PoolChange) -> str:
     more = f" and {count - _NAMED} more" if count > _NAMED else ""
     lines = [title, "", f"Pods: {', '.join(change.pods[:_NAMED])}{more}"]
     for pool in change.pools:
-        asks = ", ".join(f"{name} {number}" for name, number in sorted(pool.waiting.amounts.items()))
+        asks = ", ".join(starmap(_amount, sorted(pool.waiting.amounts.items())))
         lines.append(f"They have waited since {to_rfc3339(pool.waiting.since)}; each asks for {asks}")
         lines.append(f"The scheduler says: {' '.join(pool.waiting.said.split())[:500]}")
     if first.machine is not None and change.monthly is not None:

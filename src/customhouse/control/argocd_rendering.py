@@ -18,6 +18,7 @@ from customhouse.control.rendering_kustomize import kustomization_in
 from customhouse.control.rendering_owned import (
     Owned,
     documents,
+    is_whole,
     joined,
     lies_in,
     listed,
@@ -27,6 +28,7 @@ from customhouse.control.rendering_owned import (
     only,
     refused,
     text,
+    without_submodules,
 )
 from customhouse.core.resource import Declaration
 
@@ -101,10 +103,12 @@ def _placed(
                 sight.values |= {name for name in said if name is not None and name in files}
                 continue
             place = found.folder if source.get("chart") or path is None else joined(found.folder, path or ".")
+            is_whole(item, f"{pointer}/path", place, found.files)
             how = overridden(item, source, place, found.files)
             _no_plugin(item, pointer, how)
             yield _Source(item, pointer, how, place, namespace, cluster, found.files, found, files), references
         elif path is not None:
+            is_whole(item, f"{pointer}/path", path, files)
             how = overridden(item, source, path, files)
             _no_plugin(item, pointer, how)
             yield _Source(item, pointer, how, path, namespace, cluster, files), references
@@ -121,6 +125,8 @@ def _directory(source: _Source) -> Iterator[Owned]:
     only(item, place, directory, {"recurse", "include", "exclude", "jsonnet"})
     include = _glob(item, f"{place}/include", directory.get("include"))
     exclude = _glob(item, f"{place}/exclude", directory.get("exclude"))
+    if directory.get("recurse") is True:
+        without_submodules(item, f"{source.pointer}/path", source.path, files)
     prefix = f"{source.path}/" if source.path else ""
     plain = []
     for name in files_below(files, source.path):

@@ -3,7 +3,24 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+_SUBMODULE = "160000"
+
+
+class _Named(Protocol):
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def mode(self) -> str: ...
+
+
+@runtime_checkable
+class _OfGit(Protocol):
+    @property
+    def refused(self) -> Sequence[_Named]: ...
 
 
 class Folders(Mapping[str, bytes]):
@@ -12,6 +29,7 @@ class Folders(Mapping[str, bytes]):
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self._files = files
         self._sorted: list[str] | None = None
+        self._submodules: tuple[str, ...] | None = None
 
     def __getitem__(self, name: str) -> bytes:
         return self._files[name]
@@ -35,6 +53,21 @@ class Folders(Mapping[str, bytes]):
         end = bisect_left(self._sorted, folder + "0", start)  # the character after the slash
         found = self._sorted[start:end]
         return [folder, *found] if folder in self._files else found
+
+    @property
+    def submodules(self) -> tuple[str, ...]:
+        """Folders that are other repositories, where the files are those of a commit."""
+        if self._submodules is None:
+            self._submodules = submodules(self._files)
+        return self._submodules
+
+
+def submodules(files: Mapping[str, bytes]) -> tuple[str, ...]:
+    """The folders of a commit that are other repositories; none where that is not known (files of a folder)."""
+    if isinstance(files, Folders):
+        return files.submodules
+    found = files.refused if isinstance(files, _OfGit) else ()
+    return tuple(one.path for one in found if one.mode == _SUBMODULE)
 
 
 def files_below(files: Mapping[str, bytes], folder: str) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from customhouse.control import yaml_nodes
+from customhouse.control.folders import submodules
 from customhouse.control.outside import FETCHED, Mount
 from customhouse.control.yaml_values import Reader
 from customhouse.core.errors import DeclarationError
@@ -83,6 +84,29 @@ def local(path: Any) -> str | None:
         return None
     place = posixpath.normpath(path.lstrip("/") or ".")
     return None if place == ".." or place.startswith("../") else "" if place == "." else place
+
+
+def is_whole(item: Declaration, pointer: str, folder: str, files: Mapping[str, bytes]) -> None:
+    """That a folder is one of this tree: Argo CD goes where a link leads, and into submodules, and nobody judges that.
+
+    Raises DeclarationError, at the field.
+    """
+    parts = folder.split("/") if folder else []
+    for name in ("/".join(parts[:count]) for count in range(1, len(parts) + 1)):
+        if name in files:
+            raise refused(
+                item, pointer, f"{name[:200]} is no folder of this tree, but a link, a submodule or a file", _AS_FILES
+            )
+
+
+_AS_FILES = "commit the files themselves, and name their folder"
+
+
+def without_submodules(item: Declaration, pointer: str, folder: str, files: Mapping[str, bytes]) -> None:
+    """That no folder below is a submodule, as far as that is known. Raises DeclarationError, at the field."""
+    inner = [name for name in submodules(files) if lies_in(name, folder)]
+    if inner:
+        raise refused(item, pointer, f"{inner[0][:200]} is a submodule, and what it holds is not judged", _AS_FILES)
 
 
 def of_tree(path: Any) -> str | None:

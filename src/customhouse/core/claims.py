@@ -18,11 +18,13 @@ from customhouse.core.devices import UNKNOWN_ACCELERATOR, accelerator_class
 from customhouse.core.errors import DeclarationError
 from customhouse.core.fields import count, items, look, mapping, text
 from customhouse.core.mig import mig_part
+from customhouse.core.node_terms import PRODUCTS
 from customhouse.core.resource import Manifest, ResourceRef
 
 GROUP = "resource.k8s.io"
-_AT = r"(?:\.|\[[\"'])"
-_VALUE = r"(?:[\"']\])?(?:\.lowerAscii\(\))?\s*(?:==\s*|\.(?:matches|contains)\(\s*)[\"']([^\"']{1,100})[\"']"
+_ATTRIBUTES = r"device\.attributes(?:\.[A-Za-z_]\w*|\[(?:\"[^\"]*\"|'[^']*')\])*?"
+_AT = _ATTRIBUTES + r"(?:\.|\[[\"'])"
+_VALUE = r"(?:[\"']\])?(?:\.lowerAscii\(\))?\s*(==\s*|\.(?:matches|contains)\(\s*)[\"']([^\"'\\]{1,100})[\"']\s*\)?"
 _PRODUCT = re.compile(rf"{_AT}(?:productName|type|model){_VALUE}")
 _PROFILE = re.compile(rf"{_AT}profile{_VALUE}")
 _NO_PRODUCTS = ("gpu", "mig", "vfio", "tpu")
@@ -145,15 +147,52 @@ def _said(selectors: Any, place: str) -> Said:
         if not isinstance(expression, str):
             raise DeclarationError("a selector without an expression", where=f"{place}/selectors/{index}")
         # `a == "X" || b`, `!(…)` and `c ? a : b` name no product for sure.
-        if any(sign in expression for sign in ("||", "!", "?")):
+        if any(sign in expression for sign in ("||", "!", "?")) or len(expression) > _LONGEST:
             continue
-        for match in _PRODUCT.finditer(expression[:_LONGEST]):
-            # A pattern of several names is no name.
-            if match[1].lower() not in _NO_PRODUCTS and "|" not in match[1]:
-                product = product or match[1]
-        found = _PROFILE.search(expression[:_LONGEST])
-        profile = profile or (found[1] if found else "")
+        for term in _conjuncts(expression):
+            match = _PRODUCT.fullmatch(term)
+            if match is not None and match[2].lower() not in _NO_PRODUCTS:
+                product = product or (match[2] if match[1].startswith("=") else _one_name(match[2]))
+            found = _PROFILE.fullmatch(term)
+            profile = profile or (found[2] if found else "")
     return Said(product, profile)
+
+
+def _conjuncts(expression: str) -> Iterator[str]:
+    """What holds by itself: the parts between `&&` that stand in no parentheses and in no text, without their own.
+
+    `(a == "X") == false`, `[a == "X"].size() == 1` and `'a == "X"' == b` hold for other devices too, and are one part.
+    """
+    depth, begin, quote, parts = 0, 0, "", list[str]()
+    for index, sign in enumerate(expression):
+        if quote:
+            quote = "" if sign == quote else quote
+        elif sign in "\"'":
+            quote = sign
+        elif sign in "([{":
+            depth += 1
+        elif sign in ")]}":
+            depth -= 1
+        elif sign == "&" and not depth and expression.startswith("&&", index):
+            parts.append(expression[begin:index])
+            begin = index + 2
+    whole = [part.strip() for part in (*parts, expression[begin:])]
+    for part in whole:
+        inner = part.removeprefix("(").removesuffix(")") if part.startswith("(") and part.endswith(")") else ""
+        if len(whole) == 1 and inner and len(inner) < len(part) - 1:
+            yield from _conjuncts(inner)
+        else:
+            yield inner.strip() if inner and not set(inner) & set("()&") else part
+
+
+def _one_name(pattern: str) -> str:
+    """The product that a pattern or a piece of a name is for; empty where devices of several classes may have it."""
+    name = pattern.removeprefix("^").removeprefix(".*").removesuffix("$").removesuffix(".*")
+    if set(name) & set(".*+?[](){}|^$"):
+        return ""
+    wanted = name.upper().replace(" ", "-").replace("_", "-")
+    held = {accelerator_class(value).partition("-")[0] for value in PRODUCTS if wanted in value.upper()}
+    return name if len(held) <= 1 else ""
 
 
 def _accelerator(said: Said, name: str, *, known: bool) -> str:

@@ -72,6 +72,8 @@ _VALUES: Mapping[str, tuple[str, ...]] = {
     ),
     "amd.com/gpu.product-name": ("AMD_Instinct_MI300X_OAM", "AMD_Instinct_MI300X"),
 }
+PRODUCTS = tuple(value for values in _VALUES.values() for value in values)
+"""Names of products, as these labels have them."""
 _SHARED = "-SHARED"
 """What GPU Feature Discovery writes behind the product of a card in time slices."""
 

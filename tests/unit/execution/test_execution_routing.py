@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from typing import Any
 
 import pytest
 
-from customhouse.execution.adapters.local.routing import RoutingError, Service, Table
+from customhouse.execution.adapters.local.holding import Holder, Refused
+from customhouse.execution.adapters.local.routing import Replica, RoutingError, Service, Table
 
 
 def _table(weights: dict[str, int], replicas: int = 2) -> tuple[Table, Service]:
@@ -101,3 +104,61 @@ def test_a_prediction_is_labelled_once_and_wrong_labels_cost_nothing() -> None:
     assert service.traffic["old"].outcomes == {"tp": 1, "tn": 1}
     with pytest.raises(LookupError):
         service.label("id", [1, 0])
+
+
+@pytest.mark.parametrize("how", ["weights", "routing"])
+def test_who_waits_for_a_release_that_is_rolled_back_is_answered_by_another(how: str) -> None:
+    async def wait() -> tuple[bool, str]:
+        table, service = _elastic({"bad": (100, 0), "good": (0, 1)})
+        waiting = asyncio.ensure_future(Holder(600.0).send(service, b"", 1.0))
+        await asyncio.sleep(0)
+        asked = service.revisions["bad"].load.inside == 1
+        if how == "weights":
+            service.weigh({"good": 100})
+        else:
+            table.configure(_routing({"bad": (0, 0), "good": (100, 1)}))
+        replica, _ = await waiting
+        return asked, replica.release
+
+    assert asyncio.run(wait()) == (True, "good")
+
+
+def test_who_waits_for_a_service_that_is_deleted_is_told_at_once() -> None:
+    async def wait() -> None:
+        table, service = _elastic({"only": (100, 0)})
+        waiting = asyncio.ensure_future(Holder(600.0).send(service, b"", 1.0))
+        await asyncio.sleep(0)
+        table.configure({"services": {}})
+        with pytest.raises(Refused, match="no release"):
+            await waiting
+
+    asyncio.run(wait())
+
+
+class _Answers(Replica):
+    async def exchange(self, data: bytes, timeout_s: float) -> tuple[int, dict[str, str], bytes]:
+        return 200, {}, data
+
+
+def _routing(shares: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    """Release → weight and number of replicas, of which each takes one request at a time."""
+    revisions = {
+        release: {
+            "weight": weight,
+            "limit": 1,
+            "replicas": {f"{release}{n}": f"/nowhere/{release}" for n in range(count)},
+        }
+        for release, (weight, count) in shares.items()
+    }
+    return {"services": {"ns/name": {"revisions": revisions}}}
+
+
+def _elastic(shares: dict[str, tuple[int, int]]) -> tuple[Table, Service]:
+    table = Table()
+    table.configure(_routing(shares))
+    service = table.services["ns/name"]
+    for release, revision in service.revisions.items():
+        for identity in revision.replicas:
+            made = revision.replicas[identity] = _Answers(identity, release, f"/nowhere/{release}", service)
+            made.ready = True
+    return table, service

@@ -62,3 +62,12 @@ def test_the_page_says_which_machines_are_wanted_and_where_to_take_them() -> Non
     ):
         assert part in text, part
     assert "scheduling-part" not in text
+
+
+def test_the_page_says_which_nodes_go_and_what_becomes_of_their_pods() -> None:
+    row = {"node": "n<1>", "state": "draining", "sign": "aws-node-termination-handler/spot-itn", "deadline": AT}
+    pods = [{"pod": "a/b", "state": "stays: Git does not declare it"}]
+    text = Page().render("index.html", replace(PICTURE, cluster={"interruptions": [{**row, "pods": pods}]}))
+    for part in ("Nodes that go", "n&lt;1&gt;", "spot-itn", "a/b: stays: Git does not declare it"):
+        assert part in text, part
+    assert "Nodes that go" not in Page().render("index.html", PICTURE)

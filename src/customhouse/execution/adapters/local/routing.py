@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -216,13 +216,24 @@ class Service:
             revision.current = 0
         self.wake()
 
+    def drop(self, releases: Iterable[str]) -> None:
+        """These are routed no more: who waits for them chooses again, and finds another or none."""
+        for release in releases:
+            revision = self.revisions.pop(release)
+            revision.places.release()
+            for replica in revision.replicas.values():
+                replica.close()
+
     def wake(self) -> None:
         """Let held requests choose again."""
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
         for revision in self.revisions.values():
-            revision.places.hand_out()
+            if revision.weight:
+                revision.places.hand_out()
+            else:  # a rollback: who waits for it asks another
+                revision.places.release()
 
     async def changed(self, timeout_s: float) -> None:
         """Wait until a replica became ready or weights changed, at most `timeout_s`."""
@@ -285,12 +296,13 @@ class Table:
                 if not all(isinstance(path, str) for path in spec["replicas"].values()):
                     raise RoutingError(f"{key}: a replica's socket is not a path")
         for key in [key for key in self.services if key not in wanted]:
-            self._drop(self.services.pop(key).revisions.values())
+            gone = self.services.pop(key)
+            gone.drop(list(gone.revisions))
         for key, entry in wanted.items():
             self._configure(self.services.setdefault(key, Service()), entry["revisions"])
 
     def _configure(self, service: Service, wanted: Mapping[str, Any]) -> None:
-        self._drop(service.revisions.pop(release) for release in list(service.revisions) if release not in wanted)
+        service.drop([release for release in service.revisions if release not in wanted])
         for release, spec in wanted.items():
             revision = service.revisions.setdefault(release, Revision(release))
             revision.places.limit = spec.get("limit", 0)
@@ -303,13 +315,6 @@ class Table:
                 if known is None or known.path != path:
                     revision.replicas[identity] = Replica(identity, release, path, service)
         service.wake()
-
-    @staticmethod
-    def _drop(revisions: Any) -> None:
-        for revision in revisions:
-            revision.places.release()
-            for replica in revision.replicas.values():
-                replica.close()
 
     def close(self) -> None:
         """Close every idle connection."""
