@@ -30,6 +30,8 @@ _PROFILE = re.compile(rf"{_AT}profile{_VALUE}")
 _NO_PRODUCTS = ("gpu", "mig", "vfio", "tpu")
 """What drivers call the kind of a device, beside its product."""
 _LONGEST = 10_000
+_UNSURE = ("||", "!", "?", "\\", "//", '"""', "'''")
+"""What makes more of an expression than a conjunction, or hides a part of it: escapes, comments, texts over lines."""
 _MOST_CHOICES = 8
 """The API takes at most eight alternatives of a request."""
 _MANAGED = "serving.kserve.io/exp-dra-"
@@ -125,7 +127,8 @@ def managed_needs(manifest: Manifest, ref: ResourceRef) -> tuple[DeviceNeed, ...
     if not name:
         return ()
     expression = text(notes, f"{_MANAGED}cel-selector", place)
-    selectors = [{"cel": {"expression": expression}}] if expression else []
+    # A selector a line, as its samples write them; all of them hold.
+    selectors = [{"cel": {"expression": line}} for line in expression.splitlines() if line.strip()]
     given = notes.get(f"{_MANAGED}device-count")
     number = count(1 if given is None else given, "device-count", place)
     return (_need({"deviceClassName": name, "count": number, "selectors": selectors}, place, {}),)
@@ -147,7 +150,7 @@ def _said(selectors: Any, place: str) -> Said:
         if not isinstance(expression, str):
             raise DeclarationError("a selector without an expression", where=f"{place}/selectors/{index}")
         # `a == "X" || b`, `!(…)` and `c ? a : b` name no product for sure.
-        if any(sign in expression for sign in ("||", "!", "?")) or len(expression) > _LONGEST:
+        if any(sign in expression for sign in _UNSURE) or len(expression) > _LONGEST:
             continue
         for term in _conjuncts(expression):
             match = _PRODUCT.fullmatch(term)
@@ -173,6 +176,8 @@ def _conjuncts(expression: str) -> Iterator[str]:
             depth += 1
         elif sign in ")]}":
             depth -= 1
+            if depth < 0:  # `(a == "X" && true) == (false)`, without what seemed to be around it
+                return
         elif sign == "&" and not depth and expression.startswith("&&", index):
             parts.append(expression[begin:index])
             begin = index + 2

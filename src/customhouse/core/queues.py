@@ -191,7 +191,7 @@ class Queues:
         lacks: list[Lack] = []
         for one in sets:
             fitting, lacking = self._fits(queue, one, _together(manifest, ref, one))
-            ways = islice(product(*fitting), _MOST_PLACES) if fitting and not lacking else ()
+            ways = _ways(fitting) if fitting and not lacking else ()
             places.append(tuple(Place(way, self._labels(way)) for way in ways))
             lacks += lacking
         return Landing(name, queue.name, tuple(places), tuple(lacks), problem)
@@ -239,6 +239,20 @@ class Queues:
             most, sure = self.most(queue, share, name)
             if value > most:
                 yield Lack(pods, share.flavor, name, value, most, sure)
+
+
+def _ways(fitting: list[list[str]]) -> Iterator[tuple[str, ...]]:
+    """The first ways to choose a flavor of each group, and of each flavor that is in none of these one way."""
+    seen: list[set[str]] = [set() for _ in fitting]
+    for way in islice(product(*fitting), _MOST_PLACES):
+        for names, name in zip(seen, way, strict=True):
+            names.add(name)
+        yield way
+    first = tuple(choices[0] for choices in fitting)
+    for index, choices in enumerate(fitting):
+        for name in choices:
+            if name not in seen[index]:
+                yield (*first[:index], name, *first[index + 1 :])
 
 
 def _nearer(short: list[Lack], near: list[Lack]) -> bool:

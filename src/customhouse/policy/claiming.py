@@ -13,7 +13,6 @@ from customhouse.core.podsets import pod_sets
 from customhouse.core.resource import Declaration, Manifest
 
 _CLAIMS = ("ResourceClaim", "ResourceClaimTemplate")
-_MOST_TOLD = 64
 
 
 class ClaimIndex:
@@ -45,10 +44,11 @@ class ClaimIndex:
         """`claimed`, only of claims, and of what names some: the devices that each asks for, also instead of others."""
         ref = item.ref
         if ref.kind in _CLAIMS and ref.api_version.startswith(f"{GROUP}/"):
-            rows = [*_rows(ref.name, device_needs(item.manifest, self._classes))]
+            rows = _rows(ref.name, device_needs(item.manifest, self._classes))
         else:
-            rows = [*self._of_pods(item)]
-        return {"claimed": rows[:_MOST_TOLD]} if rows else {}
+            rows = self._of_pods(item)
+        found = _together(rows)
+        return {"claimed": found} if found else {}
 
     def _of_pods(self, item: Declaration) -> Iterator[dict[str, Any]]:
         for one in pod_sets(item.manifest, item.ref.api_version, item.ref.kind):
@@ -57,6 +57,18 @@ class ClaimIndex:
                 if manifest is not None:
                     with suppress(DeclarationError):  # refused where it is judged itself
                         yield from _rows(name, device_needs(manifest, self._classes))
+
+
+def _together(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for alike ones, with their sum: none is left out, since rules ask whether there is any."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        key = tuple(value for name, value in row.items() if name != "count")
+        if key in found:
+            found[key]["count"] += row["count"]
+        else:
+            found[key] = row
+    return list(found.values())
 
 
 def _rows(claim: str, needs: tuple[DeviceNeed, ...]) -> Iterator[dict[str, Any]]:

@@ -57,9 +57,21 @@ def _facts(found: Landing, sets: tuple[PodSet, ...]) -> dict[str, Any]:
         "name": found.queue,
         "cluster_queue": found.cluster_queue,
         "problem": found.problem,
-        "places": places[:_MOST_TOLD],
+        "places": _told(places),
         "lacks": [_lack(item) for item in found.lacks[:_MOST_TOLD]],
     }
+
+
+def _told(places: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first places, and of the others those with a class that these have not: rules ask whether there is any."""
+    told, known = places[:_MOST_TOLD], set[str]()
+    for place in told:
+        known.update(place["accelerator_classes"])
+    for place in places[_MOST_TOLD:]:
+        if not known.issuperset(place["accelerator_classes"]):
+            known.update(place["accelerator_classes"])
+            told.append(place)
+    return told
 
 
 def _classes(one: PodSet, place: Place) -> list[str]:
