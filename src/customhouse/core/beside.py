@@ -17,6 +17,7 @@ from customhouse.core.errors import DeclarationError
 from customhouse.core.fields import count, look, mapping, text
 from customhouse.core.queues import GROUP, Queues, queues
 from customhouse.core.resource import Declaration, Manifest, ResourceRef
+from customhouse.core.serverless import paused_at
 from customhouse.core.sizes import Sizes, target_sizes
 
 _SCALERS = frozenset({("autoscaling", "HorizontalPodAutoscaler"), ("keda.sh", "ScaledObject")})
@@ -119,6 +120,9 @@ def target_range(manifest: Manifest, ref: ResourceRef) -> tuple[tuple[str, str],
         least = _or(spec.get("idleReplicaCount"), _or(spec.get("minReplicaCount"), 0))
         low = count(least, "minReplicaCount", "/spec/minReplicaCount")
         high = count(_or(spec.get("maxReplicaCount"), _KEDA_MOST), "maxReplicaCount", "/spec/maxReplicaCount")
+        paused = paused_at(manifest)
+        if paused is not None:
+            low, high = paused, max(high, paused)
     return (kind, name), ReplicaRange(low, max(low, high), str(ref))
 
 

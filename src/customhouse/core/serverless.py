@@ -22,6 +22,8 @@ TARGET_DEFAULT = 100.0
 """Requests at a time that a replica takes when nothing says so (`container-concurrency-target-default`)."""
 RPS_DEFAULT = 200.0
 _UTILISATION = "target-utilization-percentage"
+PAUSED = "autoscaling.keda.sh/paused-replicas"
+"""Annotation of a ScaledObject: KEDA keeps so many replicas, whatever the range is, until it is taken away."""
 POLLING_S, COOLDOWN_S = 30.0, 300.0
 """KEDA's `pollingInterval` and `cooldownPeriod`; the HTTP add-on's `scaledownPeriod` is 300 s too."""
 _KEYS = (
@@ -127,13 +129,21 @@ def _knative(manifest: Manifest, template: str) -> Elastic | None:
     return Elastic("knative", rule, concurrency=at_a_time)
 
 
+def paused_at(manifest: Manifest) -> int | None:
+    """The replicas at which a ScaledObject is paused; None where it is not. Raises DeclarationError."""
+    notes = mapping(mapping(manifest, "metadata", ""), "annotations", "/metadata")
+    place = f"/metadata/annotations/{PAUSED.replace('/', '~1')}"
+    return None if notes.get(PAUSED) is None else count(notes[PAUSED], PAUSED, place)
+
+
 def _scaled_object(manifest: Manifest) -> Elastic | None:
     spec = mapping(manifest, "spec", "")
     target = mapping(spec, "scaleTargetRef", "/spec")
     least = next((spec[key] for key in ("idleReplicaCount", "minReplicaCount") if spec.get(key) is not None), 0)
+    low, paused = count(least, "minReplicaCount", "/spec/minReplicaCount"), paused_at(manifest)
     rule = ScaleRule(
         target=1.0,
-        minimum=count(least, "minReplicaCount", "/spec/minReplicaCount"),
+        minimum=low if paused is None else min(low, paused),
         maximum=count(100 if spec.get("maxReplicaCount") is None else spec["maxReplicaCount"], "maxReplicaCount", ""),
     )
     return Elastic(

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from customhouse._kit.quantity import QuantityError, parse_bytes, parse_milli
 from customhouse.core.errors import DeclarationError
 from customhouse.core.resource import Manifest
+from customhouse.core.serverless import paused_at
 from customhouse.policy.reading import entries, mapping, number, text, texts
 
 _ACCELERATOR_SUFFIXES = ("/gpu", "/tpu", "/neuron", "/neuroncore", "/neurondevice", "/gaudi")
@@ -103,10 +104,12 @@ def autoscaler(manifest: Manifest) -> dict[str, Any]:
 def scaled_object(manifest: Manifest) -> dict[str, Any]:
     """keda.sh/v1alpha1 ScaledObject: from 0 and to 100 when it says nothing; the kind is Deployment by default."""
     spec = mapping(manifest, "spec", "")
+    most = number(spec, "maxReplicaCount", "/spec", None)
+    paused = paused_at(manifest) or 0
     return {
         "target": _target(spec, "scaleTargetRef", "Deployment"),
         "min_replicas": number(spec, "minReplicaCount", "/spec", 0),
-        "max_replicas": number(spec, "maxReplicaCount", "/spec", None),
+        "max_replicas": most if most is None else max(most, paused),
         "max_pointer": "/spec/maxReplicaCount",
         "metrics": [text(trigger, "type", place, "") for trigger, place in entries(spec, "triggers", "/spec")],
     }

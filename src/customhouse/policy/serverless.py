@@ -27,6 +27,7 @@ _GROUPS = {
     ("serving.knative.dev", "Revision"): "knative",
     ("keda.sh", "ScaledObject"): "keda",
     ("http.keda.sh", "HTTPScaledObject"): "keda-http",
+    ("autoscaling", "HorizontalPodAutoscaler"): "hpa",
 }
 
 
@@ -40,6 +41,8 @@ def serverless_facts(manifest: Manifest, ref: ResourceRef) -> dict[str, Any] | N
     if how is None:
         return None
     problem, found = None, None
+    if how == "hpa" and not none_at_least(manifest):
+        return None
     try:
         found = elastic(manifest, ref)
     except DeclarationError as error:
@@ -49,7 +52,7 @@ def serverless_facts(manifest: Manifest, ref: ResourceRef) -> dict[str, Any] | N
         if not asleep and found is None and problem is None and not _knative_mode(manifest):
             return None
     else:
-        if found is None and problem is None:
+        if found is None and problem is None and how != "hpa":
             return None  # a Knative Service that a HorizontalPodAutoscaler of its class scales: never to zero
         may = found is None or found.to_zero
         if not may and how == "keda":
@@ -61,6 +64,13 @@ def serverless_facts(manifest: Manifest, ref: ResourceRef) -> dict[str, Any] | N
         "cold_start_seconds": _cold_start(manifest),
         "problem": None if problem is None else problem[:1000],
     }
+
+
+def none_at_least(manifest: Manifest) -> bool:
+    """Whether a HorizontalPodAutoscaler may go to zero (Kubernetes' feature HPAScaleToZero)."""
+    spec = manifest.get("spec")
+    least = spec.get("minReplicas") if isinstance(spec, Mapping) else None
+    return least in (0, "0") and least is not False
 
 
 def _components(manifest: Manifest) -> Iterator[dict[str, Any]]:

@@ -17,6 +17,7 @@ from customhouse.core.resource import PREFIX, Declaration, ResourceRef
 from customhouse.policy.claiming import ClaimIndex
 from customhouse.policy.queueing import QueueIndex
 from customhouse.policy.references import References
+from customhouse.policy.serverless import none_at_least
 from customhouse.policy.storage import StorageIndex
 
 _SCRAPED = ("prometheus.io/scrape", "serving.kserve.io/enable-prometheus-scraping")
@@ -30,6 +31,7 @@ _AUTOSCALERS = {
     ("keda.sh", "ScaledObject"): "scaleTargetRef",
     ("autoscaling.k8s.io", "VerticalPodAutoscaler"): "targetRef",
 }
+_TO_ZERO = (("keda.sh", "ScaledObject"), ("http.keda.sh", "HTTPScaledObject"))
 _GPU_COUNTS = ("karpenter.k8s.aws/instance-gpu-count", "customhouse.dev/accelerators")
 _GPU_NAMES = (
     "karpenter.k8s.aws/instance-gpu-name",
@@ -121,8 +123,11 @@ class Surroundings:
         }
 
     def _target_tier(self, ref: ResourceRef, manifest: Mapping[str, Any]) -> dict[str, Any]:
-        """`target_tier`, only of what KEDA scales by, and only where its target's label asks for a tier."""
-        if not _group(ref).endswith("keda.sh") or ref.kind not in ("ScaledObject", "HTTPScaledObject"):
+        """`target_tier`, only of what may go to zero by it, and only where its target's label asks for a tier."""
+        kind = _group(ref), ref.kind
+        if kind not in _TO_ZERO and not (
+            kind == ("autoscaling", "HorizontalPodAutoscaler") and none_at_least(manifest)
+        ):
             return {}
         target = _mapping(_mapping(manifest.get("spec")).get("scaleTargetRef"))
         key = _namespace(ref), str(target.get("kind") or "Deployment"), str(target.get("name", ""))

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from customhouse.core.beside import target_range
+from customhouse.core.errors import DeclarationError
 from customhouse.core.resource import Declaration, Location, ResourceRef
 from customhouse.policy.projection import project
 from customhouse.policy.surroundings import Surroundings
@@ -78,3 +80,33 @@ def test_the_tier_that_a_scalers_target_asks_for_is_told() -> None:
         assert Surroundings([target, scaler]).about(scaler)["target_tier"] == "critical-inference"
         assert "target_tier" not in Surroundings([scaler]).about(scaler)
     assert "target_tier" not in Surroundings([target]).about(target)
+
+
+def test_an_autoscaler_that_may_go_to_zero_is_asked_like_any_other() -> None:
+    spec = {"scaleTargetRef": {"kind": "Deployment", "name": "d"}, "minReplicas": 0, "maxReplicas": 3}
+    assert [part["what"] for part in _seen("autoscaling/v2", "HorizontalPodAutoscaler", spec)["asleep"]] == [
+        "HorizontalPodAutoscaler"
+    ]
+    assert _seen("autoscaling/v2", "HorizontalPodAutoscaler", {**spec, "minReplicas": 1}) is None
+
+
+def test_a_scaled_object_that_is_paused_at_zero_sleeps() -> None:
+    spec = {"scaleTargetRef": {"name": "d"}, "minReplicaCount": 2, "maxReplicaCount": 4}
+
+    def paused(at: Any) -> Any:
+        return _seen("keda.sh/v1alpha1", "ScaledObject", spec, {"autoscaling.keda.sh/paused-replicas": at})
+
+    assert len(paused("0")["asleep"]) == 1
+    assert paused("3") is None
+    with pytest.raises(DeclarationError, match="paused-replicas is 'none'"):
+        paused("none")
+
+
+def test_a_scaled_object_that_is_paused_above_its_range_is_priced_and_judged_there() -> None:
+    metadata = {"name": "s", "namespace": "n", "annotations": {"autoscaling.keda.sh/paused-replicas": "40"}}
+    spec = {"scaleTargetRef": {"name": "d"}, "minReplicaCount": 1, "maxReplicaCount": 2}
+    manifest = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": metadata, "spec": spec}
+    found = target_range(manifest, ResourceRef.of(manifest))
+    assert found is not None
+    assert (found[1].low, found[1].high) == (40, 40)
+    assert project(manifest)["spec"]["max_replicas"] == 40

@@ -8,7 +8,7 @@ import data.customhouse.lib
 # title: A tier that must answer at once does not scale to zero
 # description: >-
 #   The first request to a workload without replicas waits for a machine and for the model to load. Also a transformer or
-#   explainer that sleeps, and a ScaledObject or HTTPScaledObject that may take its target to zero.
+#   explainer that sleeps, and an autoscaler (also KEDA's, also paused at zero) that may take its target to zero.
 # custom:
 #   id: scale-to-zero
 #   category: reliability
@@ -29,7 +29,7 @@ findings contains lib.error("reliability", "scale-to-zero", pointer, message, fi
 	pointer := part.pointer
 	not told_whole
 	message := sprintf("The %s may scale to zero; tier %s forbids it.", [part.what, input.tier.name])
-	fix := "Set minReplicas (min-scale, minReplicaCount, replicas.min) to 1 or more."
+	fix := "Set minReplicas (min-scale, minReplicaCount, replicas.min, paused-replicas) to 1 or more."
 }
 
 # The workload as a whole was told already.
@@ -60,7 +60,7 @@ without_server if served.how in {"knative", "keda-http"}
 
 without_server if count(asleep) > 0
 
-names := {"knative": "Knative", "keda": "KEDA", "keda-http": "KEDA's HTTP add-on"}
+names := {"knative": "Knative", "keda": "KEDA", "keda-http": "KEDA's HTTP add-on", "hpa": "a HorizontalPodAutoscaler"}
 
 # METADATA
 # title: What may sleep starts within the time that its tier allows
@@ -98,8 +98,8 @@ findings contains lib.error("reliability", "cold-start", "/metadata/annotations"
 # METADATA
 # title: What takes a workload to zero is judged in the workload's tier
 # description: >-
-#   A ScaledObject or HTTPScaledObject that may take its target to zero asks for the same tier as its target (label
-#   customhouse.dev/tier): else a tier that forbids sleeping is asked by an object that is not in it.
+#   An autoscaler (also a ScaledObject or HTTPScaledObject) that may take its target to zero asks for the same tier as its
+#   target (label customhouse.dev/tier): else a tier that forbids sleeping is asked by an object that is not in it.
 # custom:
 #   id: scaler-tier
 #   category: reliability
