@@ -29,6 +29,9 @@ from customhouse.control.rendering_owned import (
 from customhouse.core.resource import Declaration
 
 _SUFFIXES = (".yaml", ".yml")
+_CI = (".circleci", ".drone.yml", ".github", ".gitlab-ci.yml", ".travis.yml")
+_ASIDE = frozenset({*_CI, ".flux.yaml", ".git", ".goreleaser.yml", ".sops.yaml"})
+"""What Flux leaves out of a source by itself (fluxcd/pkg, sourceignore); all else that is hidden it applies."""
 
 
 def kustomization_roots(
@@ -182,8 +185,8 @@ def _resources(folder: str, files: Mapping[str, bytes]) -> Iterator[str]:
     }
     yield from (one for one in inner if not any(one != other and lies_in(one, other) for other in inner))
     for name in below:
-        hidden = any(part.startswith(".") for part in name.split("/"))
-        if name.endswith(_SUFFIXES) and not hidden and not any(lies_in(name, one) for one in inner):
+        left = not _ASIDE.isdisjoint(name.split("/")) or any(lies_in(name, one) for one in inner)
+        if name.endswith(_SUFFIXES) and not left:
             yield name
 
 

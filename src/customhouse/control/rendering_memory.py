@@ -35,6 +35,12 @@ class Identified(Protocol):
         """Some of the files: what is asked for then fetches no others along."""
 
 
+def read_one(files: Mapping[str, bytes], name: str) -> Reading:
+    """What one file reads to. Raises DeclarationError."""
+    found, complete = read_file(name, files[name], LIMITS, partial(files.__getitem__, name))
+    return tuple(found), complete
+
+
 class Readings:
     """Belongs to who renders revisions of one repository, one after another. What is kept is never altered."""
 
@@ -59,8 +65,7 @@ class Readings:
             key = keys.get(name)
             reading = None if key is None else self._known.get(key)
             if reading is None:
-                found, complete = read_file(name, files[name], LIMITS, partial(files.__getitem__, name))
-                reading = (tuple(found), complete)
+                reading = read_one(files, name)
                 if key is not None:
                     made[key] = reading
             yield name, reading

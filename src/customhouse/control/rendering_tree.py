@@ -37,7 +37,7 @@ from customhouse.control.rendering import (
     within,
 )
 from customhouse.control.rendering_kustomize import NAMES, Forest, kustomization_in, roots_among
-from customhouse.control.rendering_memory import Readings
+from customhouse.control.rendering_memory import Readings, read_one
 from customhouse.control.rendering_output import declared_in, files_of_chart, in_tree, objects_in, take_origin
 from customhouse.control.rendering_owned import Owned, joined, lies_in, refused
 from customhouse.control.rendering_owners import HELPERS, OWNERS, made, owned
@@ -144,13 +144,9 @@ class _Tree:
         self._files, self._renderer, self._entries = files, renderer, entries
         self._namespace = default_namespace
         paths = [folder.strip("/") for folder in folders]
-        self._names = [
-            name
-            for name in files
-            if is_visible(name)
-            and within(name, paths)
-            and not any(name == other or (other.endswith("/") and name.startswith(other)) for other in aside)
-        ]
+        apart = {name for name in files if any(name == o or (o[-1:] == "/" and name.startswith(o)) for o in aside)}
+        self._names = [name for name in files if is_visible(name) and within(name, paths) and name not in apart]
+        self._known = apart.union(self._names)
         self._forest = Forest(files)
         self._scenes = Scenes(self._names, scenes or {})
         self._outputs: dict[str, Output] = {}
@@ -374,7 +370,7 @@ class _Tree:
         gone: set[int] = set()
         for name in item.files:
             key = (name, root.owner, item.scene)
-            if key in self._done or name not in self._plain:
+            if key in self._done or not self._is_plain(name):
                 continue
             self._done.add(key)
             scene = item.scene or self._scenes.of(name) or "in-cluster"
@@ -391,6 +387,12 @@ class _Tree:
         if gone:
             found[:] = [one for one in found if id(one) not in gone]
         return more
+
+    def _is_plain(self, name: str) -> bool:
+        if name not in self._plain and name not in self._known:  # nothing but who has it applied looks there
+            read, complete = read_one(self._files, name)
+            self._plain[name], self._sight.files = list(read), self._sight.files | ({name} if complete else set())
+        return name in self._plain
 
     def _note_name(self, before: Found, after: Found) -> None:
         """An object that owns others gets its namespace from the one that owns it: what it owned knows its old name."""
