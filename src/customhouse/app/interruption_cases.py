@@ -198,6 +198,9 @@ class Cases:
         pods = known.pods or {}
         ready = _ready(pods.values())
         leaving = {pod.group for pod in pods.values() if pod.leaving and pod.node in self._cases}
+        last: dict[str, datetime] = {}
+        for move in (move for case in self._cases.values() for move in case.moves.values()):
+            last[move.pod.group] = max(move.at, last.get(move.pod.group, move.at))
         for case in self._cases.values():
             if case.ended is not None:
                 continue
@@ -213,7 +216,7 @@ class Cases:
                     here.append(pod)
             self._seen_leaving(case, here, known, now)
             asked = frozenset(case.moves)
-            around = Around(ready, self._before, asked, frozenset(leaving))
+            around = Around(ready, self._before, asked, frozenset(leaving), last)
             case.steps = drain(here, around, now, case.first, case.deadline)
             if rule.acts and case.notice.sign.response is Response.DRAIN:
                 leaving |= {step.pod.group for step in self._evict(case, known, now)}

@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -121,13 +121,15 @@ class Around:
     """Pods by uid that were asked already, and whose end is not seen yet."""
     busy: frozenset[str] = frozenset()
     """Groups of which a pod is leaving elsewhere."""
+    last: Mapping[str, datetime] = field(default_factory=dict)
+    """When the last one of a group was asked."""
 
 
 def drain(pods: Iterable[Occupant], around: Around, now: datetime, first: datetime, end: datetime | None) -> list[Step]:
     """The steps for the pods of one node, of those that are ours. `end`: when it goes; None: nobody says."""
     left = None if end is None else (end - now).total_seconds() - MARGIN_S
     found: list[Step] = []
-    busy = set(around.busy)
+    busy, last = set(around.busy), dict(around.last)
     for pod in sorted(pods, key=_first):
         if pod.ended or pod.of_node:
             continue
@@ -135,9 +137,11 @@ def drain(pods: Iterable[Occupant], around: Around, now: datetime, first: dateti
             busy.add(pod.group)
             found.append(Step(pod, evict=False, why="is leaving"))
             continue
-        step = _batch(pod, left) if pod.batch else _serving(pod, around, busy, left, (now - first).total_seconds())
+        waited = (now - max(first, last.get(pod.group, first))).total_seconds()
+        step = _batch(pod, left) if pod.batch else _serving(pod, around, busy, left, waited)
         if step.evict:
             busy.add(pod.group)
+            last[pod.group] = now
         found.append(step)
     return found
 

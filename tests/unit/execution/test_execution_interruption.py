@@ -139,6 +139,14 @@ def test_where_nobody_says_when_the_node_goes_a_replica_waits_five_minutes_for_t
     assert steps([pod("a")], None, waited=301, around=ready)["a"].evict
 
 
+def test_after_five_minutes_they_still_go_one_by_one_and_the_next_waits_from_the_last() -> None:
+    pods = [pod("a"), pod("b"), pod("c")]
+    late = steps(pods, None, waited=301, around=Around({"rs": 2}, {"rs": 3}))
+    assert sum(step.evict for step in late.values()) == 1
+    before = Around({"rs": 2}, {"rs": 3}, frozenset({"a"}), last={"rs": NOW - timedelta(seconds=1)})
+    assert not any(step.evict for step in steps(pods, None, waited=301, around=before).values())
+
+
 def test_a_replica_that_leaves_another_node_holds_up_this_one() -> None:
     held = Around({"rs": 2}, {"rs": 2}, busy=frozenset({"rs"}))
     assert not steps([pod("a")], 120, around=held)["a"].evict
