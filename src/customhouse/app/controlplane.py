@@ -351,10 +351,10 @@ class ControlPlane:
     def _note_removals(self, kept: Kept | None = None) -> None:
         for key, value in self.memory.all(REMOVING).items():
             ref = ref_of(value["resource"])
-            if self.keeping is not None and self.keeping.holds(ref):
-                continue
             if kept is not None and any(ref == released for released, _ in kept.released):
-                self.outbox.commit({key: None})
+                self.outbox.commit({key: None})  # told once, and held until this is written
+            elif self.keeping is not None and self.keeping.holds(ref):
+                continue
             elif ref not in self.target.read([ref]):
                 self.outbox.commit({key: None}, [journal.deleted(ref, value["revision"], self.clock.now())])
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,9 +15,12 @@ import pytest
 from customhouse._kit.clock import FixedClock
 from customhouse.app import keepers
 from customhouse.app.clusterkeeping import ClusterKeeping
+from customhouse.app.controlplane import ControlPlane
 from customhouse.app.governance import Governance, governance
 from customhouse.app.keepers import Keepers
+from customhouse.app.memory import REMOVING, Memory, key_of
 from customhouse.app.noting import Noting
+from customhouse.app.outbox import Outbox
 from customhouse.app.target_spec import ClusterSpec
 from customhouse.app.wiring_health import Judging
 from customhouse.control.placing import Placing
@@ -127,6 +131,30 @@ def test_what_goes_wrong_in_a_step_is_told_until_one_comes_to_something(room: Ro
     room.keeping._identify = _unreadable
     assert "it is gone" in room.keep(one, two).problem
     assert not room.keepers.settled
+
+
+def test_what_is_left_to_somebody_else_is_not_said_to_be_deleted_when_he_deletes_it(room: Room) -> None:
+    one, two = settings_of("one"), settings_of("two")
+    for _ in range(3):
+        room.keep(one, two)
+    del room.cluster.objects["", "ConfigMap", "default", "one"]
+    room.cluster.put({**one.manifest, "data": {"text": "theirs"}})
+    memory = Memory(MemoryStateStore())
+    memory.put({key_of(REMOVING, one.ref): {"resource": one.ref.stored(), "revision": "c" * 40}})
+    ledger = SimpleNamespace(append=lambda entries: pytest.fail(f"{entries[0].body}"))
+    there = {one.ref: "his"}
+    plane: Any = SimpleNamespace(
+        memory=memory,
+        keeping=room.keepers,
+        outbox=Outbox(memory, ledger),  # type: ignore[arg-type]
+        target=SimpleNamespace(read=lambda _: there),
+        clock=room.clock,
+    )
+    for _ in range(3):
+        ControlPlane._note_removals(plane, room.keep(two))
+    assert room.texts() == {"one": "theirs", "two": "first"}
+    there.clear()
+    ControlPlane._note_removals(plane, room.keep(two))
 
 
 def test_what_customhouse_keeps_its_books_in_is_nobodys_to_declare(room: Room) -> None:
