@@ -206,7 +206,8 @@ class ClusterKeeping:
     def _to_touch(self, found: Convergence, made: Round) -> Collection[Key]:
         """What something happened to; of who begins to write all of it: it may have happened before he could."""
         before, self._began = self._began, found
-        return made.touched if before is found else self._refs.keys()
+        entries = found.inventory.entries  # what another source has is declared here too, and not ours
+        return {key for key in (made.touched if before is found else self._refs) if key in entries}
 
     def _beside(self) -> tuple[Among, Mapping[ResourceRef, Manifest]]:
         """What is said of this cluster among several, with the Applications of the others as they are there."""

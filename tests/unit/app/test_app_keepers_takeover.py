@@ -48,10 +48,10 @@ class Room:
         self.state, self.declared, self.well = MemoryStateStore(), [rollout()], True
         self.start()
 
-    def start(self) -> None:
+    def start(self, source: str = "shop") -> None:
         self.lease = Lease()
         self.sight = Sightings(self.cluster, self.health, self.clock)
-        self.keeping = ClusterKeeping(self.cluster, self.sight, self.state, self.clock, "shop", lambda _: "main@1")
+        self.keeping = ClusterKeeping(self.cluster, self.sight, self.state, self.clock, source, lambda _: "main@1")
         self.keeping.stand = lambda: self.lease
 
     def health(self, manifest: Any) -> Health:
@@ -120,3 +120,16 @@ def test_what_is_heard_in_a_step_that_comes_to_nothing_is_told_by_the_next_one(
     for _ in range(3):
         room.step(1)
     assert room.keeping.live[ref].health.status is HealthStatus.HEALTHY
+
+
+def test_what_another_source_has_is_not_touched(room: Room) -> None:
+    room.state = MemoryStateStore()
+    room.start("another")
+    room.lease.leads = True
+    for _ in range(3):
+        room.step(1)
+    room.says(7, "6")
+    for _ in range(6):
+        said = room.step(1)
+    assert "it belongs to the source 'shop'" in said.problem
+    assert room.word() is None
