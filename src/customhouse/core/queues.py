@@ -262,11 +262,17 @@ def _nearer(short: list[Lack], near: list[Lack]) -> bool:
 
 
 def queue_of(manifest: Manifest, ref: ResourceRef) -> str:
-    """The LocalQueue that an object names: its label, that of its template, or the annotation of before."""
+    """The LocalQueue that an object's work waits in: by its label, that of its pods or Jobs, or the old annotation."""
     if ref.api_version.startswith(f"{GROUP}/"):
         return ""
-    for place in ("/metadata/labels", "/spec/jobTemplate/metadata/labels", "/spec/template/metadata/labels",
-                  "/metadata/annotations"):  # fmt: skip
+    # Kueue asks the Job and not the CronJob that made it, and the pods only of what is no job to it (v0.14,
+    # `QueueNameForObject`): a name anywhere else holds nothing back.
+    if ref.kind == "CronJob":
+        places = ["/spec/jobTemplate/metadata/labels", "/spec/jobTemplate/metadata/annotations"]
+    else:
+        pods = ["/spec/template/metadata/labels"] if ref.api_version.startswith("apps/") else []
+        places = ["/metadata/labels", *pods, "/metadata/annotations"]
+    for place in places:
         found = look(manifest, place)
         if isinstance(found, Mapping) and isinstance(found.get(QUEUE), str) and found[QUEUE]:
             return str(found[QUEUE])

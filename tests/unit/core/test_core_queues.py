@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from customhouse.core.podsets import pod_sets
-from customhouse.core.queues import Landing, Queues, queues
+from customhouse.core.queues import Landing, Queues, queue_of, queues
 from customhouse.core.resource import ResourceRef
 from queue_shop import H100, L4, QUEUED, flavor, job, local, of, queue, quota, thing
 
@@ -134,3 +134,19 @@ def test_every_way_to_name_a_queue_is_read_and_a_queue_that_cannot_be_read_is_le
     for broken in ({"resourceGroups": "x"}, {"resourceGroups": [1]}, {"resourceGroups": [{"flavors": [{"resources": [
         {"name": "cpu", "nominalQuota": "many"}]}]}]}):  # fmt: skip
         assert known(thing("ClusterQueue", "gpus", broken)).cluster == {}
+
+
+def test_a_name_that_kueue_does_not_read_holds_nothing_back() -> None:
+    named, label = {"metadata": {"labels": {"kueue.x-k8s.io/queue-name": "q"}}}, {"kueue.x-k8s.io/queue-name": "q"}
+    own = {"name": "j", "namespace": "ml", "labels": label}
+    bare = {"name": "j", "namespace": "ml"}
+
+    def named_by(version: str, kind: str, metadata: dict[str, Any], spec: dict[str, Any]) -> str:
+        manifest = {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
+        return queue_of(manifest, ResourceRef.of(manifest))
+
+    assert named_by("batch/v1", "Job", bare, {"template": named}) == ""
+    assert named_by("batch/v1", "Job", own, {}) == "q"
+    assert named_by("batch/v1", "CronJob", own, {"jobTemplate": {}}) == ""
+    assert named_by("batch/v1", "CronJob", bare, {"jobTemplate": named}) == "q"
+    assert named_by("apps/v1", "Deployment", bare, {"template": named}) == "q"

@@ -12,7 +12,7 @@ import data.customhouse.lib
 #   id: queue-required
 #   category: cost
 #   severity: error
-#   fix: "Set the label kueue.x-k8s.io/queue-name to a LocalQueue of the namespace."
+#   fix: "Set the label kueue.x-k8s.io/queue-name to a LocalQueue of the namespace (of a CronJob in its jobTemplate)."
 findings contains lib.error("cost", "queue-required", "/metadata/labels", message, fix) if {
 	lib.workload.batch
 	not lib.workload.template
@@ -20,7 +20,7 @@ findings contains lib.error("cost", "queue-required", "/metadata/labels", messag
 	input.tier.spec.queue_required
 	not queue
 	message := sprintf("Tier %s starts batch work by queues; this workload names none.", [input.tier.name])
-	fix := "Set the label kueue.x-k8s.io/queue-name to a LocalQueue of the namespace."
+	fix := "Set the label kueue.x-k8s.io/queue-name to a LocalQueue of the namespace (of a CronJob in its jobTemplate)."
 }
 
 # METADATA
