@@ -8,9 +8,10 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,8 @@ def kueue_on(plane: ControlPlane, program: Path, folder: Path) -> Iterator[Contr
             env={**os.environ, "GOMAXPROCS": "2"},
         )
     try:
+        plane.until(lambda: child.poll() is not None or _listens(port), seconds=180)
+        assert child.poll() is None, (folder / "kueue.log").read_text()[-4000:]
         for place, document in hooks.items():
             plane.apply(place, document)
         yield plane
@@ -69,6 +72,12 @@ def kueue_on(plane: ControlPlane, program: Path, folder: Path) -> Iterator[Contr
         for place in hooks:
             plane.call("DELETE", place)
         _release(plane)
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 def _release(plane: ControlPlane) -> None:

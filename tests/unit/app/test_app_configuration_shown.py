@@ -36,6 +36,7 @@ budgets: [{name: risk, monthly: "100.00", namespaces: [risk]}]
 optimiser: {autonomy: observe}
 forge: {kind: gitea, url: "https://git.example", repository: risk/models}
 ledger: {witnesses: [{name: w, url: "https://witness.example/", key: "WITNESS"}]}
+scheduling: {pools: {path: models/pools}}
 admission: {requireRevision: true}
 audit: {everyMinutes: 60}
 """
