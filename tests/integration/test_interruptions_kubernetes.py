@@ -233,6 +233,12 @@ def test_what_is_declared_leaves_a_node_that_goes_and_works_elsewhere_and_nothin
     world.taints(first)
     world.until(lambda: not world.spec(first).get("unschedulable") and not world.marked(first), PATIENCE_S)
     world.until(lambda: world.texts("was taken back"), PATIENCE_S)
+
+    # 4. So is what was set when nobody asks for it any more, whatever the node says of itself.
+    world.taints(first, AWS)
+    world.until(lambda: world.spec(first).get("unschedulable") is True, PATIENCE_S)
+    world.push({"customhouse.yaml": world.rules.replace("interruptions: drain", "interruptions: 'off'")}, "off")
+    world.until(lambda: not world.spec(first).get("unschedulable") and not world.marked(first), PATIENCE_S)
     assert world.end() == 0
 
 

@@ -14,7 +14,7 @@ A round, numbered in the code; it may be repeated and cut off anywhere:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -88,6 +88,8 @@ class Rule:
 
     acts: bool
     """Whether anything may be written: opted in, managed, and this control plane leads."""
+    releases: bool
+    """Whether nodes are opened again that were cordoned when that was asked for, and it no longer is."""
     ours: Callable[[Occupant], str]
     """Empty for a pod that Git declares; else why it is not touched."""
     price: Callable[[Manifest, Manifest, Fraction], Lost]
@@ -114,7 +116,11 @@ class Cases:
         self._begin(known, now)  # 1
         if rule.acts:
             self._cordon(known)  # 2
-            self._reopen(known)
+            self._reopen(known, known.noticed)
+        elif rule.releases:
+            self._reopen(known, ())
+            for case in self._cases.values():
+                case.cordoned = ""
         if known.pods is not None:
             self._remember(known.pods)
             self._leave(known, rule, now)  # 3
@@ -172,9 +178,9 @@ class Cases:
             elif answer.refusal not in (Refusal.CONFLICT, Refusal.NOT_FOUND):  # else it is gone, or another one
                 self._refused(f"node {case.name} could not be cordoned", answer)
 
-    def _reopen(self, known: Known) -> None:
-        """Nodes that we marked and that carry no notice any more; also of a process before this one."""
-        names = [name for name in known.marked if name not in known.noticed]
+    def _reopen(self, known: Known, held: Container[str]) -> None:
+        """Nodes that we marked and that are not held any more; also of a process before this one."""
+        names = [name for name in known.marked if name not in held]
         changes = [_mark(known.marked[name], None) for name in names]
         for name, answer in zip(names, self._cluster.write(changes) if changes else (), strict=True):
             if not answer.ok and answer.refusal not in (Refusal.CONFLICT, Refusal.NOT_FOUND):

@@ -90,7 +90,7 @@ class NodeWatch:
     """The interruptions of one cluster, in a thread of their own between `start` and `stop`."""
 
     def __init__(
-        self, cluster: Cluster, clock: Clock, log: InterruptionLog, acts: Callable[[Governance], bool]
+        self, cluster: Cluster, clock: Clock, log: InterruptionLog, acts: Callable[[Governance], tuple[bool, bool]]
     ) -> None:
         self.cluster = cluster
         self._clock, self._acts = clock, acts
@@ -125,6 +125,12 @@ class NodeWatch:
         """For `status`."""
         return self._cases.rows()
 
+    @property
+    def holds(self) -> bool:
+        """Whether a node is known that carries our mark."""
+        known = self._watching.known()
+        return known is not None and bool(known.marked)
+
     def _run(self) -> None:
         started = False
         while not self._ended.is_set():
@@ -154,7 +160,7 @@ class NodeWatch:
         if known is None or governing is None or declared is None:
             return
         self._ownership.declared = declared
-        rule = Rule(self._acts(governing), self._ownership.why_not, partial(_priced, governing))
+        rule = Rule(*self._acts(governing), self._ownership.why_not, partial(_priced, governing))
         self._cases.round(known, rule, self._clock.now())
         self._watching.pods(self._cases.open)
 
@@ -191,6 +197,8 @@ class Interruptions:
         elif isinstance(target, ClusterTarget):
             members = {"": target}
         wanted = {name for name, spec in clusters.items() if spec.interruptions != OFF and name in members}
+        # What was cordoned while it was asked for is opened before the watch ends.
+        wanted |= {name for name in clusters.keys() & members if name in self._watches and self._watches[name].holds}
         for name in [name for name in self._watches if name not in wanted]:
             self._watches.pop(name).stop()
         declared = self._keys(members) if wanted else {}
@@ -214,12 +222,15 @@ class Interruptions:
         self._watches = {}
         self._enter()
 
-    def _acts(self, name: str, governing: Governance) -> bool:
-        """Asked by the watch's thread: what is in force is told to it, and never read there."""
+    def _acts(self, name: str, governing: Governance) -> tuple[bool, bool]:
+        """Whether nodes may be cordoned and drained, and whether they are to be opened again (`Rule`).
+
+        Asked by the watch's thread: what is in force is told to it, and never read there.
+        """
         spec, keeping = governing.configuration.clusters.get(name), self._plane.keeping
-        if spec is None or spec.mode != MANAGE or spec.interruptions != DRAIN or keeping is None:
-            return False
-        return keeping.leads(name)
+        if spec is None or spec.mode != MANAGE or keeping is None or not keeping.leads(name):
+            return False, False
+        return spec.interruptions == DRAIN, spec.interruptions != DRAIN
 
     def _keys(self, members: Mapping[str, ClusterTarget]) -> Mapping[str, frozenset[Key]]:
         """What is declared for each cluster, and what a rollout has made of it."""
