@@ -13,7 +13,10 @@ def test_a_pod_is_scheduled_to_a_node_and_runs(kubernetes: ControlPlane) -> None
     namespace = kubernetes.namespace()
     node = f"node-{namespace}"
     capacity = {"cpu": "8", "memory": "32Gi", "pods": "10"}
-    body = {"metadata": {"name": node, "labels": {"type": "kwok", "only": namespace}}, "status": {"capacity": capacity}}
+    # Pods of other tests that wait for any node would take its ten places.
+    spec = {"taints": [{"key": "only", "value": namespace, "effect": "NoSchedule"}]}
+    metadata = {"name": node, "labels": {"type": "kwok", "only": namespace}}
+    body = {"metadata": metadata, "spec": spec, "status": {"capacity": capacity}}
     kubernetes.call("POST", "/api/v1/nodes", body)
     deployment = {
         "metadata": {"name": "web"},
@@ -21,7 +24,11 @@ def test_a_pod_is_scheduled_to_a_node_and_runs(kubernetes: ControlPlane) -> None
             "selector": {"matchLabels": {"app": "web"}},
             "template": {
                 "metadata": {"labels": {"app": "web"}},
-                "spec": {"nodeSelector": {"only": namespace}, "containers": [{"name": "web", "image": "example/web"}]},
+                "spec": {
+                    "nodeSelector": {"only": namespace},
+                    "tolerations": [{"key": "only", "operator": "Exists"}],
+                    "containers": [{"name": "web", "image": "example/web"}],
+                },
             },
         },
     }
