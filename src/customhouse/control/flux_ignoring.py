@@ -24,6 +24,10 @@ from customhouse.core.errors import DeclarationError
 from customhouse.core.resource import Declaration
 
 IGNORE = ".sourceignore"
+_CI = (".circleci", ".drone.yml", ".github", ".gitlab-ci.yml", ".travis.yml")
+ASIDE = frozenset({*_CI, ".flux.yaml", ".git", ".goreleaser.yml", ".sops.yaml"})
+"""What Flux leaves out of a source by itself (fluxcd/pkg, sourceignore), and so is not judged; all else hidden it
+applies. A rule that takes such a file in again is refused."""
 _MANIFESTS = (".yaml", ".yml", ".json")
 _MOST_BYTES, _MOST_RULES = 65_536, 1_000
 _ANY, _STAR, _NONE = "?", "*", "\\/"
@@ -60,6 +64,13 @@ def whole(item: Declaration, named: Declaration | None, path: str, files: Mappin
     # 2
     for name in files_below(files, path):
         base = posixpath.basename(name)
+        if not chart and base.endswith(_MANIFESTS) and (found := _takes_in(rules, name)) is not None:
+            rule, where = found
+            raise DeclarationError(
+                f"{rule.text[:200]!r} takes {name} into what Flux renders for {item.ref}, and it is not judged",
+                where=where,
+                hint="name the manifest otherwise: what Flux leaves out by itself is left out here",
+            )
         if (chart or base.endswith(_MANIFESTS) or base in NAMES) and (found := _leaves_out(rules, name)) is not None:
             rule, where = found
             raise DeclarationError(
@@ -141,6 +152,14 @@ def _leaves_out(rules: Sequence[tuple[Rule, str]], name: str) -> tuple[Rule, str
         if _matches(rule, parts):
             return None if rule.includes else (rule, where)
     return None
+
+
+def _takes_in(rules: Sequence[tuple[Rule, str]], name: str) -> tuple[Rule, str] | None:
+    """The rule that may take in again what Flux leaves out by itself; one with a class may always."""
+    if ASIDE.isdisjoint(name.split("/")):
+        return None
+    parts = tuple(name.split("/"))
+    return next((one for one in rules if one[0].includes and ("[" in one[0].text or _matches(one[0], parts))), None)
 
 
 def _matches(rule: Rule, path: tuple[str, ...]) -> bool:

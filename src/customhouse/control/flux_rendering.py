@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from customhouse.control.flux import cluster_of, release_of
-from customhouse.control.flux_ignoring import whole
+from customhouse.control.flux_ignoring import ASIDE, whole
 from customhouse.control.flux_substitute import NAME
 from customhouse.control.folders import files_below
 from customhouse.control.outside import Both, Mount, Outside
@@ -29,9 +29,6 @@ from customhouse.control.rendering_owned import (
 from customhouse.core.resource import Declaration
 
 _SUFFIXES = (".yaml", ".yml")
-_CI = (".circleci", ".drone.yml", ".github", ".gitlab-ci.yml", ".travis.yml")
-_ASIDE = frozenset({*_CI, ".flux.yaml", ".git", ".goreleaser.yml", ".sops.yaml"})
-"""What Flux leaves out of a source by itself (fluxcd/pkg, sourceignore); all else that is hidden it applies."""
 
 
 def kustomization_roots(
@@ -185,7 +182,7 @@ def _resources(folder: str, files: Mapping[str, bytes]) -> Iterator[str]:
     }
     yield from (one for one in inner if not any(one != other and lies_in(one, other) for other in inner))
     for name in below:
-        left = not _ASIDE.isdisjoint(name.split("/")) or any(lies_in(name, one) for one in inner)
+        left = not ASIDE.isdisjoint(name.split("/")) or any(lies_in(name, one) for one in inner)
         if name.endswith(_SUFFIXES) and not left:
             yield name
 

@@ -119,3 +119,13 @@ def test_what_brings_files_from_elsewhere_or_half_of_them_is_refused(said: str, 
 
 def test_a_checkout_of_folders_that_has_the_rendered_one_is_taken() -> None:
     assert render_tree(tree("  sparseCheckout: [docs, ./apps]\n"), Nobody())
+
+
+@pytest.mark.parametrize(
+    "pattern", ["!.github/", "!apps/shop/.github/**", "!*.yaml", "!.git[h]ub", "!/apps/shop/.github/two.yaml"]
+)
+def test_what_flux_leaves_out_by_itself_is_not_taken_in_again(pattern: str) -> None:
+    files = tree(_ignore=f"{pattern}\n") | {"apps/shop/.github/two.yaml": CONFIG % b"two"}
+    assert "takes apps/shop/.github/two.yaml into what Flux renders" in refusal(files)
+    render_tree(tree(_ignore=f"{pattern}\n"), Nobody())
+    render_tree(tree(_ignore="!apps/shop/one.yaml\n") | {"apps/shop/.github/two.yaml": CONFIG % b"two"}, Nobody())
